@@ -1,0 +1,65 @@
+"""Accuracy of a classifier on images: one inner loop for the accuracy matrix, for searches and for single measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.domain import Domain
+from models.transforms import evaluation_transform
+
+
+class Accuracy(NamedTuple):
+    """Correct answers and the number asked."""
+
+    correct: int
+    n: int
+
+    @property
+    def percent(self) -> float:
+        """100 x correct / n; NaN for n = 0."""
+        return 100 * self.correct / self.n if self.n else float("nan")
+
+
+def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Number of rows [B, C] whose largest logit is the label [B], as a 0-d tensor left on the device (no synchronisation)."""
+    return (logits.argmax(dim=1) == labels).sum()
+
+
+def pixel_batches(dataset: Any, image_size: int, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
+    """Evaluation-transformed batches of a dataset: uint8 [B, 3, S, S] and int64 labels [B], in order."""
+    transform = evaluation_transform(image_size)
+    for start in range(0, len(dataset), batch_size):
+        items = [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]
+        yield torch.stack([transform(image) for image, _ in items]), torch.tensor([int(label) for _, label in items])
+
+
+def evaluate(
+    classifier: Any, domain: Domain, split: str = "test", *, task_label: int | None = None, batch_size: int = 256
+) -> Accuracy:
+    """Accuracy of a `PromptClassifier` on one split of a domain, within its classes, with the template ensemble.
+
+    `task_label` is the domain's task in the classifier; None finds it, or registers the domain under a new label. Leaves
+    the classifier's training mode as it was. Raises ValueError when the domain has no such split.
+    """
+    dataset = getattr(domain, split)
+    if dataset is None:
+        raise ValueError(f"domain {domain.name!r} has no {split} split")
+    if task_label is None:
+        known = [label for label, other in classifier.domains.items() if other is domain]
+        task_label = known[0] if known else max(classifier.domains, default=-1) + 1
+    classifier.register_domain(task_label, domain)
+    encoder, was_training = classifier.encoder, classifier.training
+    classifier.eval()
+    correct = torch.zeros((), dtype=torch.int64, device=encoder.device)
+    try:
+        with torch.inference_mode():
+            for pixels, labels in pixel_batches(dataset, encoder.image_size, batch_size):
+                logits = classifier(pixels.to(encoder.device), task_label)
+                correct += count_correct(logits, labels.to(encoder.device))
+    finally:
+        classifier.train(was_training)
+    return Accuracy(int(correct), len(dataset))

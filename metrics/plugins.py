@@ -1,0 +1,166 @@
+"""Thin Avalanche plugins: they collect what the pure functions need, and publish what those return.
+
+Avalanche calls a metric's callbacks by name and ignores names it does not know, so a misspelt callback is silent; the tests
+check that each of these fires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from avalanche.evaluation import PluginMetric
+from avalanche.evaluation.metric_results import MetricValue
+
+from benchmarks.domain import permutation
+from metrics.evaluate import Accuracy, count_correct, pixel_batches
+from metrics.iimm import IIMM, IIMMAccumulator
+from metrics.matrix import retention
+
+Row = dict[tuple[str, str], Accuracy]
+
+
+class Measure(NamedTuple):
+    """One measured value: before or after which experience (1..T), on which task, over how many images."""
+
+    when: str
+    experience: int
+    task: str
+    measure: str
+    value: float
+    n: int
+
+
+class AccuracyMatrix(PluginMetric[dict]):
+    """The accuracy matrix: `rows[after][stream, task]` is an `Accuracy`; after 0 is zero-shot.
+
+    Filled by `strategy.eval(experiences)`; counts stay on the device until an experience has been evaluated.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[int, Row] = {}
+        self._correct = torch.zeros(())
+        self._n = 0
+
+    def reset(self) -> None:
+        self.rows.clear()
+
+    def result(self) -> dict[int, Row]:
+        return self.rows
+
+    def before_eval(self, strategy: Any) -> None:
+        self.rows[strategy.trained] = {}
+
+    def before_eval_exp(self, strategy: Any) -> None:
+        self._correct, self._n = torch.zeros((), dtype=torch.int64, device=strategy.device), 0
+
+    def after_eval_iteration(self, strategy: Any) -> None:
+        self._correct += count_correct(strategy.mb_output, strategy.mb_y)
+        self._n += len(strategy.mb_y)
+
+    def after_eval_exp(self, strategy: Any) -> MetricValue:
+        stream, task = strategy.experience.origin_stream.name, strategy.experience.domain.name
+        cell = Accuracy(int(self._correct), self._n)
+        self.rows[strategy.trained][stream, task] = cell
+        return MetricValue(self, f"Accuracy/{stream}/{task}", cell.percent, strategy.clock.train_iterations)
+
+
+class ZeroShotRetention(PluginMetric[dict]):
+    """Retention after every evaluation of the whole test stream: `rows[after]` is (percent, tasks counted).
+
+    Reads the cells that `AccuracyMatrix` has just filled, so it must stand after it in the list of metrics.
+    """
+
+    def __init__(self, accuracy: AccuracyMatrix, tasks: Sequence[str], heldout: Sequence[str] = ()):
+        super().__init__()
+        self.rows: dict[int, tuple[float, int]] = {}
+        self._accuracy = accuracy
+        self._tasks = list(tasks)
+        self._heldout = list(heldout)
+
+    def reset(self) -> None:
+        self.rows.clear()
+
+    def result(self) -> dict[int, tuple[float, int]]:
+        return self.rows
+
+    def after_eval(self, strategy: Any) -> list[MetricValue] | None:
+        after = strategy.trained
+        zero, now = self._accuracy.rows.get(0), self._accuracy.rows.get(after)
+        wanted = [("test", t) for t in self._tasks] + [("heldout", h) for h in self._heldout]
+        if after == 0 or zero is None or now is None or any(key not in now or key not in zero for key in wanted):
+            return None
+        value, count = retention_row(zero, now, after, self._tasks, self._heldout)
+        self.rows[after] = (value, count)
+        x = strategy.clock.train_iterations
+        return [MetricValue(self, "ZeroShotRetention", value, x), MetricValue(self, "ZeroShotRetention/n", count, x)]
+
+
+def retention_row(
+    zero: Row, now: Row, after: int, tasks: Sequence[str], heldout: Sequence[str]
+) -> tuple[float, int]:
+    """`metrics.matrix.retention` for the one row `after` (1..T): (percent, tasks counted)."""
+    size = len(tasks)
+    matrix = np.zeros((size, size))
+    matrix[after - 1] = [now["test", t].percent for t in tasks]
+    held = np.zeros((size, len(heldout)))
+    held[after - 1] = [now["heldout", h].percent for h in heldout]
+    result = retention(
+        matrix, [zero["test", t].percent for t in tasks], held, [zero["heldout", h].percent for h in heldout]
+    )
+    return float(result.rows[after - 1]), int(result.counts[after - 1])
+
+
+class IIMMBeforeTraining(PluginMetric[list]):
+    """IIMM of each experience before it is trained: on the current model (`iimm` and its two terms) and on the initial one.
+
+    On a seeded sample of the training split with the evaluation transform and one prompt per class (the first template), as
+    one forward pass. `values` holds the measures in the order they were taken.
+    """
+
+    def __init__(self, sample: int = 1000, seed: int = 0):
+        super().__init__()
+        self.values: list[Measure] = []
+        self._sample = sample
+        self._seed = seed
+        self._zero_shot: dict[int, IIMM] = {}
+
+    def reset(self) -> None:
+        self.values.clear()
+
+    def result(self) -> list[Measure]:
+        return self.values
+
+    def measure_initial(self, strategy: Any, experiences: Sequence[Any]) -> None:
+        """Take the zero-shot values while the model is still the initial one; `strategy.start()` comes first."""
+        for experience in experiences:
+            self._zero_shot[experience.task_label] = self._measure(strategy, experience)
+
+    def before_training_exp(self, strategy: Any) -> list[MetricValue]:
+        experience = strategy.experience
+        now = self._measure(strategy, experience)
+        found = {"iimm": now.score, "iimm_intra": now.intra, "iimm_inter": now.inter}
+        if experience.task_label in self._zero_shot:
+            found["iimm_zero_shot"] = self._zero_shot[experience.task_label].score
+        number, task = experience.current_experience + 1, experience.domain.name
+        self.values += [Measure("before", number, task, name, value, now.n) for name, value in found.items()]
+        x = strategy.clock.train_iterations
+        return [MetricValue(self, f"{name}/{task}", value, x) for name, value in found.items()]
+
+    def _measure(self, strategy: Any, experience: Any) -> IIMM:
+        encoder, dataset = strategy.encoder, experience.domain.train
+        was_training = encoder.training
+        encoder.eval()
+        chosen = permutation(len(dataset), self._seed)[: self._sample]
+        accumulator = IIMMAccumulator()
+        try:
+            with torch.inference_mode():
+                texts = encoder.encode_texts(encoder.tokenize(experience.domain.prompts(0)))
+                for pixels, labels in pixel_batches([dataset[i] for i in chosen], encoder.image_size):
+                    accumulator.update(encoder.encode_images(pixels.to(encoder.device)), labels)
+        finally:
+            encoder.train(was_training)
+        return accumulator.result(texts)

@@ -1,0 +1,37 @@
+"""The dual encoder: load it, encode with it, classify by prompts, choose what trains, do arithmetic on its weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.encoder import DualEncoder as DualEncoder
+    from models.loading import load as load
+
+_LAZY = {"DualEncoder": "models.encoder", "load": "models.loading"}
+
+# Any open_clip name works; these are the ones the papers use, for `list models`.
+KNOWN = {
+    "tiny": "ships with the project: 48 x 48 pixels, 1.7 M parameters, the mini edition's default",
+    "ViT-B-16": "pretrained: openai (ZSCL, the full edition's default)",
+    "ViT-B-32": "pretrained: openai (IIMM, PAINT)",
+    "ViT-L-14": "pretrained: openai (PAINT)",
+    "ViT-B-16-SigLIP": "pretrained: webli (IIMM)",
+    "coca_ViT-B-32": "pretrained: laion2b_s13b_b90k (IIMM)",
+    "EVA02-B-16": "pretrained: merged2b_s8b_b131k (IIMM)",
+}
+
+
+TUNINGS = {
+    "full": "both towers (ZSCL: every parameter except the logit scale)",
+    "visual": "the image tower only",
+    "text": "the text tower only",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'models' has no attribute {name!r}")

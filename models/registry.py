@@ -1,0 +1,63 @@
+"""Names: one literal table per registry, resolved late, with errors that say what was probably meant.
+
+Everything a user can name (a strategy, a benchmark, a domain, a model) goes through here, so that listing names imports
+nothing heavy and a typing error reads the same everywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+class UserError(ValueError):
+    """A mistake in what the user asked for; the command line prints it as one sentence and exits with status 2."""
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
+    """The error for a name that does not exist: the nearest valid names first, then all of them."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UserError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}.")
+
+
+class Registry:
+    """Name -> object, from a literal table of "module:attribute" targets plus what users register.
+
+    `table` maps names to targets; `kind` is the word used in messages. Nothing is imported before `get`.
+    """
+
+    def __init__(self, kind: str, table: Mapping[str, str]):
+        self.kind = kind
+        self._targets: dict[str, str] = dict(table)
+        self._objects: dict[str, Any] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._targets or name in self._objects
+
+    def names(self) -> list[str]:
+        """All names: the built-in ones in the table's order, then the registered ones."""
+        return [*self._targets, *(n for n in self._objects if n not in self._targets)]
+
+    def get(self, name: str) -> Any:
+        """The object of that name. Raises UserError for an unknown one."""
+        if name not in self._objects:
+            if name not in self._targets:
+                raise unknown(self.kind, name, self.names())
+            module, attribute = self._targets[name].split(":")
+            self._objects[name] = getattr(importlib.import_module(module), attribute)
+        return self._objects[name]
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Decorator that adds an object under a new name. Raises UserError when the name is taken."""
+
+        def add(target: Any) -> Any:
+            if name in self:
+                raise UserError(f"The {self.kind} name {name!r} is already taken.")
+            self._objects[name] = target
+            return target
+
+        return add

@@ -1,0 +1,329 @@
+"""`Strategy`: plain continual fine-tuning, and the base class of every method."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from avalanche.logging import BaseLogger
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from models import tuning
+from models.classifier import PromptClassifier
+from models.encoder import DualEncoder
+from reference_data import Reference
+
+CHECK_LOSS_EVERY = 20
+
+
+class Batch(NamedTuple):
+    """One mini-batch on the device: images uint8 [B, 3, S, S], labels [B], task labels [B]."""
+
+    images: Tensor
+    labels: Tensor
+    task_labels: Tensor
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite. The last finished experience's state is untouched on disk."""
+
+
+class Strategy(SupervisedTemplate):
+    """Continual fine-tuning (`finetune`): each task in turn with cross-entropy over its class prompts, nothing else.
+
+    Protocol: ZSCL (2303.06628), section 2 of its released training code: AdamW, a new optimiser per task, linear warm-up then
+    cosine to zero, label smoothing 0.2, both towers trained, the logit scale fixed, first template only. Not implemented:
+    its per-dataset learning rates (they belong to the full edition's datasets).
+
+    A method subclasses this, adds options to `Options` and overrides hooks; it defines no `__init__` and leaves the loop
+    (`_train_exp`) alone. Hooks, in the order they are called; each may call `super()`:
+
+        before_run         once, with the encoder at its initial weights (also before a resumed state is loaded)
+        before_experience  data, task and optimiser are set; weights as the last experience left them
+        companion_images   per step: images to encode in the same pass as the batch; see `companion_features`
+        compute_loss       per step: the whole loss
+        after_step         per step, after the update
+        after_experience   may change the weights that are evaluated and go on to the next task
+        state, load        what must survive a kill, besides the weights
+
+    Read: `classifier` (= Avalanche's `model`), `encoder`, `experience.domain`, `options`, `reference`, `trainable`.
+
+    Command: `python cli.py bench mtil --strategy finetune`.
+    """
+
+    trains = True
+    needs_reference = False
+
+    @dataclass(frozen=True)
+    class Options:
+        """Training options; the defaults are the paper's (MTIL, ViT-B/16), the mini edition has its own."""
+
+        iterations: int = 1001
+        lr: float = 1e-5
+        batch_size: int = 64
+        warmup: int = 100
+        label_smoothing: float = 0.2
+        weight_decay: float = 0.0
+        beta1: float = 0.9
+        beta2: float = 0.999
+
+    def __init__(
+        self,
+        *,
+        encoder: DualEncoder,
+        options: Any = None,
+        tuning_name: str = "full",
+        reference: Reference | None = None,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        metrics: Sequence[Any] = (),
+        loggers: Sequence[Any] = (),
+        plugins: Sequence[Any] = (),
+        eval_batch_size: int = 256,
+    ):
+        self.options = options if options is not None else type(self).Options()
+        self.reference = reference
+        self.seed = seed
+        self.trained = 0
+        self.history: list[dict[str, float]] = []
+        self.companion_features: Tensor | None = None
+        self._started = False
+        self._terms: dict[str, Tensor] = {}
+        self.trainable = tuning.apply(encoder, tuning_name)
+        super().__init__(
+            model=PromptClassifier(encoder),
+            optimizer=self._new_optimizer(),
+            criterion=torch.nn.CrossEntropyLoss(label_smoothing=self.options.label_smoothing),
+            train_mb_size=self.options.batch_size,
+            train_epochs=1,
+            eval_mb_size=eval_batch_size,
+            device=device,
+            plugins=list(plugins),
+            # Avalanche warns when there is no logger at all.
+            evaluator=EvaluationPlugin(*metrics, loggers=[*loggers] or [_NoLogger()], collect_all=False),
+            eval_every=-1,
+        )
+        self.model.to(self.device)
+
+    # Hooks
+
+    def before_run(self) -> None:
+        """Once per run, with the encoder at its initial weights: the place to embed what a teacher has to say."""
+
+    def before_experience(self) -> None:
+        """Before the first step of an experience."""
+
+    def companion_images(self) -> Tensor | None:
+        """Images [M, 3, S, S] to encode in the batch's own forward pass; their features come as `companion_features`."""
+        return None
+
+    def compute_loss(self, batch: Batch) -> Tensor:
+        """The whole loss, a scalar. Here: smoothed cross-entropy of `self.mb_output`, averaged over the batch."""
+        return self.cross_entropy(self.mb_output, batch.labels, batch.task_labels)
+
+    def after_step(self, step: int) -> None:
+        """After update number `step` (from 0)."""
+
+    def after_experience(self) -> None:
+        """After the last step, before evaluation."""
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a kill besides the weights: tensors, numbers, strings, lists, dicts."""
+        return {}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+
+    # The loop
+
+    def start(self) -> None:
+        """Call `before_run`, once. `train` does it by itself; a resumed run does it before loading the saved weights."""
+        if not self._started:
+            self._started = True
+            self.before_run()
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        """The training of one experience: the whole budget of iterations, as one epoch to Avalanche's plugins."""
+        if not self.trains:
+            return
+        self.before_experience()
+        self._before_training_epoch(**kwargs)
+        # Read here and not earlier: replay replaces the loader in its `before_training_exp`.
+        batches = _endless(self.dataloader)
+        losses: list[Tensor] = []
+        self.history = []
+        for step in range(self.options.iterations):
+            rate = learning_rate(step, self.options.lr, self.options.iterations, self.options.warmup)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.mbatch = next(batches)
+            self._unpack_minibatch()
+            self._before_training_iteration(**kwargs)
+            self.optimizer.zero_grad()
+            self._terms = {}
+
+            self._before_forward(**kwargs)
+            self.mb_output = self.forward()
+            self._after_forward(**kwargs)
+
+            self.loss = self._make_empty_loss() + self.compute_loss(Batch(self.mb_x, self.mb_y, self.mb_task_id))
+            self._before_backward(**kwargs)
+            self.backward()
+            self._after_backward(**kwargs)
+
+            self._before_update(**kwargs)
+            self.optimizer_step()
+            self.encoder.touch_text()
+            self._after_update(**kwargs)
+            self.after_step(step)
+            self._after_training_iteration(**kwargs)
+
+            losses.append(self.loss.detach().squeeze())
+            self.history.append({"iteration": step + 1, "lr": rate, **self._terms})  # type: ignore[dict-item]
+            if (step + 1) % CHECK_LOSS_EVERY == 0 or step + 1 == self.options.iterations:
+                self._check_finite(losses)
+        self._settle_history(losses)
+        self.after_experience()
+        self.encoder.touch_text()
+        self._after_training_epoch(**kwargs)
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        # Seeded per experience, so that a resumed run draws what an uninterrupted one would have drawn.
+        seed_everything(self.seed, self.experience.current_experience)
+        self.start()
+        super()._before_training_exp(**kwargs)
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        self.trained = self.experience.current_experience + 1
+        super()._after_training_exp(**kwargs)
+
+    def forward(self) -> Tensor:
+        """Logits of the batch; in training, companion images share its pass through the image tower."""
+        companions = self.companion_images() if self.is_training else None
+        if companions is None:
+            return self.classifier(self.mb_x, self.mb_task_id)
+        features = self.encoder.encode_images(torch.cat([self.mb_x, companions.to(self.device)]))
+        self.companion_features = features[len(self.mb_x) :]
+        return self.classifier.classify(features[: len(self.mb_x)], self.mb_task_id)
+
+    # Pieces
+
+    @property
+    def classifier(self) -> PromptClassifier:
+        """The model that plugins see."""
+        return self.model
+
+    @property
+    def encoder(self) -> DualEncoder:
+        return self.model.encoder
+
+    def log(self, **terms: Tensor) -> None:
+        """Keep scalars of this step for `train.csv`, without synchronising."""
+        self._terms.update({name: value.detach() for name, value in terms.items()})
+
+    def criterion(self) -> Tensor:
+        """Avalanche's loss of the current batch, in training and evaluation: cross-entropy, each task among its own classes."""
+        return self.cross_entropy(self.mb_output, self.mb_y, self.mb_task_id)
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor, task_labels: Tensor) -> Tensor:
+        """Smoothed cross-entropy, mean over the batch, where padding takes no part: each task's rows are cut to its classes."""
+        tasks = torch.unique(task_labels).tolist()
+        if len(tasks) == 1:
+            return self._criterion(logits[:, : self._classes(tasks[0])], labels)
+        total = logits.new_zeros(())
+        for task in tasks:
+            mine = task_labels == task
+            total = total + self._criterion(logits[mine, : self._classes(task)], labels[mine]) * mine.sum()
+        return total / len(labels)
+
+    def make_train_dataloader(self, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
+        """A plain shuffled loader; the last, smaller batch is used (as in the paper's code)."""
+        self.dataloader = DataLoader(
+            self.adapted_dataset,
+            batch_size=self.train_mb_size,
+            shuffle=shuffle,
+            num_workers=num_workers,
+            collate_fn=self.adapted_dataset.collate_fn,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def make_optimizer(self, **kwargs: Any) -> None:
+        """A new optimiser over exactly the trainable parameters; Avalanche's version puts frozen ones back in."""
+        self.optimizer = self._new_optimizer()
+
+    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        self.model = self.model_adaptation()
+        self.make_optimizer()
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        o = self.options
+        return torch.optim.AdamW(
+            self.trainable, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=True
+        )
+
+    def _classes(self, task: int) -> int:
+        return len(self.classifier.domains[task].classnames)
+
+    def _check_finite(self, losses: Sequence[Tensor]) -> None:
+        recent = torch.stack(list(losses[-CHECK_LOSS_EVERY:]))
+        finite = torch.isfinite(recent)
+        if not finite.all():
+            step = len(losses) - len(recent) + int((~finite).nonzero()[0]) + 1
+            raise NonFiniteLoss(
+                f"The loss of {self.experience.domain.name!r} became {float(recent[~finite][0])} at iteration {step}; "
+                "a smaller lr usually helps (--set lr=...)."
+            )
+
+    def _settle_history(self, losses: Sequence[Tensor]) -> None:
+        values = torch.stack(list(losses)).tolist() if losses else []
+        for record, loss in zip(self.history, values, strict=True):
+            for name, value in record.items():
+                record[name] = value.item() if isinstance(value, Tensor) else value
+            record["loss"] = loss
+
+
+def learning_rate(step: int, lr: float, iterations: int, warmup: int) -> float:
+    """Linear warm-up, then half a cosine to zero (ZSCL's schedule).
+
+    lr (t + 1) / warmup for t < warmup, then lr (1 + cos(pi (t - warmup) / (iterations - 1 - warmup))) / 2, t from 0: the last
+    of `iterations` updates has a rate of exactly 0. A warm-up longer than the budget simply never ends.
+    """
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    length = max(1, iterations - 1 - warmup)
+    return lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / length)))
+
+
+def seed_everything(seed: int, experience: int) -> None:
+    """Seed Python, NumPy and torch from a run's seed and the number of the experience."""
+    mixed = int(np.random.SeedSequence([seed, experience]).generate_state(1)[0])
+    random.seed(mixed)
+    np.random.seed(mixed)
+    torch.manual_seed(mixed)
+
+
+def _endless(loader: Iterable[Any]) -> Iterator[Any]:
+    """The loader's batches, starting over at its end."""
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError("the training split is empty")
+
+
+class _NoLogger(BaseLogger):
+    """Logs nothing."""
+
+    def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
+        pass

@@ -1,0 +1,47 @@
+"""WiSE-FT: interpolate the fine-tuned weights with earlier ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from models.weights import interpolate
+from strategies.base import Strategy
+
+
+class WiSEFT(Strategy):
+    """WiSE-FT (Wortsman et al. 2022, 2109.01903) in a stream, as ZSCL's baseline does it (2303.06628).
+
+    Each task is fine-tuned plainly; then theta <- (1 - alpha) * theta_0 + alpha * theta, which is what is evaluated and what
+    the next task starts from. theta_0 is the model before the task ("previous", the baseline's choice) or the initial one
+    ("zero-shot"). Not implemented: interpolation at evaluation time only.
+
+    Defaults: alpha 0.8 and "previous", from ZSCL's scripts. Command: `python cli.py bench mtil --strategy wise-ft`.
+    """
+
+    @dataclass(frozen=True)
+    class Options(Strategy.Options):
+        alpha: float = 0.8
+        anchor: Literal["previous", "zero-shot"] = "previous"
+
+        def __post_init__(self) -> None:
+            if not 0 <= self.alpha <= 1:
+                raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+
+    def before_run(self) -> None:
+        super().before_run()
+        self.anchor: dict[str, Tensor] = self._weights()
+
+    def before_experience(self) -> None:
+        super().before_experience()
+        if self.options.anchor == "previous":
+            self.anchor = self._weights()
+
+    def after_experience(self) -> None:
+        super().after_experience()
+        self.encoder.load_weights(interpolate(self.anchor, self.encoder.state_dict(), self.options.alpha))
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.encoder.state_dict().items()}

@@ -1,0 +1,14 @@
+"""Zero-shot: no training. Every row repeats row 0."""
+
+from __future__ import annotations
+
+from strategies.base import Strategy
+
+
+class ZeroShot(Strategy):
+    """The initial model, untouched: the reference that retention and Transfer are read against.
+
+    Command: `python cli.py bench mtil --strategy zero-shot`.
+    """
+
+    trains = False
