@@ -1,0 +1,94 @@
+"""The mini edition: small domains from installed packages, drawn on first use and cached.
+
+`STREAM` (Order I), `ORDER_II`, `HELDOUT` and `summary()` need neither torch nor NumPy; `build(name)` draws.
+What each domain is, and what the tiny CLIP has seen of it, is in docs/mini.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from benchmarks.mini.table import ENTRIES, HELDOUT, ORDER_II, STREAM, summary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from benchmarks.domain import Domain
+
+__all__ = ["HELDOUT", "ORDER_II", "STREAM", "Progress", "build", "draw", "summary"]
+
+Progress = Callable[[int, int, str], None]
+SPLITS = ("train", "val", "test", "ood")
+
+
+def build(name: str, progress: Progress | None = None) -> Domain:
+    """A domain with uint8 [3, 48, 48] images: from the cache, or drawn (seconds) and cached.
+
+    `progress(done, total, what)` is called while it draws. Raises ValueError for an unknown name.
+    """
+    import torch
+
+    from benchmarks.domain import Domain, TensorImages
+    from benchmarks.mini import cache
+
+    if name not in ENTRIES:
+        close = difflib.get_close_matches(name, ENTRIES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(ENTRIES))}"
+        raise ValueError(f"the mini edition has no domain {name!r}{hint}")
+    arrays = cache.load_or_make(name, lambda: draw(name, progress))
+    entry = ENTRIES[name]
+    splits = {
+        split: TensorImages(torch.from_numpy(arrays[f"{split}_images"]), arrays[f"{split}_labels"].tolist())
+        for split in SPLITS
+        if f"{split}_images" in arrays
+    }
+    return Domain(
+        name=name,
+        classnames=entry.classnames,
+        templates=entry.templates,
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
+        ood=splits.get("ood"),
+        licence=entry.licence,
+        source=entry.source,
+    )
+
+
+def draw(name: str, progress: Progress | None = None) -> dict[str, np.ndarray]:
+    """A domain's arrays, drawn anew: `<split>_images` uint8 [N, 3, 48, 48] and `<split>_labels` int64 [N]."""
+    from benchmarks.mini import handwriting, icons, letters, photos, shapes
+
+    report = progress or (lambda done, total, what: None)
+    entry = ENTRIES[name]
+    if name in ("mnist", "digits"):
+        drawn = handwriting.splits(name)
+    else:
+        family = {"letters": letters, "photos": photos, "shapes": shapes, "counting": shapes}.get(name, icons)
+        counts = {s: n for s, n in zip(SPLITS, (*entry.per_class, entry.ood), strict=True) if n}
+        seen: set[bytes] = set()
+        drawn = {}
+        for done, (split, per_class) in enumerate(counts.items()):
+            report(done, len(counts), f"drawing {name} ({split})")
+            drawn[split] = family.images(name, split, per_class, seen)
+    report(1, 1, f"drew {name}")
+    return _arrays(drawn)
+
+
+def _arrays(drawn: dict[str, list[list[np.ndarray]]]) -> dict[str, np.ndarray]:
+    """Pictures by split and class, interleaved so that the first n images of a split hold every class about equally."""
+    import numpy as np
+
+    arrays = {}
+    for split, classes in drawn.items():
+        pairs = [
+            (pictures[index], label)
+            for index in range(max(map(len, classes)))
+            for label, pictures in enumerate(classes)
+            if index < len(pictures)
+        ]
+        arrays[f"{split}_images"] = np.stack([picture for picture, _ in pairs])
+        arrays[f"{split}_labels"] = np.array([label for _, label in pairs], dtype=np.int64)
+    return arrays

@@ -1,0 +1,90 @@
+"""Drawn images on disk: plain .npy arrays inside an uncompressed .npz, keyed by what drew them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+GENERATOR_VERSION = 1
+"""Raise it whenever any drawing changes: cached pictures of another version are not used."""
+
+PACKAGES = ("numpy", "pillow", "qtawesome", "mlxtend", "matplotlib", "scikit-image", "scikit-learn")
+_DIGEST = "digest"
+
+Arrays = dict[str, np.ndarray]
+
+
+def folder() -> Path:
+    """$PERENNIAL_CACHE or the user's cache folder, and in it the mini edition's."""
+    base = os.environ.get("PERENNIAL_CACHE")
+    if base:
+        return Path(base) / "mini"
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "perennial" / "mini"
+
+
+def path(name: str) -> Path:
+    versions = [f"generator {GENERATOR_VERSION}"]
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"{package} absent")
+    key = hashlib.sha256("\n".join(versions).encode()).hexdigest()[:12]
+    return folder() / f"{name}-{key}.npz"
+
+
+def load_or_make(name: str, make: Callable[[], Arrays]) -> Arrays:
+    """The arrays called `name`: from disk if a sound file is there, else made and stored."""
+    target = path(name)
+    stored = read(target)
+    if stored is not None:
+        return stored
+    arrays = make()
+    try:
+        write(target, arrays)
+    except OSError:
+        # A cache that cannot be written costs time at the next start, nothing else.
+        pass
+    return arrays
+
+
+def digest(arrays: Arrays) -> str:
+    """SHA-256 of names, types, shapes and contents."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        total.update(array.data)
+    return total.hexdigest()
+
+
+def read(target: Path) -> Arrays | None:
+    try:
+        with np.load(target, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+    expected = arrays.pop(_DIGEST, None)
+    if expected is None or str(expected) != digest(arrays):
+        return None
+    return arrays
+
+
+def write(target: Path, arrays: Arrays) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays, **{_DIGEST: np.array(digest(arrays))})
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
