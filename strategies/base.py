@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -55,7 +56,8 @@ class Strategy(SupervisedTemplate):
         after_experience   may change the weights that are evaluated and go on to the next task
         state, load        what must survive a kill, besides the weights
 
-    Read: `classifier` (= Avalanche's `model`), `encoder`, `experience.domain`, `options`, `reference`, `trainable`.
+    Read: `classifier` (= Avalanche's `model`), `encoder`, `experience.domain`, `options`, `reference`, `trainable`; after an
+    experience `trained` (how many so far), `history` (a record per step), `seconds`, `images_seen`.
 
     Command: `python cli.py bench mtil --strategy finetune`.
     """
@@ -95,6 +97,8 @@ class Strategy(SupervisedTemplate):
         self.seed = seed
         self.trained = 0
         self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.images_seen = 0
         self.companion_features: Tensor | None = None
         self._started = False
         self._terms: dict[str, Tensor] = {}
@@ -153,6 +157,7 @@ class Strategy(SupervisedTemplate):
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         """The training of one experience: the whole budget of iterations, as one epoch to Avalanche's plugins."""
+        began, self.history, self.images_seen = time.perf_counter(), [], 0
         if not self.trains:
             return
         self.before_experience()
@@ -160,7 +165,6 @@ class Strategy(SupervisedTemplate):
         # Read here and not earlier: replay replaces the loader in its `before_training_exp`.
         batches = _endless(self.dataloader)
         losses: list[Tensor] = []
-        self.history = []
         for step in range(self.options.iterations):
             rate = learning_rate(step, self.options.lr, self.options.iterations, self.options.warmup)
             for group in self.optimizer.param_groups:
@@ -187,6 +191,7 @@ class Strategy(SupervisedTemplate):
             self.after_step(step)
             self._after_training_iteration(**kwargs)
 
+            self.images_seen += len(self.mb_y)
             losses.append(self.loss.detach().squeeze())
             self.history.append({"iteration": step + 1, "lr": rate, **self._terms})  # type: ignore[dict-item]
             if (step + 1) % CHECK_LOSS_EVERY == 0 or step + 1 == self.options.iterations:
@@ -195,6 +200,8 @@ class Strategy(SupervisedTemplate):
         self.after_experience()
         self.encoder.touch_text()
         self._after_training_epoch(**kwargs)
+        # Settling the history has waited for the device, so the clock is honest on a GPU too.
+        self.seconds = time.perf_counter() - began
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         # Seeded per experience, so that a resumed run draws what an uninterrupted one would have drawn.

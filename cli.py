@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Perennial on the command line: `python cli.py bench mtil --strategy zscl`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from models.registry import UserError, unknown
+
+EPILOG = """\
+examples:
+  python cli.py bench mtil --strategy zscl                      mini edition, Order I, seed 0: two minutes on a laptop
+  python cli.py bench mtil --strategy finetune --seed 0 1 2     three runs
+  python cli.py bench mtil --strategy zscl --order II --set l2=0.1 iterations=80
+  python cli.py bench mtil --strategy my_method.py:MyMethod     a method of your own, from its file
+  python cli.py leaderboard --csv leaderboard.csv               all finished runs, one row a method
+  python cli.py list strategies
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their flags."""
+    top = argparse.ArgumentParser(
+        prog="perennial",
+        description="Continual learning of vision-language models: what does the model learn, what does it forget?",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+
+    bench = commands.add_parser(
+        "bench",
+        help="run a benchmark with a strategy",
+        description="Run a benchmark. The same command again continues an interrupted run and skips a finished one.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument("benchmark", nargs="?", help="mtil (see `list benchmarks`)")
+    bench.add_argument("--strategy", help="a name from `list strategies`, or FILE.py:Class (default: zscl)")
+    bench.add_argument("--edition", help="mini (default) or full")
+    bench.add_argument("--order", help="I (default), II, or domain names joined by commas")
+    bench.add_argument("--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
+    bench.add_argument("--pretrained", help="the open_clip tag of the weights, a file, or random")
+    bench.add_argument("--tuning", help="what trains: a name from `list tunings` (default: full)")
+    bench.add_argument("--seed", type=int, nargs="+", metavar="N", help="one run per seed (default: 0)")
+    bench.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
+    bench.add_argument("--heldout", nargs="*", metavar="NAME", help="domains never trained, for retention")
+    bench.add_argument("--measure-n", type=int, metavar="N", help="images for the measures before training (default: 1000)")
+    bench.add_argument(
+        "--set", nargs="+", action="extend", metavar="KEY=VALUE", help="options of the strategy: iterations, lr, batch_size, ..."
+    )
+    bench.add_argument("--config", metavar="FILE", help="TOML, or a run's run.json; flags win over it")
+    bench.add_argument("--device", help="auto (default), cpu, cuda, cuda:N")
+    bench.add_argument("--out", metavar="DIR", help="where records go (default: results)")
+    bench.add_argument("--fresh", action="store_true", help="start over, even if the run is finished")
+    bench.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    board = commands.add_parser(
+        "leaderboard",
+        help="one table over finished runs",
+        description="The leaderboard of all finished runs, derived from their records; seeds are averaged.",
+    )
+    board.add_argument("results", nargs="*", metavar="RESULTS", help="result folders or run.json files (default: results)")
+    board.add_argument("--csv", metavar="FILE", help="write the table as CSV")
+    board.add_argument("--published", action="store_true", help="add the papers' published rows (full edition)")
+    board.add_argument("--quiet", action="store_true", help="do not print the table")
+
+    listing = commands.add_parser("list", help="what there is to choose from", description="What there is to choose from.")
+    listing.add_argument("what", nargs="?", help=", ".join(LISTS))
+    listing.add_argument("--long", action="store_true", help="with licences and sources")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when it worked, 2 for a mistake in it, 1 for a run that failed, 130 when interrupted."""
+    arguments = parser().parse_args(argv)
+    commands = {"bench": bench, "leaderboard": show_leaderboard, "list": show_list}
+    try:
+        return commands[arguments.command](arguments)
+    except UserError as error:
+        print(f"perennial: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("perennial: interrupted; the same command continues after the last finished task.", file=sys.stderr)
+        return 130
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """`bench`: one run per seed."""
+    from harness.config import RunConfig, parse_assignments, read_file, resolve
+
+    settings: dict[str, Any] = read_file(arguments.config) if arguments.config else {}
+    seeds = arguments.seed if arguments.seed is not None else [settings.pop("seed", 0)]
+    settings.pop("seed", None)
+    for name in ("benchmark", "strategy", "edition", "order", "model", "pretrained", "tuning", "limit", "measure_n", "device", "out"):
+        value = getattr(arguments, name)
+        if value is not None:
+            settings[name] = value
+    if arguments.model is not None and arguments.pretrained is None:
+        settings.pop("pretrained", None)
+    if arguments.heldout is not None:
+        settings["heldout"] = tuple(arguments.heldout)
+    settings["options"] = {**settings.get("options", {}), **parse_assignments(arguments.set or [])}
+    settings["fresh"] = arguments.fresh
+    if "benchmark" not in settings:
+        raise UserError("Which benchmark? For example: bench mtil --strategy zscl.")
+    configs = [RunConfig(**settings, seed=seed) for seed in dict.fromkeys(seeds)]
+    _check_names(configs[0])
+
+    from harness.failures import expected
+    from harness.screen import Screen
+
+    screen = Screen(quiet=arguments.quiet)
+    if not arguments.quiet:
+        screen.say("loading torch and Avalanche ...", style="dim")
+    for config in configs:
+        resolve(config)
+    from harness.run import run
+
+    with expected():
+        for config in configs:
+            run(config, screen)
+    return 0
+
+
+def _check_names(config: Any) -> None:
+    """The mistakes that can be told without the seconds that importing torch takes."""
+    from benchmarks import BENCHMARKS, EDITIONS
+    from models import TUNINGS
+    from strategies import STRATEGIES
+
+    for kind, name, valid in (
+        ("benchmark", config.benchmark, BENCHMARKS.names()),
+        ("edition", config.edition, EDITIONS),
+        ("tuning", config.tuning, TUNINGS),
+    ):
+        if name not in valid:
+            raise unknown(kind, name, valid)
+    if ".py" not in config.strategy and config.strategy not in STRATEGIES:
+        raise unknown("strategy", config.strategy, STRATEGIES.names())
+
+
+def show_leaderboard(arguments: argparse.Namespace) -> int:
+    """`leaderboard`: print it, and write it with --csv."""
+    from harness.leaderboard import leaderboard, write
+    from harness.tables import print_leaderboard
+
+    for path in arguments.results:
+        _must_exist(path)
+    table = leaderboard(arguments.results or ["results"], with_published=arguments.published)
+    if arguments.csv:
+        write(table, arguments.csv)
+    if not arguments.quiet:
+        print_leaderboard(table)
+        if arguments.csv:
+            print(f"wrote {arguments.csv} ({len(table)} rows)")
+    return 0
+
+
+def _must_exist(path: str) -> None:
+    from pathlib import Path
+
+    if not Path(path).exists():
+        raise UserError(f"There are no results at {path!r}.")
+
+
+def show_list(arguments: argparse.Namespace) -> int:
+    """`list`: names with what they are."""
+    from harness.tables import print_list
+
+    if arguments.what is not None and arguments.what not in LISTS:
+        raise unknown("list", arguments.what, LISTS)
+    for what in [arguments.what] if arguments.what else LISTS:
+        print_list(what, long=arguments.long, title=arguments.what is None)
+    return 0
+
+
+LISTS = ("benchmarks", "strategies", "tunings", "measures", "domains", "models")
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""One run from start to finish: the loop over experiences, checkpoints, records, leaderboard."""

@@ -1,0 +1,130 @@
+"""The leaderboard: derived from the runs' records, never appended to. Imports neither torch nor Avalanche."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.records import write_bytes
+from metrics import matrix
+from models.registry import UserError
+from reference_data import published
+
+COLUMNS = (
+    "benchmark,edition,order,model,pretrained,strategy,tuning,seeds,transfer,average,last,forgetting,bwt,retention,"
+    "iimm_mean,trainable_params,train_seconds,eval_seconds,images_per_second,peak_memory_mb,source,run"
+).split(",")
+METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
+COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
+SORT = ["benchmark", "edition", "order", "model", "average"]
+
+
+def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool = False) -> pd.DataFrame:
+    """One row per method and setting: the mean over its seeds, `<metric>_std` columns at the end where seeds differ.
+
+    `roots` are result folders, run folders or `run.json` files, searched downwards; only finished runs count. Runs are one
+    row when they agree in everything but the seed. Rows of one benchmark, edition and order stand together, best average
+    first. A root that does not exist gives no rows. `with_published` adds the papers' own rows.
+
+    Raises UserError, naming the file, for a damaged record.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path in _records(roots):
+        record = _read(path)
+        if record is not None:
+            groups.setdefault(record["group"], []).append(record)
+    rows = [_row(group) for group in groups.values()]
+    if with_published:
+        rows += _published()
+    spread = [f"{m}_std" for m in METRICS if any(f"{m}_std" in row for row in rows)]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *spread])
+    ascending = [column != "average" for column in SORT]
+    return table.sort_values(SORT, ascending=ascending, kind="stable", na_position="last").reset_index(drop=True)
+
+
+def write(table: pd.DataFrame, path: str | Path) -> None:
+    """The table as CSV, written atomically, with enough digits to recompute from."""
+    try:
+        write_bytes(Path(path), table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _records(roots: Iterable[str | Path]) -> list[Path]:
+    found: list[Path] = []
+    for root in roots:
+        path = Path(root)
+        found += [path] if path.is_file() else sorted(path.rglob("run.json"))
+    return list(dict.fromkeys(p.resolve() for p in found))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What the leaderboard needs of a record; None for a run that is not finished."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["status"] != "finished":
+            return None
+        identity = document["identity"]
+        shared = {k: v for k, v in identity.items() if k != "seed"}
+        return {
+            **{k: identity[k] for k in ("benchmark", "edition", "order", "model", "pretrained", "strategy", "tuning")},
+            **{m: document["summary"].get(m) for m in METRICS},
+            **{c: document.get(c) for c in COSTS},
+            "trainable_params": document["trainable_params"],
+            "seed": identity["seed"],
+            "run": path.parent,
+            "group": json.dumps(shared, sort_keys=True),
+        }
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not the record of a run ({type(error).__name__}: {error}).") from error
+
+
+def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
+    group = sorted(group, key=lambda record: record["seed"])
+    row = {k: group[0][k] for k in ("benchmark", "edition", "order", "model", "pretrained", "strategy", "tuning")}
+    row["pretrained"] = row["pretrained"] or ""
+    row["seeds"] = len(group)
+    row["trainable_params"] = group[0]["trainable_params"]
+    for name in (*METRICS, *COSTS):
+        values = np.array([np.nan if r[name] is None else r[name] for r in group], dtype=float)
+        row[name] = float(values.mean())
+        if name in METRICS and len(group) > 1:
+            row[f"{name}_std"] = float(values.std(ddof=1))
+    row["source"] = "run"
+    row["run"] = ";".join(_shown(record["run"]) for record in group)
+    return row
+
+
+def _published() -> list[dict[str, Any]]:
+    """The matrices of the ZSCL paper as rows of the full edition, summarised by the same functions as our runs."""
+    base = {"benchmark": "mtil", "edition": "full", "model": "ViT-B-16", "pretrained": "openai", "tuning": "full", "seeds": 1}
+    rows = []
+    for order in ("I", "II"):
+        for strategy in published.METHODS:
+            R = published.matrix(order, strategy)
+            zero = [published.ZERO_SHOT[task] for task in published.TASKS[order]]
+            rows.append(
+                {
+                    **base,
+                    "order": order,
+                    "strategy": strategy,
+                    "transfer": matrix.transfer(R),
+                    "average": matrix.average(R),
+                    "last": matrix.last(R),
+                    "forgetting": matrix.forgetting(R),
+                    "bwt": matrix.backward_transfer(R),
+                    "retention": matrix.retention(R, zero).summary,
+                    "source": published.SOURCE,
+                }
+            )
+    return rows
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working directory where possible, so that a leaderboard can be shared."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

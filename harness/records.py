@@ -1,0 +1,83 @@
+"""The files of a run: written whole or not at all, and read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ACCURACY_COLUMNS = ("after", "stream", "task", "accuracy", "correct", "n")
+MEASURE_COLUMNS = ("when", "experience", "task", "measure", "value", "n")
+TRAIN_COLUMNS = ("after", "iteration", "loss", "lr")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: a temporary file in the same folder, flushed to disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; a record is as readable as any other file of its owner.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """JSON with NaN as null, so that any reader takes it."""
+    write_bytes(path, (json.dumps(_plain(value), indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows in the given column order; columns that only some rows have follow at the end, empty where missing."""
+    rows = list(rows)
+    extra = {name: None for row in rows for name in row if name not in columns}
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [*columns, *extra], lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, buffer.getvalue().encode())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """All rows as text; an absent file is empty."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The document, or None where there is no file. Raises ValueError, naming the file, when it is not JSON."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

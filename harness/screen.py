@@ -1,0 +1,215 @@
+"""What a person sees of a run: banner, progress with an estimate, the growing accuracy matrix, the summary.
+
+On a terminal a live display; piped, plain lines; quiet, nothing but errors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+
+class Estimate:
+    """Remaining time from measured rates: training steps and evaluated images are timed apart, for they cost differently."""
+
+    def __init__(self, steps: int, images: int):
+        self.left = {"train": steps, "evaluate": images}
+        self._done = {"train": 0, "evaluate": 0}
+        self._seconds = {"train": 0.0, "evaluate": 0.0}
+
+    def add(self, kind: str, amount: int, seconds: float) -> None:
+        """`amount` more of "train" or "evaluate" took `seconds`."""
+        self.left[kind] = max(0, self.left[kind] - amount)
+        self._done[kind] += amount
+        self._seconds[kind] += seconds
+
+    def remaining(self, kinds: Sequence[str] = ("train", "evaluate")) -> float | None:
+        """Seconds, or None while something that is left has not been timed yet."""
+        total = 0.0
+        for kind in kinds:
+            if self.left[kind]:
+                if not self._done[kind]:
+                    return None
+                total += self.left[kind] * self._seconds[kind] / self._done[kind]
+        return total
+
+
+class Screen:
+    """Shows one run. `live` None: as the terminal allows."""
+
+    def __init__(self, quiet: bool = False, console: Console | None = None, live: bool | None = None):
+        self.console = console or Console(quiet=quiet)
+        self.quiet = quiet
+        self._use_live = (self.console.is_terminal if live is None else live) and not quiet
+        self._live: Live | None = None
+        self._progress: Progress | None = None
+        self._bars: dict[str, Any] = {}
+        self._estimate = Estimate(0, 0)
+        self._tasks: list[str] = []
+        self._heldout: list[str] = []
+        self._rows: dict[int, Mapping[tuple[str, str], Any]] = {}
+        self._task = ""
+        self._clock = time.perf_counter()
+        self._data_shown = ""
+
+    def say(self, message: str, style: str | None = None) -> None:
+        """One line."""
+        if not self.quiet:
+            self.console.print(message, style=style, highlight=False)
+
+    def banner(self, title: str, lines: Sequence[str]) -> None:
+        """What is about to run."""
+        if self.quiet:
+            return
+        self.console.print(Text(title, style="bold"))
+        for line in lines:
+            self.console.print(f"  {line}", style="dim", highlight=False)
+
+    def data(self, done: int, total: int, what: str) -> None:
+        """Progress of rendering or reading data."""
+        if self.quiet:
+            return
+        if not self._use_live:
+            if what != self._data_shown:
+                self.say(f"preparing {what} ...")
+                self._data_shown = what
+            return
+        if self._progress is None:
+            self._open(with_table=False)
+        name = f"preparing {what}"
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=total, left="")
+        self._progress.update(self._bars[name], completed=done, total=total)
+
+    def begin(
+        self,
+        tasks: Sequence[str],
+        heldout: Sequence[str],
+        rows: Mapping[int, Mapping[tuple[str, str], Any]],
+        steps: int,
+        images: int,
+    ) -> None:
+        """Start the run proper, with the work that is left: training steps and images to evaluate."""
+        self.end()
+        self._tasks, self._heldout = list(tasks), list(heldout)
+        self._rows = dict(rows)
+        self._estimate = Estimate(steps, images)
+        self._clock = time.perf_counter()
+        if self._use_live:
+            self._open(with_table=True)
+            self._bars["overall"] = self._progress.add_task("overall", total=1.0, left="")
+            self._bars["task"] = self._progress.add_task("", total=1.0, left="")
+            self._total_guess = (steps, images)
+
+    def stage(self, kind: str, task: str, amount: int) -> None:
+        """A stage begins: "train" or "evaluate", on what, and how many steps or images it has."""
+        self._clock = time.perf_counter()
+        self._task = task
+        self._stage_left = amount
+        self._stage_total = max(1, amount)
+        if self._progress is not None and "task" in self._bars:
+            self._progress.reset(self._bars["task"], total=float(self._stage_total), description=f"{kind} {task}")
+
+    def advance(self, kind: str, amount: int) -> None:
+        """`amount` steps or images of the current stage are done."""
+        now = time.perf_counter()
+        self._estimate.add(kind, amount, now - self._clock)
+        self._clock = now
+        self._stage_left = max(0, self._stage_left - amount)
+        if self._progress is None or "task" not in self._bars:
+            return
+        rate = self._estimate._seconds[kind] / max(1, self._estimate._done[kind])
+        self._progress.update(self._bars["task"], advance=amount, left=_duration(self._stage_left * rate))
+        remaining = self._estimate.remaining()
+        spent = sum(self._estimate._seconds.values())
+        fraction = 0.0 if remaining is None else spent / max(1e-9, spent + remaining)
+        left = "estimating" if remaining is None else _duration(remaining)
+        self._progress.update(self._bars["overall"], completed=fraction, left=left)
+
+    def row(self, after: int, cells: Mapping[tuple[str, str], Any], note: str = "") -> None:
+        """A row of the accuracy matrix is complete."""
+        self._rows[after] = cells
+        self._clock = time.perf_counter()
+        if self._live is not None:
+            self._live.update(self._view())
+        elif not self.quiet:
+            name = "zero-shot" if after == 0 else f"{after} {self._tasks[after - 1]}"
+            values = " ".join(f"{t}={cells['test', t].percent:.1f}" for t in self._tasks)
+            held = " ".join(f"{h}={cells['heldout', h].percent:.1f}" for h in self._heldout)
+            remaining = self._estimate.remaining()
+            left = "" if not remaining else f" | {_duration(remaining)}"
+            self.say(f"after {name}: {values}{' | held out: ' + held if held else ''}{note}{left}")
+
+    def end(self) -> None:
+        """Leave the live display; the last table stays."""
+        if self._live is not None:
+            if "overall" in self._bars:
+                self._live.update(self._table())
+            self._live.stop()
+        self._live, self._progress, self._bars = None, None, {}
+
+    def summary(self, summary: Mapping[str, float], zero: Mapping[str, float], folder: str, note: str) -> None:
+        """The summary beside zero-shot's, and where the record is."""
+        if self.quiet:
+            return
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("")
+        for name in ("Transfer", "Average", "Last", "Forgetting", "BWT", "Retention"):
+            table.add_column(name, justify="right")
+        keys = ("transfer", "average", "last", "forgetting", "bwt", "retention")
+        table.add_row("this run", *(_number(summary[k]) for k in keys), style="bold")
+        table.add_row("zero-shot", *(_number(zero[k]) for k in keys), style="dim")
+        self.console.print(table)
+        self.say(note, style="dim")
+        self.console.print(f"record: {folder}", highlight=False, soft_wrap=True)
+
+    def _open(self, with_table: bool) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"), console=self.console
+        )
+        self._live = Live(
+            self._view() if with_table else self._progress, console=self.console, refresh_per_second=5, transient=not with_table
+        )
+        self._live.start()
+
+    def _view(self) -> Group:
+        return Group(self._table(), self._progress) if self._progress is not None else Group(self._table())
+
+    def _table(self) -> Table:
+        """The matrix so far: rows after each task, its own task bold, tasks not yet trained dim, then the held-out ones."""
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("accuracy %, after")
+        for task in self._tasks:
+            table.add_column(task[:9], justify="right", no_wrap=True)
+        for name in self._heldout:
+            table.add_column(f"({name[:9]})", justify="right", no_wrap=True)
+        for after in sorted(self._rows):
+            cells = self._rows[after]
+            texts = [Text("zero-shot" if after == 0 else f"{after} {self._tasks[after - 1]}")]
+            for i, task in enumerate(self._tasks):
+                style = "bold" if i == after - 1 else ("dim" if i >= after else "")
+                texts.append(Text(f"{cells['test', task].percent:.1f}", style=style))
+            texts += [Text(f"{cells['heldout', h].percent:.1f}", style="dim") for h in self._heldout]
+            table.add_row(*texts)
+        return table
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    """"8 s left", "2:05 left", "1:02:10 left"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s left"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}") + " left"

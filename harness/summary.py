@@ -1,0 +1,56 @@
+"""From the rows of a run to its summary: pure, so that any summary can be recomputed from `accuracy.csv`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics import matrix
+
+Cells = Mapping[int, Mapping[tuple[str, str], Any]]
+
+
+def summarise(
+    rows: Cells, tasks: Sequence[str], heldout: Sequence[str], measures: Sequence[Any] = ()
+) -> dict[str, float]:
+    """Transfer, average, last, forgetting, BWT, retention in percent (points), and the mean zero-shot IIMM.
+
+    `rows[after][stream, task]` has a `.percent`; after 0..T. Undefined values are NaN.
+    """
+    R = accuracy_rows(rows, "test", tasks)
+    held = accuracy_rows(rows, "heldout", heldout)
+    kept = matrix.retention(R[1:], R[0], held[1:], held[0])
+    iimm = [m.value for m in measures if m.measure == "iimm_zero_shot"]
+    return {
+        "transfer": matrix.transfer(R[1:]),
+        "average": matrix.average(R[1:]),
+        "last": matrix.last(R[1:]),
+        "forgetting": matrix.forgetting(R[1:]),
+        "bwt": matrix.backward_transfer(R[1:]),
+        "retention": kept.summary,
+        "iimm_mean": float(np.mean(iimm)) if iimm else float("nan"),
+    }
+
+
+def zero_shot_summary(rows: Cells, tasks: Sequence[str]) -> dict[str, float]:
+    """The same numbers of a model that never changes from row 0: what the others are read against."""
+    row = accuracy_rows({0: rows[0]}, "test", tasks)[0]
+    square = np.tile(row, (len(tasks), 1))
+    return {
+        "transfer": matrix.transfer(square),
+        "average": matrix.average(square),
+        "last": matrix.last(square),
+        "forgetting": matrix.forgetting(square),
+        "bwt": matrix.backward_transfer(square),
+        "retention": 100.0,
+    }
+
+
+def accuracy_rows(rows: Cells, stream: str, names: Sequence[str]) -> NDArray[np.float64]:
+    """Percent, [rows, names], rows in order of `after`."""
+    return np.array([[rows[after][stream, name].percent for name in names] for after in sorted(rows)]).reshape(
+        len(rows), len(names)
+    )

@@ -1,0 +1,48 @@
+"""Published result matrices, as facts to check against and to stand beside our own rows.
+
+`tables/zscl_mtil.csv` holds the accuracy matrices that the authors of ZSCL (2303.06628) released with their code (MIT), both
+orders, seven methods: one line per trained task, one column per test set, in percent. Lines and columns of the file are
+alphabetical by dataset; `matrix` puts them in the order of the stream. One seed each, ViT-B/16.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+TASKS = {
+    "I": (
+        "Aircraft", "Caltech101", "CIFAR100", "DTD", "EuroSAT", "Flowers", "Food", "MNIST", "OxfordPet", "StanfordCars", "SUN397",
+    ),
+    "II": (
+        "StanfordCars", "Food", "MNIST", "OxfordPet", "Flowers", "SUN397", "Aircraft", "Caltech101", "DTD", "EuroSAT", "CIFAR100",
+    ),
+}  # fmt: skip
+METHODS = ("finetune", "lwf", "icarl", "lwf-vr", "wise-ft", "zscl-star", "zscl")
+ZERO_SHOT = dict(zip(TASKS["I"], (24.3, 88.4, 68.2, 44.6, 54.9, 71.0, 88.5, 59.4, 89.0, 64.7, 65.2), strict=True))
+SOURCE = "ZSCL (2303.06628)"
+
+
+def matrix(order: str, strategy: str) -> NDArray[np.float64]:
+    """R [11, 11] of a published run in percent: R[j, i] after task j on task i, both in the order's sequence.
+
+    Raises KeyError for an order or strategy that was not published.
+    """
+    cells = _tables()[order, strategy]
+    return np.array([[cells[after, task] for task in TASKS[order]] for after in TASKS[order]])
+
+
+@cache
+def _tables() -> dict[tuple[str, str], dict[tuple[str, str], float]]:
+    tables: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    path = Path(__file__).parent / "tables" / "zscl_mtil.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            cells = tables.setdefault((line["order"], line["strategy"]), {})
+            for task in TASKS["I"]:
+                cells[line["after"], task] = float(line[task])
+    return tables
