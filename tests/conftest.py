@@ -1,0 +1,106 @@
+"""Toy models and domains: small enough that a whole run takes a second, built the way real ones are."""
+
+import json
+import shutil
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.domain import Domain, TensorImages
+from models.encoder import DualEncoder
+from reference_data import Reference
+
+CONTEXT, VOCABULARY = 32, 300
+ARCHITECTURE = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 48, "patch_size": 12, "width": 32, "layers": 2, "head_width": 16},
+    "text_cfg": {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 32, "heads": 2, "layers": 2},
+}
+
+
+def byte_tokens(strings, context_length=CONTEXT):
+    """Start 298, bytes, end 299 (the largest id), padded with 0."""
+    out = torch.zeros(len(strings), context_length, dtype=torch.long)
+    for row, string in enumerate(strings):
+        ids = [298, *list(string.encode())[: context_length - 2], 299]
+        out[row, : len(ids)] = torch.tensor(ids)
+    return out
+
+
+def make_encoder(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        clip = open_clip.model.CLIP(**ARCHITECTURE)
+    return DualEncoder(clip, byte_tokens, 48, [0.5] * 3, [0.27] * 3, name="toy").eval()
+
+
+def make_domain(name, classes=3, seed=0, train=48, val=12, test=24, templates=("a photo of a {}.", "the {}.")):
+    """Classes differ in colour, so that a few steps of training learn something."""
+    generator = torch.Generator().manual_seed(seed)
+    colours = torch.randint(0, 256, (classes, 3, 1, 1), generator=generator)
+
+    def split(n):
+        labels = [i % classes for i in range(n)]
+        noise = torch.randint(-40, 41, (n, 3, 48, 48), generator=generator)
+        return TensorImages((colours[labels] + noise).clamp(0, 255).to(torch.uint8), labels)
+
+    return Domain(name, [f"{name} {i}" for i in range(classes)], templates, split(train), split(val), split(test))
+
+
+@pytest.fixture
+def encoder():
+    return make_encoder()
+
+
+@pytest.fixture
+def toy_domain():
+    return make_domain
+
+
+@pytest.fixture
+def toy_encoder():
+    return make_encoder
+
+
+@pytest.fixture
+def reference():
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (40, 3, 48, 48), generator=generator).to(torch.uint8)
+    return Reference(images, [f"thing {i}" for i in range(30)])
+
+
+@pytest.fixture(scope="session")
+def model_directory(tmp_path_factory):
+    """A model directory as users save them: configuration, weights and merges."""
+    folder = tmp_path_factory.mktemp("model")
+    merges = Path(__file__).parent.parent / "models" / "tiny" / "bpe.txt.gz"
+    shutil.copy(merges, folder / "bpe.txt.gz")
+    vocabulary = open_clip.SimpleTokenizer(bpe_path=str(merges)).vocab_size
+    architecture = json.loads(json.dumps(ARCHITECTURE))
+    architecture["text_cfg"]["vocab_size"] = vocabulary
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        clip = open_clip.model.CLIP(**architecture)
+    save_file({k: v.contiguous() for k, v in clip.state_dict().items()}, folder / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.5] * 3, "std": [0.27] * 3}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": architecture, "preprocess_cfg": preprocess}))
+    return folder
+
+
+@pytest.fixture
+def toy_benchmark(monkeypatch):
+    """A registered benchmark `toy`: three domains and a held-out one."""
+    from benchmarks import BENCHMARKS
+    from benchmarks.mtil import StreamPlan
+
+    domains = {name: make_domain(name, 2 + i, seed=i) for i, name in enumerate(("red", "green", "blue", "grey"))}
+
+    def stream(edition, order, heldout=None):
+        names = ("red", "green", "blue") if isinstance(order, str) else tuple(order)
+        return StreamPlan("I", names, ("grey",), lambda name, progress=None: domains[name])
+
+    monkeypatch.setitem(BENCHMARKS._objects, "toy", stream)
+    return "toy"

@@ -1,0 +1,137 @@
+"""Domains, splits and the Avalanche scenario made of them."""
+
+import pytest
+import torch
+from avalanche.benchmarks import CLScenario
+
+from benchmarks.domain import Domain, TensorImages, limited, permutation, targets_of, with_validation
+from benchmarks.mtil import stream
+from benchmarks.streams import collate, make, scenario
+from models.registry import UserError
+
+
+def test_streams_carry_domains_and_task_labels(toy_domain):
+    a, b, held = toy_domain("a", 2), toy_domain("b", 3, seed=1), toy_domain("h", 4, seed=2)
+    built = scenario([a, b], [held])
+    assert isinstance(built, CLScenario)
+    assert list(built.streams) == ["train", "val", "test", "heldout"]
+    assert [e.domain for e in built.train_stream] == [a, b]
+    assert [e.task_labels for e in built.streams["test"]] == [[0], [1]]
+    assert [e.task_labels for e in built.streams["heldout"]] == [[2]]
+    experience = built.train_stream[1]
+    image, label, task = experience.dataset.eval()[5]
+    assert torch.equal(image, b.train[5][0]) and label == b.train[5][1] and task == 1
+    assert experience.origin_stream.name == "train" and experience.current_experience == 1
+    assert list(experience.dataset.targets) == b.train.targets
+
+
+def test_training_is_augmented_and_evaluation_is_not(toy_domain):
+    data = scenario([toy_domain("a")]).train_stream[0].dataset
+    torch.manual_seed(0)
+    assert not torch.equal(data.train()[0][0], data.train()[0][0])
+    assert torch.equal(data.eval()[0][0], data.eval()[0][0])
+
+
+def test_a_missing_split_is_named(toy_domain):
+    whole = toy_domain("a")
+    without = Domain("a", whole.classnames, whole.templates, whole.train, whole.val, None)
+    with pytest.raises(ValueError, match="'a' has no test split"):
+        scenario([without])
+
+
+def test_collate():
+    images, labels, tasks = collate([(torch.zeros(3, 2, 2), 1, 0), (torch.ones(3, 2, 2), 2, 5)])
+    assert images.shape == (2, 3, 2, 2) and labels.tolist() == [1, 2] and tasks.tolist() == [0, 5]
+
+
+def test_validation_is_a_seeded_tenth_of_train(toy_domain):
+    whole = toy_domain("a", train=50)
+    without = Domain("a", whole.classnames, whole.templates, whole.train, None, whole.test)
+    split = with_validation(without, seed=3)
+    assert (len(split.train), len(split.val)) == (45, 5)
+    indices = [*split.train.indices, *split.val.indices]
+    assert sorted(indices) == list(range(50))
+    assert with_validation(without, seed=3).val.indices == split.val.indices != with_validation(without, seed=4).val.indices
+    assert targets_of(split.val) == [whole.train.targets[i] for i in split.val.indices]
+    assert with_validation(whole) is whole
+
+
+def test_limit(toy_domain):
+    cut = limited(toy_domain("a"), 5, seed=1)
+    assert [len(getattr(cut, s)) for s in ("train", "val", "test")] == [5, 5, 5]
+    assert limited(toy_domain("a"), 5, seed=1).train.indices == cut.train.indices
+    with pytest.raises(ValueError, match="at least 1"):
+        limited(toy_domain("a"), 0)
+
+
+def test_permutation_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    permutation(10, 3)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_targets_are_read_from_items_when_nothing_says_them():
+    assert targets_of([("x", 2), ("y", 0)]) == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(classnames=()), "no class names"),
+        (dict(templates=()), "no prompt templates"),
+        (dict(templates=("a photo",)), "no '{}'"),
+    ],
+)
+def test_domain_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Domain(**{"name": "d", "classnames": ("a",), "templates": ("{}",), "train": None, "val": None, "test": None, **arguments})
+
+
+def test_prompts_keep_braces_in_class_names():
+    assert Domain("d", ["{x}"], ["a {}."], None, None, None).prompts() == ["a {x}."]
+
+
+def test_tensor_images_errors():
+    with pytest.raises(ValueError, match="uint8"):
+        TensorImages(torch.zeros(2, 3, 4, 4), [0, 1])
+    with pytest.raises(ValueError, match="3 targets"):
+        TensorImages(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1, 0])
+
+
+def test_orders():
+    from benchmarks import mini
+
+    one, two = stream("mini", "I"), stream("mini", "II")
+    assert one.names == tuple(sorted(mini.STREAM)) and one.heldout == tuple(mini.HELDOUT)
+    assert sorted(two.names) == sorted(one.names) and two.names != one.names
+    custom = stream("mini", f"{one.names[2]},{one.names[0]}")
+    assert custom.order == "custom" and custom.names == (one.names[2], one.names[0])
+    # Training a held-out domain takes it out of the default held-out set.
+    assert mini.HELDOUT[0] not in stream("mini", [mini.HELDOUT[0]]).heldout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mini", "mnits,logos"), "Did you mean mnist"),
+        (("mini", "III"), "Unknown order"),
+        (("mini", ["mnist", "mnist"]), "twice"),
+        (("mini", ["mnist"], ["mnist"]), "both trained and held out"),
+        (("full", "I"), "full edition"),
+    ],
+)
+def test_order_errors(arguments, message):
+    with pytest.raises(UserError, match=message):
+        stream(*arguments)
+
+
+def test_make_knows_its_benchmarks_and_editions(toy_benchmark):
+    built = make(toy_benchmark, limit=6)
+    assert [e.domain.name for e in built.train_stream] == ["red", "green", "blue"]
+    assert len(built.train_stream[0].dataset) == 6
+    with pytest.raises(UserError, match="Did you mean mtil"):
+        make("mitl")
+    with pytest.raises(UserError, match="Unknown edition"):
+        make(toy_benchmark, "huge")

@@ -1,0 +1,61 @@
+"""WiSE-FT: interpolation at the end of each task."""
+
+import pytest
+import torch
+
+from benchmarks.streams import scenario
+from strategies.base import Strategy
+from strategies.wise_ft import WiSEFT
+
+QUICK = {"iterations": 4, "lr": 1e-3, "batch_size": 8, "warmup": 1}
+
+
+@pytest.fixture
+def stream(toy_domain):
+    return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
+
+
+def trained(method, encoder, experiences, **options):
+    strategy = method(encoder=encoder, options=method.Options(**QUICK, **options))
+    for experience in experiences:
+        strategy.train(experience, eval_streams=[])
+    return {n: t.clone() for n, t in strategy.encoder.state_dict().items()}
+
+
+@pytest.mark.parametrize("anchor", ["previous", "zero-shot"])
+def test_weights_by_formula(toy_encoder, stream, anchor):
+    """Two tasks, each step replayed with plain fine-tuning from the weights that WiSE-FT should have left."""
+    first, second = stream.train_stream
+    start = toy_encoder().state_dict()
+    tuned = trained(Strategy, toy_encoder(), [first])
+    merged = {n: 0.3 * start[n] + 0.7 * tuned[n] for n in start}
+    again = toy_encoder()
+    again.load_weights(merged)
+    tuned = trained(Strategy, again, [second])
+    base = merged if anchor == "previous" else start
+    expected = {n: 0.3 * base[n] + 0.7 * tuned[n] for n in start}
+    found = trained(WiSEFT, toy_encoder(), [first, second], alpha=0.7, anchor=anchor)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_alpha_ends(toy_encoder, stream):
+    first = stream.train_stream[0]
+    start, tuned = toy_encoder().state_dict(), trained(Strategy, toy_encoder(), [first])
+    for alpha, expected in ((0.0, start), (1.0, tuned)):
+        found = trained(WiSEFT, toy_encoder(), [first], alpha=alpha)
+        assert all(torch.equal(found[n], expected[n]) for n in expected)
+
+
+def test_the_text_cache_notices(toy_encoder, stream):
+    strategy = WiSEFT(encoder=toy_encoder(), options=WiSEFT.Options(**QUICK, alpha=0.5))
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    strategy.model.eval()
+    cached = strategy.classifier.text_features(0)
+    strategy.encoder.touch_text()
+    torch.testing.assert_close(strategy.classifier.text_features(0), cached)
+
+
+def test_alpha_outside_the_interval():
+    with pytest.raises(ValueError, match="alpha must be in"):
+        WiSEFT.Options(alpha=1.5)
