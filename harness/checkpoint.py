@@ -3,7 +3,7 @@
     checkpoint/after-<j>/encoder.safetensors    the dual encoder's weights
     checkpoint/after-<j>/strategy.safetensors   the tensors of `Strategy.state()`
     checkpoint/after-<j>/strategy.json          its other values, with the tensors' names in their places
-    checkpoint/latest.json                      {"after": j}: written last, so that it never points at half a checkpoint
+    checkpoint/latest.json                      {"after": j, ...}: written last, so that it never points at half a checkpoint
 """
 
 from __future__ import annotations
@@ -41,18 +41,17 @@ def save_state(folder: Path, after: int, weights: dict[str, Tensor], state: dict
         raise
 
 
-def commit(folder: Path, after: int) -> None:
-    """Make `after` the checkpoint to resume from and remove the older ones."""
-    write_json(folder / "latest.json", {"after": after})
+def commit(folder: Path, after: int, **counters: Any) -> None:
+    """Make `after` the checkpoint to resume from, together with counters that belong to it, and remove the older ones."""
+    write_json(folder / "latest.json", {"after": after, **counters})
     for other in folder.iterdir():
         if other.is_dir() and other.name != f"after-{after}":
             shutil.rmtree(other, ignore_errors=True)
 
 
-def latest(folder: Path) -> int | None:
-    """The experience to resume after, or None."""
-    pointer = read_json(folder / "latest.json")
-    return None if pointer is None else int(pointer["after"])
+def latest(folder: Path) -> dict[str, Any] | None:
+    """The experience to resume after ("after") and its counters, or None."""
+    return read_json(folder / "latest.json")
 
 
 def load_state(folder: Path, after: int) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -7,7 +7,7 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,10 +80,10 @@ class Run:
 
     def load(self) -> None:
         """Take up what a killed run left: rows up to its last checkpoint. Nothing there: start from nothing."""
-        done = checkpoint.latest(self.folder / "checkpoint")
-        document = read_json(self.folder / "run.json")
-        if done is None or document is None:
+        latest = checkpoint.latest(self.folder / "checkpoint")
+        if latest is None:
             return
+        done = int(latest["after"])
         for r in read_csv(self.folder / "accuracy.csv"):
             if int(r["after"]) <= done:
                 cell = Accuracy(int(r["correct"]), int(r["n"]))
@@ -95,14 +95,12 @@ class Run:
         self.losses = [dict(r) for r in read_csv(self.folder / "train.csv") if int(r["after"]) <= done]
         if sorted(self.rows) != list(range(done + 1)):
             raise ValueError(f"{self.folder / 'accuracy.csv'} does not hold rows 0 to {done}; --fresh starts over")
-        progress = document.get("progress") or {}
-        self.timings = {**self.timings, **progress.get("timings", {})}
-        self.images_trained = int(progress.get("images_trained", 0))
+        self.timings = latest["timings"]
+        self.images_trained = latest["images_trained"]
         self.done = done
 
-    def save(self, after: int, strategy: Any, status: str) -> None:
+    def save(self, after: int, strategy: Any) -> None:
         """Write everything up to experience `after`; it counts from the moment `latest.json` is replaced."""
-        r = self.resolved
         weights = dict(strategy.encoder.state_dict())
         checkpoint.save_state(self.folder / "checkpoint", after, weights, strategy.state())
         write_csv(
@@ -116,24 +114,21 @@ class Run:
         )
         write_csv(self.folder / "measures.csv", MEASURE_COLUMNS, [m._asdict() for m in self.measures])
         write_csv(self.folder / "train.csv", TRAIN_COLUMNS, self.losses)
-        checkpoint.commit(self.folder / "checkpoint", after)
+        checkpoint.commit(
+            self.folder / "checkpoint", after, timings=self.timings, images_trained=self.images_trained
+        )
         self.done = after
-        complete = after == len(r.tasks)
-        summary = summarise(self.rows, r.tasks, r.heldout, self.measures) if complete else None
-        self.write_document(status, summary=summary)
+        self.write_document("running")
 
-    def write_document(self, status: str, summary: Mapping[str, float] | None = None, error: str | None = None) -> None:
+    def write_document(self, status: str, error: str | None = None) -> None:
         """`run.json`: the configuration, the machine, how far the run is, and its summary once it is finished."""
+        r = self.resolved
+        finished = status == "finished"
         self.document.update(
             status=status,
             error=error,
-            summary=summary,
-            progress={
-                "after": self.done,
-                "of": len(self.resolved.tasks),
-                "timings": self.timings,
-                "images_trained": self.images_trained,
-            },
+            summary=summarise(self.rows, r.tasks, r.heldout, self.measures) if finished else None,
+            progress={"after": self.done, "of": len(r.tasks)},
             train_seconds=round(self.timings["train"], 3),
             eval_seconds=round(self.timings["evaluate"], 3),
             images_per_second=round(self.images_trained / self.timings["train"], 1) if self.timings["train"] else None,
@@ -222,7 +217,7 @@ def _loop(state: Run, strategy: Any, scenario: Any, accuracy: AccuracyMatrix, ii
     else:
         _evaluate(state, strategy, tests, accuracy)
         screen.row(0, state.rows[0])
-        state.save(0, strategy, "running")
+        state.save(0, strategy)
 
     for experience in list(train)[state.done :]:
         number, name = experience.current_experience + 1, experience.domain.name
@@ -238,7 +233,8 @@ def _loop(state: Run, strategy: Any, scenario: Any, accuracy: AccuracyMatrix, ii
         iimm.reset()
         state.losses += [{"after": number, **record} for record in strategy.history]
         screen.row(number, state.rows[number])
-        state.save(number, strategy, "finished" if number == len(train) else "running")
+        state.save(number, strategy)
+    state.write_document("finished")
 
 
 def _evaluate(state: Run, strategy: Any, tests: Sequence[Any], accuracy: AccuracyMatrix) -> None:

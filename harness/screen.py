@@ -62,7 +62,7 @@ class Screen:
     def say(self, message: str, style: str | None = None) -> None:
         """One line."""
         if not self.quiet:
-            self.console.print(message, style=style, highlight=False)
+            self.console.print(message, style=style, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def banner(self, title: str, lines: Sequence[str]) -> None:
         """What is about to run."""
@@ -70,7 +70,7 @@ class Screen:
             return
         self.console.print(Text(title, style="bold"))
         for line in lines:
-            self.console.print(f"  {line}", style="dim", highlight=False)
+            self.console.print(f"  {line}", style="dim", highlight=False, soft_wrap=not self.console.is_terminal)
 
     def data(self, done: int, total: int, what: str) -> None:
         """Progress of rendering or reading data."""

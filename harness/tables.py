@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 SHOWN = {
@@ -24,6 +25,8 @@ SHOWN = {
     "eval_seconds": "eval s",
     "source": "source",
 }
+# What a narrow screen loses, first to last.
+DROPPED = ("source", "model", "tuning", "eval_seconds", "iimm_mean", "seeds", "train_seconds", "bwt", "forgetting")
 MEASURES = {
     "iimm": "inter-intra modal measure of an experience on the current model (2407.15731)",
     "iimm_intra": "its image-image term",
@@ -34,23 +37,41 @@ MEASURES = {
 
 def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> None:
     """One table per benchmark, edition and order, best average first; standard deviations over seeds where there are any."""
-    console = console or Console()
+    console = console or _console()
     if table.empty:
         console.print("no finished runs: python cli.py bench mtil --strategy zscl makes one", style="dim")
         return
     for (benchmark, edition, order), group in table.groupby(["benchmark", "edition", "order"], sort=False):
-        shown = Table(title=f"{benchmark}, {edition} edition, Order {order}", title_justify="left", box=None, pad_edge=False)
-        for name, header in SHOWN.items():
-            numeric = name not in ("strategy", "tuning", "model", "source")
-            shown.add_column(header, justify="right" if numeric else "left", overflow="fold")
-        for _, row in group.iterrows():
-            shown.add_row(*(_cell(row, name) for name in SHOWN))
+        columns = list(SHOWN)
+        title = f"{benchmark}, {edition} edition, Order {order}"
+        shown = _leaderboard_table(title, group, columns)
+        for name in DROPPED:
+            if Measurement.get(console, console.options.update(max_width=1000), shown).maximum <= console.width:
+                break
+            columns.remove(name)
+            shown = _leaderboard_table(title, group, columns)
         console.print(shown)
+
+
+def _leaderboard_table(title: str, group: pd.DataFrame, columns: list[str]) -> Table:
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in columns:
+        numeric = name not in ("strategy", "tuning", "model", "source")
+        shown.add_column(SHOWN[name], justify="right" if numeric else "left", no_wrap=True)
+    for _, row in group.iterrows():
+        shown.add_row(*(_cell(row, name) for name in columns))
+    return shown
+
+
+def _console() -> Console:
+    """As wide as the terminal; wide enough for every column when piped."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def print_list(what: str, long: bool = False, title: bool = False, console: Console | None = None) -> None:
     """The names of one kind, each with what it is."""
-    console = console or Console()
+    console = console or _console()
     if title:
         console.print(what, style="bold")
     table = Table(box=None, pad_edge=False, show_header=False)

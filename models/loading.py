@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from models.registry import UserError, unknown
 
 TINY = Path(__file__).parent / "tiny"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+MERGES = "bpe.txt.gz"
 
 
 def load(name: str, pretrained: str | None = None) -> DualEncoder:
@@ -90,12 +90,10 @@ def _check_architecture(open_clip: Any, name: str, pretrained: str | None) -> bo
 
 
 def _tokenizer_arguments(directory: Path | None) -> dict[str, str]:
-    """A model directory may ship its own merges; open_clip would look for them relative to the working directory."""
-    if directory is None:
+    """A model directory may ship its own merges; open_clip's configuration has no place for a path relative to itself."""
+    if directory is None or not (directory / MERGES).is_file():
         return {}
-    text = json.loads((directory / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
-    merges = (text.get("tokenizer_kwargs") or {}).get("bpe_path")
-    return {"bpe_path": str(directory / merges)} if merges else {}
+    return {"bpe_path": str(directory / MERGES)}
 
 
 @contextmanager

@@ -173,13 +173,14 @@ class Strategy(SupervisedTemplate):
             self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
             self.optimizer.zero_grad()
+            self.loss = self._make_empty_loss()
             self._terms = {}
 
             self._before_forward(**kwargs)
             self.mb_output = self.forward()
             self._after_forward(**kwargs)
 
-            self.loss = self._make_empty_loss() + self.compute_loss(Batch(self.mb_x, self.mb_y, self.mb_task_id))
+            self.loss = self.loss + self.compute_loss(Batch(self.mb_x, self.mb_y, self.mb_task_id))
             self._before_backward(**kwargs)
             self.backward()
             self._after_backward(**kwargs)
@@ -251,6 +252,10 @@ class Strategy(SupervisedTemplate):
             mine = task_labels == task
             total = total + self._criterion(logits[mine, : self._classes(task)], labels[mine]) * mine.sum()
         return total / len(labels)
+
+    def _make_empty_loss(self) -> Tensor:
+        # In the model's precision: Avalanche's float32 would round a float64 loss.
+        return torch.zeros(1, device=self.device, dtype=self.encoder.mean.dtype)
 
     def make_train_dataloader(self, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
         """A plain shuffled loader; the last, smaller batch is used (as in the paper's code)."""

@@ -1,0 +1,100 @@
+"""The command line: light commands stay light, mistakes are one sentence and status 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cli
+
+ROOT = Path(__file__).parent.parent
+
+
+def fresh(*arguments):
+    """Run in a new interpreter and report which heavy modules were imported."""
+    code = (
+        "import sys, cli\n"
+        "try:\n    code = cli.main(sys.argv[1:])\nexcept SystemExit as stop:\n    code = stop.code\n"
+        "print('HEAVY', sorted({'torch', 'avalanche', 'open_clip'} & set(sys.modules)), code)"
+    )
+    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["bench", "--help"], ["list", "--long"], ["leaderboard"], ["bench", "mtil", "--strategy", "zsl"]]
+)
+def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
+    assert "HEAVY [] " in fresh(*arguments).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "mtil", "--strategy", "zsl"], "Did you mean zscl"),
+        (["bench", "mitl"], "Did you mean mtil"),
+        (["bench", "mtil", "--edition", "medium"], "Unknown edition"),
+        (["bench"], "Which benchmark"),
+        (["bench", "mtil", "--set", "itertions=3"], "Did you mean iterations"),
+        (["bench", "mtil", "--order", "mnits"], "mnist"),
+        (["bench", "mtil", "--model", "ViT-B32"], "Did you mean ViT-B-32"),
+        (["bench", "mtil", "--model", "ViT-B-32"], "needs --pretrained"),
+        (["bench", "mtil", "--device", "tpu!"], "Unknown device"),
+        (["bench", "mtil", "--config", "nowhere.toml"], "Cannot read"),
+        (["bench", "mtil", "--edition", "full"], "full edition"),
+        (["list", "strategie"], "Did you mean strategies"),
+        (["leaderboard", "nowhere"], "no results at 'nowhere'"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_status_2(arguments, message, capsys, tmp_path, monkeypatch):
+    if arguments[0] == "bench":
+        arguments = [*arguments, "--out", str(tmp_path / "results")]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("perennial: ") and error.count("\n") == 1
+    assert not (tmp_path / "results").exists(), "nothing was started"
+
+
+@pytest.mark.parametrize("what", cli.LISTS)
+def test_lists(what, capsys):
+    assert cli.main(["list", what]) == 0
+    shown = capsys.readouterr().out
+    assert {"benchmarks": "mtil", "strategies": "zscl", "domains": "mnist", "models": "tiny"}.get(what, "") in shown
+    assert shown.strip()
+
+
+def test_bench_and_leaderboard(toy_benchmark, model_directory, reference, tmp_path, capsys, monkeypatch):
+    from harness import run as runner
+
+    monkeypatch.setattr(runner, "_reference", lambda *a: reference)
+    common = ["--model", str(model_directory), "--out", str(tmp_path / "r"), "--set", "iterations=2", "batch_size=8", "warmup=0"]
+    assert cli.main(["bench", toy_benchmark, "--strategy", "zscl", "--seed", "0", "1", "--quiet", *common]) == 0
+    assert capsys.readouterr().out == ""
+    assert cli.main(["bench", toy_benchmark, "--strategy", "zscl", *common]) == 0
+    assert "finished already" in capsys.readouterr().out
+    (tmp_path / "c.toml").write_text('strategy = "finetune"\nseed = 4\n[options]\nlr = 0.5\niterations = 9\n')
+    assert cli.main(["bench", toy_benchmark, "--config", str(tmp_path / "c.toml"), *common]) == 0
+    assert "finetune, seed 4" in capsys.readouterr().out
+    assert cli.main(["leaderboard", str(tmp_path / "r"), "--csv", str(tmp_path / "b.csv")]) == 0
+    shown = capsys.readouterr().out
+    assert "zscl" in shown and "finetune" in shown and "(2 rows)" in shown
+    assert len((tmp_path / "b.csv").read_text().splitlines()) == 3
+
+
+def test_a_diverging_run_ends_in_a_sentence_and_status_1(toy_benchmark, model_directory, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(
+            ["bench", toy_benchmark, "--strategy", "finetune", "--model", str(model_directory), "--out", str(tmp_path), "--quiet"]
+            + ["--set", "iterations=3", "lr=1e30", "warmup=0", "batch_size=8"]
+        )
+    assert stop.value.code == 1
+    assert "a smaller lr usually helps" in capsys.readouterr().err
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "bench", interrupt)
+    assert cli.main(["bench", "mtil"]) == 130
+    assert "continues after the last finished task" in capsys.readouterr().err

@@ -1,0 +1,165 @@
+"""From flags and files to a resolved configuration."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from harness.config import RunConfig, make_options, mini_settings, parse_assignments, read_file, resolve
+from models.registry import UserError
+from strategies.base import Strategy
+from strategies.zscl import ZSCL
+
+METHOD = """
+from dataclasses import dataclass
+from strategies import Strategy
+
+class MyMethod(Strategy):
+    @dataclass(frozen=True)
+    class Options(Strategy.Options):
+        weight: float = 1.0
+        flag: bool = False
+        kind: str = "a"
+
+    def compute_loss(self, batch):
+        return self.options.weight * super().compute_loss(batch)
+"""
+
+
+def test_defaults_are_the_mini_edition_with_the_tiny_model():
+    resolved = resolve(RunConfig())
+    assert resolved.strategy_class is ZSCL and (resolved.model, resolved.pretrained) == ("tiny", None)
+    assert resolved.order_label == "I" and len(resolved.tasks) >= 8 and len(resolved.heldout) >= 2
+    assert resolved.folder.parent.name == "mtil-mini-I" and resolved.folder.name == f"zscl-{resolved.key}"
+
+
+def test_the_key_is_what_decides_the_numbers():
+    base = resolve(RunConfig()).key
+    same = [RunConfig(device="cpu"), RunConfig(out="elsewhere"), RunConfig(fresh=True), RunConfig(order="default")]
+    settings = mini_settings()
+    same.append(RunConfig(options={"lr": str({**settings["Strategy"], **settings["ZSCL"]}["lr"])}))
+    assert {resolve(c).key for c in same} == {base}
+    other = [
+        RunConfig(seed=1), RunConfig(limit=5), RunConfig(order="II"), RunConfig(options={"l2": 7}), RunConfig(strategy="finetune"),
+        RunConfig(tuning="visual"), RunConfig(measure_n=10), RunConfig(heldout=()), RunConfig(pretrained="random"),
+    ]  # fmt: skip
+    keys = [resolve(c).key for c in other]
+    assert len({base, *keys}) == len(other) + 1
+
+
+def test_a_custom_order_has_its_own_folder():
+    one, two = (resolve(RunConfig(order=order)) for order in ("mnist,logos", "logos,mnist"))
+    assert one.order_label == two.order_label == "custom"
+    assert one.folder.parent.name.startswith("mtil-mini-custom-") and one.folder.parent != two.folder.parent
+    assert len(one.folder.parent.name) == len("mtil-mini-custom-") + 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"benchmark": "mitl"}, "Did you mean mtil"),
+        ({"edition": "Mini"}, "Did you mean mini"),
+        ({"strategy": "zsl"}, "Did you mean zscl"),
+        ({"tuning": "ful"}, "Did you mean full"),
+        ({"order": "mnits"}, "mnist"),
+        ({"heldout": ("digit",)}, "Did you mean digits"),
+        ({"limit": 0}, "--limit must be at least 1"),
+        ({"seed": -1}, "--seed"),
+        ({"options": {"itertions": 5}}, "Did you mean iterations"),
+        ({"options": {"iterations": "many"}}, "iterations takes a whole number, got 'many'"),
+        ({"options": {"iterations": 0}}, "iterations must be at least 1"),
+        ({"options": {"lr": "-1"}}, "lr must be at least 0"),
+        ({"options": {"temperature": 0}}, "temperature > 0"),
+        ({"strategy": "nowhere.py:X"}, "no strategy file"),
+    ],
+)
+def test_mistakes(change, message):
+    with pytest.raises(UserError, match=message):
+        resolve(RunConfig(**change))
+
+
+def test_options_take_class_then_edition_then_user():
+    settings = mini_settings()
+    mini = make_options(ZSCL, "mini", {})
+    assert mini.iterations == settings["Strategy"]["iterations"] and mini.l2 == settings["ZSCL"]["l2"]
+    assert mini.temperature == 2.0, "the class default where the edition has none"
+    full = make_options(ZSCL, "full", {})
+    assert full == ZSCL.Options() and full.iterations == 1001
+    changed = make_options(ZSCL, "mini", {"iterations": "7", "l2": 3})
+    assert (changed.iterations, changed.l2) == (7, 3.0) and isinstance(changed.l2, float)
+
+
+def test_a_subclass_inherits_the_settings_of_its_base():
+    class Mine(ZSCL):
+        pass
+
+    assert make_options(Mine, "mini", {}) == make_options(ZSCL, "mini", {})
+
+
+def test_values_are_converted_by_type():
+    class Kinds(Strategy):
+        @dataclass(frozen=True)
+        class Options(Strategy.Options):
+            flag: bool = False
+            word: Literal["one", "two"] = "one"
+            maybe: int | None = None
+
+    found = make_options(Kinds, "full", {"flag": "yes", "word": "two", "maybe": "3"})
+    assert (found.flag, found.word, found.maybe) == (True, "two", 3)
+    assert make_options(Kinds, "full", {"maybe": "none"}).maybe is None
+    with pytest.raises(UserError, match="true or false"):
+        make_options(Kinds, "full", {"flag": "perhaps"})
+    with pytest.raises(UserError, match="value of word 'tow'. Did you mean two"):
+        make_options(Kinds, "full", {"word": "tow"})
+
+
+def test_a_users_file(tmp_path):
+    file = tmp_path / "my_method.py"
+    file.write_text(METHOD)
+    resolved = resolve(RunConfig(strategy=f"{file}:MyMethod", options={"weight": "2", "flag": "true"}))
+    assert resolved.strategy_slug == "my-method" and resolved.options.weight == 2.0 and resolved.options.flag
+    assert resolve(RunConfig(strategy=str(file), options={"weight": "2", "flag": "1"})).key == resolved.key
+    file.write_text(METHOD + "\n# changed")
+    changed = resolve(RunConfig(strategy=f"{file}:MyMethod", options={"weight": "2", "flag": "true"}))
+    assert changed.key != resolved.key, "the file's content is part of the key"
+    with pytest.raises(UserError, match="Did you mean MyMethod"):
+        resolve(RunConfig(strategy=f"{file}:MyMethd"))
+    file.write_text("x = 1")
+    with pytest.raises(UserError, match="no subclass"):
+        resolve(RunConfig(strategy=str(file)))
+    file.write_text(METHOD + "\nclass Other(MyMethod): pass")
+    with pytest.raises(UserError, match="several strategies"):
+        resolve(RunConfig(strategy=str(file)))
+
+
+def test_assignments():
+    assert parse_assignments(["lr=1e-3", "batch-size = 4"]) == {"lr": "1e-3", "batch_size": "4"}
+    with pytest.raises(UserError, match="key=value"):
+        parse_assignments(["lr"])
+
+
+def test_files(tmp_path):
+    toml = tmp_path / "c.toml"
+    toml.write_text('benchmark = "mtil"\nheldout = ["digits"]\norder = ["mnist", "logos"]\n[options]\nlr = 0.1\n')
+    assert RunConfig(**read_file(str(toml))) == RunConfig(
+        benchmark="mtil", heldout=("digits",), order="mnist,logos", options={"lr": 0.1}
+    )
+    toml.write_text("benchmrk = 1")
+    with pytest.raises(UserError, match="Did you mean benchmark"):
+        read_file(str(toml))
+    toml.write_text("= broken")
+    with pytest.raises(UserError, match=r"c\.toml is not valid"):
+        read_file(str(toml))
+    with pytest.raises(UserError, match="Cannot read"):
+        read_file(str(tmp_path / "none.toml"))
+
+
+def test_a_record_reproduces_its_run(tmp_path):
+    resolved = resolve(RunConfig(seed=3, options={"l2": 2.5}))
+    request = {**dataclasses.asdict(resolved.config), "options": resolved.identity()["options"]}
+    for name in ("out", "device", "fresh"):
+        request.pop(name)
+    (tmp_path / "run.json").write_text(json.dumps({"request": request, "status": "finished"}))
+    assert resolve(RunConfig(**read_file(str(tmp_path / "run.json")))).key == resolved.key

@@ -1,0 +1,96 @@
+"""The leaderboard is a pure function of the records."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from harness.leaderboard import COLUMNS, leaderboard, write
+from harness.tables import print_leaderboard
+from models.registry import UserError
+
+
+def record(root, strategy, seed, average, status="finished", **changes):
+    identity = {
+        "benchmark": "mtil", "edition": "mini", "order": "I", "tasks": ["a"], "heldout": [], "strategy": strategy,
+        "strategy_sha256": None, "options": {"lr": 1}, "model": "tiny", "pretrained": None, "tuning": "full", "seed": seed,
+        "limit": None, "measure_n": 10, **changes,
+    }  # fmt: skip
+    summary = dict.fromkeys(("transfer", "last", "forgetting", "bwt", "retention", "iimm_mean"), 1.0)
+    document = {
+        "status": status, "identity": identity, "summary": {**summary, "average": average}, "trainable_params": 5,
+        "train_seconds": 10.0 * (seed + 1), "eval_seconds": 1.0, "images_per_second": None, "peak_memory_mb": 2.0,
+    }  # fmt: skip
+    folder = root / f"{strategy}-{seed}-{average}-{identity['edition']}-{json.dumps(identity['options'])[-4:-1]}"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_columns_and_empty(tmp_path):
+    table = leaderboard([tmp_path / "none"])
+    assert table.empty and list(table.columns) == COLUMNS
+    assert ",".join(COLUMNS) == (
+        "benchmark,edition,order,model,pretrained,strategy,tuning,seeds,transfer,average,last,forgetting,bwt,retention,iimm_mean,"
+        "trainable_params,train_seconds,eval_seconds,images_per_second,peak_memory_mb,source,run"
+    )
+
+
+def test_seeds_are_averaged_and_best_comes_first(tmp_path):
+    for seed, average in ((0, 40.0), (1, 44.0)):
+        record(tmp_path, "zscl", seed, average)
+    record(tmp_path, "finetune", 0, 50.0)
+    record(tmp_path, "finetune", 1, 99.0, status="running")
+    table = leaderboard([tmp_path])
+    assert table.strategy.tolist() == ["finetune", "zscl"] and table.seeds.tolist() == [1, 2]
+    zscl = table.iloc[1]
+    assert zscl.average == 42 and zscl.average_std == pytest.approx(2 * 2**0.5) and zscl.train_seconds == 15
+    assert zscl.run.count(";") == 1 and zscl.source == "run"
+    assert list(table.columns)[: len(COLUMNS)] == COLUMNS and list(table.columns)[len(COLUMNS)] == "transfer_std"
+
+
+def test_editions_and_options_are_never_mixed(tmp_path):
+    record(tmp_path, "zscl", 0, 40.0)
+    record(tmp_path, "zscl", 1, 60.0, edition="full")
+    record(tmp_path, "zscl", 1, 50.0, options={"lr": 2})
+    table = leaderboard([tmp_path])
+    assert table.seeds.tolist() == [1, 1, 1] and table.edition.tolist() == ["full", "mini", "mini"]
+
+
+def test_a_run_named_twice_counts_once(tmp_path):
+    folder = record(tmp_path, "zscl", 0, 40.0)
+    assert leaderboard([tmp_path, folder, folder / "run.json"]).seeds.tolist() == [1]
+
+
+def test_csv(tmp_path):
+    record(tmp_path / "results", "zscl", 0, 40.123456789)
+    write(leaderboard([tmp_path / "results"]), tmp_path / "board.csv")
+    lines = (tmp_path / "board.csv").read_text().splitlines()
+    assert lines[0] == ",".join(COLUMNS) and "40.1235" in lines[1]
+    with pytest.raises(UserError, match="Cannot write"):
+        write(leaderboard([tmp_path]), "/dev/null/board.csv")
+
+
+def test_published_rows_stand_beside_ours():
+    table = leaderboard([], with_published=True)
+    row = table[(table.order == "I") & (table.strategy == "zscl")].iloc[0]
+    assert (row.transfer, row.average, row["last"]) == pytest.approx((68.14, 75.39, 83.62), abs=0.0051)
+    assert len(table) == 14 and set(table.edition) == {"full"} and set(table.source) == {"ZSCL (2303.06628)"}
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match=r"run\.json is not the record of a run"):
+        leaderboard([tmp_path])
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_a_narrow_screen_loses_columns_not_digits(tmp_path, width):
+    for seed in (0, 1):
+        record(tmp_path, "zscl", seed, 40.0 + seed)
+    text = io.StringIO()
+    print_leaderboard(leaderboard([tmp_path]), Console(file=text, width=width))
+    lines = text.getvalue().splitlines()
+    assert "zscl" in lines[2] and "40.5 ± 0.7" in lines[2] and "…" not in text.getvalue()
+    assert ("source" in lines[1]) == (width == 160)

@@ -1,0 +1,49 @@
+"""Files are whole or absent."""
+
+import json
+import os
+
+import pytest
+
+from harness.records import read_csv, read_json, write_bytes, write_csv, write_json
+
+
+def test_round_trips(tmp_path):
+    write_json(tmp_path / "a" / "run.json", {"x": float("nan"), "y": [1, (2, float("nan"))], 3: "z"})
+    assert read_json(tmp_path / "a" / "run.json") == {"x": None, "y": [1, [2, None]], "3": "z"}
+    rows = [{"b": 1, "a": 2}, {"a": 3, "b": 4, "extra": "e"}]
+    write_csv(tmp_path / "t.csv", ("a", "b"), rows)
+    assert (tmp_path / "t.csv").read_text() == "a,b,extra\n2,1,\n3,4,e\n"
+    assert read_csv(tmp_path / "t.csv")[1] == {"a": "3", "b": "4", "extra": "e"}
+    assert read_json(tmp_path / "none.json") is None and read_csv(tmp_path / "none.csv") == []
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    write_bytes(path, b"old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["f"]
+
+
+def test_files_are_readable_like_any_other(tmp_path):
+    write_bytes(tmp_path / "f", b"x")
+    (tmp_path / "g").write_bytes(b"x")
+    assert (tmp_path / "f").stat().st_mode == (tmp_path / "g").stat().st_mode
+
+
+def test_a_damaged_document_is_named(tmp_path):
+    (tmp_path / "run.json").write_text('{"half":')
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        read_json(tmp_path / "run.json")
+
+
+def test_infinity_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"x": float("inf")})
+    assert json.loads("null") is None and not (tmp_path / "x.json").exists()

@@ -1,0 +1,235 @@
+"""A whole run on a toy benchmark: its files, and what survives a kill."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from harness import checkpoint
+from harness import run as runner
+from harness.config import RunConfig, resolve
+from harness.leaderboard import leaderboard
+from harness.records import read_csv
+from harness.run import run
+from harness.screen import Screen
+from metrics import matrix
+from strategies import STRATEGIES, Strategy
+from strategies.base import NonFiniteLoss
+
+QUICK = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.003}
+
+
+@pytest.fixture
+def config(toy_benchmark, model_directory, tmp_path, monkeypatch, reference):
+    monkeypatch.setattr(runner, "_reference", lambda config, encoder, screen: reference)
+    return RunConfig(
+        toy_benchmark, "zscl", model=str(model_directory), options=QUICK, out=str(tmp_path / "results"), measure_n=10, device="cpu"
+    )
+
+
+@pytest.fixture
+def quiet():
+    return Screen(quiet=True)
+
+
+def table(folder, name="accuracy"):
+    return read_csv(folder / f"{name}.csv")
+
+
+def test_the_record(config, quiet):
+    result = run(config, quiet)
+    rows = table(result.folder)
+    assert [(r["after"], r["stream"], r["task"]) for r in rows] == [
+        (str(after), stream, task)
+        for after in range(4)
+        for stream, task in (("test", "red"), ("test", "green"), ("test", "blue"), ("heldout", "grey"))
+    ]
+    assert all(float(r["accuracy"]) == pytest.approx(100 * int(r["correct"]) / int(r["n"])) and r["n"] == "24" for r in rows)
+    measures = table(result.folder, "measures")
+    assert [m["measure"] for m in measures] == ["iimm", "iimm_intra", "iimm_inter", "iimm_zero_shot"] * 3
+    assert {m["n"] for m in measures} == {"10"}
+    losses = table(result.folder, "train")
+    assert [(r["after"], r["iteration"]) for r in losses] == [(str(j), str(i)) for j in (1, 2, 3) for i in (1, 2, 3)]
+    assert list(losses[0])[:4] == ["after", "iteration", "loss", "lr"] and "image_loss" in losses[0]
+
+    document = json.loads((result.folder / "run.json").read_text())
+    assert document["status"] == "finished" and document["error"] is None
+    R = np.array([[float(r["accuracy"]) for r in rows if r["after"] == str(j) and r["stream"] == "test"] for j in range(4)])
+    held = np.array([[float(r["accuracy"]) for r in rows if r["after"] == str(j) and r["stream"] == "heldout"] for j in range(4)])
+    expected = {
+        "transfer": matrix.transfer(R[1:]), "average": matrix.average(R[1:]), "last": matrix.last(R[1:]),
+        "forgetting": matrix.forgetting(R[1:]), "bwt": matrix.backward_transfer(R[1:]),
+        "retention": matrix.retention(R[1:], R[0], held[1:], held[0]).summary,
+        "iimm_mean": np.mean([float(m["value"]) for m in measures if m["measure"] == "iimm_zero_shot"]),
+    }  # fmt: skip
+    assert document["summary"] == pytest.approx(expected) and result.summary == pytest.approx(expected)
+    assert document["trainable_params"] == document["parameters"] - 1, "all but the logit scale"
+    assert document["samples"] == {"train": [48] * 3, "val": [12] * 3, "test": [24] * 3, "heldout": [24]}
+    assert document["train_seconds"] > 0 and document["eval_seconds"] > 0 and document["images_per_second"] > 0
+    assert checkpoint.latest(result.folder / "checkpoint")["after"] == 3
+
+
+def test_a_finished_run_is_skipped_and_fresh_repeats_it(config, quiet):
+    first = run(config, quiet)
+    before = (first.folder / "run.json").read_bytes()
+    again = run(config, quiet)
+    assert again.skipped and again.summary == first.summary and (first.folder / "run.json").read_bytes() == before
+    rows = table(first.folder)
+    fresh = run(replace(config, fresh=True), quiet)
+    assert not fresh.skipped and table(first.folder) == rows, "the same seed gives the same matrix"
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+MOMENTS = {
+    "in the first evaluation": (runner, "_evaluate", 1),
+    "while the zero-shot checkpoint is written": (checkpoint, "save_state", 1),
+    "after a checkpoint is written, before it counts": (checkpoint, "commit", 2),
+    "between the tables": (runner, "write_csv", 5),
+    "while evaluating after task 2": (runner, "_evaluate", 3),
+    "after the last checkpoint, before the document": (runner, "write_json", 4),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("strategy", ["zscl", "wise-ft"])
+def test_killed_at_any_moment_it_continues_to_the_identical_matrix(config, quiet, moment, strategy, monkeypatch, tmp_path):
+    config = replace(config, strategy=strategy)
+    whole = run(replace(config, out=str(tmp_path / "whole")), quiet)
+    owner, name, which = MOMENTS[moment]
+    original, count = getattr(owner, name), 0
+
+    def dies(*args, **kwargs):
+        nonlocal count
+        count += 1
+        if count == which:
+            raise Killed
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, dies)
+        with pytest.raises(Killed):
+            run(config, quiet)
+    done = (checkpoint.latest(resolve(config).folder / "checkpoint") or {"after": 0})["after"]
+    trained, train_one = [], Strategy._train_exp
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Strategy, "_train_exp", lambda self, e, *a, **k: trained.append(e.domain.name) or train_one(self, e, *a, **k)
+        )
+        result = run(config, quiet)
+    assert trained == ["red", "green", "blue"][done:], "what is finished is not trained again"
+    for name in ("accuracy", "measures"):
+        assert table(result.folder, name) == table(whole.folder, name)
+    losses = [[float(r["loss"]) for r in table(r.folder, "train")] for r in (result, whole)]
+    assert losses[0] == losses[1] and len(losses[0]) == 9
+    assert result.summary == whole.summary
+    assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_state_of_a_strategy_survives(config, quiet, monkeypatch):
+    @STRATEGIES.register("counting-losses")
+    class Counting(Strategy):
+        def before_run(self):
+            self.sums = torch.zeros(2)
+
+        def after_experience(self):
+            self.sums = self.sums + torch.tensor([1.0, self.history[0]["loss"]])
+
+        def state(self):
+            return {**super().state(), "sums": self.sums, "note": "kept"}
+
+        def load(self, state):
+            assert state["note"] == "kept"
+            self.sums = state["sums"]
+
+    try:
+        config = replace(config, strategy="counting-losses")
+        with monkeypatch.context() as patch:
+            original = runner._evaluate
+            count = iter(range(100))
+            patch.setattr(runner, "_evaluate", lambda *a: original(*a) if next(count) < 2 else (_ for _ in ()).throw(Killed))
+            with pytest.raises(Killed):
+                run(config, quiet)
+        folder = run(config, quiet).folder
+        _, state = checkpoint.load_state(folder / "checkpoint", 3)
+        assert state["sums"][0] == 3
+    finally:
+        STRATEGIES._objects.pop("counting-losses")
+
+
+def test_zero_shot_repeats_row_0_and_evaluates_once(config, quiet, monkeypatch):
+    calls = []
+    original = runner._evaluate
+    monkeypatch.setattr(runner, "_evaluate", lambda *a: calls.append(1) or original(*a))
+    result = run(replace(config, strategy="zero-shot"), quiet)
+    rows = table(result.folder)
+    cells = [[(r["stream"], r["task"], r["accuracy"]) for r in rows if r["after"] == str(j)] for j in range(4)]
+    assert cells[0] == cells[1] == cells[2] == cells[3] and len(calls) == 1
+    assert result.summary["retention"] == pytest.approx(100) and result.summary["forgetting"] == 0
+    document = json.loads((result.folder / "run.json").read_text())
+    assert document["trainable_params"] == 0 and document["images_per_second"] is None
+    assert len(table(result.folder, "measures")) == 12
+
+
+def test_a_diverging_run_keeps_the_last_good_state(config, quiet):
+    @STRATEGIES.register("diverging")
+    class Diverging(Strategy):
+        def compute_loss(self, batch):
+            return super().compute_loss(batch) * (float("nan") if self.trained == 1 else 1)
+
+    try:
+        config = replace(config, strategy="diverging")
+        with pytest.raises(NonFiniteLoss, match="'green'"):
+            run(config, quiet)
+        folder = resolve(config).folder
+        document = json.loads((folder / "run.json").read_text())
+        assert document["status"] == "failed" and "NonFiniteLoss" in document["error"]
+        assert {r["after"] for r in table(folder)} == {"0", "1"}
+        weights, _ = checkpoint.load_state(folder / "checkpoint", 1)
+        assert all(torch.isfinite(w).all() for w in weights.values())
+        assert leaderboard([config.out]).empty, "only finished runs count"
+    finally:
+        STRATEGIES._objects.pop("diverging")
+
+
+def test_an_interrupt_is_recorded(config, quiet, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_evaluate", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, quiet)
+    assert json.loads((resolve(config).folder / "run.json").read_text())["status"] == "interrupted"
+    assert not run(config, quiet).skipped
+
+
+def test_damaged_records_are_named(config, quiet):
+    folder = run(config, quiet).folder
+    document = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**document, "status": "running"}))
+    (folder / "accuracy.csv").unlink()
+    with pytest.raises(ValueError, match=r"accuracy\.csv does not hold rows 0 to 3"):
+        run(config, quiet)
+
+
+def test_on_screen(config):
+    text = io.StringIO()
+    run(config, Screen(console=Console(file=text, width=200), live=False))
+    shown = text.getvalue()
+    assert "toy, mini edition, Order I: zscl, seed 0" in shown and "held out: grey" in shown
+    assert shown.count("after ") >= 4 and "after 2 green: red=" in shown
+    assert "Transfer" in shown and "zero-shot" in shown and "record: " in shown
+    text = io.StringIO()
+    console = Console(file=text, width=200, force_terminal=True)
+    run(replace(config, fresh=True), Screen(console=console))
+    assert "accuracy %, after" in text.getvalue() and "3 blue" in text.getvalue()
+    text = io.StringIO()
+    run(replace(config, fresh=True), Screen(quiet=True, console=Console(file=text)))
+    assert text.getvalue() == ""
