@@ -50,7 +50,11 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--heldout", nargs="*", metavar="NAME", help="domains never trained, for retention")
     bench.add_argument("--measure-n", type=int, metavar="N", help="images for the measures before training (default: 1000)")
     bench.add_argument(
-        "--set", nargs="+", action="extend", metavar="KEY=VALUE", help="options of the strategy: iterations, lr, batch_size, ..."
+        "--set",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        help="options of the strategy: iterations, lr, batch_size, ...",
     )
     bench.add_argument("--config", metavar="FILE", help="TOML, or a run's run.json; flags win over it")
     bench.add_argument("--device", help="auto (default), cpu, cuda, cuda:N")
@@ -95,7 +99,19 @@ def bench(arguments: argparse.Namespace) -> int:
     settings: dict[str, Any] = read_file(arguments.config) if arguments.config else {}
     seeds = arguments.seed if arguments.seed is not None else [settings.pop("seed", 0)]
     settings.pop("seed", None)
-    for name in ("benchmark", "strategy", "edition", "order", "model", "pretrained", "tuning", "limit", "measure_n", "device", "out"):
+    for name in (
+        "benchmark",
+        "strategy",
+        "edition",
+        "order",
+        "model",
+        "pretrained",
+        "tuning",
+        "limit",
+        "measure_n",
+        "device",
+        "out",
+    ):
         value = getattr(arguments, name)
         if value is not None:
             settings[name] = value

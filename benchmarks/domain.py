@@ -80,7 +80,9 @@ class Domain:
 
 
 def targets_of(dataset: ImageDataset) -> list[int]:
-    """The labels of a dataset, without decoding its images where it says them (`targets`, `labels`, `Subset` of such)."""
+    """The labels of a dataset, without decoding its images where it says them (`targets`, `labels`, `Subset` of
+    such).
+    """
     if isinstance(dataset, Subset):
         inner = targets_of(dataset.dataset)  # type: ignore[arg-type]
         return [inner[i] for i in dataset.indices]
@@ -97,7 +99,9 @@ def permutation(n: int, seed: int) -> list[int]:
 
 
 def with_validation(domain: Domain, seed: int = 0) -> Domain:
-    """The domain with a validation split: its own, or a seeded 10 % of train (at most 5,000 images) taken out of train."""
+    """The domain with a validation split: its own, or a seeded 10 % of train (at most 5,000 images) taken out of
+    train.
+    """
     if domain.val is not None or domain.train is None:
         return domain
     order = permutation(len(domain.train), seed)

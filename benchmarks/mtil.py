@@ -1,4 +1,5 @@
-"""MTIL, multi-domain task-incremental learning (ZSCL, 2303.06628): one domain after the other, task identity known at test time.
+"""MTIL, multi-domain task-incremental learning (ZSCL, 2303.06628): one domain after the other, task identity known at
+test time.
 
 The mini edition has eight small domains; the full edition is the paper's eleven datasets.
 """
@@ -24,8 +25,8 @@ class StreamPlan(NamedTuple):
 def stream(edition: str, order: str | Sequence[str], heldout: Sequence[str] | None = None) -> StreamPlan:
     """The plan of one edition and order.
 
-    `order` is "I" (alphabetical, as in the paper), "II" (a fixed other permutation) or a list of domain names, which may be
-    a part of the benchmark's. `heldout` None means the edition's default.
+    `order` is "I" (alphabetical, as in the paper), "II" (a fixed other permutation) or a list of domain names, which
+    may be a part of the benchmark's. `heldout` None means the edition's default.
 
     Raises UserError for unknown names, a domain named twice, or one both trained and held out.
     """

@@ -32,7 +32,9 @@ class DomainExperience(DatasetExperience):
     classes_in_this_experience: list[int]
 
 
-def plan(name: str, edition: str = "mini", order: str | Sequence[str] = "I", heldout: Sequence[str] | None = None) -> StreamPlan:
+def plan(
+    name: str, edition: str = "mini", order: str | Sequence[str] = "I", heldout: Sequence[str] | None = None
+) -> StreamPlan:
     """What `make` would build, checked but with nothing loaded. Raises UserError for unknown names."""
     if edition not in EDITIONS:
         raise unknown("edition", edition, EDITIONS)
@@ -52,9 +54,9 @@ def make(
 ) -> CLScenario:
     """An Avalanche `CLScenario` whose experiences carry their `Domain`.
 
-    Streams: `train`, `val`, `test` (experience i is the i-th domain of the order, task label i) and `heldout` (domains never
-    trained, task labels after the stream's). Training data is augmented in train mode only; every image comes out as uint8
-    [3, image_size, image_size], with its label and its task label.
+    Streams: `train`, `val`, `test` (experience i is the i-th domain of the order, task label i) and `heldout`
+    (domains never trained, task labels after the stream's). Training data is augmented in train mode only; every
+    image comes out as uint8 [3, image_size, image_size], with its label and its task label.
 
     Args:
         name: a benchmark ("mtil").
@@ -78,7 +80,7 @@ def scenario(trained: Sequence[Domain], heldout: Sequence[Domain] = (), image_si
     groups = TransformGroups(
         {"train": (training_transform(image_size), None), "eval": (evaluation_transform(image_size), None)}
     )
-    streams = {split: [] for split in ("train", "val", "test", "heldout")}
+    streams: dict[str, list[DomainExperience]] = {split: [] for split in ("train", "val", "test", "heldout")}
     for label, domain in enumerate((*trained, *heldout)):
         splits = ("train", "val", "test") if label < len(trained) else ("heldout",)
         for split in splits:

@@ -1,9 +1,10 @@
 """Checkpoints after each experience: safetensors for tensors, JSON for the rest. Nothing is pickled.
 
-    checkpoint/after-<j>/encoder.safetensors    the dual encoder's weights
-    checkpoint/after-<j>/strategy.safetensors   the tensors of `Strategy.state()`
-    checkpoint/after-<j>/strategy.json          its other values, with the tensors' names in their places
-    checkpoint/latest.json                      {"after": j, ...}: written last, so that it never points at half a checkpoint
+checkpoint/after-<j>/encoder.safetensors    the dual encoder's weights
+checkpoint/after-<j>/strategy.safetensors   the tensors of `Strategy.state()`
+checkpoint/after-<j>/strategy.json          its other values, with the tensors' names in their places
+checkpoint/latest.json                      {"after": j, ...}: written last, so that it never points at half a
+checkpoint
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def save_state(folder: Path, after: int, weights: dict[str, Tensor], state: dict
 
 
 def commit(folder: Path, after: int, **counters: Any) -> None:
-    """Make `after` the checkpoint to resume from, together with counters that belong to it, and remove the older ones."""
+    """Make `after` the checkpoint to resume from, together with counters that belong to it, and remove the older
+    ones.
+    """
     write_json(folder / "latest.json", {"after": after, **counters})
     for other in folder.iterdir():
         if other.is_dir() and other.name != f"after-{after}":
@@ -55,7 +58,9 @@ def latest(folder: Path) -> dict[str, Any] | None:
 
 
 def load_state(folder: Path, after: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and strategy state of a checkpoint. Raises ValueError, naming the file, when one is missing or damaged."""
+    """Weights and strategy state of a checkpoint. Raises ValueError, naming the file, when one is missing or
+    damaged.
+    """
     source = folder / f"after-{after}"
     path = source
     try:

@@ -24,7 +24,9 @@ DEFAULT_MODELS = {"mini": ("tiny", None), "full": ("ViT-B-16", "openai")}
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run as asked for. None means the edition's default; `options` are the user's changes to the strategy's options."""
+    """One run as asked for. None means the edition's default; `options` are the user's changes to the strategy's
+    options.
+    """
 
     benchmark: str = "mtil"
     strategy: str = "zscl"
@@ -104,7 +106,11 @@ def resolve(config: RunConfig) -> Resolved:
         raise unknown("edition", config.edition, EDITIONS)
     if config.tuning not in models.TUNINGS:
         raise unknown("tuning", config.tuning, models.TUNINGS)
-    for name, value, least in (("limit", config.limit, 1), ("measure-n", config.measure_n, 2), ("seed", config.seed, 0)):
+    for name, value, least in (
+        ("limit", config.limit, 1),
+        ("measure-n", config.measure_n, 2),
+        ("seed", config.seed, 0),
+    ):
         if value is not None and value < least:
             raise UserError(f"--{name} must be at least {least}, got {value}.")
     user_file = ":" in config.strategy or config.strategy.endswith(".py")
@@ -135,7 +141,8 @@ def resolve(config: RunConfig) -> Resolved:
 
 
 def make_options(strategy_class: type, edition: str, changes: Mapping[str, Any]) -> Any:
-    """The strategy's options: class defaults, then the edition's settings for it and its bases, then the user's changes.
+    """The strategy's options: class defaults, then the edition's settings for it and its bases, then the user's
+    changes.
 
     Raises UserError for an unknown key (listing the valid ones) or a value of the wrong kind.
     """
@@ -219,7 +226,16 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
             return None
         return _convert(name, value, inner[0])
     if kind is bool:
-        words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+        words = {
+            "true": True,
+            "1": True,
+            "yes": True,
+            "on": True,
+            "false": False,
+            "0": False,
+            "no": False,
+            "off": False,
+        }
         if str(value).lower() not in words:
             raise UserError(f"{name} takes true or false, got {value!r}.")
         return words[str(value).lower()]

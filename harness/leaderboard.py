@@ -15,10 +15,30 @@ from metrics import matrix
 from models.registry import UserError
 from reference_data import published
 
-COLUMNS = (
-    "benchmark,edition,order,model,pretrained,strategy,tuning,seeds,transfer,average,last,forgetting,bwt,retention,"
-    "iimm_mean,trainable_params,train_seconds,eval_seconds,images_per_second,peak_memory_mb,source,run"
-).split(",")
+COLUMNS = [
+    "benchmark",
+    "edition",
+    "order",
+    "model",
+    "pretrained",
+    "strategy",
+    "tuning",
+    "seeds",
+    "transfer",
+    "average",
+    "last",
+    "forgetting",
+    "bwt",
+    "retention",
+    "iimm_mean",
+    "trainable_params",
+    "train_seconds",
+    "eval_seconds",
+    "images_per_second",
+    "peak_memory_mb",
+    "source",
+    "run",
+]
 METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
 COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
 SORT = ["benchmark", "edition", "order", "model", "average"]
@@ -102,7 +122,14 @@ def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _published() -> list[dict[str, Any]]:
     """The matrices of the ZSCL paper as rows of the full edition, summarised by the same functions as our runs."""
-    base = {"benchmark": "mtil", "edition": "full", "model": "ViT-B-16", "pretrained": "openai", "tuning": "full", "seeds": 1}
+    base = {
+        "benchmark": "mtil",
+        "edition": "full",
+        "model": "ViT-B-16",
+        "pretrained": "openai",
+        "tuning": "full",
+        "seeds": 1,
+    }
     rows = []
     for order in ("I", "II"):
         for strategy in published.METHODS:

@@ -114,9 +114,7 @@ class Run:
         )
         write_csv(self.folder / "measures.csv", MEASURE_COLUMNS, [m._asdict() for m in self.measures])
         write_csv(self.folder / "train.csv", TRAIN_COLUMNS, self.losses)
-        checkpoint.commit(
-            self.folder / "checkpoint", after, timings=self.timings, images_trained=self.images_trained
-        )
+        checkpoint.commit(self.folder / "checkpoint", after, timings=self.timings, images_trained=self.images_trained)
         self.done = after
         self.write_document("running")
 

@@ -49,7 +49,7 @@ class Screen:
         self.quiet = quiet
         self._use_live = (self.console.is_terminal if live is None else live) and not quiet
         self._live: Live | None = None
-        self._progress: Progress | None = None
+        self._progress: Any = None
         self._bars: dict[str, Any] = {}
         self._estimate = Estimate(0, 0)
         self._tasks: list[str] = []
@@ -175,7 +175,10 @@ class Screen:
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"), console=self.console
         )
         self._live = Live(
-            self._view() if with_table else self._progress, console=self.console, refresh_per_second=5, transient=not with_table
+            self._view() if with_table else self._progress,
+            console=self.console,
+            refresh_per_second=5,
+            transient=not with_table,
         )
         self._live.start()
 
@@ -206,7 +209,7 @@ def _number(value: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """"8 s left", "2:05 left", "1:02:10 left"."""
+    """ "8 s left", "2:05 left", "1:02:10 left"."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s left"

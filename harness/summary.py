@@ -13,9 +13,7 @@ from metrics import matrix
 Cells = Mapping[int, Mapping[tuple[str, str], Any]]
 
 
-def summarise(
-    rows: Cells, tasks: Sequence[str], heldout: Sequence[str], measures: Sequence[Any] = ()
-) -> dict[str, float]:
+def summarise(rows: Cells, tasks: Sequence[str], heldout: Sequence[str], measures: Sequence[Any] = ()) -> dict[str, float]:
     """Transfer, average, last, forgetting, BWT, retention in percent (points), and the mean zero-shot IIMM.
 
     `rows[after][stream, task]` has a `.percent`; after 0..T. Undefined values are NaN.

@@ -34,9 +34,9 @@ def last(R: ArrayLike) -> float:
 
 
 def forgetting(R: ArrayLike) -> float:
-    """Mean over i < T of (max_{i <= l < T} R[l, i] - R[T, i]): the drop from the best since it was trained (Chaudhry et al. 2018).
+    """Mean over i < T of (max_{i <= l < T} R[l, i] - R[T, i]): the drop from the best since it was trained.
 
-    NaN for T = 1. Negative when the last task improved the earlier ones.
+    Chaudhry et al. 2018. NaN for T = 1. Negative when the last task improved the earlier ones.
     """
     r = _square(R)
     drops = [r[i:-1, i].max() - r[-1, i] for i in range(len(r) - 1)]
@@ -51,16 +51,14 @@ def backward_transfer(R: ArrayLike) -> float:
 
 
 class Retention(NamedTuple):
-    """Zero-shot retention in percent: per row [T] (NaN where nothing is left to retain), its mean, tasks counted per row [T]."""
+    """Zero-shot retention in percent: per row [T] (NaN: nothing left to retain), its mean, and tasks counted per row [T]."""
 
     rows: NDArray[np.float64]
     summary: float
     counts: NDArray[np.int64]
 
 
-def retention(
-    R: ArrayLike, row0: ArrayLike, heldout: ArrayLike | None = None, heldout0: ArrayLike | None = None
-) -> Retention:
+def retention(R: ArrayLike, row0: ArrayLike, heldout: ArrayLike | None = None, heldout0: ArrayLike | None = None) -> Retention:
     """How much zero-shot accuracy is kept on what was never trained (our definition).
 
     After task j: 100 x mean, over the held-out domains and the tasks i > j, of accuracy / zero-shot accuracy. Tasks whose

@@ -99,18 +99,14 @@ class ZeroShotRetention(PluginMetric[dict]):
         return [MetricValue(self, "ZeroShotRetention", value, x), MetricValue(self, "ZeroShotRetention/n", count, x)]
 
 
-def retention_row(
-    zero: Row, now: Row, after: int, tasks: Sequence[str], heldout: Sequence[str]
-) -> tuple[float, int]:
+def retention_row(zero: Row, now: Row, after: int, tasks: Sequence[str], heldout: Sequence[str]) -> tuple[float, int]:
     """`metrics.matrix.retention` for the one row `after` (1..T): (percent, tasks counted)."""
     size = len(tasks)
     matrix = np.zeros((size, size))
     matrix[after - 1] = [now["test", t].percent for t in tasks]
     held = np.zeros((size, len(heldout)))
     held[after - 1] = [now["heldout", h].percent for h in heldout]
-    result = retention(
-        matrix, [zero["test", t].percent for t in tasks], held, [zero["heldout", h].percent for h in heldout]
-    )
+    result = retention(matrix, [zero["test", t].percent for t in tasks], held, [zero["heldout", h].percent for h in heldout])
     return float(result.rows[after - 1]), int(result.counts[after - 1])
 
 

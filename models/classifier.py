@@ -31,6 +31,7 @@ class PromptClassifier(MultiTaskModule):
     def __init__(self, encoder: DualEncoder):
         super().__init__()
         self.encoder = encoder
+        self.max_class_label: int = 0
         self.domains: dict[int, Any] = {}
         self._heads: dict[tuple[int, bool], tuple[int, Tensor]] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ class DualEncoder(nn.Module):
         name: what `models.load` was asked for, for records.
     """
 
+    clip: Any
     mean: Tensor
     std: Tensor
 

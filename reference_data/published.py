@@ -14,14 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-TASKS = {
-    "I": (
-        "Aircraft", "Caltech101", "CIFAR100", "DTD", "EuroSAT", "Flowers", "Food", "MNIST", "OxfordPet", "StanfordCars", "SUN397",
-    ),
-    "II": (
-        "StanfordCars", "Food", "MNIST", "OxfordPet", "Flowers", "SUN397", "Aircraft", "Caltech101", "DTD", "EuroSAT", "CIFAR100",
-    ),
-}  # fmt: skip
+_ALPHABETICAL = "Aircraft Caltech101 CIFAR100 DTD EuroSAT Flowers Food MNIST OxfordPet StanfordCars SUN397"
+_ORDER_II = "StanfordCars Food MNIST OxfordPet Flowers SUN397 Aircraft Caltech101 DTD EuroSAT CIFAR100"
+TASKS = {"I": tuple(_ALPHABETICAL.split()), "II": tuple(_ORDER_II.split())}
 METHODS = ("finetune", "lwf", "icarl", "lwf-vr", "wise-ft", "zscl-star", "zscl")
 ZERO_SHOT = dict(zip(TASKS["I"], (24.3, 88.4, 68.2, 44.6, 54.9, 71.0, 88.5, 59.4, 89.0, 64.7, 65.2), strict=True))
 SOURCE = "ZSCL (2303.06628)"

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
@@ -62,6 +61,9 @@ class Strategy(SupervisedTemplate):
     Command: `python cli.py bench mtil --strategy finetune`.
     """
 
+    options: Any
+    reference: Any
+    companion_features: Any
     trains = True
     needs_reference = False
 
@@ -99,7 +101,7 @@ class Strategy(SupervisedTemplate):
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
         self.images_seen = 0
-        self.companion_features: Tensor | None = None
+        self.companion_features = None
         self._started = False
         self._terms: dict[str, Tensor] = {}
         self.trainable = tuning.apply(encoder, tuning_name)
@@ -278,9 +280,7 @@ class Strategy(SupervisedTemplate):
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         o = self.options
-        return torch.optim.AdamW(
-            self.trainable, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=True
-        )
+        return torch.optim.AdamW(self.trainable, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=True)
 
     def _classes(self, task: int) -> int:
         return len(self.classifier.domains[task].classnames)

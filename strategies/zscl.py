@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -133,7 +133,7 @@ class ZSCL(Strategy):
                 yield order[start : start + size]
 
 
-def squared_distance(parameters: list[torch.nn.Parameter], anchor: list[Tensor]) -> Tensor:
+def squared_distance(parameters: Sequence[Tensor], anchor: Sequence[Tensor]) -> Tensor:
     """Sum over all tensors of the squared differences, a scalar with gradient."""
-    differences = torch._foreach_sub(parameters, anchor)
+    differences = torch._foreach_sub(list(parameters), list(anchor))
     return torch.stack([d.square().sum() for d in differences]).sum()

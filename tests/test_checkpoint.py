@@ -9,7 +9,14 @@ from harness import checkpoint
 def test_round_trip(tmp_path):
     shared = torch.arange(6.0)
     weights = {"a": shared, "b": shared, "c": shared.view(2, 3).T}
-    state = {"step": 3, "rate": 0.5, "name": "x", "none": None, "flag": True, "nested": {"list": [1, {"t": torch.ones(2)}]}}
+    state = {
+        "step": 3,
+        "rate": 0.5,
+        "name": "x",
+        "none": None,
+        "flag": True,
+        "nested": {"list": [1, {"t": torch.ones(2)}]},
+    }
     checkpoint.save_state(tmp_path, 2, weights, state)
     assert checkpoint.latest(tmp_path) is None, "not before it is committed"
     checkpoint.commit(tmp_path, 2, images=7)
@@ -34,7 +41,9 @@ def test_a_failed_save_keeps_the_last_one(tmp_path):
     checkpoint.commit(tmp_path, 0)
     with pytest.raises(TypeError, match=r"state\.bad: .*not object"):
         checkpoint.save_state(tmp_path, 1, {"a": torch.ones(1)}, {"bad": object()})
-    assert checkpoint.latest(tmp_path) == {"after": 0} and torch.equal(checkpoint.load_state(tmp_path, 0)[0]["a"], torch.zeros(1))
+    assert checkpoint.latest(tmp_path) == {"after": 0} and torch.equal(
+        checkpoint.load_state(tmp_path, 0)[0]["a"], torch.zeros(1)
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["after-0", "latest.json"]
 
 

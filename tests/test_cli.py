@@ -22,7 +22,8 @@ def fresh(*arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["bench", "--help"], ["list", "--long"], ["leaderboard"], ["bench", "mtil", "--strategy", "zsl"]]
+    "arguments",
+    [["--help"], ["bench", "--help"], ["list", "--long"], ["leaderboard"], ["bench", "mtil", "--strategy", "zsl"]],
 )
 def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
     assert "HEAVY [] " in fresh(*arguments).stdout
@@ -67,7 +68,16 @@ def test_bench_and_leaderboard(toy_benchmark, model_directory, reference, tmp_pa
     from harness import run as runner
 
     monkeypatch.setattr(runner, "_reference", lambda *a: reference)
-    common = ["--model", str(model_directory), "--out", str(tmp_path / "r"), "--set", "iterations=2", "batch_size=8", "warmup=0"]
+    common = [
+        "--model",
+        str(model_directory),
+        "--out",
+        str(tmp_path / "r"),
+        "--set",
+        "iterations=2",
+        "batch_size=8",
+        "warmup=0",
+    ]
     assert cli.main(["bench", toy_benchmark, "--strategy", "zscl", "--seed", "0", "1", "--quiet", *common]) == 0
     assert capsys.readouterr().out == ""
     assert cli.main(["bench", toy_benchmark, "--strategy", "zscl", *common]) == 0
@@ -84,8 +94,22 @@ def test_bench_and_leaderboard(toy_benchmark, model_directory, reference, tmp_pa
 def test_a_diverging_run_ends_in_a_sentence_and_status_1(toy_benchmark, model_directory, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(
-            ["bench", toy_benchmark, "--strategy", "finetune", "--model", str(model_directory), "--out", str(tmp_path), "--quiet"]
-            + ["--set", "iterations=3", "lr=1e30", "warmup=0", "batch_size=8"]
+            [
+                "bench",
+                toy_benchmark,
+                "--strategy",
+                "finetune",
+                "--model",
+                str(model_directory),
+                "--out",
+                str(tmp_path),
+                "--quiet",
+                "--set",
+                "iterations=3",
+                "lr=1e30",
+                "warmup=0",
+                "batch_size=8",
+            ]
         )
     assert stop.value.code == 1
     assert "a smaller lr usually helps" in capsys.readouterr().err

@@ -42,7 +42,8 @@ def test_the_key_is_what_decides_the_numbers():
     same.append(RunConfig(options={"lr": str({**settings["Strategy"], **settings["ZSCL"]}["lr"])}))
     assert {resolve(c).key for c in same} == {base}
     other = [
-        RunConfig(seed=1), RunConfig(limit=5), RunConfig(order="II"), RunConfig(options={"l2": 7}), RunConfig(strategy="finetune"),
+        RunConfig(seed=1), RunConfig(limit=5), RunConfig(order="II"), RunConfig(options={"l2": 7}),
+        RunConfig(strategy="finetune"),
         RunConfig(tuning="visual"), RunConfig(measure_n=10), RunConfig(heldout=()), RunConfig(pretrained="random"),
     ]  # fmt: skip
     keys = [resolve(c).key for c in other]
@@ -111,7 +112,7 @@ def test_values_are_converted_by_type():
     assert make_options(Kinds, "full", {"maybe": "none"}).maybe is None
     with pytest.raises(UserError, match="true or false"):
         make_options(Kinds, "full", {"flag": "perhaps"})
-    with pytest.raises(UserError, match="value of word 'tow'. Did you mean two"):
+    with pytest.raises(UserError, match="value of word 'tow'\\. Did you mean two"):
         make_options(Kinds, "full", {"word": "tow"})
 
 

@@ -11,9 +11,7 @@ def test_truncated_text_gives_the_full_context_features(toy_encoder):
     encoder = toy_encoder().double()
     for strings in (STRINGS[:1], STRINGS[:2], STRINGS):
         tokens = encoder.tokenize(strings)
-        torch.testing.assert_close(
-            encoder.encode_texts(tokens), encoder.encode_texts_plain(tokens), rtol=1e-12, atol=1e-12
-        )
+        torch.testing.assert_close(encoder.encode_texts(tokens), encoder.encode_texts_plain(tokens), rtol=1e-12, atol=1e-12)
 
 
 def test_truncated_text_gives_the_full_context_gradients(toy_encoder):

@@ -11,9 +11,7 @@ from metrics.iimm import IIMMAccumulator, iimm
 
 def by_definition(x, t, y):
     intra = [float(x[i] @ x[j]) for i, j in itertools.combinations(range(len(x)), 2)]
-    inter = [
-        sum(float(x[i] @ t[c]) for c in range(len(t)) if c != y[i]) / (len(t) - 1) for i in range(len(x))
-    ]
+    inter = [sum(float(x[i] @ t[c]) for c in range(len(t)) if c != y[i]) / (len(t) - 1) for i in range(len(x))]
     return sum(intra) / len(intra), sum(inter) / len(inter)
 
 

@@ -33,7 +33,9 @@ def by_hand(encoder, domain, dataset):
     """Accuracy within the task's classes with the template ensemble, one image at a time."""
     heads = []
     for name in domain.classnames:
-        features = [F.normalize(encoder.clip.encode_text(encoder.tokenize([t.format(name)])), dim=1)[0] for t in domain.templates]
+        features = [
+            F.normalize(encoder.clip.encode_text(encoder.tokenize([t.format(name)])), dim=1)[0] for t in domain.templates
+        ]
         heads.append(F.normalize(torch.stack(features).mean(0), dim=0))
     correct = 0
     for image, label in dataset:

@@ -27,7 +27,13 @@ QUICK = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.003}
 def config(toy_benchmark, model_directory, tmp_path, monkeypatch, reference):
     monkeypatch.setattr(runner, "_reference", lambda config, encoder, screen: reference)
     return RunConfig(
-        toy_benchmark, "zscl", model=str(model_directory), options=QUICK, out=str(tmp_path / "results"), measure_n=10, device="cpu"
+        toy_benchmark,
+        "zscl",
+        model=str(model_directory),
+        options=QUICK,
+        out=str(tmp_path / "results"),
+        measure_n=10,
+        device="cpu",
     )
 
 
@@ -59,7 +65,9 @@ def test_the_record(config, quiet):
     document = json.loads((result.folder / "run.json").read_text())
     assert document["status"] == "finished" and document["error"] is None
     R = np.array([[float(r["accuracy"]) for r in rows if r["after"] == str(j) and r["stream"] == "test"] for j in range(4)])
-    held = np.array([[float(r["accuracy"]) for r in rows if r["after"] == str(j) and r["stream"] == "heldout"] for j in range(4)])
+    held = np.array(
+        [[float(r["accuracy"]) for r in rows if r["after"] == str(j) and r["stream"] == "heldout"] for j in range(4)]
+    )
     expected = {
         "transfer": matrix.transfer(R[1:]), "average": matrix.average(R[1:]), "last": matrix.last(R[1:]),
         "forgetting": matrix.forgetting(R[1:]), "bwt": matrix.backward_transfer(R[1:]),
@@ -120,7 +128,9 @@ def test_killed_at_any_moment_it_continues_to_the_identical_matrix(config, quiet
     trained, train_one = [], Strategy._train_exp
     with monkeypatch.context() as patch:
         patch.setattr(
-            Strategy, "_train_exp", lambda self, e, *a, **k: trained.append(e.domain.name) or train_one(self, e, *a, **k)
+            Strategy,
+            "_train_exp",
+            lambda self, e, *a, **k: trained.append(e.domain.name) or train_one(self, e, *a, **k),
         )
         result = run(config, quiet)
     assert trained == ["red", "green", "blue"][done:], "what is finished is not trained again"

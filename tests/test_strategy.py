@@ -140,7 +140,10 @@ def test_hooks_in_order(encoder, stream):
             calls.append(f"before {self.experience.domain.name}")
 
         def compute_loss(self, batch):
-            assert batch.images.dtype == torch.uint8 and self.mb_output.shape == (8, len(self.experience.domain.classnames))
+            assert batch.images.dtype == torch.uint8 and self.mb_output.shape == (
+                8,
+                len(self.experience.domain.classnames),
+            )
             calls.append("loss")
             return super().compute_loss(batch)
 
@@ -163,11 +166,24 @@ def test_avalanche_plugins_are_called_in_the_documented_order(encoder, stream):
     class Plugin(SupervisedPlugin):
         pass
 
-    order = (
-        "before_training before_train_dataset_adaptation after_train_dataset_adaptation before_training_exp "
-        "before_training_epoch before_training_iteration before_forward after_forward before_backward after_backward "
-        "before_update after_update after_training_iteration after_training_epoch after_training_exp after_training"
-    ).split()
+    order = [
+        "before_training",
+        "before_train_dataset_adaptation",
+        "after_train_dataset_adaptation",
+        "before_training_exp",
+        "before_training_epoch",
+        "before_training_iteration",
+        "before_forward",
+        "after_forward",
+        "before_backward",
+        "after_backward",
+        "before_update",
+        "after_update",
+        "after_training_iteration",
+        "after_training_epoch",
+        "after_training_exp",
+        "after_training",
+    ]
     for name in order:
         setattr(Plugin, name, lambda self, strategy, _name=name, **kwargs: calls.append(_name))
     strategy = Strategy(encoder=encoder, options=replace(QUICK, iterations=1), plugins=[Plugin()])

@@ -86,7 +86,17 @@ def test_targets_are_read_from_items_when_nothing_says_them():
 )
 def test_domain_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Domain(**{"name": "d", "classnames": ("a",), "templates": ("{}",), "train": None, "val": None, "test": None, **arguments})
+        Domain(
+            **{
+                "name": "d",
+                "classnames": ("a",),
+                "templates": ("{}",),
+                "train": None,
+                "val": None,
+                "test": None,
+                **arguments,
+            }
+        )
 
 
 def test_prompts_keep_braces_in_class_names():

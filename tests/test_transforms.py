@@ -19,7 +19,9 @@ def test_rgb_comes_after_resizing():
     image = Image.fromarray(pixels, mode=None).convert("P")
     image.putpalette([255, 0, 0, 0, 0, 255] + [0] * 762)
     result = evaluation_transform(4)(image)
-    expected = torch.from_numpy(np.asarray(image.resize((4, 4), Image.Resampling.NEAREST).convert("RGB")).copy()).permute(2, 0, 1)
+    expected = torch.from_numpy(np.asarray(image.resize((4, 4), Image.Resampling.NEAREST).convert("RGB")).copy()).permute(
+        2, 0, 1
+    )
     assert torch.equal(result, expected)
 
 
