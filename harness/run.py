@@ -33,7 +33,9 @@ from harness.summary import summarise, zero_shot_summary
 from metrics.evaluate import Accuracy
 from metrics.plugins import AccuracyMatrix, IIMMBeforeTraining, Measure, Row, ZeroShotRetention
 from models.registry import UserError
+from models.transforms import evaluation_transform
 from reference_data import Reference
+from strategies.base import seed_everything
 
 VERSIONS = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy")
 
@@ -141,7 +143,14 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     Raises UserError for mistakes in the configuration, before anything is trained.
     """
     screen = screen or Screen()
-    resolved = resolve(config)
+    try:
+        return _run(resolve(config), screen)
+    finally:
+        screen.end()
+
+
+def _run(resolved: Resolved, screen: Screen) -> RunResult:
+    config = resolved.config
     state = Run(resolved, screen)
     existing = read_json(state.folder / "run.json")
     if existing and existing.get("status") == "finished" and not config.fresh:
@@ -151,6 +160,8 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
         _clear(state.folder)
     state.load()
     device = _device(config.device)
+    # For --pretrained random: a resumed run must start from the same weights.
+    seed_everything(config.seed, 0)
     encoder = models.load(resolved.model, resolved.pretrained)
     _banner(screen, state, encoder)
     scenario = make(
@@ -165,6 +176,7 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     )
     reference = _reference(config, encoder, screen) if resolved.strategy_class.needs_reference else None  # type: ignore[attr-defined]
     accuracy = AccuracyMatrix()
+    kept = ZeroShotRetention(accuracy, resolved.tasks, resolved.heldout)
     iimm = IIMMBeforeTraining(config.measure_n, config.seed)
     strategy = resolved.strategy_class(
         encoder=encoder,
@@ -173,20 +185,19 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
         reference=reference,
         seed=config.seed,
         device=device,
-        metrics=[accuracy, iimm, ZeroShotRetention(accuracy, resolved.tasks, resolved.heldout)],
+        metrics=[accuracy, iimm, kept],
         plugins=[_Watch(screen)],
     )
     state.document = _describe(resolved, encoder, strategy, device, scenario)
     try:
-        _loop(state, strategy, scenario, accuracy, iimm)
+        _loop(state, strategy, scenario, accuracy, iimm, kept)
     except KeyboardInterrupt:
         state.write_document("interrupted")
         raise
     except Exception as error:
         state.write_document("failed", error=f"{type(error).__name__}: {error}")
         raise
-    finally:
-        screen.end()
+    screen.end()
     summary = state.document["summary"]
     seconds = state.timings["train"] + state.timings["evaluate"]
     note = f"training {state.timings['train']:.0f} s, evaluation {state.timings['evaluate']:.0f} s, together {seconds:.0f} s"
@@ -194,7 +205,9 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     return RunResult(state.folder, summary, False)
 
 
-def _loop(state: Run, strategy: Any, scenario: Any, accuracy: AccuracyMatrix, iimm: IIMMBeforeTraining) -> None:
+def _loop(
+    state: Run, strategy: Any, scenario: Any, accuracy: AccuracyMatrix, iimm: IIMMBeforeTraining, kept: ZeroShotRetention
+) -> None:
     """Row 0, then for each experience: measures, training, evaluation, checkpoint and record."""
     screen, resolved = state.screen, state.resolved
     train, tests = scenario.streams["train"], [*scenario.streams["test"], *scenario.streams["heldout"]]
@@ -227,7 +240,9 @@ def _loop(state: Run, strategy: Any, scenario: Any, accuracy: AccuracyMatrix, ii
             _evaluate(state, strategy, tests, accuracy)
         else:
             state.rows[number] = accuracy.rows[number] = dict(state.rows[0])
+            kept.update(number)
         state.measures += iimm.values
+        state.measures.append(Measure("after", number, name, "retention", *kept.rows[number]))
         iimm.reset()
         state.losses += [{"after": number, **record} for record in strategy.history]
         screen.row(number, state.rows[number])
@@ -245,9 +260,8 @@ def _evaluate(state: Run, strategy: Any, tests: Sequence[Any], accuracy: Accurac
 def _reference(config: RunConfig, encoder: Any, screen: Screen) -> Reference:
     from reference_data import mini
 
-    if encoder.image_size != 48:
-        raise UserError(f"The mini edition's reference images are 48 pixels wide, the model takes {encoder.image_size}.")
-    return Reference(mini.images(progress=screen.data), mini.sentences())
+    images, transform = mini.images(progress=screen.data), evaluation_transform(encoder.image_size)
+    return Reference(torch.stack([transform(image) for image in images]), mini.sentences())
 
 
 def _describe(resolved: Resolved, encoder: Any, strategy: Any, device: torch.device, scenario: Any) -> dict[str, Any]:
@@ -299,8 +313,8 @@ def _banner(screen: Screen, state: Run, encoder: Any) -> None:
         lines.append(f"{options.iterations} updates a task, batch {options.batch_size}, lr {options.lr:g}")
     if c.edition == "mini":
         lines.append(
-            "the mini edition shows that methods differ; it is no substitute for the papers' benchmark, whose full edition "
-            "needs eleven datasets, ViT-B-16 and a GPU (--edition full)"
+            "mini edition: small domains and a tiny model, to try methods on; the papers' full edition (eleven datasets, "
+            "ViT-B-16, a GPU) is not part of this version yet"
         )
     order = f"Order {r.order_label}" if r.order_label in ("I", "II") else f"{r.order_label} order"
     screen.banner(f"{c.benchmark}, {c.edition} edition, {order}: {r.strategy_slug}, seed {c.seed}", lines)

@@ -32,6 +32,7 @@ MEASURES = {
     "iimm_intra": "its image-image term",
     "iimm_inter": "its image-wrong-text term",
     "iimm_zero_shot": "the measure on the initial model",
+    "retention": "percent of zero-shot accuracy kept on held-out domains and tasks not trained yet",
 }
 
 

@@ -52,7 +52,7 @@ class AccuracyMatrix(PluginMetric[dict]):
         return self.rows
 
     def before_eval(self, strategy: Any) -> None:
-        self.rows[strategy.trained] = {}
+        self.rows.setdefault(strategy.trained, {})
 
     def before_eval_exp(self, strategy: Any) -> None:
         self._correct, self._n = torch.zeros((), dtype=torch.int64, device=strategy.device), 0
@@ -87,14 +87,19 @@ class ZeroShotRetention(PluginMetric[dict]):
     def result(self) -> dict[int, tuple[float, int]]:
         return self.rows
 
-    def after_eval(self, strategy: Any) -> list[MetricValue] | None:
-        after = strategy.trained
-        zero, now = self._accuracy.rows.get(0), self._accuracy.rows.get(after)
+    def update(self, after: int) -> bool:
+        """Compute row `after` from the accuracy matrix; False, and no row, while cells are missing or for row 0."""
+        zero, now = self._accuracy.rows.get(0, {}), self._accuracy.rows.get(after, {})
         wanted = [("test", t) for t in self._tasks] + [("heldout", h) for h in self._heldout]
-        if after == 0 or zero is None or now is None or any(key not in now or key not in zero for key in wanted):
+        if after == 0 or any(key not in now or key not in zero for key in wanted):
+            return False
+        self.rows[after] = retention_row(zero, now, after, self._tasks, self._heldout)
+        return True
+
+    def after_eval(self, strategy: Any) -> list[MetricValue] | None:
+        if not self.update(strategy.trained):
             return None
-        value, count = retention_row(zero, now, after, self._tasks, self._heldout)
-        self.rows[after] = (value, count)
+        value, count = self.rows[strategy.trained]
         x = strategy.clock.train_iterations
         return [MetricValue(self, "ZeroShotRetention", value, x), MetricValue(self, "ZeroShotRetention/n", count, x)]
 
@@ -144,7 +149,8 @@ class IIMMBeforeTraining(PluginMetric[list]):
         number, task = experience.current_experience + 1, experience.domain.name
         self.values += [Measure("before", number, task, name, value, now.n) for name, value in found.items()]
         x = strategy.clock.train_iterations
-        return [MetricValue(self, f"{name}/{task}", value, x) for name, value in found.items()]
+        published = [MetricValue(self, f"{name}/{task}", value, x) for name, value in found.items()]
+        return [*published, MetricValue(self, f"iimm_n/{task}", now.n, x)]
 
     def _measure(self, strategy: Any, experience: Any) -> IIMM:
         encoder, dataset = strategy.encoder, experience.domain.train

@@ -42,13 +42,14 @@ class PromptClassifier(MultiTaskModule):
             raise ValueError(f"task {task_label} is {known.name!r} already, cannot become {domain.name!r}")
         self.domains[task_label] = domain
         self.max_class_label = max(self.max_class_label, len(domain.classnames))
-        self.known_train_tasks_labels.add(task_label)
 
     def adaptation(self, experience: Any) -> None:
         """Register the experience's domain. Replaces the base version, which needs a class timeline."""
         for label in experience.task_labels:
             if label not in self.domains:
                 self.register_domain(label, experience.domain)
+        if self.training:
+            self.known_train_tasks_labels.update(experience.task_labels)
 
     def text_features(self, task_label: int) -> Tensor:
         """The task's head, unit rows [C, d]: first template in training mode, ensemble in evaluation mode."""

@@ -79,6 +79,7 @@ def test_values_are_published_under_their_names(run):
     assert published["Accuracy/test/a"] == accuracy.rows[1]["test", "a"].percent
     assert published["ZeroShotRetention"] == kept.rows[1][0] and published["ZeroShotRetention/n"] == kept.rows[1][1]
     assert {"iimm/a", "iimm_intra/a", "iimm_inter/a", "iimm_zero_shot/a"} <= set(published)
+    assert published["iimm_n/a"] == 20
 
 
 def test_iimm_is_taken_before_each_experience_on_the_current_and_the_initial_model(run, toy_encoder):

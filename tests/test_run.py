@@ -56,8 +56,16 @@ def test_the_record(config, quiet):
     ]
     assert all(float(r["accuracy"]) == pytest.approx(100 * int(r["correct"]) / int(r["n"])) and r["n"] == "24" for r in rows)
     measures = table(result.folder, "measures")
-    assert [m["measure"] for m in measures] == ["iimm", "iimm_intra", "iimm_inter", "iimm_zero_shot"] * 3
-    assert {m["n"] for m in measures} == {"10"}
+    assert [m["measure"] for m in measures] == [
+        "iimm",
+        "iimm_intra",
+        "iimm_inter",
+        "iimm_zero_shot",
+        "retention",
+    ] * 3
+    assert {m["n"] for m in measures if m["when"] == "before"} == {"10"}
+    retained = [(m["when"], m["task"], m["n"]) for m in measures if m["measure"] == "retention"]
+    assert retained == [("after", "red", "3"), ("after", "green", "2"), ("after", "blue", "1")], "tasks counted"
     losses = table(result.folder, "train")
     assert [(r["after"], r["iteration"]) for r in losses] == [(str(j), str(i)) for j in (1, 2, 3) for i in (1, 2, 3)]
     assert list(losses[0])[:4] == ["after", "iteration", "loss", "lr"] and "image_loss" in losses[0]
@@ -78,6 +86,8 @@ def test_the_record(config, quiet):
     assert document["trainable_params"] == document["parameters"] - 1, "all but the logit scale"
     assert document["samples"] == {"train": [48] * 3, "val": [12] * 3, "test": [24] * 3, "heldout": [24]}
     assert document["train_seconds"] > 0 and document["eval_seconds"] > 0 and document["images_per_second"] > 0
+    values = [float(m["value"]) for m in measures if m["measure"] == "retention"]
+    assert np.mean(values) == pytest.approx(document["summary"]["retention"])
     assert checkpoint.latest(result.folder / "checkpoint")["after"] == 3
 
 
@@ -184,7 +194,8 @@ def test_zero_shot_repeats_row_0_and_evaluates_once(config, quiet, monkeypatch):
     assert result.summary["retention"] == pytest.approx(100) and result.summary["forgetting"] == 0
     document = json.loads((result.folder / "run.json").read_text())
     assert document["trainable_params"] == 0 and document["images_per_second"] is None
-    assert len(table(result.folder, "measures")) == 12
+    measures = table(result.folder, "measures")
+    assert len(measures) == 15 and {m["value"] for m in measures if m["measure"] == "retention"} == {"100.0"}
 
 
 def test_a_diverging_run_keeps_the_last_good_state(config, quiet):
