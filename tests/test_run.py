@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from harness import checkpoint
+from harness import checkpoint, state
 from harness import run as runner
 from harness.config import RunConfig, resolve
 from harness.leaderboard import leaderboard
@@ -25,7 +25,7 @@ QUICK = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.003}
 
 @pytest.fixture
 def config(toy_benchmark, model_directory, tmp_path, monkeypatch, reference):
-    monkeypatch.setattr(runner, "_reference", lambda config, encoder, screen: reference)
+    monkeypatch.setattr(runner, "_reference", lambda encoder, screen: reference)
     return RunConfig(
         toy_benchmark,
         "zscl",
@@ -109,9 +109,9 @@ MOMENTS = {
     "in the first evaluation": (runner, "_evaluate", 1),
     "while the zero-shot checkpoint is written": (checkpoint, "save_state", 1),
     "after a checkpoint is written, before it counts": (checkpoint, "commit", 2),
-    "between the tables": (runner, "write_csv", 5),
+    "between the tables": (state, "write_csv", 5),
     "while evaluating after task 2": (runner, "_evaluate", 3),
-    "after the last checkpoint, before the document": (runner, "write_json", 4),
+    "after the last checkpoint, before the document": (state, "write_json", 4),
 }
 
 

@@ -133,7 +133,9 @@ def main() -> None:
         student = copy.deepcopy(encoder).train()
         times["floor"] += floor(student, pixels[: 2 * a.batch], student.tokenize(domain.prompts(0)), a.steps)[1:]
 
-    table = Table(title=f"{a.sentences} sentences, {a.classes} classes, batch {a.batch} + {a.batch}, {torch.get_num_threads()} threads")
+    table = Table(
+        title=f"{a.sentences} sentences, {a.classes} classes, batch {a.batch} + {a.batch}, {torch.get_num_threads()} threads"
+    )
     for header in ("way", "ms a step", "plain / way", "way / floor"):
         table.add_column(header, justify="left" if header == "way" else "right")
     median = {name: statistics.median(values) for name, values in times.items()}

@@ -1,0 +1,98 @@
+"""A run between experiences: what is in its folder, as objects, and how it gets there."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from harness import checkpoint
+from harness.config import Resolved
+from harness.machine import peak_memory_mb
+from harness.records import (
+    ACCURACY_COLUMNS,
+    MEASURE_COLUMNS,
+    TRAIN_COLUMNS,
+    read_csv,
+    write_csv,
+    write_json,
+)
+from harness.summary import summarise
+from metrics.evaluate import Accuracy
+from metrics.plugins import Measure, Row
+
+
+class RunState:
+    """What a run has done so far. `load` takes it up from the folder, `save` writes it after each experience."""
+
+    def __init__(self, resolved: Resolved):
+        self.resolved = resolved
+        self.folder = resolved.folder
+        self.rows: dict[int, Row] = {}
+        self.measures: list[Measure] = []
+        self.losses: list[dict[str, Any]] = []
+        self.timings: dict[str, float] = {"train": 0.0, "evaluate": 0.0}
+        self.images_trained = 0
+        self.done = -1
+        self.document: dict[str, Any] = {}
+
+    def load(self) -> None:
+        """Take up what a killed run left: rows up to its last checkpoint. Nothing there: start from nothing."""
+        latest = checkpoint.latest(self.folder / "checkpoint")
+        if latest is None:
+            return
+        done = int(latest["after"])
+        for r in read_csv(self.folder / "accuracy.csv"):
+            if int(r["after"]) <= done:
+                cell = Accuracy(int(r["correct"]), int(r["n"]))
+                self.rows.setdefault(int(r["after"]), {})[r["stream"], r["task"]] = cell
+        for m in read_csv(self.folder / "measures.csv"):
+            if int(m["experience"]) <= done:
+                value = float(m["value"]) if m["value"] else float("nan")
+                self.measures.append(Measure(m["when"], int(m["experience"]), m["task"], m["measure"], value, int(m["n"])))
+        self.losses = [dict(r) for r in read_csv(self.folder / "train.csv") if int(r["after"]) <= done]
+        if sorted(self.rows) != list(range(done + 1)):
+            raise ValueError(f"{self.folder / 'accuracy.csv'} does not hold rows 0 to {done}; --fresh starts over")
+        self.timings = latest["timings"]
+        self.images_trained = latest["images_trained"]
+        self.done = done
+
+    def save(self, after: int, strategy: Any) -> None:
+        """Write everything up to experience `after`; it counts from the moment `latest.json` is replaced."""
+        weights = dict(strategy.encoder.state_dict())
+        checkpoint.save_state(self.folder / "checkpoint", after, weights, strategy.state())
+        write_csv(
+            self.folder / "accuracy.csv",
+            ACCURACY_COLUMNS,
+            [
+                {"after": a, "stream": s, "task": t, "accuracy": c.percent, "correct": c.correct, "n": c.n}
+                for a in sorted(self.rows)
+                for (s, t), c in self.rows[a].items()
+            ],
+        )
+        write_csv(self.folder / "measures.csv", MEASURE_COLUMNS, [m._asdict() for m in self.measures])
+        write_csv(self.folder / "train.csv", TRAIN_COLUMNS, self.losses)
+        checkpoint.commit(self.folder / "checkpoint", after, timings=self.timings, images_trained=self.images_trained)
+        self.done = after
+        self.write_document("running")
+
+    def write_document(self, status: str, error: str | None = None) -> None:
+        """`run.json`: the configuration, the machine, how far the run is, and its summary once it is finished."""
+        r = self.resolved
+        finished = status == "finished"
+        self.document.update(
+            status=status,
+            error=error,
+            summary=summarise(self.rows, r.tasks, r.heldout, self.measures) if finished else None,
+            progress={"after": self.done, "of": len(r.tasks)},
+            train_seconds=round(self.timings["train"], 3),
+            eval_seconds=round(self.timings["evaluate"], 3),
+            images_per_second=round(self.images_trained / self.timings["train"], 1) if self.timings["train"] else None,
+            peak_memory_mb=peak_memory_mb(),
+        )
+        write_json(self.folder / "run.json", self.document)
+
+    def clear(self) -> None:
+        """Forget what the folder holds: only the files that a run writes."""
+        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        for name in ("run.json", "accuracy.csv", "measures.csv", "train.csv"):
+            (self.folder / name).unlink(missing_ok=True)
