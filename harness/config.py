@@ -50,7 +50,7 @@ class Resolved:
     """A checked configuration: everything that decides the numbers, and where the record goes."""
 
     config: RunConfig
-    strategy_class: type
+    strategy_class: Any
     strategy_slug: str
     options: Any
     order_label: str
@@ -140,13 +140,13 @@ def resolve(config: RunConfig) -> Resolved:
     )
 
 
-def make_options(strategy_class: type, edition: str, changes: Mapping[str, Any]) -> Any:
+def make_options(strategy_class: Any, edition: str, changes: Mapping[str, Any]) -> Any:
     """The strategy's options: class defaults, then the edition's settings for it and its bases, then the user's
     changes.
 
     Raises UserError for an unknown key (listing the valid ones) or a value of the wrong kind.
     """
-    options_class = strategy_class.Options  # type: ignore[attr-defined]
+    options_class = strategy_class.Options
     hints = typing.get_type_hints(options_class)
     valid = [f.name for f in dataclasses.fields(options_class)]
     values: dict[str, Any] = {}

@@ -225,7 +225,7 @@ def _banner(screen: Screen, r: Resolved, encoder: Any) -> None:
         f"held out: {', '.join(r.heldout) or 'none'}",
         f"model {r.model}{' / ' + r.pretrained if r.pretrained else ''} ({parameters:.1f} M parameters), tuning {c.tuning}",
     ]
-    if r.strategy_class.trains:  # type: ignore[attr-defined]
+    if r.strategy_class.trains:
         lines.append(f"{options.iterations} updates a task, batch {options.batch_size}, lr {options.lr:g}")
     if c.edition == "mini":
         lines.append(

@@ -7,8 +7,8 @@ Four ways of the same step, on random pixels of the tiny model's size:
     teacher   teacher images cached too
     ours      prompts cut to their length too, reference images in the student's one pass
 
-and the floor: the student's forward and backward of the same images and prompts, without loss terms, update or averaging. All in
-one process, interleaved; medians. Nothing is asserted: it prints a table.
+and the floor: the student's forward and backward of the same images and prompts, without loss terms, update or averaging.
+All in one process, interleaved; medians. Nothing is asserted: it prints a table.
 """
 
 from __future__ import annotations
