@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -48,11 +49,9 @@ def load_or_make(name: str, make: Callable[[], Arrays]) -> Arrays:
     if stored is not None:
         return stored
     arrays = make()
-    try:
+    # A cache that cannot be written costs time at the next start, nothing else.
+    with contextlib.suppress(OSError):
         write(target, arrays)
-    except OSError:
-        # A cache that cannot be written costs time at the next start, nothing else.
-        pass
     return arrays
 
 

@@ -30,6 +30,19 @@ class Look(NamedTuple):
     plate: float = 0.3
     lines: float = 0.15
 
+    def eased(self, ease: float) -> Look:
+        """The same look with a share `ease` of the pictures white on black, and all the less moved and cluttered."""
+        keep = 1 - 0.8 * ease
+        return self._replace(
+            turn=self.turn * keep,
+            scale=(self.scale[1] - (self.scale[1] - self.scale[0]) * keep, self.scale[1]),
+            shift=self.shift * keep,
+            elastic=self.elastic * keep,
+            white_on_black=max(self.white_on_black, ease),
+            plate=self.plate * keep,
+            lines=self.lines * keep,
+        )
+
 
 class Composer:
     """Composes batches; draws its banks of plates and stray lines once."""
@@ -48,18 +61,18 @@ class Composer:
             alpha = torch.where(self._chance(n, look.thicken), torch.lerp(alpha, thick, self._uniform(n, 1)), alpha)
         ground, under = self._ground(n, look)
         colour = self._uniform(n, 3)
+        extreme = (0.93 + 0.07 * colour) * (self._uniform(n, 1) < 0.5) + 0.07 * colour
+        colour = torch.where(self._chance(n, 0.45), extreme.clamp(0, 1), colour)
+        below = (under * _LUMINANCE).sum(1, keepdim=True)
+        close = ((colour * _LUMINANCE).sum(1, keepdim=True) - below).abs() < 0.28
+        colour = torch.where(close, torch.where(below < 0.5, 0.8 + 0.2 * colour, 0.2 * colour), colour)
         if ink is not None:
             given = ~ink[:, :1, None, None].isnan()
             colour = torch.where(given, ink.nan_to_num()[:, :, None, None], colour)
-        dark_under = (under * _LUMINANCE).sum(1, keepdim=True)
-        close = ((colour * _LUMINANCE).sum(1, keepdim=True) - dark_under).abs() < 0.22
-        readable = torch.where(dark_under < 0.5, 0.8 + 0.2 * colour, 0.2 * colour)
-        if ink is not None:
-            # A named colour must stay itself: the ground gives way.
-            clash = close & given
-            ground = torch.where(clash, torch.where((colour * _LUMINANCE).sum(1, keepdim=True) > 0.5, 0.05, 0.97), ground)
-            close = close & ~given
-        colour = torch.where(close, readable, colour)
+            light = (colour * _LUMINANCE).sum(1, keepdim=True)
+            # A named colour must stay itself: where it would not show, the ground gives way.
+            clash = given & ((light - below).abs() < 0.28)
+            ground = torch.where(clash, torch.where(light > 0.5, 0.05, 0.97), ground)
         picture = torch.lerp(ground, colour.expand(-1, -1, SIZE, SIZE), alpha)
         picture = self._stray(picture, look.lines)
         if look.white_on_black:

@@ -228,6 +228,4 @@ def icon_names(concepts: Concepts, classname: str) -> tuple[str, ...]:
 
 def all_icon_names() -> frozenset[str]:
     """Every icon name of every icon domain, stream and held-out."""
-    return frozenset(
-        name for concepts in ICON_DOMAINS.values() for label in concepts for name in icon_names(concepts, label)
-    )
+    return frozenset(name for concepts in ICON_DOMAINS.values() for label in concepts for name in icon_names(concepts, label))

@@ -36,12 +36,8 @@ FAMILIES: dict[str, Family] = {
     "codicon": Family("codicon", "codicon-charmap", "CC-BY-4.0", "Codicons"),
     "elusive": Family("elusiveicons-webfont", "elusiveicons-webfont-charmap", "OFL-1.1", "Elusive Icons"),
     "fa6-solid": Family("fontawesome6-solid-webfont", "fontawesome6-solid-webfont-charmap", "OFL-1.1", "Font Awesome"),
-    "fa6-regular": Family(
-        "fontawesome6-regular-webfont", "fontawesome6-regular-webfont-charmap", "OFL-1.1", "Font Awesome"
-    ),
-    "fa6-brands": Family(
-        "fontawesome6-brands-webfont", "fontawesome6-brands-webfont-charmap", "OFL-1.1", "Font Awesome"
-    ),
+    "fa6-regular": Family("fontawesome6-regular-webfont", "fontawesome6-regular-webfont-charmap", "OFL-1.1", "Font Awesome"),
+    "fa6-brands": Family("fontawesome6-brands-webfont", "fontawesome6-brands-webfont-charmap", "OFL-1.1", "Font Awesome"),
     "fa5-solid": Family("fontawesome5-solid-webfont", "fontawesome5-solid-webfont-charmap", "OFL-1.1", "Font Awesome"),
     "material": Family(
         "materialdesignicons6-webfont", "materialdesignicons6-webfont-charmap", "Apache-2.0", "Material Design Icons"
@@ -89,10 +85,16 @@ def centred(picture: Image.Image) -> np.ndarray:
     factor = DRAWING_SIZE / max(picture.size)
     width, height = (max(1, round(side * factor)) for side in picture.size)
     canvas = Image.new("L", (MASK_SIZE, MASK_SIZE))
-    canvas.paste(
-        picture.resize((width, height), Image.Resampling.BOX), ((MASK_SIZE - width) // 2, (MASK_SIZE - height) // 2)
-    )
+    canvas.paste(picture.resize((width, height), Image.Resampling.BOX), ((MASK_SIZE - width) // 2, (MASK_SIZE - height) // 2))
     return np.asarray(canvas)
+
+
+def signatures(masks: np.ndarray) -> np.ndarray:
+    """[N, 64, 64] -> unit vectors [N, 1024] whose products are correlations of the masks at 32 x 32."""
+    half = MASK_SIZE // 2
+    small = masks.reshape(len(masks), half, 2, half, 2).astype(np.float32).mean(axis=(2, 4)).reshape(len(masks), -1)
+    small -= small.mean(axis=1, keepdims=True)
+    return small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
 
 
 def _font_file(stem: str, suffix: str) -> Path:

@@ -61,7 +61,9 @@ def app_tile(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     picture = render.flat(render.colour(rng, 120))
     corner, inset = rng.uniform(5, 12), rng.uniform(1, 4)
     tile = render.outline(
-        lambda canvas, k: canvas.rounded_rectangle([inset * k, inset * k, (SIZE - inset) * k, (SIZE - inset) * k], corner * k, 255)
+        lambda canvas, k: canvas.rounded_rectangle(
+            [inset * k, inset * k, (SIZE - inset) * k, (SIZE - inset) * k], corner * k, 255
+        )
     )
     alpha = render.place(mask, rng, (0.45, 0.72), 10, 0.06)
     if rng.random() < 0.5:

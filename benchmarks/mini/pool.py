@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageFont
 
 from benchmarks.mini import cache, concepts, iconfonts, names, pool_shapes, sources
-from benchmarks.mini.iconfonts import MASK_SIZE, MAIN_FAMILIES, HELDOUT_FAMILIES, centred, glyph_mask
+from benchmarks.mini.iconfonts import HELDOUT_FAMILIES, MAIN_FAMILIES, centred, glyph_mask
 from benchmarks.mini.sources import SOURCES, Source
 from benchmarks.mini.table import DIGITS, LETTERS
 
@@ -166,18 +166,10 @@ def _without_domain_drawings(items: list[Item]) -> list[Item]:
     for domain in ICON_DOMAINS:
         for label in concepts.ICON_DOMAINS[domain]:
             families = icons.drawings(domain, label, MAIN_FAMILIES + HELDOUT_FAMILIES)
-            shown[domain, label] = _signatures(np.stack([mask for masks in families for mask in masks]))
+            shown[domain, label] = iconfonts.signatures(np.stack([mask for masks in families for mask in masks]))
     kept = []
     for item in items:
         own = shown.get((item.kind, item.subject))
-        if own is None or float((own @ _signatures(item.image[None]).T).max()) < SAME_DRAWING:
+        if own is None or float((own @ iconfonts.signatures(item.image[None]).T).max()) < SAME_DRAWING:
             kept.append(item)
     return kept
-
-
-def _signatures(masks: np.ndarray) -> np.ndarray:
-    """[N, 64, 64] -> unit vectors [N, 1024] whose products are correlations of the masks at 32 x 32."""
-    half = MASK_SIZE // 2
-    small = masks.reshape(len(masks), half, 2, half, 2).astype(np.float32).mean(axis=(2, 4)).reshape(len(masks), -1)
-    small -= small.mean(axis=1, keepdims=True)
-    return small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)

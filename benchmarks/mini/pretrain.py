@@ -8,9 +8,12 @@ are not looked at.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import copy
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,8 @@ from benchmarks.mini.sampler import COLOURS, Sampler
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 MEAN, STD = 0.5, 0.27
 LOGIT_SCALE_INIT = 20.0
+# A small transformer takes very long to find shapes in random colours; with white on black first it learns both sooner.
+EASY_UNTIL, EASE_ENDS, LEAST_EASE = 0.06, 0.4, 0.08
 
 
 def configuration(vocabulary_size: int) -> dict:
@@ -87,6 +92,46 @@ def loss_of(model: torch.nn.Module, images: Tensor, tokens: Tensor, subjects: Te
     return 0.5 * to_text + 0.5 * to_image
 
 
+@contextlib.contextmanager
+def attention_in_float32() -> Iterator[None]:
+    """Attention computed in float32 within a bfloat16 model: on CPUs its bfloat16 backward pass takes ten times as long."""
+    original = F.scaled_dot_product_attention
+
+    def attention(query, key, value, attn_mask=None, *options, **more):
+        mask = None if attn_mask is None else attn_mask.float()
+        return original(query.float(), key.float(), value.float(), mask, *options, **more).to(query.dtype)
+
+    F.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = original
+
+
+class HalfCopy:
+    """A bfloat16 copy of a float32 model that computes its gradients: 1.6 times as fast where the CPU has AVX512-BF16.
+
+    The float32 model keeps the weights, so no small update is rounded away.
+    """
+
+    def __init__(self, model: torch.nn.Module):
+        self.masters = list(model.parameters())
+        self.copy = copy.deepcopy(model).bfloat16()
+        self.copies = list(self.copy.parameters())
+
+    def gradients(self, images: Tensor, tokens: Tensor, subjects: Tensor) -> Tensor:
+        """Fills the float32 model's gradients; returns the loss."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.copies, self.masters)
+        self.copy.zero_grad()
+        with attention_in_float32():
+            loss = loss_of(self.copy, images.bfloat16(), tokens, subjects)
+            loss.backward()
+        for master, low in zip(self.masters, self.copies, strict=True):
+            master.grad = low.grad.float()
+        return loss.detach()
+
+
 @torch.inference_mode()
 def zero_shot(model: torch.nn.Module, tokenizer, split: str = "val") -> dict[str, float]:
     """Accuracy in percent on a split of every domain, prompts averaged over the templates."""
@@ -94,9 +139,7 @@ def zero_shot(model: torch.nn.Module, tokenizer, split: str = "val") -> dict[str
     accuracy = {}
     for name in (*mini.STREAM, *mini.HELDOUT):
         domain = mini.build(name)
-        texts = sum(
-            F.normalize(model.encode_text(tokenizer(domain.prompts(t))), dim=-1) for t in range(len(domain.templates))
-        )
+        texts = sum(F.normalize(model.encode_text(tokenizer(domain.prompts(t))), dim=-1) for t in range(len(domain.templates)))
         data = getattr(domain, split)
         images = (data.images.float() / 255 - MEAN) / STD
         features = torch.cat([model.encode_image(part) for part in images.split(256)])
@@ -105,16 +148,22 @@ def zero_shot(model: torch.nn.Module, tokenizer, split: str = "val") -> dict[str
     return accuracy
 
 
-def save(model: torch.nn.Module, state: dict[str, Tensor], config: dict, target: Path) -> None:
+def save(state: dict[str, Tensor], config: dict, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     (target / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     tensors = {name: tensor.detach().float().contiguous() for name, tensor in state.items()}
     temporary = target / "open_clip_model.safetensors.part"
     save_file(tensors, temporary)
+    temporary.chmod(0o644)
     temporary.replace(target / "open_clip_model.safetensors")
 
 
-def pretrain(found: Pool, out: Path, iterations: int, batch_size: int, rate: float, seed: int, report_every: float) -> None:
+def ease_at(progress: float) -> float:
+    """The share of easy pictures: all at first, falling in a line from 6 % to 40 % of the time, a few for ever."""
+    return float(np.interp(progress, (EASY_UNTIL, EASE_ENDS), (1.0, LEAST_EASE)))
+
+
+def pretrain(found: Pool, out: Path, minutes: float, batch_size: int, rate: float, seed: int, report_every: float) -> None:
     torch.manual_seed(seed)
     tokenizer = vocabulary.load(TINY / "bpe.txt.gz")
     config = configuration(tokenizer.vocab_size)
@@ -129,40 +178,46 @@ def pretrain(found: Pool, out: Path, iterations: int, batch_size: int, rate: flo
         fused=True,
     )
     sampler = Sampler(found, batch_size, seed)
+    half = HalfCopy(model)
     start = last = time.monotonic()
     running = None
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {iterations} iterations of {batch_size}")
-    for step in range(iterations):
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
+
+    def report(so_far: str) -> None:
+        accuracy = zero_shot(average.module, tokenizer)
+        save(average.module.state_dict(), config, out)
+        stream = np.mean([accuracy[name] for name in mini.STREAM])
+        scale = model.logit_scale.exp().item()
+        each = " ".join(f"{name}={value:.0f}" for name, value in accuracy.items())
+        print(f"{so_far}  scale {scale:.1f}  validation {stream:.1f}  {each}", flush=True)
+
+    step = 0
+    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
         warm = min(1.0, (step + 1) / 200)
         for group in optimizer.param_groups:
-            group["lr"] = rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / iterations)))
-        batch = sampler.batch()
-        loss = loss_of(model, (batch.images - MEAN) / STD, tokenizer(batch.captions), batch.subjects)
-        optimizer.zero_grad()
-        loss.backward()
+            group["lr"] = rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+        batch = sampler.batch(ease_at(progress))
+        tokens = tokenizer(batch.captions)
+        loss = half.gradients((batch.images - MEAN) / STD, tokens, batch.subjects)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(model)
-        if step % 20 == 0:
+        step += 1
+        if step % 20 == 1:
             running = loss.item() if running is None else 0.9 * running + 0.1 * loss.item()
         now = time.monotonic()
-        if now - last > report_every or step == iterations - 1:
+        if now - last > report_every:
             last = now
-            accuracy = zero_shot(average.module, tokenizer)
-            save(model, average.module.state_dict(), config, out)
-            stream = np.mean([accuracy[name] for name in mini.STREAM])
-            print(
-                f"{now - start:5.0f} s  it {step + 1}  {(step + 1) * batch_size / (now - start):.0f} img/s  loss {running:.3f}"
-                f"  scale {model.logit_scale.exp().item():.1f}  val stream {stream:.1f}  "
-                + " ".join(f"{name}={value:.0f}" for name, value in accuracy.items()),
-                flush=True,
+            report(
+                f"{now - start:5.0f} s  iteration {step}  {step * batch_size / (now - start):.0f} images/s  loss {running:.3f}"
             )
+    report(f"{minutes} minutes  {step} iterations  {step * batch_size} images")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=TINY)
-    parser.add_argument("--iterations", type=int, default=9000)
+    parser.add_argument("--minutes", type=float, default=48, help="the schedule follows the clock")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -174,7 +229,7 @@ def main() -> None:
     found = pool.load_or_make(cache.folder().parent / "pretraining")
     if args.vocabulary or not (TINY / "bpe.txt.gz").exists():
         learn_vocabulary(found)
-    pretrain(found, args.out, args.iterations, args.batch_size, args.lr, args.seed, args.report_every)
+    pretrain(found, args.out, args.minutes, args.batch_size, args.lr, args.seed, args.report_every)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from benchmarks.mini.pool import Pool
 _PLAIN_LOOK = Look()
 _WRITTEN = Look(turn=0.25, scale=(0.45, 0.9), shift=0.1, elastic=0.05, thicken=0.5, white_on_black=0.5, plate=0.15)
 
+# Nothing of it may leave the picture: every thing counts.
+_WHOLE = Look(turn=0.2, scale=(0.75, 0.95), shift=0.02, elastic=0.0, lines=0.0, plate=0.0)
+
 COLOURS = {
     "red": (0.84, 0.16, 0.16),
     "green": (0.15, 0.63, 0.25),
@@ -32,27 +35,39 @@ COLOURS = {
 
 
 class Group(NamedTuple):
-    """A share of every batch. Subjects are drawn with weight (number of pictures) ** `tempering`, then a picture."""
+    """A share of every batch. Subjects are drawn with weight (number of pictures) ** `tempering`, then a picture;
+    subjects with fewer than `fewest` pictures are left out. A share `coloured` is drawn in a named colour.
+    """
 
     share: float
     kinds: tuple[str, ...]
     tempering: float
     look: Look
     coloured: float = 0.0
+    fewest: int = 1
 
 
 MASK_GROUPS: dict[str, Group] = {
-    "pictograms": Group(0.20, ("nature", "transport"), 0.0, _PLAIN_LOOK),
-    "icons": Group(0.26, ("icon", "objects", "buttons"), 0.6, _PLAIN_LOOK, coloured=0.15),
+    "pictograms": Group(0.22, ("nature", "transport"), 0.0, _PLAIN_LOOK),
+    "icons": Group(0.22, ("icon", "objects", "buttons"), 0.6, _PLAIN_LOOK, coloured=0.15, fewest=3),
     "brands": Group(0.10, ("logos",), 0.0, Look(turn=0.15, lines=0.05, plate=0.4)),
-    "logos": Group(0.03, ("logo",), 0.6, Look(turn=0.15, lines=0.05, plate=0.4)),
+    "logos": Group(0.02, ("logo",), 0.6, Look(turn=0.15, lines=0.05, plate=0.4), fewest=3),
     "letters": Group(0.09, ("letters",), 0.0, Look(turn=0.35, scale=(0.4, 0.9), elastic=0.03, lines=0.2, plate=0.1)),
     "digits": Group(0.04, ("digits",), 0.0, _WRITTEN),
-    "written": Group(0.06, ("digits-hand",), 0.0, _WRITTEN),
+    "written": Group(0.07, ("digits-hand",), 0.0, _WRITTEN),
     "shapes": Group(0.07, ("shapes",), 0.0, Look(scale=(0.25, 0.7), elastic=0.0, lines=0.0, plate=0.0), coloured=1.0),
-    "counting": Group(0.07, ("counting",), 0.0, Look(turn=3.1, scale=(0.7, 1.0), shift=0.03, elastic=0.0, lines=0.0, plate=0.0)),
+    "counting": Group(0.07, ("counting",), 0.0, _WHOLE),
 }
-PICTURE_GROUP = Group(0.08, ("emoji", "nature", "transport", "logos", "logo", "objects", "buttons"), 0.5, _PLAIN_LOOK)
+# The same word is another subject as a letter, a digit or a logo: 'apple' the fruit is not the brand.
+_SORTS = {
+    "letters": "letter",
+    "counting": "counting",
+    "digits": "digit",
+    "digits-hand": "digit",
+    "logos": "logo",
+    "logo": "logo",
+}
+PICTURE_GROUP = Group(0.10, ("emoji", "nature", "transport", "logos", "logo", "objects", "buttons"), 0.5, _PLAIN_LOOK)
 
 
 class Batch(NamedTuple):
@@ -73,12 +88,14 @@ class Sampler:
         self.members = {name: _members(pool.mask_kinds, pool.mask_subjects, g) for name, g in MASK_GROUPS.items()}
         self.picture_members = _members(pool.picture_kinds, pool.picture_subjects, PICTURE_GROUP)
 
-    def batch(self) -> Batch:
+    def batch(self, ease: float = 0.0) -> Batch:
+        """The next batch; `ease` from 1 (white on black, hardly moved) to 0 (as the groups' looks say)."""
         images, keys, kinds = [], [], []
         for name, group in MASK_GROUPS.items():
             indices = self._draw(self.members[name], self.counts[name])
+            look = group.look.eased(0.0 if group.coloured == 1.0 else ease)
             inks, words = self._inks(len(indices), group.coloured)
-            images.append(self.composer.inked(torch.from_numpy(self.pool.masks[indices]), group.look, inks))
+            images.append(self.composer.inked(torch.from_numpy(self.pool.masks[indices]), look, inks))
             subjects = self.pool.mask_subjects[indices]
             keys += [f"{word}{subject}" for word, subject in zip(words, subjects, strict=True)]
             kinds += list(self.pool.mask_kinds[indices])
@@ -86,9 +103,7 @@ class Sampler:
         images.append(self.composer.coloured(torch.from_numpy(self.pool.pictures[indices]), PICTURE_GROUP.look))
         keys += list(self.pool.picture_subjects[indices])
         kinds += list(self.pool.picture_kinds[indices])
-        # The same word is another subject as a letter, a digit or a logo: 'apple' the fruit is not the brand.
-        sorts = [kind if kind in ("letters", "counting") else kind[:4] if kind[:4] in ("digi", "logo") else "" for kind in kinds]
-        identities = [f"{sort}:{key}" for sort, key in zip(sorts, keys, strict=True)]
+        identities = [f"{_SORTS.get(kind, '')}:{key}" for kind, key in zip(kinds, keys, strict=True)]
         _, first, inverse = np.unique(identities, return_index=True, return_inverse=True)
         texts = [caption(kinds[i], keys[i], self.rng) for i in first]
         return Batch(torch.cat(images), texts, torch.from_numpy(inverse))
@@ -116,6 +131,6 @@ def _members(kinds: np.ndarray, subjects: np.ndarray, group: Group) -> tuple[lis
     indices = defaultdict(list)
     for index in np.flatnonzero(np.isin(kinds, group.kinds)):
         indices[str(subjects[index])].append(index)
-    choices = [np.array(found) for _, found in sorted(indices.items())]
+    choices = [np.array(found) for _, found in sorted(indices.items()) if len(found) >= group.fewest]
     weights = np.array([len(found) for found in choices], dtype=np.float64) ** group.tempering
     return choices, weights / weights.sum()

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.mini import render
 from benchmarks.mini.render import SIZE, generator
-from benchmarks.mini.table import COLOURS, ENTRIES, SHAPES
+from benchmarks.mini.table import ENTRIES, SHAPES
 
 PALETTE = {
     "red": (212, 42, 44),
@@ -40,7 +40,7 @@ def shape_alpha(shape: str, x: float, y: float, radius: float, turn: float) -> n
         return np.maximum(*(render.polygon([tuple(p) for p in points + (x, y)]) for points in bars))
     kinds = {"square": (4, 1.15, turn + np.pi / 4, 1.0), "triangle": (3, 1.2, turn, 1.0), "star": (5, 1.2, turn, 0.42)}
     count, factor, angle, inner = kinds[shape]
-    return render.polygon([tuple(p) for p in corners(count, radius * factor, angle, inner) + (x, y)])
+    return render.polygon([tuple(p) for p in corners(count, radius * factor, angle, inner) + np.array([x, y])])
 
 
 def _disc(x: float, y: float, r: float) -> np.ndarray:
@@ -51,9 +51,7 @@ def coloured_shape(name: str, rng: np.random.Generator) -> np.ndarray:
     """One shape of a jittered colour on a noisy light or dark ground with stray lines."""
     colour, shape = name.split()
     low, high = (160, 255) if rng.random() < 0.5 else (0, 90)
-    picture = render.grain(
-        render.gradient(rng, render.colour(rng, low, high), render.colour(rng, low, high)), rng, 14
-    )
+    picture = render.grain(render.gradient(rng, render.colour(rng, low, high), render.colour(rng, low, high)), rng, 14)
     for _ in range(3):
         stroke = render.line(rng.uniform(0, SIZE, 2), rng.uniform(0, SIZE, 2), 1)
         picture = render.paint(picture, render.colour(rng), stroke)
@@ -91,6 +89,3 @@ def images(domain: str, split: str, per_class: int, seen: set[bytes]) -> list[li
 
         pictures.append(render.distinct(one, per_class, seen))
     return pictures
-
-
-

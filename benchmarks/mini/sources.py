@@ -139,5 +139,3 @@ def read(archive: Path, wanted: str) -> dict[str, bytes]:
             for member in package.getmembers()
             if member.isfile() and member.name.endswith(wanted)
         }
-
-

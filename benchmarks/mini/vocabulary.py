@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import regex
@@ -47,7 +48,7 @@ def learn(texts: Iterable[str], count: int = MERGES) -> list[tuple[str, str]]:
 
 
 def _count(symbols: list[str], weight: int, index: int, pairs: Counter, where: dict) -> None:
-    for pair in zip(symbols, symbols[1:], strict=False):
+    for pair in pairwise(symbols):
         pairs[pair] += weight
         where[pair].add(index)
 
