@@ -30,15 +30,19 @@ class Estimate:
         self._done[kind] += amount
         self._seconds[kind] += seconds
 
-    def remaining(self, kinds: Sequence[str] = ("train", "evaluate")) -> float | None:
+    def rate(self, kind: str) -> float | None:
+        """Seconds for one of a kind, or None before the first."""
+        return self._seconds[kind] / self._done[kind] if self._done[kind] else None
+
+    def remaining(self) -> float | None:
         """Seconds, or None while something that is left has not been timed yet."""
-        total = 0.0
-        for kind in kinds:
-            if self.left[kind]:
-                if not self._done[kind]:
-                    return None
-                total += self.left[kind] * self._seconds[kind] / self._done[kind]
-        return total
+        rates = {kind: self.rate(kind) for kind, left in self.left.items() if left}
+        return sum(self.left[kind] * rate for kind, rate in rates.items() if rate) if None not in rates.values() else None
+
+    def fraction(self) -> float:
+        """How much of the whole time has passed, 0 to 1; 0 while there is no estimate."""
+        spent, remaining = sum(self._seconds.values()), self.remaining()
+        return 0.0 if remaining is None else spent / max(1e-9, spent + remaining)
 
 
 class Screen:
@@ -55,7 +59,7 @@ class Screen:
         self._tasks: list[str] = []
         self._heldout: list[str] = []
         self._rows: dict[int, Mapping[tuple[str, str], Any]] = {}
-        self._task = ""
+        self._stage_left = 0
         self._clock = time.perf_counter()
         self._data_shown = ""
 
@@ -78,15 +82,13 @@ class Screen:
             return
         if not self._use_live:
             if what != self._data_shown:
-                self.say(f"preparing {what} ...")
+                self.say(f"{what} ...")
                 self._data_shown = what
             return
         if self._progress is None:
             self._open(with_table=False)
-        name = f"preparing {what}"
-        if name not in self._bars:
-            self._bars[name] = self._progress.add_task(name, total=total, left="")
-        self._progress.update(self._bars[name], completed=done, total=total)
+            self._bars["data"] = self._progress.add_task(what, total=total, left="")
+        self._progress.update(self._bars["data"], description=what, completed=done, total=total)
 
     def begin(
         self,
@@ -106,16 +108,13 @@ class Screen:
             self._open(with_table=True)
             self._bars["overall"] = self._progress.add_task("overall", total=1.0, left="")
             self._bars["task"] = self._progress.add_task("", total=1.0, left="")
-            self._total_guess = (steps, images)
 
     def stage(self, kind: str, task: str, amount: int) -> None:
         """A stage begins: "train" or "evaluate", on what, and how many steps or images it has."""
         self._clock = time.perf_counter()
-        self._task = task
         self._stage_left = amount
-        self._stage_total = max(1, amount)
         if self._progress is not None and "task" in self._bars:
-            self._progress.reset(self._bars["task"], total=float(self._stage_total), description=f"{kind} {task}")
+            self._progress.reset(self._bars["task"], total=float(max(1, amount)), description=f"{kind} {task}")
 
     def advance(self, kind: str, amount: int) -> None:
         """`amount` steps or images of the current stage are done."""
@@ -125,13 +124,11 @@ class Screen:
         self._stage_left = max(0, self._stage_left - amount)
         if self._progress is None or "task" not in self._bars:
             return
-        rate = self._estimate._seconds[kind] / max(1, self._estimate._done[kind])
+        rate = self._estimate.rate(kind) or 0.0
         self._progress.update(self._bars["task"], advance=amount, left=_duration(self._stage_left * rate))
         remaining = self._estimate.remaining()
-        spent = sum(self._estimate._seconds.values())
-        fraction = 0.0 if remaining is None else spent / max(1e-9, spent + remaining)
         left = "estimating" if remaining is None else _duration(remaining)
-        self._progress.update(self._bars["overall"], completed=fraction, left=left)
+        self._progress.update(self._bars["overall"], completed=self._estimate.fraction(), left=left)
 
     def row(self, after: int, cells: Mapping[tuple[str, str], Any], note: str = "") -> None:
         """A row of the accuracy matrix is complete."""

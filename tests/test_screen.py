@@ -9,10 +9,11 @@ def test_training_and_evaluation_are_timed_apart():
     estimate = Estimate(steps=100, images=1000)
     assert estimate.remaining() is None
     estimate.add("evaluate", 100, 2.0)
+    assert estimate.fraction() == 0
     assert estimate.remaining() is None, "training has not been timed yet"
     estimate.add("train", 10, 5.0)
     assert estimate.remaining() == pytest.approx(90 * 0.5 + 900 * 0.02)
-    assert estimate.remaining(["evaluate"]) == pytest.approx(18)
+    assert estimate.fraction() == pytest.approx(7 / (7 + 45 + 18))
     estimate.add("train", 90, 1.0)
     estimate.add("evaluate", 900, 1.0)
     assert estimate.remaining() == 0
