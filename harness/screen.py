@@ -11,9 +11,12 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
+
+PIPED_WIDTH = 160
 
 
 class Estimate:
@@ -130,7 +133,7 @@ class Screen:
         left = "estimating" if remaining is None else _duration(remaining)
         self._progress.update(self._bars["overall"], completed=self._estimate.fraction(), left=left)
 
-    def row(self, after: int, cells: Mapping[tuple[str, str], Any], note: str = "") -> None:
+    def row(self, after: int, cells: Mapping[tuple[str, str], Any]) -> None:
         """A row of the accuracy matrix is complete."""
         self._rows[after] = cells
         self._clock = time.perf_counter()
@@ -142,7 +145,7 @@ class Screen:
             held = " ".join(f"{h}={cells['heldout', h].percent:.1f}" for h in self._heldout)
             remaining = self._estimate.remaining()
             left = "" if not remaining else f" | {_duration(remaining)}"
-            self.say(f"after {name}: {values}{' | held out: ' + held if held else ''}{note}{left}")
+            self.say(f"after {name}: {values}{' | held out: ' + held if held else ''}{left}")
 
     def end(self) -> None:
         """Leave the live display; the last table stays."""
@@ -160,6 +163,8 @@ class Screen:
         table.add_column("")
         for name in ("Transfer", "Average", "Last", "Forgetting", "BWT", "Retention"):
             table.add_column(name, justify="right")
+        if not self._use_live:
+            self.console.print(self._table(wide=True), width=PIPED_WIDTH, crop=False)
         keys = ("transfer", "average", "last", "forgetting", "bwt", "retention")
         table.add_row("this run", *(_number(summary[k]) for k in keys), style="bold")
         table.add_row("zero-shot", *(_number(zero[k]) for k in keys), style="dim")
@@ -182,22 +187,30 @@ class Screen:
     def _view(self) -> Group:
         return Group(self._table(), self._progress) if self._progress is not None else Group(self._table())
 
-    def _table(self) -> Table:
-        """The matrix so far: rows after each task, its own task bold, tasks not yet trained dim, then the held-out ones."""
+    def _table(self, wide: bool | None = None) -> Table:
+        """The matrix so far: rows after each task, its own task bold, tasks not yet trained dim, then the held-out ones.
+
+        A narrow screen gets short headings and one column for the mean of the held-out domains.
+        """
+        if wide is None:
+            wide = Measurement.get(self.console, self.console.options.update(max_width=1000), self._table(True)).maximum <= (
+                self.console.width
+            )
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("accuracy %, after")
+        table.add_column("after")
         for task in self._tasks:
-            table.add_column(task[:9], justify="right", no_wrap=True)
-        for name in self._heldout:
-            table.add_column(f"({name[:9]})", justify="right", no_wrap=True)
+            table.add_column(task if wide else task[:5], justify="right", no_wrap=True)
+        for name in self._heldout if wide else ["held"] * bool(self._heldout):
+            table.add_column(f"({name})", justify="right", no_wrap=True)
         for after in sorted(self._rows):
             cells = self._rows[after]
             texts = [Text("zero-shot" if after == 0 else f"{after} {self._tasks[after - 1]}")]
             for i, task in enumerate(self._tasks):
                 style = "bold" if i == after - 1 else ("dim" if i >= after else "")
                 texts.append(Text(f"{cells['test', task].percent:.1f}", style=style))
-            texts += [Text(f"{cells['heldout', h].percent:.1f}", style="dim") for h in self._heldout]
-            table.add_row(*texts)
+            held = [cells["heldout", h].percent for h in self._heldout]
+            held = held if wide or not held else [sum(held) / len(held)]
+            table.add_row(*texts, *(Text(f"{value:.1f}", style="dim") for value in held))
         return table
 
 

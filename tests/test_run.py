@@ -250,7 +250,7 @@ def test_on_screen(config):
     text = io.StringIO()
     console = Console(file=text, width=200, force_terminal=True)
     run(replace(config, fresh=True), Screen(console=console))
-    assert "accuracy %, after" in text.getvalue() and "3 blue" in text.getvalue()
+    assert "(grey)" in text.getvalue() and "3 blue" in text.getvalue()
     text = io.StringIO()
     run(replace(config, fresh=True), Screen(quiet=True, console=Console(file=text)))
     assert text.getvalue() == ""

@@ -1,8 +1,12 @@
 """The estimate behind the progress bars."""
 
-import pytest
+import io
 
-from harness.screen import Estimate, _duration
+import pytest
+from rich.console import Console
+
+from harness.screen import Estimate, Screen, _duration
+from metrics.evaluate import Accuracy
 
 
 def test_training_and_evaluation_are_timed_apart():
@@ -27,3 +31,19 @@ def test_nothing_to_train_needs_no_training_rate():
 
 def test_durations():
     assert [_duration(s) for s in (0, 59.6, 125, 3730)] == ["0 s left", "1:00 left", "2:05 left", "1:02:10 left"]
+
+
+@pytest.mark.parametrize(("width", "heading"), [(200, "(objects)"), (80, "(held)")])
+def test_the_matrix_fits_the_screen(width, heading):
+    tasks = ["counting", "letters", "logos", "mnist", "nature", "photos", "shapes", "transport"]
+    cells = {("test", t): Accuracy(1, 1) for t in tasks} | {("heldout", h): Accuracy(1, 2) for h in ("digits", "objects")}
+    text = io.StringIO()
+    screen = Screen(console=Console(file=text, width=width, force_terminal=True, color_system=None))
+    screen.begin(tasks, ["digits", "objects"], {}, steps=1, images=1)
+    for after in range(9):
+        screen.row(after, cells)
+    screen.end()
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    table = lines[max(i for i, line in enumerate(lines) if heading in line) :][:10]
+    assert "…" not in "".join(table)
+    assert table[9].split() == ["8", "transport", *["100.0"] * 8, *["50.0"] * (2 if width == 200 else 1)]
