@@ -37,7 +37,7 @@ def shape_alpha(shape: str, x: float, y: float, radius: float, turn: float) -> n
         bar = np.array([(-arm, -radius), (arm, -radius), (arm, radius), (-arm, radius)])
         cos, sin = np.cos(turn), np.sin(turn)
         bars = [bar @ np.array([[cos, sin], [-sin, cos]]), bar @ np.array([[sin, -cos], [cos, sin]])]
-        return np.maximum(*(render.polygon([tuple(p) for p in points + (x, y)]) for points in bars))
+        return np.maximum(*(render.polygon([tuple(p) for p in points + np.array([x, y])]) for points in bars))
     kinds = {"square": (4, 1.15, turn + np.pi / 4, 1.0), "triangle": (3, 1.2, turn, 1.0), "star": (5, 1.2, turn, 0.42)}
     count, factor, angle, inner = kinds[shape]
     return render.polygon([tuple(p) for p in corners(count, radius * factor, angle, inner) + np.array([x, y])])

