@@ -31,15 +31,19 @@ def folder() -> Path:
     return Path(home) / "perennial" / "mini"
 
 
-def path(name: str) -> Path:
+def version_key() -> str:
+    """Short hash of the generator's version and of the packages that pictures come from."""
     versions = [f"generator {GENERATOR_VERSION}"]
     for package in PACKAGES:
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             versions.append(f"{package} absent")
-    key = hashlib.sha256("\n".join(versions).encode()).hexdigest()[:12]
-    return folder() / f"{name}-{key}.npz"
+    return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:12]
+
+
+def path(name: str) -> Path:
+    return folder() / f"{name}-{version_key()}.npz"
 
 
 def load_or_make(name: str, make: Callable[[], Arrays]) -> Arrays:
@@ -67,7 +71,7 @@ def digest(arrays: Arrays) -> str:
 
 def read(target: Path) -> Arrays | None:
     try:
-        with np.load(target, allow_pickle=False) as stored:
+        with target.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
