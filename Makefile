@@ -1,6 +1,7 @@
 # `make bench` and `make test` set up .venv on first use. Python 3.11 or 3.12 is needed; where there is none, uv fetches one.
-PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
+PYTHON := $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -17,17 +18,22 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+ifneq ($(UV),)
 $(INSTALLED): pyproject.toml
-ifneq ($(PYTHON),)
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(or $(PYTHON),3.12) .venv
+	VIRTUAL_ENV=.venv $(UV) pip install -e ".[dev]"
+	@touch $@
+else ifneq ($(PYTHON),)
+$(INSTALLED): pyproject.toml
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
+		echo "$(PYTHON) cannot make a virtual environment: install its venv package, or uv."; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install -e ".[dev]"
-else
-	@command -v uv >/dev/null || { echo "Perennial needs Python 3.11 or 3.12 (found: $$(python3 --version 2>&1)); install one, or uv, which fetches it."; exit 1; }
-	uv venv --quiet --allow-existing --python 3.12 .venv
-	VIRTUAL_ENV=.venv uv pip install -e ".[dev]"
-endif
 	@touch $@
+else
+$(INSTALLED):
+	@echo "Perennial needs Python 3.11 or 3.12 (found: $$(python3 --version 2>&1)): install one, or uv, which fetches it."; exit 1
+endif
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from models.registry import UserError, unknown
 
@@ -21,9 +23,22 @@ examples:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are our one sentence, with what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        commands = {n: p for a in self._actions if isinstance(a.choices, dict) for n, p in a.choices.items()}
+        known = [*self._option_string_actions, *commands]
+        known += [flag for command in commands.values() for flag in command._option_string_actions]
+        wrong = [w for w in re.findall(r"[\w-]{3,}", message.partition("(")[0]) if w not in known]
+        near = [m for word in wrong for m in difflib.get_close_matches(word, known, n=1, cutoff=0.7)]
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"{message[:1].upper()}{message[1:]}.{hint} See `{self.prog} --help`.")
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="perennial",
         description="Continual learning of vision-language models: what does the model learn, what does it forget?",
         epilog=EPILOG,
@@ -45,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
     bench.add_argument("--pretrained", help="the open_clip tag of the weights, a file, or random")
     bench.add_argument("--tuning", help="what trains: a name from `list tunings` (default: full)")
+    bench.add_argument("--protocol", help="task (default): the task of a test image is known; class, agnostic: not yet")
+    bench.add_argument("--data-root", metavar="DIR", help="where the full edition's datasets are (default: data)")
     bench.add_argument("--seed", type=int, nargs="+", metavar="N", help="one run per seed (default: 0)")
     bench.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
     bench.add_argument("--heldout", nargs="*", metavar="NAME", help="domains never trained, for retention")
@@ -79,39 +96,27 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it worked, 2 for a mistake in it, 1 for a run that failed, 130 when interrupted."""
-    arguments = parser().parse_args(argv)
+    """Run a command: 0 when it worked, 2 for a mistake in it, 130 when interrupted; SystemExit(1) for a run that failed."""
     commands = {"bench": bench, "leaderboard": show_leaderboard, "list": show_list}
     try:
+        arguments = parser().parse_args(argv)
         return commands[arguments.command](arguments)
     except UserError as error:
         print(f"perennial: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("perennial: interrupted; the same command continues after the last finished task.", file=sys.stderr)
+        print("perennial: interrupted.", file=sys.stderr)
         return 130
 
 
 def bench(arguments: argparse.Namespace) -> int:
     """`bench`: one run per seed."""
-    from harness.config import RunConfig, parse_assignments, read_file, resolve
+    from harness.config import RunConfig, check_names, parse_assignments, read_file
 
     settings: dict[str, Any] = read_file(arguments.config) if arguments.config else {}
-    seeds = arguments.seed if arguments.seed is not None else [settings.pop("seed", 0)]
-    settings.pop("seed", None)
-    for name in (
-        "benchmark",
-        "strategy",
-        "edition",
-        "order",
-        "model",
-        "pretrained",
-        "tuning",
-        "limit",
-        "measure_n",
-        "device",
-        "out",
-    ):
+    seeds = settings.pop("seed", 0)
+    seeds = arguments.seed or (seeds if isinstance(seeds, list) else [seeds])
+    for name in BENCH_SETTINGS:
         value = getattr(arguments, name)
         if value is not None:
             settings[name] = value
@@ -124,39 +129,20 @@ def bench(arguments: argparse.Namespace) -> int:
     if "benchmark" not in settings:
         raise UserError("Which benchmark? For example: bench mtil --strategy zscl.")
     configs = [RunConfig(**settings, seed=seed) for seed in dict.fromkeys(seeds)]
-    _check_names(configs[0])
+    for config in configs:
+        check_names(config)
 
-    from harness.failures import expected
     from harness.screen import Screen
 
     screen = Screen(quiet=arguments.quiet)
-    if not arguments.quiet:
-        screen.say("loading torch and Avalanche ...", style="dim")
-    for config in configs:
-        resolve(config)
+    screen.say("loading torch and Avalanche ...", style="dim")
+    from harness.failures import expected
     from harness.run import run
 
-    with expected():
+    with expected(fresh=arguments.fresh):
         for config in configs:
             run(config, screen)
     return 0
-
-
-def _check_names(config: Any) -> None:
-    """The mistakes that can be told without the seconds that importing torch takes."""
-    from benchmarks import BENCHMARKS, EDITIONS
-    from models import TUNINGS
-    from strategies import STRATEGIES
-
-    for kind, name, valid in (
-        ("benchmark", config.benchmark, BENCHMARKS.names()),
-        ("edition", config.edition, EDITIONS),
-        ("tuning", config.tuning, TUNINGS),
-    ):
-        if name not in valid:
-            raise unknown(kind, name, valid)
-    if ".py" not in config.strategy and config.strategy not in STRATEGIES:
-        raise unknown("strategy", config.strategy, STRATEGIES.names())
 
 
 def show_leaderboard(arguments: argparse.Namespace) -> int:
@@ -194,6 +180,8 @@ def show_list(arguments: argparse.Namespace) -> int:
     return 0
 
 
+BENCH_SETTINGS = ("benchmark", "strategy", "edition", "order", "model", "pretrained", "tuning", "protocol", "data_root")
+BENCH_SETTINGS += ("limit", "measure_n", "device", "out")
 LISTS = ("benchmarks", "strategies", "tunings", "measures", "domains", "models")
 
 if __name__ == "__main__":

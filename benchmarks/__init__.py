@@ -18,6 +18,7 @@ BENCHMARKS = Registry(
     },
 )
 EDITIONS = ("mini", "full")
+PROTOCOLS = ("task", "class", "agnostic")
 
 _LAZY = {"Domain": "benchmarks.domain", "TensorImages": "benchmarks.domain", "make": "benchmarks.streams"}
 

@@ -3,8 +3,7 @@
 checkpoint/after-<j>/encoder.safetensors    the dual encoder's weights
 checkpoint/after-<j>/strategy.safetensors   the tensors of `Strategy.state()`
 checkpoint/after-<j>/strategy.json          its other values, with the tensors' names in their places
-checkpoint/latest.json                      {"after": j, ...}: written last, so that it never points at half a
-checkpoint
+checkpoint/latest.json                      {"after": j, ...}, written last: it never points at half a checkpoint
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.records import read_json, write_bytes, write_json
+from models.registry import UserError
 
 TENSOR = "__tensor__"
 
@@ -57,9 +57,10 @@ def latest(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / "latest.json")
 
 
-def load_state(folder: Path, after: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and strategy state of a checkpoint. Raises ValueError, naming the file, when one is missing or
-    damaged.
+def load_state(folder: Path, after: int, device: Any = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and strategy state of a checkpoint, on a device.
+
+    Raises UserError, naming the file, when one is missing or damaged.
     """
     source = folder / f"after-{after}"
     path = source
@@ -71,8 +72,9 @@ def load_state(folder: Path, after: int) -> tuple[dict[str, Tensor], dict[str, A
         path = source / "strategy.json"
         structure = json.loads(path.read_text(encoding="utf-8"))
     except Exception as error:  # safetensors raises its own class for damaged files
-        raise ValueError(f"the checkpoint file {path} is missing or damaged ({error})") from error
-    return weights, _restore(structure, tensors)
+        raise UserError(f"The checkpoint file {path} is missing or damaged ({error}); --fresh starts over.") from error
+    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    return {name: w.to(device) for name, w in weights.items()}, _restore(structure, tensors)
 
 
 def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

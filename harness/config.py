@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import inspect
@@ -35,6 +36,8 @@ class RunConfig:
     model: str | None = None
     pretrained: str | None = None
     tuning: str = "full"
+    protocol: str = "task"
+    data_root: str = "data"
     seed: int = 0
     limit: int | None = None
     heldout: tuple[str, ...] | None = None
@@ -59,6 +62,8 @@ class Resolved:
     model: str
     pretrained: str | None
     strategy_sha256: str | None
+    weights_sha256: str | None
+    data_version: str | None
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers, as JSON: the key is its hash. Device, output and verbosity are not in it."""
@@ -74,7 +79,10 @@ class Resolved:
             "options": dataclasses.asdict(self.options),
             "model": self.model,
             "pretrained": self.pretrained,
+            "weights_sha256": self.weights_sha256,
+            "data_version": self.data_version,
             "tuning": c.tuning,
+            "protocol": c.protocol,
             "seed": c.seed,
             "limit": c.limit,
             "measure_n": c.measure_n,
@@ -86,93 +94,115 @@ class Resolved:
 
     @property
     def folder(self) -> Path:
-        order = self.order_label
-        if order == "custom":
-            order = f"custom-{_digest(list(self.tasks), 8)}"
         c = self.config
-        return Path(c.out) / f"{c.benchmark}-{c.edition}-{order}" / f"{self.strategy_slug}-{self.key}"
+        return Path(c.out) / f"{c.benchmark}-{c.edition}-{self.order_label}" / f"{self.strategy_slug}-{self.key}"
+
+
+def check_names(config: RunConfig) -> None:
+    """The mistakes that can be told without the seconds that importing torch takes. Raises UserError."""
+    import models
+    from benchmarks import BENCHMARKS, EDITIONS, PROTOCOLS
+    from strategies import STRATEGIES
+
+    strategies = [] if _is_file(config.strategy) else [("strategy", config.strategy, STRATEGIES.names())]
+    for kind, name, valid in (
+        ("benchmark", config.benchmark, BENCHMARKS.names()),
+        ("edition", config.edition, EDITIONS),
+        ("protocol", config.protocol, PROTOCOLS),
+        ("tuning", config.tuning, models.TUNINGS),
+        *strategies,
+    ):
+        if name not in valid:
+            raise unknown(kind, name, valid)
+    if config.protocol != "task":
+        raise UserError(f"--protocol {config.protocol} is not part of this version yet; mtil's own protocol is task.")
+    # Fewer than two images have no pairs to measure.
+    for name, value, least in (("limit", config.limit, 2), ("measure-n", config.measure_n, 2), ("seed", config.seed, 0)):
+        if value is not None and value < least:
+            raise UserError(f"--{name} must be at least {least}, got {value}.")
 
 
 def resolve(config: RunConfig) -> Resolved:
-    """Check a configuration completely, before anything is loaded or trained.
+    """Check a configuration before anything is loaded or trained: names, orders, options and their ranges.
 
-    Raises UserError for unknown names, options or values.
+    Model names and tags are checked by `models.load`, devices by `harness.machine`, both before training too.
+    Raises UserError.
     """
-    import models
-    from benchmarks import BENCHMARKS, EDITIONS
+    check_names(config)
+    from benchmarks import BENCHMARKS
+    from models.loading import weights_sha256
     from strategies import STRATEGIES
 
-    if config.edition not in EDITIONS:
-        raise unknown("edition", config.edition, EDITIONS)
-    if config.tuning not in models.TUNINGS:
-        raise unknown("tuning", config.tuning, models.TUNINGS)
-    for name, value, least in (
-        ("limit", config.limit, 1),
-        ("measure-n", config.measure_n, 2),
-        ("seed", config.seed, 0),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"--{name} must be at least {least}, got {value}.")
-    user_file = ":" in config.strategy or config.strategy.endswith(".py")
-    if not user_file and config.strategy not in STRATEGIES:
-        raise unknown("strategy", config.strategy, STRATEGIES.names())
     plan = BENCHMARKS.get(config.benchmark)(config.edition, config.order, config.heldout)
-    sha = None
-    if user_file:
-        strategy_class, sha = _load_strategy(config.strategy)
-    else:
-        strategy_class = STRATEGIES.get(config.strategy)
+    user_file = _is_file(config.strategy)
+    strategy_class, sha = _load_strategy(config.strategy) if user_file else (STRATEGIES.get(config.strategy), None)
     model, pretrained = config.model, config.pretrained
     if model is None:
         default_model, default_pretrained = DEFAULT_MODELS[config.edition]
         model, pretrained = default_model, pretrained or default_pretrained
+    order = f"custom-{_digest(list(plan.names), 8)}" if plan.order == "custom" else plan.order
     return Resolved(
         config=config,
         strategy_class=strategy_class,
         strategy_slug=_slug(strategy_class.__name__ if user_file else config.strategy),
-        options=make_options(strategy_class, config.edition, config.options),
-        order_label=plan.order,
+        # The settings were found for the tiny model; another one keeps the papers' options.
+        options=make_options(strategy_class, config.edition if model == "tiny" else "full", config.options),
+        order_label=order,
         tasks=plan.names,
         heldout=plan.heldout,
         model=model,
         pretrained=pretrained,
         strategy_sha256=sha,
+        weights_sha256=weights_sha256(model, pretrained),
+        data_version=_data_version(config.edition),
     )
 
 
 def make_options(strategy_class: Any, edition: str, changes: Mapping[str, Any]) -> Any:
-    """The strategy's options: class defaults, then the edition's settings for it and its bases, then the user's
-    changes.
+    """The strategy's options: class defaults, then the edition's settings for it and its bases, then the user's changes.
 
-    Raises UserError for an unknown key (listing the valid ones) or a value of the wrong kind.
+    Raises UserError for an unknown key (listing the valid ones) or a value of the wrong kind or range.
     """
     options_class = strategy_class.Options
+    if "__dataclass_fields__" not in vars(options_class):
+        raise UserError(f"{strategy_class.__name__}.Options needs @dataclass(frozen=True) above it.")
     hints = typing.get_type_hints(options_class)
     valid = [f.name for f in dataclasses.fields(options_class)]
-    values: dict[str, Any] = {}
-    if edition == "mini":
-        settings = mini_settings()
-        for base in reversed(inspect.getmro(strategy_class)):
-            values.update(settings.get(base.__name__, {}))
-    values = {name: value for name, value in values.items() if name in valid}
+    values = _mini_settings_of(strategy_class) if edition == "mini" else {}
     for name, value in changes.items():
         if name not in valid:
             raise unknown("option", name, valid)
         values[name] = _convert(name, value, hints[name])
     try:
-        options = options_class(**values)
+        return options_class(**values)
     except ValueError as error:
         raise UserError(f"{error}.") from error
-    for name, least in (("iterations", 1), ("batch_size", 1), ("warmup", 0), ("lr", 0)):
-        if getattr(options, name, least) < least:
-            raise UserError(f"{name} must be at least {least}, got {getattr(options, name)}.")
-    return options
 
 
 def mini_settings() -> dict[str, dict[str, Any]]:
-    """The mini edition's options per strategy class, found on validation splits by `python -m benchmarks.mini.tune`."""
+    """The mini edition's options per strategy name, found on validation splits by `python -m benchmarks.mini.tune`."""
     path = Path(__file__).parent.parent / "benchmarks" / "mini" / "settings.json"
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _mini_settings_of(strategy_class: Any) -> dict[str, Any]:
+    """Those of the class and of the built-in classes that it derives from, the base's first."""
+    from strategies import STRATEGIES
+
+    found = {}
+    for name, settings in mini_settings().items():
+        if issubclass(strategy_class, STRATEGIES.get(name)):
+            found.update(settings)
+    return found
+
+
+def _data_version(edition: str) -> str | None:
+    """What the mini edition's pictures depend on: a run on other pictures is another run."""
+    if edition != "mini":
+        return None
+    from benchmarks.mini import cache
+
+    return cache.version_key()
 
 
 def read_file(path: str) -> dict[str, Any]:
@@ -190,13 +220,13 @@ def read_file(path: str) -> dict[str, Any]:
     except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The configuration {path} is not valid: {error}.") from error
     valid = [f.name for f in dataclasses.fields(RunConfig)]
-    for name in found:
+    if isinstance(found.get("order"), list):
+        found["order"] = ",".join(map(str, found["order"]))
+    hints = {**typing.get_type_hints(RunConfig), "options": dict, "seed": int | list[int]}
+    for name, value in found.items():
         if name not in valid:
             raise unknown(f"setting in {path}", name, valid)
-    if isinstance(found.get("heldout"), list):
-        found["heldout"] = tuple(found["heldout"])
-    if isinstance(found.get("order"), list):
-        found["order"] = ",".join(found["order"])
+        found[name] = _convert(name, value, hints[name])
     return found
 
 
@@ -212,8 +242,17 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:
-    """A value from the command line or a file as the option's type."""
+    """A value from the command line or a file as the option's type. Lists and tuples may be joined by commas."""
     origin = typing.get_origin(kind)
+    if kind is Any:
+        return value
+    if kind is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{name} takes a table of options, got {value!r}.")
+        return value
+    if origin in (list, tuple):
+        items = value if isinstance(value, (list, tuple)) else [v for v in str(value).split(",") if v]
+        return origin(_convert(name, item, typing.get_args(kind)[0]) for item in items)
     if origin is typing.Literal:
         choices = typing.get_args(kind)
         for choice in choices:
@@ -222,9 +261,11 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         raise unknown(f"value of {name}", str(value), [str(c) for c in choices])
     if origin in (typing.Union, types.UnionType):
         inner = [k for k in typing.get_args(kind) if k is not type(None)]
-        if value is None or str(value).lower() == "none":
+        if len(inner) < len(typing.get_args(kind)) and (value is None or str(value).lower() == "none"):
             return None
-        return _convert(name, value, inner[0])
+        # A list for the list among several, anything else for the first.
+        listed = [k for k in inner if typing.get_origin(k) is list]
+        return _convert(name, value, listed[0] if listed and isinstance(value, list) else inner[0])
     if kind is bool:
         words = {
             "true": True,
@@ -240,7 +281,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
             raise UserError(f"{name} takes true or false, got {value!r}.")
         return words[str(value).lower()]
     try:
-        if kind is int and isinstance(value, float) and not value.is_integer():
+        whole_number = not isinstance(value, float) or value.is_integer()
+        if isinstance(value, (list, dict)) or (kind is int and (isinstance(value, bool) or not whole_number)):
             raise ValueError
         return kind(value)
     except (TypeError, ValueError) as error:
@@ -248,19 +290,36 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         raise UserError(f"{name} takes {word}, got {value!r}.") from error
 
 
+def _is_file(strategy: str) -> bool:
+    """Whether --strategy names a user's file and not a registered strategy."""
+    return strategy.partition(":")[0].endswith(".py")
+
+
 def _load_strategy(reference: str) -> tuple[type, str]:
     """The class of `file.py:Class` (or of a file with a single strategy) and the SHA-256 of the file."""
-    path, _, name = reference.partition(":")
+    path, _, name = reference.rpartition(":") if not reference.endswith(".py") else (reference, "", "")
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"There is no strategy file {path!r}.")
+    sha = hashlib.sha256(file.read_bytes()).hexdigest()
+    return _strategy_in(_run_file(str(file.resolve()), sha), path, name), sha
+
+
+@functools.cache
+def _run_file(path: str, sha256: str) -> types.ModuleType:
+    """The module of a user's file, run once for each content: a file that registers names could not be run twice."""
+    file = Path(path)
     specification = importlib.util.spec_from_file_location(f"perennial_user_{file.stem}", file)
     if specification is None or specification.loader is None:
         raise UserError(f"{path!r} is not a Python file.")
     module = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = module
     specification.loader.exec_module(module)
+    return module
 
+
+def _strategy_in(module: types.ModuleType, path: str, name: str) -> type:
+    """The strategy class that a user's file defines. Raises UserError when there is none, or it is not clear which."""
     from strategies.base import Strategy
 
     own = {
@@ -276,7 +335,7 @@ def _load_strategy(reference: str) -> tuple[type, str]:
         name = next(iter(own))
     if name not in own:
         raise unknown(f"strategy in {path}", name, own)
-    return own[name], hashlib.sha256(file.read_bytes()).hexdigest()
+    return own[name]
 
 
 def _slug(name: str) -> str:

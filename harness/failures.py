@@ -6,23 +6,31 @@ import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
+
+import torch
+
+from strategies.base import NonFiniteLoss
 
 
 @contextmanager
-def expected() -> Iterator[None]:
-    """Turn a diverged loss or a full disk into a sentence and exit status 1; everything else passes through."""
-    from strategies.base import NonFiniteLoss
-
+def expected(fresh: bool = False) -> Iterator[None]:
+    """Turn a diverged loss, a full disk or GPU memory into a sentence and exit status 1, an interrupt into one and 130."""
+    again = "the same command without --fresh" if fresh else "the same command"
     try:
         yield
+    except KeyboardInterrupt:
+        _stop(f"interrupted; {again} continues after the last finished task.", 130)
     except NonFiniteLoss as error:
-        print(f"perennial: {error} The tasks before it are kept in the record.", file=sys.stderr)
-        raise SystemExit(1) from None
+        _stop(f"{error} The tasks before it are kept in the record.")
+    except torch.OutOfMemoryError:
+        _stop("the GPU's memory is full; a smaller batch helps (--set batch_size=...).")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(
-            f"perennial: no space left for {error.filename or 'the record'}; the same command continues once there is some.",
-            file=sys.stderr,
-        )
-        raise SystemExit(1) from None
+        _stop(f"no space left for {error.filename or 'the record'}; {again} continues once there is some.")
+
+
+def _stop(message: str, status: int = 1) -> NoReturn:
+    print(f"perennial: {message}", file=sys.stderr)
+    raise SystemExit(status) from None

@@ -48,23 +48,29 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
     """One row per method and setting: the mean over its seeds, `<metric>_std` columns at the end where seeds differ.
 
     `roots` are result folders, run folders or `run.json` files, searched downwards; only finished runs count. Runs are one
-    row when they agree in everything but the seed. Rows of one benchmark, edition and order stand together, best average
-    first. A root that does not exist gives no rows. `with_published` adds the papers' own rows.
+    row when they agree in everything but the seed; a copy of a run counts once. Runs with a --limit are marked by a column
+    `limit` at the end. Rows of one benchmark, edition and order stand together, best average first. A root that does not
+    exist gives no rows. `with_published` adds the papers' own rows.
 
     Raises UserError, naming the file, for a damaged record.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
+    keys = set()
     for path in _records(roots):
         record = _read(path)
-        if record is not None:
+        if record is not None and record["key"] not in keys:
+            keys.add(record["key"])
             groups.setdefault(record["group"], []).append(record)
     rows = [_row(group) for group in groups.values()]
     if with_published:
         rows += _published()
     spread = [f"{m}_std" for m in METRICS if any(f"{m}_std" in row for row in rows)]
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *spread])
-    ascending = [column != "average" for column in SORT]
-    return table.sort_values(SORT, ascending=ascending, kind="stable", na_position="last").reset_index(drop=True)
+    limited = ["limit"] if any(row.get("limit") for row in rows) else []
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *spread, *limited])
+    by = [*SORT[:-1], *limited, SORT[-1]]
+    return table.sort_values(
+        by, ascending=[column != "average" for column in by], kind="stable", na_position="last"
+    ).reset_index(drop=True)
 
 
 def write(table: pd.DataFrame, path: str | Path) -> None:
@@ -97,6 +103,8 @@ def _read(path: Path) -> dict[str, Any] | None:
             **{c: document.get(c) for c in COSTS},
             "trainable_params": document["trainable_params"],
             "seed": identity["seed"],
+            "limit": identity["limit"],
+            "key": document["key"],
             "run": path.parent,
             "group": json.dumps(shared, sort_keys=True),
         }
@@ -109,6 +117,7 @@ def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
     row = {k: group[0][k] for k in ("benchmark", "edition", "order", "model", "pretrained", "strategy", "tuning")}
     row["pretrained"] = row["pretrained"] or ""
     row["seeds"] = len(group)
+    row["limit"] = group[0]["limit"]
     row["trainable_params"] = group[0]["trainable_params"]
     for name in (*METRICS, *COSTS):
         values = np.array([np.nan if r[name] is None else r[name] for r in group], dtype=float)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-import resource
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -32,12 +32,11 @@ def device_of(name: str) -> torch.device:
     """The torch device of a --device flag. Raises UserError for one that does not exist or is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no CUDA device here: leave out --device, or use --device cpu.")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
+    device, count = torch.device(name), torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UserError(f"There is no device {name}: this machine has {count} CUDA devices. Leave out --device, or use cpu.")
     return device
 
 
@@ -47,19 +46,30 @@ def _device_name(device: torch.device) -> str:
     return f"cpu: {platform.processor() or platform.machine()}"
 
 
-def peak_memory_mb() -> float:
+def peak_memory_mb() -> float | None:
     """Peak of the process in MB; on a GPU the peak of what torch allocated there."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Kilobytes on Linux, bytes on macOS.
     return round(peak / (1e6 if platform.system() == "Darwin" else 1e3), 1)
 
 
 def _git_revision() -> str | None:
-    root = Path(__file__).parent.parent
+    """The project's own revision, with "+changes" for a modified tree; None where it is not a checkout of its own."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+
     try:
-        found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None if found.returncode == 0 else None

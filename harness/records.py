@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.registry import UserError
+
 ACCURACY_COLUMNS = ("after", "stream", "task", "accuracy", "correct", "n")
 MEASURE_COLUMNS = ("when", "experience", "task", "measure", "value", "n")
 TRAIN_COLUMNS = ("after", "iteration", "loss", "lr")
@@ -58,13 +60,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The document, or None where there is no file. Raises ValueError, naming the file, when it is not JSON."""
+    """The document, or None where there is no file. Raises UserError, naming the file, when it is not JSON."""
     if not path.is_file():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise UserError(f"{path} is damaged ({error}); --fresh starts over.") from error
 
 
 def _plain(value: Any) -> Any:

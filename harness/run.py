@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from avalanche.core import SupervisedPlugin
+from filelock import FileLock, Timeout
 
 import models
 from benchmarks.streams import make
@@ -19,6 +20,7 @@ from harness.screen import Screen
 from harness.state import RunState
 from harness.summary import zero_shot_summary
 from metrics.plugins import AccuracyMatrix, IIMMBeforeTraining, Measure, ZeroShotRetention
+from models.registry import UserError
 from models.transforms import evaluation_transform
 from reference_data import Reference
 from strategies.base import seed_everything
@@ -63,27 +65,33 @@ class _Watch(SupervisedPlugin):
 def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     """Run one configuration, or continue or skip it when its folder says so.
 
-    Raises UserError for mistakes in the configuration, before anything is trained or an old record is touched.
+    Raises UserError for mistakes in the configuration, before anything is trained or an old record is touched, and when
+    another process is at work on the same run.
     """
-    screen = screen or Screen()
-    try:
-        return _run(resolve(config), screen)
-    finally:
-        screen.end()
-
-
-def _run(resolved: Resolved, screen: Screen) -> RunResult:
-    config, state = resolved.config, RunState(resolved)
-    existing = read_json(state.folder / "run.json")
-    if existing and existing.get("status") == "finished" and not config.fresh:
-        screen.say(f"finished already, nothing to do (--fresh repeats it): {state.folder}")
-        return RunResult(state.folder, existing["summary"], True)
-    if not config.fresh:
-        state.load()
+    screen, resolved = screen or Screen(), resolve(config)
+    existing = None if config.fresh else read_json(resolved.folder / "run.json")
+    if existing and existing.get("status") == "finished":
+        screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")
+        return RunResult(resolved.folder, existing["summary"], True)
     device = machine.device_of(config.device)
     # For --pretrained random: a resumed run must start from the same weights.
     seed_everything(config.seed, 0)
     encoder = models.load(resolved.model, resolved.pretrained)
+    resolved.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # The system releases it when the process dies, however it dies.
+        with FileLock(resolved.folder / ".lock", timeout=0):
+            return _run(resolved, encoder, device, screen)
+    except Timeout as error:
+        raise UserError(f"Another process is at work on {resolved.folder}.") from error
+    finally:
+        screen.end()
+
+
+def _run(resolved: Resolved, encoder: Any, device: torch.device, screen: Screen) -> RunResult:
+    config, state = resolved.config, RunState(resolved)
+    if not config.fresh:
+        state.load()
     _banner(screen, resolved, encoder)
     scenario = make(
         config.benchmark,
@@ -138,12 +146,14 @@ def _loop(state: RunState, strategy: Any, scenario: Any, meters: Meters, screen:
     steps_left = (len(train) - max(0, state.done)) * resolved.options.iterations * strategy.trains
     screen.begin(resolved.tasks, resolved.heldout, state.rows, steps_left, rows_left * images)
 
-    strategy.start()
+    began = time.perf_counter()
+    strategy.prepare_run()
+    state.timings["train"] += time.perf_counter() - began
     meters.iimm.measure_initial(strategy, train)
     accuracy.rows.update(state.rows)
     if state.done >= 0:
-        weights, saved = checkpoint.load_state(state.folder / "checkpoint", state.done)
-        strategy.encoder.load_weights(weights)
+        weights, saved = checkpoint.load_state(state.folder / "checkpoint", state.done, strategy.device)
+        strategy.encoder.load_state_dict(weights)
         strategy.load(saved)
         strategy.trained = state.done
         screen.say(f"continuing after experience {state.done} of {len(train)}")
@@ -192,10 +202,11 @@ def _describe(resolved: Resolved, encoder: Any, strategy: Any, device: torch.dev
         "benchmark": c.benchmark,
         "strategy": c.strategy,
         "edition": c.edition,
-        "order": resolved.order_label if resolved.order_label != "custom" else ",".join(resolved.tasks),
+        "order": ",".join(resolved.tasks) if resolved.order_label.startswith("custom") else resolved.order_label,
         "model": resolved.model,
         "pretrained": resolved.pretrained,
         "tuning": c.tuning,
+        "protocol": c.protocol,
         "seed": c.seed,
         "limit": c.limit,
         "heldout": list(resolved.heldout),

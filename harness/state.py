@@ -19,6 +19,7 @@ from harness.records import (
 from harness.summary import summarise
 from metrics.evaluate import Accuracy
 from metrics.plugins import Measure, Row
+from models.registry import UserError
 
 
 class RunState:
@@ -51,7 +52,7 @@ class RunState:
                 self.measures.append(Measure(m["when"], int(m["experience"]), m["task"], m["measure"], value, int(m["n"])))
         self.losses = [dict(r) for r in read_csv(self.folder / "train.csv") if int(r["after"]) <= done]
         if sorted(self.rows) != list(range(done + 1)):
-            raise ValueError(f"{self.folder / 'accuracy.csv'} does not hold rows 0 to {done}; --fresh starts over")
+            raise UserError(f"{self.folder / 'accuracy.csv'} does not hold rows 0 to {done}; --fresh starts over.")
         self.timings = latest["timings"]
         self.images_trained = latest["images_trained"]
         self.done = done
@@ -86,7 +87,7 @@ class RunState:
             progress={"after": self.done, "of": len(r.tasks)},
             train_seconds=round(self.timings["train"], 3),
             eval_seconds=round(self.timings["evaluate"], 3),
-            images_per_second=round(self.images_trained / self.timings["train"], 1) if self.timings["train"] else None,
+            images_per_second=round(self.images_trained / self.timings["train"], 1) if self.images_trained else None,
             peak_memory_mb=peak_memory_mb(),
         )
         write_json(self.folder / "run.json", self.document)

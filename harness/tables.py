@@ -42,9 +42,10 @@ def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> No
     if table.empty:
         console.print("no finished runs: python cli.py bench mtil --strategy zscl makes one", style="dim")
         return
-    for (benchmark, edition, order), group in table.groupby(["benchmark", "edition", "order"], sort=False):
+    table = table.assign(limit=table["limit"].fillna(0) if "limit" in table else 0)
+    for (benchmark, edition, order, limit), group in table.groupby(["benchmark", "edition", "order", "limit"], sort=False):
         columns = list(SHOWN)
-        title = f"{benchmark}, {edition} edition, Order {order}"
+        title = f"{benchmark}, {edition} edition, Order {order}" + (f", at most {limit:.0f} images a split" if limit else "")
         shown = _leaderboard_table(title, group, columns)
         for name in DROPPED:
             if Measurement.get(console, console.options.update(max_width=1000), shown).maximum <= console.width:

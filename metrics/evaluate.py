@@ -1,4 +1,7 @@
-"""Accuracy of a classifier on images: one inner loop for the accuracy matrix, for searches and for single measurements."""
+"""Accuracy of a classifier on images, for searches and single measurements.
+
+The accuracy matrix is filled by Avalanche's evaluation loop, so that users' plugins fire; it counts with the same function.
+"""
 
 from __future__ import annotations
 
@@ -42,17 +45,20 @@ def evaluate(
 ) -> Accuracy:
     """Accuracy of a `PromptClassifier` on one split of a domain, within its classes, with the template ensemble.
 
-    `task_label` is the domain's task in the classifier; None finds it, or registers the domain under a new label. Leaves
-    the classifier's training mode as it was. Raises ValueError when the domain has no such split.
+    `task_label` is the domain's task in the classifier; None finds it, or uses a head for this call alone: the classifier
+    learns no new task by being asked. Its training mode is left as it was. Raises ValueError when the domain has no such
+    split.
     """
     dataset = getattr(domain, split)
     if dataset is None:
         raise ValueError(f"domain {domain.name!r} has no {split} split")
     if task_label is None:
-        known = [label for label, other in classifier.domains.items() if other is domain]
-        task_label = known[0] if known else max(classifier.domains, default=-1) + 1
+        wanted = (domain.name, domain.classnames, domain.templates)
+        task_label = next((label for label, prompts in classifier.prompts.items() if prompts == wanted), None)
+    if task_label is None:
+        classifier, task_label = type(classifier)(classifier.encoder), 0
     classifier.register_domain(task_label, domain)
-    encoder, was_training = classifier.encoder, classifier.training
+    encoder, was_training = classifier.encoder, classifier.encoder.training
     classifier.eval()
     correct = torch.zeros((), dtype=torch.int64, device=encoder.device)
     try:

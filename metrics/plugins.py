@@ -136,7 +136,7 @@ class IIMMBeforeTraining(PluginMetric[list]):
         return self.values
 
     def measure_initial(self, strategy: Any, experiences: Sequence[Any]) -> None:
-        """Take the zero-shot values while the model is still the initial one; `strategy.start()` comes first."""
+        """Take the zero-shot values while the model is still the initial one; `strategy.prepare_run()` comes first."""
         for experience in experiences:
             self._zero_shot[experience.task_label] = self._measure(strategy, experience)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,16 +42,11 @@ class DualEncoder(nn.Module):
         self._tokenizer = tokenizer
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, keys: module.touch_text())
 
     @property
     def device(self) -> torch.device:
         return self.mean.device
-
-    @property
-    def embed_dim(self) -> int:
-        """Width of the shared space."""
-        with torch.inference_mode():
-            return int(self.encode_texts(self.tokenize(["a"])).shape[1])
 
     def tokenize(self, strings: Sequence[str]) -> Tensor:
         """Token ids, int64 [B, context], on the encoder's device."""
@@ -91,22 +85,12 @@ class DualEncoder(nn.Module):
         bias = getattr(self.clip, "logit_bias", None)
         return logits if bias is None else logits + bias
 
-    @property
-    def scale(self) -> float:
-        """exp(logit_scale), the temperature's inverse; 100 for OpenAI's CLIP, not in general."""
-        return math.exp(float(self.clip.logit_scale.detach()))
-
     def touch_text(self) -> None:
-        """Tell caches that the text tower may have changed. Optimiser steps, merges and loads call it.
+        """Tell caches that the text tower may have changed. Optimiser steps and merges call it; loading a state dict does it.
 
         An explicit counter, because tensor version counters miss fused optimisers and writes through `.data`.
         """
         self.text_version += 1
-
-    def load_weights(self, state: dict[str, Tensor]) -> None:
-        """Load a full state dict (strict) and mark the text tower as changed."""
-        self.load_state_dict(state)
-        self.touch_text()
 
     def _causal_text(self) -> bool:
         """Whether the text tower is open_clip's plain causal transformer, pooled at the end-of-text token."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,8 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
             random weights (drawn from torch's generator) for any name.
 
     Raises:
-        UserError: unknown name, missing or unknown tag, a directory without a configuration or weights.
+        UserError: unknown name, missing or unknown tag, a directory without a configuration or weights, weights that cannot
+            be downloaded or read.
     """
     import open_clip
 
@@ -43,9 +45,13 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
         if not random:
             arguments["pretrained"] = pretrained
 
-    with _quiet():
-        clip = open_clip.create_model(source, precision="fp32", load_weights=not random, **arguments)
-        tokenizer = open_clip.get_tokenizer(source, **_tokenizer_arguments(directory))
+    try:
+        with _quiet():
+            clip = open_clip.create_model(source, precision="fp32", load_weights=not random, **arguments)
+            tokenizer = open_clip.get_tokenizer(source, **_tokenizer_arguments(directory))
+    except (OSError, RuntimeError, ValueError) as error:
+        # open_clip reports a failed download, a damaged file and a wrong configuration this way.
+        raise UserError(f"Cannot load the model {name!r}: {str(error).splitlines()[0]}") from error
     preprocess = clip.visual.preprocess_cfg
     size = preprocess["size"]
     encoder = DualEncoder(
@@ -57,6 +63,22 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
         name=name,
     )
     return encoder.eval()
+
+
+def weights_sha256(name: str, pretrained: str | None = None) -> str | None:
+    """SHA-256 of the local files that the weights come from; None for a hub's or an open_clip tag, which name them."""
+    if pretrained == "random":
+        return None
+    directory = _directory(name)
+    if directory is not None:
+        files = sorted(f for f in directory.iterdir() if f.suffix in (".safetensors", ".bin", ".pt", ".gz", ".json"))
+    else:
+        files = [Path(pretrained)] if pretrained and Path(pretrained).is_file() else []
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest() if files else None
 
 
 def _directory(name: str) -> Path | None:

@@ -80,6 +80,20 @@ class Strategy(SupervisedTemplate):
         beta1: float = 0.9
         beta2: float = 0.999
 
+        def __post_init__(self) -> None:
+            """Raise ValueError for values that cannot work. A subclass with checks of its own calls this first."""
+            for name in ("lr", "label_smoothing", "weight_decay", "beta1", "beta2"):
+                if not math.isfinite(getattr(self, name)):
+                    raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}")
+            for name, least in (("iterations", 1), ("batch_size", 1), ("warmup", 0), ("lr", 0), ("weight_decay", 0)):
+                if getattr(self, name) < least:
+                    raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+            if not 0 <= self.label_smoothing <= 1:
+                raise ValueError(f"label_smoothing must be in [0, 1], got {self.label_smoothing}")
+            for name in ("beta1", "beta2"):
+                if not 0 <= getattr(self, name) < 1:
+                    raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
     def __init__(
         self,
         *,
@@ -102,7 +116,7 @@ class Strategy(SupervisedTemplate):
         self.seconds = 0.0
         self.images_seen = 0
         self.companion_features = None
-        self._started = False
+        self._prepared = False
         self._terms: dict[str, Tensor] = {}
         self.trainable = tuning.apply(encoder, tuning_name)
         super().__init__(
@@ -151,10 +165,10 @@ class Strategy(SupervisedTemplate):
 
     # The loop
 
-    def start(self) -> None:
+    def prepare_run(self) -> None:
         """Call `before_run`, once. `train` does it by itself; a resumed run does it before loading the saved weights."""
-        if not self._started:
-            self._started = True
+        if not self._prepared:
+            self._prepared = True
             self.before_run()
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
@@ -167,7 +181,11 @@ class Strategy(SupervisedTemplate):
         # Read here and not earlier: replay replaces the loader in its `before_training_exp`.
         batches = _endless(self.dataloader)
         losses: list[Tensor] = []
+        trains_text = tuning.trains_text(self.encoder)
         for step in range(self.options.iterations):
+            if self._stop_training:  # a plugin's wish, early stopping for example
+                self._stop_training = False
+                break
             rate = learning_rate(step, self.options.lr, self.options.iterations, self.options.warmup)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -189,7 +207,8 @@ class Strategy(SupervisedTemplate):
 
             self._before_update(**kwargs)
             self.optimizer_step()
-            self.encoder.touch_text()
+            if trains_text:
+                self.encoder.touch_text()
             self._after_update(**kwargs)
             self.after_step(step)
             self._after_training_iteration(**kwargs)
@@ -197,8 +216,9 @@ class Strategy(SupervisedTemplate):
             self.images_seen += len(self.mb_y)
             losses.append(self.loss.detach().squeeze())
             self.history.append({"iteration": step + 1, "lr": rate, **self._terms})  # type: ignore[dict-item]
-            if (step + 1) % CHECK_LOSS_EVERY == 0 or step + 1 == self.options.iterations:
+            if (step + 1) % CHECK_LOSS_EVERY == 0:
                 self._check_finite(losses)
+        self._check_finite(losses)
         self._settle_history(losses)
         self.after_experience()
         self.encoder.touch_text()
@@ -209,12 +229,14 @@ class Strategy(SupervisedTemplate):
     def _before_training_exp(self, **kwargs: Any) -> None:
         # Seeded per experience, so that a resumed run draws what an uninterrupted one would have drawn.
         seed_everything(self.seed, self.experience.current_experience)
-        self.start()
+        self.prepare_run()
         super()._before_training_exp(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         self.trained = self.experience.current_experience + 1
         super()._after_training_exp(**kwargs)
+        # Plugins may have changed weights here.
+        self.encoder.touch_text()
 
     def forward(self) -> Tensor:
         """Logits of the batch; in training, companion images share its pass through the image tower."""
@@ -248,11 +270,11 @@ class Strategy(SupervisedTemplate):
         """Smoothed cross-entropy, mean over the batch, where padding takes no part: each task's rows are cut to its classes."""
         tasks = torch.unique(task_labels).tolist()
         if len(tasks) == 1:
-            return self._criterion(logits[:, : self._classes(tasks[0])], labels)
+            return self._criterion(logits[:, : self.classifier.classes(tasks[0])], labels)
         total = logits.new_zeros(())
         for task in tasks:
             mine = task_labels == task
-            total = total + self._criterion(logits[mine, : self._classes(task)], labels[mine]) * mine.sum()
+            total = total + self._criterion(logits[mine, : self.classifier.classes(task)], labels[mine]) * mine.sum()
         return total / len(labels)
 
     def _make_empty_loss(self) -> Tensor:
@@ -282,10 +304,9 @@ class Strategy(SupervisedTemplate):
         o = self.options
         return torch.optim.AdamW(self.trainable, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=True)
 
-    def _classes(self, task: int) -> int:
-        return len(self.classifier.domains[task].classnames)
-
     def _check_finite(self, losses: Sequence[Tensor]) -> None:
+        if not losses:
+            return
         recent = torch.stack(list(losses[-CHECK_LOSS_EVERY:]))
         finite = torch.isfinite(recent)
         if not finite.all():

@@ -27,6 +27,7 @@ class WiSEFT(Strategy):
         anchor: Literal["previous", "zero-shot"] = "previous"
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if not 0 <= self.alpha <= 1:
                 raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
 
@@ -41,7 +42,7 @@ class WiSEFT(Strategy):
 
     def after_experience(self) -> None:
         super().after_experience()
-        self.encoder.load_weights(interpolate(self.anchor, self.encoder.state_dict(), self.options.alpha))
+        self.encoder.load_state_dict(interpolate(self.anchor, self.encoder.state_dict(), self.options.alpha))
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.encoder.state_dict().items()}

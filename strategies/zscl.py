@@ -55,8 +55,11 @@ class ZSCL(Strategy):
         reference_batch: int = 64
 
         def __post_init__(self) -> None:
-            if self.average_every < 0 or self.reference_batch < 1 or self.temperature <= 0:
+            super().__post_init__()
+            if self.average_every < 0 or self.reference_batch < 1 or not self.temperature > 0:
                 raise ValueError("average_every must be >= 0 (0: no averaging), reference_batch >= 1, temperature > 0")
+            if not min(self.image_loss, self.text_loss, self.l2) >= 0:
+                raise ValueError("the weights image_loss, text_loss and l2 must be >= 0")
 
     def before_run(self) -> None:
         super().before_run()

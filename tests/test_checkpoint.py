@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from harness import checkpoint
+from models.registry import UserError
 
 
 def test_round_trip(tmp_path):
@@ -29,6 +30,12 @@ def test_round_trip(tmp_path):
     assert restored == state
 
 
+def test_everything_comes_back_on_the_device_asked_for(tmp_path):
+    checkpoint.save_state(tmp_path, 0, {"a": torch.ones(2)}, {"t": [torch.ones(1)]})
+    weights, state = checkpoint.load_state(tmp_path, 0, torch.device("meta"))
+    assert weights["a"].device.type == state["t"][0].device.type == "meta"
+
+
 def test_committing_removes_the_older_ones(tmp_path):
     for after in (0, 1):
         checkpoint.save_state(tmp_path, after, {"a": torch.zeros(1)}, {})
@@ -52,7 +59,7 @@ def test_a_damaged_file_is_named(tmp_path, name):
     checkpoint.save_state(tmp_path, 0, {"a": torch.zeros(1)}, {})
     file = tmp_path / "after-0" / name
     file.write_bytes(file.read_bytes()[:1])
-    with pytest.raises(ValueError, match=f"{name} is missing or damaged"):
+    with pytest.raises(UserError, match=f"{name} is missing or damaged"):
         checkpoint.load_state(tmp_path, 0)
 
 

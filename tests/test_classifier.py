@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.domain import Domain
 from models.classifier import PromptClassifier
 
 
@@ -51,6 +52,8 @@ def test_mixed_tasks_score_each_image_against_its_own_prompts(classifier):
 
 
 def test_no_task_labels_gives_all_heads(classifier):
+    classifier.known_train_tasks_labels = {0, 1}
+    classifier.register_domain(7, Domain("later", ["x"], ["{}"], None, None, None))
     with torch.no_grad():
         everything = classifier(images(), None)
         assert {t: tuple(v.shape) for t, v in everything.items()} == {0: (6, 2), 1: (6, 4)}
@@ -58,12 +61,26 @@ def test_no_task_labels_gives_all_heads(classifier):
 
 
 def test_heads_are_cached_until_the_text_tower_is_touched(classifier):
-    first = classifier.text_features(0)
-    assert classifier.text_features(0) is first
     with torch.no_grad():
+        first = classifier.text_features(0)
+        assert classifier.text_features(0) is first
         classifier.encoder.clip.text_projection.mul_(-1)
-    classifier.encoder.touch_text()
-    torch.testing.assert_close(classifier.text_features(0), -first)
+        classifier.encoder.touch_text()
+        torch.testing.assert_close(classifier.text_features(0), -first)
+
+
+@torch.no_grad()
+def test_loading_a_state_dict_is_noticed_at_any_level(classifier, toy_encoder):
+    before = classifier.text_features(0)
+    other = PromptClassifier(toy_encoder(seed=9)).state_dict()
+    classifier.load_state_dict(other)
+    assert not torch.allclose(classifier.text_features(0), before)
+
+
+def test_heads_carry_gradient_in_evaluation_mode_too(classifier):
+    """Avalanche's EWC takes its importances in evaluation mode; without this the text tower would count for nothing."""
+    classifier(images(), 0).logsumexp(1).sum().backward()
+    assert classifier.encoder.clip.text_projection.grad.abs().sum() > 0
 
 
 def test_a_copy_holds_no_graph(classifier):
@@ -92,3 +109,5 @@ def test_a_head_cached_in_inference_mode_can_be_trained_against(classifier):
 def test_a_task_keeps_its_domain(classifier, toy_domain):
     with pytest.raises(ValueError, match="cannot become 'bird'"):
         classifier.register_domain(0, toy_domain("bird", 2))
+    with pytest.raises(ValueError, match="cannot become 'cat'"):
+        classifier.register_domain(0, toy_domain("cat", 2, templates=("another {}",)))

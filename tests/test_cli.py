@@ -1,5 +1,6 @@
 """The command line: light commands stay light, mistakes are one sentence and status 2."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,16 @@ import cli
 ROOT = Path(__file__).parent.parent
 
 
-def fresh(*arguments):
+def fresh(cwd, *arguments):
     """Run in a new interpreter and report which heavy modules were imported."""
     code = (
         "import sys, cli\n"
         "try:\n    code = cli.main(sys.argv[1:])\nexcept SystemExit as stop:\n    code = stop.code\n"
         "print('HEAVY', sorted({'torch', 'avalanche', 'open_clip'} & set(sys.modules)), code)"
     )
-    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +29,7 @@ def fresh(*arguments):
     [["--help"], ["bench", "--help"], ["list", "--long"], ["leaderboard"], ["bench", "mtil", "--strategy", "zsl"]],
 )
 def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
-    assert "HEAVY [] " in fresh(*arguments).stdout
+    assert "HEAVY [] " in fresh(tmp_path, *arguments).stdout
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,11 @@ def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
         (["bench", "mtil", "--model", "ViT-B32"], "Did you mean ViT-B-32"),
         (["bench", "mtil", "--model", "ViT-B-32"], "needs --pretrained"),
         (["bench", "mtil", "--device", "tpu!"], "Unknown device"),
+        (["bench", "mtil", "--stategy", "zscl"], "Did you mean --strategy"),
+        (["bnch", "mtil"], "Did you mean bench"),
+        (["bench", "mtil", "--seed", "x"], "invalid int value: 'x'"),
+        (["bench", "mtil", "--protocol", "agnostic"], "not part of this version"),
+        (["bench", "mtil", "--edition", "full", "--data-root", "DATA"], "full edition"),
         (["bench", "mtil", "--config", "nowhere.toml"], "Cannot read"),
         (["bench", "mtil", "--edition", "full"], "full edition"),
         (["list", "strategie"], "Did you mean strategies"),
@@ -115,10 +123,14 @@ def test_a_diverging_run_ends_in_a_sentence_and_status_1(toy_benchmark, model_di
     assert "a smaller lr usually helps" in capsys.readouterr().err
 
 
-def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
-    def interrupt(arguments):
+@pytest.mark.parametrize(("flags", "words"), [([], "the same command continues"), (["--fresh"], "without --fresh")])
+def test_an_interrupt_says_how_to_go_on(flags, words, toy_benchmark, monkeypatch, capsys):
+    import harness.run
+
+    def interrupt(config, screen):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "bench", interrupt)
-    assert cli.main(["bench", "mtil"]) == 130
-    assert "continues after the last finished task" in capsys.readouterr().err
+    monkeypatch.setattr(harness.run, "run", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["bench", toy_benchmark, *flags])
+    assert stop.value.code == 130 and words in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shutil
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,7 +41,7 @@ def test_the_key_is_what_decides_the_numbers():
     base = resolve(RunConfig()).key
     same = [RunConfig(device="cpu"), RunConfig(out="elsewhere"), RunConfig(fresh=True), RunConfig(order="default")]
     settings = mini_settings()
-    same.append(RunConfig(options={"lr": str({**settings["Strategy"], **settings["ZSCL"]}["lr"])}))
+    same.append(RunConfig(options={"lr": str(settings["finetune"]["lr"])}))
     assert {resolve(c).key for c in same} == {base}
     other = [
         RunConfig(seed=1), RunConfig(limit=5), RunConfig(order="II"), RunConfig(options={"l2": 7}),
@@ -52,9 +54,8 @@ def test_the_key_is_what_decides_the_numbers():
 
 def test_a_custom_order_has_its_own_folder():
     one, two = (resolve(RunConfig(order=order)) for order in ("mnist,logos", "logos,mnist"))
-    assert one.order_label == two.order_label == "custom"
-    assert one.folder.parent.name.startswith("mtil-mini-custom-") and one.folder.parent != two.folder.parent
-    assert len(one.folder.parent.name) == len("mtil-mini-custom-") + 8
+    assert re.fullmatch("custom-[0-9a-f]{8}", one.order_label) and one.order_label != two.order_label
+    assert one.folder.parent.name == f"mtil-mini-{one.order_label}" and one.identity()["order"] == one.order_label
 
 
 @pytest.mark.parametrize(
@@ -66,12 +67,20 @@ def test_a_custom_order_has_its_own_folder():
         ({"tuning": "ful"}, "Did you mean full"),
         ({"order": "mnits"}, "mnist"),
         ({"heldout": ("digit",)}, "Did you mean digits"),
-        ({"limit": 0}, "--limit must be at least 1"),
+        ({"limit": 0}, "--limit must be at least 2"),
         ({"seed": -1}, "--seed"),
         ({"options": {"itertions": 5}}, "Did you mean iterations"),
         ({"options": {"iterations": "many"}}, "iterations takes a whole number, got 'many'"),
         ({"options": {"iterations": 0}}, "iterations must be at least 1"),
         ({"options": {"lr": "-1"}}, "lr must be at least 0"),
+        ({"options": {"lr": "nan"}}, "lr must be a finite number"),
+        ({"options": {"lr": "inf"}}, "lr must be a finite number"),
+        ({"options": {"label_smoothing": 2}}, "label_smoothing must be in"),
+        ({"options": {"beta1": 1}}, "beta1 must be in"),
+        ({"options": {"l2": -1}}, "l2 must be >= 0"),
+        ({"protocol": "agnostc"}, "Did you mean agnostic"),
+        ({"protocol": "class"}, "not part of this version"),
+        ({"measure_n": 1}, "--measure-n"),
         ({"options": {"temperature": 0}}, "temperature > 0"),
         ({"strategy": "nowhere.py:X"}, "no strategy file"),
     ],
@@ -84,7 +93,7 @@ def test_mistakes(change, message):
 def test_options_take_class_then_edition_then_user():
     settings = mini_settings()
     mini = make_options(ZSCL, "mini", {})
-    assert mini.iterations == settings["Strategy"]["iterations"] and mini.l2 == settings["ZSCL"]["l2"]
+    assert mini.iterations == settings["finetune"]["iterations"] and mini.l2 == settings["zscl"]["l2"]
     assert mini.temperature == 2.0, "the class default where the edition has none"
     full = make_options(ZSCL, "full", {})
     assert full == ZSCL.Options() and full.iterations == 1001
@@ -99,6 +108,37 @@ def test_a_subclass_inherits_the_settings_of_its_base():
     assert make_options(Mine, "mini", {}) == make_options(ZSCL, "mini", {})
 
 
+def test_another_model_keeps_the_papers_options():
+    """What was found for the tiny model would ruin a real one."""
+    assert resolve(RunConfig(model="ViT-B-16", pretrained="openai")).options == ZSCL.Options()
+
+
+def test_a_namesake_is_not_a_built_in_strategy():
+    namesake = type("ZSCL", (Strategy,), {"Options": Strategy.Options})
+    assert make_options(namesake, "mini", {}) == make_options(Strategy, "mini", {})
+
+
+def test_forgotten_dataclass_decorator():
+    class Mine(Strategy):
+        class Options(Strategy.Options):
+            weight: float = 1.0
+
+    with pytest.raises(UserError, match=r"Mine\.Options needs @dataclass"):
+        make_options(Mine, "mini", {})
+
+
+def test_the_key_knows_the_weights_and_the_pictures(tmp_path, monkeypatch, model_directory):
+    folder = tmp_path / "model"
+    shutil.copytree(model_directory, folder)
+    config = RunConfig(model=str(folder))
+    before = resolve(config)
+    weights = folder / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert resolve(config).key != before.key and before.weights_sha256
+    monkeypatch.setattr("benchmarks.mini.cache.GENERATOR_VERSION", 10**6)
+    assert resolve(RunConfig()).data_version != before.data_version
+
+
 def test_values_are_converted_by_type():
     class Kinds(Strategy):
         @dataclass(frozen=True)
@@ -106,9 +146,10 @@ def test_values_are_converted_by_type():
             flag: bool = False
             word: Literal["one", "two"] = "one"
             maybe: int | None = None
+            names: tuple[str, ...] = ()
 
-    found = make_options(Kinds, "full", {"flag": "yes", "word": "two", "maybe": "3"})
-    assert (found.flag, found.word, found.maybe) == (True, "two", 3)
+    found = make_options(Kinds, "full", {"flag": "yes", "word": "two", "maybe": "3", "names": "ab,cd"})
+    assert (found.flag, found.word, found.maybe, found.names) == (True, "two", 3, ("ab", "cd"))
     assert make_options(Kinds, "full", {"maybe": "none"}).maybe is None
     with pytest.raises(UserError, match="true or false"):
         make_options(Kinds, "full", {"flag": "perhaps"})
@@ -122,6 +163,10 @@ def test_a_users_file(tmp_path):
     resolved = resolve(RunConfig(strategy=f"{file}:MyMethod", options={"weight": "2", "flag": "true"}))
     assert resolved.strategy_slug == "my-method" and resolved.options.weight == 2.0 and resolved.options.flag
     assert resolve(RunConfig(strategy=str(file), options={"weight": "2", "flag": "1"})).key == resolved.key
+    register = "\nimport strategies\nstrategies.register('mine-once')(MyMethod)"
+    file.write_text(METHOD + register)
+    twice = [resolve(RunConfig(strategy=f"{file}:MyMethod")) for _ in range(2)]
+    assert twice[0].strategy_class is twice[1].strategy_class, "a file runs once: registering twice would fail"
     file.write_text(METHOD + "\n# changed")
     changed = resolve(RunConfig(strategy=f"{file}:MyMethod", options={"weight": "2", "flag": "true"}))
     assert changed.key != resolved.key, "the file's content is part of the key"
@@ -150,6 +195,12 @@ def test_files(tmp_path):
     toml.write_text("benchmrk = 1")
     with pytest.raises(UserError, match="Did you mean benchmark"):
         read_file(str(toml))
+    toml.write_text("seed = [0, 1]\nlimit = '5'\nheldout = 'digits,objects'")
+    assert read_file(str(toml)) == {"seed": [0, 1], "limit": 5, "heldout": ("digits", "objects")}
+    for wrong in ("limit = 'five'", "options = [1]", "measure_n = 1.5", "seed = true", "limit = [1]"):
+        toml.write_text(wrong)
+        with pytest.raises(UserError, match="takes"):
+            read_file(str(toml))
     toml.write_text("= broken")
     with pytest.raises(UserError, match=r"c\.toml is not valid"):
         read_file(str(toml))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import pytest
 from rich.console import Console
@@ -19,7 +20,8 @@ def record(root, strategy, seed, average, status="finished", **changes):
     }  # fmt: skip
     summary = dict.fromkeys(("transfer", "last", "forgetting", "bwt", "retention", "iimm_mean"), 1.0)
     document = {
-        "status": status, "identity": identity, "summary": {**summary, "average": average}, "trainable_params": 5,
+        "status": status, "identity": identity, "key": json.dumps(identity),
+        "summary": {**summary, "average": average}, "trainable_params": 5,
         "train_seconds": 10.0 * (seed + 1), "eval_seconds": 1.0, "images_per_second": None, "peak_memory_mb": 2.0,
     }  # fmt: skip
     folder = root / f"{strategy}-{seed}-{average}-{identity['edition']}-{json.dumps(identity['options'])[-4:-1]}"
@@ -58,9 +60,21 @@ def test_editions_and_options_are_never_mixed(tmp_path):
     assert table.seeds.tolist() == [1, 1, 1] and table.edition.tolist() == ["full", "mini", "mini"]
 
 
-def test_a_run_named_twice_counts_once(tmp_path):
+def test_a_run_named_twice_or_copied_counts_once(tmp_path):
     folder = record(tmp_path, "zscl", 0, 40.0)
+    shutil.copytree(folder, tmp_path / "copy")
     assert leaderboard([tmp_path, folder, folder / "run.json"]).seeds.tolist() == [1]
+
+
+def test_limited_runs_are_marked(tmp_path):
+    record(tmp_path, "zscl", 0, 40.0)
+    record(tmp_path, "finetune", 0, 90.0, limit=5)
+    table = leaderboard([tmp_path])
+    assert table.columns[-1] == "limit" and table.strategy.tolist() == ["finetune", "zscl"]
+    text = io.StringIO()
+    print_leaderboard(table, Console(file=text, width=160))
+    titles = [line.strip() for line in text.getvalue().splitlines() if line.startswith("mtil")]
+    assert titles == ["mtil, mini edition, Order I, at most 5 images a split", "mtil, mini edition, Order I"]
 
 
 def test_csv(tmp_path):

@@ -23,7 +23,7 @@ def run(encoder, toy_domain):
     kept = ZeroShotRetention(accuracy, ["a", "b"], ["h"])
     strategy = Strategy(encoder=encoder, options=QUICK, metrics=[accuracy, measure, kept], eval_batch_size=7)
     tests = [*stream.streams["test"], *stream.streams["heldout"]]
-    strategy.start()
+    strategy.prepare_run()
     measure.measure_initial(strategy, stream.train_stream)
     strategy.eval(tests)
     return strategy, stream, tests, accuracy, measure, kept
@@ -72,6 +72,15 @@ def test_evaluate_gives_the_same_as_the_loop(run):
         evaluate(strategy.classifier, experience.domain, "ood")
 
 
+def test_asking_teaches_the_classifier_no_task(run, toy_domain):
+    """A domain that was only evaluated must not take the label of the next experience."""
+    strategy = run[0]
+    before = dict(strategy.classifier.prompts)
+    other = toy_domain("other", 2, seed=8)
+    assert evaluate(strategy.classifier, other) == by_hand(strategy.encoder.eval(), other, other.test)
+    assert strategy.classifier.prompts == before
+
+
 def test_values_are_published_under_their_names(run):
     strategy, stream, tests, accuracy, _, kept = run
     strategy.train(stream.train_stream[0], eval_streams=[])
@@ -89,7 +98,7 @@ def test_iimm_is_taken_before_each_experience_on_the_current_and_the_initial_mod
     for experience in stream.train_stream:
         strategy.train(experience, eval_streams=[])
         models.append(toy_encoder())
-        models[-1].load_weights(strategy.encoder.state_dict())
+        models[-1].load_state_dict(strategy.encoder.state_dict())
     values = {(m.experience, m.measure): m.value for m in measure.values}
     assert [m.task for m in measure.values] == ["a"] * 4 + ["b"] * 4
     assert {m.when for m in measure.values} == {"before"} and {m.n for m in measure.values} == {20}

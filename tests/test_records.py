@@ -6,6 +6,7 @@ import os
 import pytest
 
 from harness.records import read_csv, read_json, write_bytes, write_csv, write_json
+from models.registry import UserError
 
 
 def test_round_trips(tmp_path):
@@ -39,7 +40,7 @@ def test_files_are_readable_like_any_other(tmp_path):
 
 def test_a_damaged_document_is_named(tmp_path):
     (tmp_path / "run.json").write_text('{"half":')
-    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
         read_json(tmp_path / "run.json")
 
 

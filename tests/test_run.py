@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from rich.console import Console
 
 from harness import checkpoint, state
@@ -17,6 +18,7 @@ from harness.records import read_csv
 from harness.run import run
 from harness.screen import Screen
 from metrics import matrix
+from models.registry import UserError
 from strategies import STRATEGIES, Strategy
 from strategies.base import NonFiniteLoss
 
@@ -236,8 +238,51 @@ def test_damaged_records_are_named(config, quiet):
     document = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**document, "status": "running"}))
     (folder / "accuracy.csv").unlink()
-    with pytest.raises(ValueError, match=r"accuracy\.csv does not hold rows 0 to 3"):
+    with pytest.raises(UserError, match=r"accuracy\.csv does not hold rows 0 to 3"):
         run(config, quiet)
+
+
+def test_fresh_repairs_a_damaged_record(config, quiet):
+    folder = run(config, quiet).folder
+    rows = table(folder)
+    (folder / "run.json").write_text('{"half')
+    with pytest.raises(UserError, match="--fresh starts over"):
+        run(config, quiet)
+    assert not run(replace(config, fresh=True), quiet).skipped and table(folder) == rows
+
+
+def test_a_mistake_loses_no_old_record(config, quiet):
+    folder = run(config, quiet).folder
+    before = (folder / "run.json").read_bytes()
+    with pytest.raises(UserError, match="no device cuda:99"):
+        run(replace(config, fresh=True, device="cuda:99"), quiet)
+    assert (folder / "run.json").read_bytes() == before
+
+
+def test_two_processes_do_not_share_a_folder(config, quiet):
+    folder = resolve(config).folder
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"), pytest.raises(UserError, match="Another process"):
+        run(config, quiet)
+
+
+def test_seeds_in_one_process_are_those_of_two(config, quiet, tmp_path):
+    """No state leaks from one run into the next."""
+    alone = run(replace(config, seed=1, out=str(tmp_path / "alone")), quiet)
+    run(config, quiet)
+    after = run(replace(config, seed=1), quiet)
+    assert table(after.folder) == table(alone.folder)
+    assert [r["loss"] for r in table(after.folder, "train")] == [r["loss"] for r in table(alone.folder, "train")]
+
+
+def test_random_weights_are_the_same_after_a_kill(config, quiet, monkeypatch, tmp_path):
+    config = replace(config, pretrained="random")
+    whole = run(replace(config, out=str(tmp_path / "whole")), quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_evaluate", lambda *a: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            run(config, quiet)
+    assert table(run(config, quiet).folder) == table(whole.folder)
 
 
 def test_on_screen(config):

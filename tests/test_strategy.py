@@ -112,9 +112,9 @@ def test_frozen_parameters_stay_out_of_the_optimiser(toy_encoder, stream):
 
 def test_the_logit_scale_stays(encoder, stream):
     strategy = Strategy(encoder=encoder, options=QUICK)
-    before = encoder.scale
+    before = encoder.clip.logit_scale.item()
     strategy.train(stream.train_stream[0], eval_streams=[])
-    assert encoder.scale == before
+    assert encoder.clip.logit_scale.item() == before
 
 
 def test_each_task_gets_a_new_optimiser(encoder, stream):
@@ -213,7 +213,7 @@ def test_an_experience_draws_the_same_whatever_came_before(toy_encoder, stream):
             middle = {n: t.clone() for n, t in whole.encoder.state_dict().items()}
     resumed = Strategy(encoder=toy_encoder(), options=QUICK, seed=4)
     torch.rand(17)
-    resumed.encoder.load_weights(middle)
+    resumed.encoder.load_state_dict(middle)
     resumed.train(stream.train_stream[1], eval_streams=[])
     for name, tensor in whole.encoder.state_dict().items():
         assert torch.equal(tensor, resumed.encoder.state_dict()[name]), name
@@ -238,6 +238,18 @@ def test_a_loss_that_is_not_finite_stops_the_training(encoder, stream, value):
     strategy = Diverges(encoder=encoder, options=QUICK)
     with pytest.raises(NonFiniteLoss, match=f"loss of 'a' became {value} at iteration 3"):
         strategy.train(stream.train_stream[0], eval_streams=[])
+
+
+def test_a_plugin_may_stop_the_training(encoder, stream):
+    class Stop(SupervisedPlugin):
+        def after_training_iteration(self, strategy, **kwargs):
+            if strategy.clock.train_exp_iterations == 1:
+                strategy.stop_training()
+
+    strategy = Strategy(encoder=encoder, options=replace(QUICK, iterations=10), plugins=[Stop()])
+    for experience in stream.train_stream:
+        strategy.train(experience, eval_streams=[])
+        assert len(strategy.history) == 2 and all(r["loss"] > 0 for r in strategy.history)
 
 
 def test_zero_shot_trains_nothing(encoder, stream):

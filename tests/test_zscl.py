@@ -121,7 +121,7 @@ def test_distillation_reaches_the_image_tower_only(encoder, stream, reference):
 
     strategy = DistilOnly(encoder=encoder, options=options, reference=reference)
     with torch.no_grad():  # away from the teacher, where the gradient would vanish
-        strategy.start()
+        strategy.prepare_run()
         encoder.clip.visual.proj.add_(0.1 * torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))
     strategy.train(stream.train_stream[0], eval_streams=[])
     # The text tower's gradient is that of a loss minus itself.

@@ -75,7 +75,6 @@ def main() -> None:
     from benchmarks.streams import scenario as make_scenario
     from harness.records import write_csv, write_json
     from reference_data import Reference, mini
-    from strategies import STRATEGIES
 
     console, began = Console(), time.perf_counter()
     whole = make("mtil", "mini", "I", heldout=())
@@ -94,11 +93,11 @@ def main() -> None:
 
     candidates = [training_options(iterations, batch, lr) for iterations, batch in BUDGETS for lr in RATES]
     training = max(candidates, key=lambda options: score("finetune", options, whole=False))
-    settings: dict[str, Any] = {"Strategy": training}
+    settings: dict[str, Any] = {"finetune": training}
     for method, (_, values) in OWN.items():
         tried = [own_options(method, training, value) for value in values]
         scores = [score(method, {**training, **own}, whole=True) for own in tried]
-        settings[STRATEGIES.get(method).__name__] = tried[scores.index(max(scores))]
+        settings[method] = tried[scores.index(max(scores))]
     console.print(json.dumps(settings, indent=2))
     console.print(f"{time.perf_counter() - began:.0f} s")
     if not dry_run:
