@@ -180,8 +180,11 @@ def show_list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-BENCH_SETTINGS = ("benchmark", "strategy", "edition", "order", "model", "pretrained", "tuning", "protocol", "data_root")
-BENCH_SETTINGS += ("limit", "measure_n", "device", "out")
+# The flags of `bench` that are settings of a run, as a configuration file has them.
+BENCH_SETTINGS = (
+    *("benchmark", "strategy", "edition", "order", "model", "pretrained", "tuning", "protocol", "data_root"),
+    *("limit", "measure_n", "device", "out"),
+)
 LISTS = ("benchmarks", "strategies", "tunings", "measures", "domains", "models")
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Screen:
                 self.say(f"{what} ...")
                 self._data_shown = what
             return
-        if self._progress is None:
+        if "data" not in self._bars:
             self._open(with_table=False)
             self._bars["data"] = self._progress.add_task(what, total=total, left="")
         self._progress.update(self._bars["data"], description=what, completed=done, total=total)

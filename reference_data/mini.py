@@ -82,7 +82,7 @@ def sentences() -> list[str]:
     from benchmarks.mini.render import generator
 
     rng = generator("reference", "sentences")
-    texts = []
+    texts: list[str] = []
     for name in icon_subjects():
         if len(texts) == _NAMED_SENTENCES:
             break
@@ -153,7 +153,7 @@ def _draw(progress: Callable[[int, int, str], None] | None) -> np.ndarray:
     report(0, IMAGES, "drawing the reference images")
     rng = generator("reference", "images")
     masks = _masks()
-    pictures = []
+    pictures: list[np.ndarray] = []
     seen: set[bytes] = set()
     while len(pictures) < IMAGES:
         picture = _picture(masks, len(pictures) % len(masks), rng)

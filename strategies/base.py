@@ -117,6 +117,7 @@ class Strategy(SupervisedTemplate):
         self.images_seen = 0
         self.companion_features = None
         self._prepared = False
+        self._stop_training: bool = False
         self._terms: dict[str, Tensor] = {}
         self.trainable = tuning.apply(encoder, tuning_name)
         super().__init__(

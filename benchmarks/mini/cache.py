@@ -86,7 +86,7 @@ def write(target: Path, arrays: Arrays) -> None:
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays, **{_DIGEST: np.array(digest(arrays))})
+            np.savez(file, allow_pickle=False, **{**arrays, _DIGEST: np.array(digest(arrays))})
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -18,6 +18,11 @@ from benchmarks.mini.table import ENTRIES
 Style = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
+def _plate(low: float, high: float) -> np.ndarray:
+    """A rounded square from `low` to `high` pixels on both axes."""
+    return render.outline(lambda canvas, k: canvas.rounded_rectangle([low * k, low * k, high * k, high * k], 6 * k, 255))
+
+
 def sky(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A glyph with a soft shadow on a shaded sky."""
     picture = render.gradient(rng, render.colour(rng, 100, 230), render.colour(rng, 80, 210))
@@ -92,9 +97,7 @@ def button(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     inset = rng.uniform(2, 5)
     for offset, shade in ((-1.2, 1.25), (1.2, 0.7), (0.0, 1.0)):
         low, high = inset + offset, SIZE - inset + offset
-        plate = render.outline(
-            lambda canvas, k, low=low, high=high: canvas.rounded_rectangle([low * k, low * k, high * k, high * k], 6 * k, 255)
-        )
+        plate = _plate(low, high)
         picture = render.paint(picture, (face * shade).clip(0, 255), plate)
     ink = render.colour(rng, 0, 50) if render.luminance(face) > 130 else render.colour(rng, 210)
     picture = render.paint(picture, ink, render.place(mask, rng, (0.45, 0.7), 8, 0.04))

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -53,7 +54,7 @@ def configuration(vocabulary_size: int) -> dict:
     }
 
 
-def make_model(config: dict) -> torch.nn.Module:
+def make_model(config: dict) -> Any:
     architecture = config["model_cfg"]
     model = open_clip.model.CLIP(
         embed_dim=architecture["embed_dim"],
@@ -76,7 +77,7 @@ def learn_vocabulary(found: Pool) -> None:
     vocabulary.save(vocabulary.learn(texts), TINY / "bpe.txt.gz")
 
 
-def loss_of(model: torch.nn.Module, images: Tensor, tokens: Tensor, subjects: Tensor) -> Tensor:
+def loss_of(model: Any, images: Tensor, tokens: Tensor, subjects: Tensor) -> Tensor:
     """Contrastive with several positives: images [B] against the U subjects' captions, and each caption against its images.
 
     Half a cross-entropy over captions (label smoothing 0.05), half one over images, all images of a subject as equal
@@ -114,32 +115,33 @@ class HalfCopy:
     The float32 model keeps the weights, so no small update is rounded away.
     """
 
-    def __init__(self, model: torch.nn.Module):
-        self.masters = list(model.parameters())
+    def __init__(self, model: Any):
+        self.masters: list[Tensor] = list(model.parameters())
         self.copy = copy.deepcopy(model).bfloat16()
-        self.copies = list(self.copy.parameters())
+        self.copies: list[Tensor] = list(self.copy.parameters())
 
     def gradients(self, images: Tensor, tokens: Tensor, subjects: Tensor) -> Tensor:
         """Fills the float32 model's gradients; returns the loss."""
         with torch.no_grad():
-            torch._foreach_copy_(self.copies, self.masters)
+            torch._foreach_copy_(list(self.copies), list(self.masters))
         self.copy.zero_grad()
         with attention_in_float32():
             loss = loss_of(self.copy, images.bfloat16(), tokens, subjects)
             loss.backward()
         for master, low in zip(self.masters, self.copies, strict=True):
-            master.grad = low.grad.float()
+            master.grad = None if low.grad is None else low.grad.float()
         return loss.detach()
 
 
 @torch.inference_mode()
-def zero_shot(model: torch.nn.Module, tokenizer, split: str = "val") -> dict[str, float]:
+def zero_shot(model: Any, tokenizer, split: str = "val") -> dict[str, float]:
     """Accuracy in percent on a split of every domain, prompts averaged over the templates."""
     model.eval()
     accuracy = {}
     for name in (*mini.STREAM, *mini.HELDOUT):
         domain = mini.build(name)
-        texts = sum(F.normalize(model.encode_text(tokenizer(domain.prompts(t))), dim=-1) for t in range(len(domain.templates)))
+        each = [F.normalize(model.encode_text(tokenizer(domain.prompts(t))), dim=-1) for t in range(len(domain.templates))]
+        texts = torch.stack(each).sum(dim=0)
         data = getattr(domain, split)
         images = (data.images.float() / 255 - MEAN) / STD
         features = torch.cat([model.encode_image(part) for part in images.split(256)])

@@ -87,7 +87,7 @@ def polygon(points: Sequence[tuple[float, float]]) -> np.ndarray:
     return outline(lambda canvas, k: canvas.polygon([(x * k, y * k) for x, y in points], fill=255))
 
 
-def line(start: Sequence[float], end: Sequence[float], width: float) -> np.ndarray:
+def line(start: Sequence[float] | np.ndarray, end: Sequence[float] | np.ndarray, width: float) -> np.ndarray:
     ends = [(start[0] * _OVERSAMPLING, start[1] * _OVERSAMPLING), (end[0] * _OVERSAMPLING, end[1] * _OVERSAMPLING)]
     return outline(lambda canvas, k: canvas.line(ends, fill=255, width=max(1, round(width * k))))
 

@@ -135,7 +135,7 @@ def read(archive: Path, wanted: str) -> dict[str, bytes]:
     """Members of a package whose path ends in `wanted`: base name -> contents."""
     with tarfile.open(archive) as package:
         return {
-            Path(member.name).name: package.extractfile(member).read()
+            Path(member.name).name: file.read()
             for member in package.getmembers()
-            if member.isfile() and member.name.endswith(wanted)
+            if member.name.endswith(wanted) and (file := package.extractfile(member)) is not None
         }
