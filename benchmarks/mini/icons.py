@@ -18,11 +18,6 @@ from benchmarks.mini.table import ENTRIES
 Style = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
-def _plate(low: float, high: float) -> np.ndarray:
-    """A rounded square from `low` to `high` pixels on both axes."""
-    return render.outline(lambda canvas, k: canvas.rounded_rectangle([low * k, low * k, high * k, high * k], 6 * k, 255))
-
-
 def sky(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A glyph with a soft shadow on a shaded sky."""
     picture = render.gradient(rng, render.colour(rng, 100, 230), render.colour(rng, 80, 210))
@@ -65,11 +60,7 @@ def app_tile(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A rounded tile in any colour with a white or a dark mark, on a plain screen."""
     picture = render.flat(render.colour(rng, 120))
     corner, inset = rng.uniform(5, 12), rng.uniform(1, 4)
-    tile = render.outline(
-        lambda canvas, k: canvas.rounded_rectangle(
-            [inset * k, inset * k, (SIZE - inset) * k, (SIZE - inset) * k], corner * k, 255
-        )
-    )
+    tile = _rounded(inset, SIZE - inset, corner)
     alpha = render.place(mask, rng, (0.45, 0.72), 10, 0.06)
     if rng.random() < 0.5:
         picture = render.paint(picture, render.colour(rng, 0, 170), tile)
@@ -97,11 +88,16 @@ def button(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     inset = rng.uniform(2, 5)
     for offset, shade in ((-1.2, 1.25), (1.2, 0.7), (0.0, 1.0)):
         low, high = inset + offset, SIZE - inset + offset
-        plate = _plate(low, high)
+        plate = _rounded(low, high, 6)
         picture = render.paint(picture, (face * shade).clip(0, 255), plate)
     ink = render.colour(rng, 0, 50) if render.luminance(face) > 130 else render.colour(rng, 210)
     picture = render.paint(picture, ink, render.place(mask, rng, (0.45, 0.7), 8, 0.04))
     return render.finish(render.grain(picture, rng, 6))
+
+
+def _rounded(low: float, high: float, corner: float) -> np.ndarray:
+    """A square from (low, low) to (high, high) with round corners, as an alpha."""
+    return render.outline(lambda canvas, k: canvas.rounded_rectangle([low * k, low * k, high * k, high * k], corner * k, 255))
 
 
 STYLES: dict[str, Style] = {
@@ -115,7 +111,7 @@ STYLES: dict[str, Style] = {
 
 def drawings(domain: str, classname: str, families: tuple[str, ...]) -> list[list[np.ndarray]]:
     """The masks of a class, one list a family that has any."""
-    names = iconfonts_names(domain, classname)
+    names = concepts.icon_names(concepts.ICON_DOMAINS[domain], classname)
     found = []
     for family in families:
         index = iconfonts.glyphs_by_name(family)
@@ -126,10 +122,6 @@ def drawings(domain: str, classname: str, families: tuple[str, ...]) -> list[lis
     if not found:
         raise LookupError(f"no icon for class {classname!r} of {domain!r} in {', '.join(families)}")
     return found
-
-
-def iconfonts_names(domain: str, classname: str) -> tuple[str, ...]:
-    return concepts.icon_names(concepts.ICON_DOMAINS[domain], classname)
 
 
 def draw(domain: str, split: str, families: tuple[str, ...], per_class: int, seen: set[bytes]) -> list[list[np.ndarray]]:

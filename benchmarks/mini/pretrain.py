@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 import torch.nn.functional as F
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -56,7 +57,7 @@ def configuration(vocabulary_size: int) -> dict:
 
 def make_model(config: dict) -> Any:
     architecture = config["model_cfg"]
-    model = open_clip.model.CLIP(
+    model = CLIP(
         embed_dim=architecture["embed_dim"],
         vision_cfg=architecture["vision_cfg"],
         text_cfg=architecture["text_cfg"],
@@ -134,7 +135,7 @@ class HalfCopy:
 
 
 @torch.inference_mode()
-def zero_shot(model: Any, tokenizer, split: str = "val") -> dict[str, float]:
+def zero_shot(model: Any, tokenizer: SimpleTokenizer, split: str = "val") -> dict[str, float]:
     """Accuracy in percent on a split of every domain, prompts averaged over the templates."""
     model.eval()
     accuracy = {}
