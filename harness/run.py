@@ -189,10 +189,10 @@ def _evaluate(state: RunState, strategy: Any, tests: Sequence[Any], accuracy: Ac
 
 
 def _reference(encoder: Any, screen: Screen) -> Reference:
-    from reference_data import mini
+    from benchmarks.mini import reference
 
-    images, transform = mini.images(progress=screen.data), evaluation_transform(encoder.image_size)
-    return Reference(torch.stack([transform(image) for image in images]), mini.sentences())
+    images, transform = reference.images(progress=screen.data), evaluation_transform(encoder.image_size)
+    return Reference(torch.stack([transform(image) for image in images]), reference.sentences())
 
 
 def _describe(resolved: Resolved, encoder: Any, strategy: Any, device: torch.device, scenario: Any) -> dict[str, Any]:

@@ -71,16 +71,16 @@ def main() -> None:
     dry_run = parser.parse_args().dry_run
 
     from benchmarks import make
-    from benchmarks.domain import limited
+    from benchmarks.mini import reference as mini_reference
     from benchmarks.streams import scenario as make_scenario
     from harness.records import write_csv, write_json
-    from reference_data import Reference, mini
+    from reference_data import Reference
 
     console, began = Console(), time.perf_counter()
     whole = make("mtil", "mini", "I", heldout=())
     domains = [e.domain for e in whole.streams["train"]]
-    scenario = make_scenario([limited_validation(d, limited) for d in domains])
-    reference = Reference(mini.images(), mini.sentences())
+    scenario = make_scenario([limited_validation(d) for d in domains])
+    reference = Reference(mini_reference.images(), mini_reference.sentences())
     rows: list[dict[str, Any]] = []
 
     def score(method: str, options: dict[str, Any], whole: bool) -> float:
@@ -105,9 +105,11 @@ def main() -> None:
         write_csv(HERE / "search.csv", ("method", "merit", "score", *training), rows)
 
 
-def limited_validation(domain: Any, limited: Any) -> Any:
+def limited_validation(domain: Any) -> Any:
     """The domain with its whole training split and few validation images."""
     from dataclasses import replace
+
+    from benchmarks.domain import limited
 
     return replace(limited(domain, IMAGES), train=domain.train)
 

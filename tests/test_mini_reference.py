@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks import mini
-from benchmarks.mini import concepts, iconfonts, table
-from reference_data import mini as reference
+from benchmarks.mini import concepts, iconfonts, reference, table
 
 
 def test_images_have_their_form_and_are_all_different():
