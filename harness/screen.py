@@ -164,7 +164,7 @@ class Screen:
         for name in ("Transfer", "Average", "Last", "Forgetting", "BWT", "Retention"):
             table.add_column(name, justify="right")
         if not self._use_live:
-            self.console.print(self._table(wide=True), width=PIPED_WIDTH, crop=False)
+            Console(file=self.console.file, width=PIPED_WIDTH).print(self._table(wide=True))
         keys = ("transfer", "average", "last", "forgetting", "bwt", "retention")
         table.add_row("this run", *(_number(summary[k]) for k in keys), style="bold")
         table.add_row("zero-shot", *(_number(zero[k]) for k in keys), style="dim")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 import models
 from benchmarks import mini
-from benchmarks.mini import cache, concepts, iconfonts, icons, letters, photos, render, shapes, table
+from benchmarks.mini import cache, concepts, closeups, iconfonts, icons, letters, render, shapes, table
 from models import loading
 
 NAMES = (*mini.STREAM, *mini.HELDOUT)
@@ -90,7 +90,7 @@ def test_no_image_is_in_two_splits_or_domains(domains):
     assert len(seen) == sum(len(data) for domain in domains.values() for data in splits_of(domain).values())
 
 
-@pytest.mark.parametrize("name", ["transport", "shapes", "photos"])
+@pytest.mark.parametrize("name", ["transport", "shapes", "closeups"])
 def test_drawing_depends_on_the_name_alone(domains, name):
     np.random.seed(5)
     before = np.random.get_state()[1].copy()
@@ -110,15 +110,15 @@ def test_generators_are_independent_of_each_other():
 
 def test_photograph_crops_of_two_splits_share_no_pixel():
     for classname in table.PHOTOGRAPHS:
-        taken = [set(photos.cells(classname, split)) for split in photos.SHARES]
-        assert sum(map(len, taken)) == len(set.union(*taken)) == photos.GRID**2
-    picture = photos.photograph("cat")
-    width, height = picture.width / photos.GRID, picture.height / photos.GRID
+        taken = [set(closeups.cells(classname, split)) for split in closeups.SHARES]
+        assert sum(map(len, taken)) == len(set.union(*taken)) == closeups.GRID**2
+    picture = closeups.photograph("cat")
+    width, height = picture.width / closeups.GRID, picture.height / closeups.GRID
     boxes = []
     picture.crop = lambda box: boxes.append(box) or type(picture).crop(picture, box)
     try:
         for index in range(20):
-            photos.crop("cat", (2, 3), render.generator("test", str(index)))
+            closeups.crop("cat", (2, 3), render.generator("test", str(index)))
     finally:
         del picture.crop
     assert len(boxes) == 20

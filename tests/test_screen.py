@@ -35,7 +35,7 @@ def test_durations():
 
 @pytest.mark.parametrize(("width", "heading"), [(200, "(objects)"), (80, "(held)")])
 def test_the_matrix_fits_the_screen(width, heading):
-    tasks = ["counting", "letters", "logos", "mnist", "nature", "photos", "shapes", "transport"]
+    tasks = ["counting", "letters", "logos", "mnist", "nature", "closeups", "shapes", "transport"]
     cells = {("test", t): Accuracy(1, 1) for t in tasks} | {("heldout", h): Accuracy(1, 2) for h in ("digits", "objects")}
     text = io.StringIO()
     screen = Screen(console=Console(file=text, width=width, force_terminal=True, color_system=None))

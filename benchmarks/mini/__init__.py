@@ -59,14 +59,14 @@ def build(name: str, progress: Progress | None = None) -> Domain:
 
 def draw(name: str, progress: Progress | None = None) -> dict[str, np.ndarray]:
     """A domain's arrays, drawn anew: `<split>_images` uint8 [N, 3, 48, 48] and `<split>_labels` int64 [N]."""
-    from benchmarks.mini import handwriting, icons, letters, photos, shapes
+    from benchmarks.mini import closeups, handwriting, icons, letters, shapes
 
     report = progress or (lambda done, total, what: None)
     entry = ENTRIES[name]
     if name in ("mnist", "digits"):
         drawn = handwriting.splits(name)
     else:
-        family = {"letters": letters, "photos": photos, "shapes": shapes, "counting": shapes}.get(name, icons)
+        family = {"letters": letters, "closeups": closeups, "shapes": shapes, "counting": shapes}.get(name, icons)
         counts = {s: n for s, n in zip(SPLITS, (*entry.per_class, entry.ood), strict=True) if n}
         seen: set[bytes] = set()
         drawn = {}

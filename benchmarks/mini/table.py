@@ -97,7 +97,7 @@ ENTRIES: dict[str, Entry] = {
         _ICON_LICENCE,
         _ICON_SOURCE,
     ),
-    "photos": Entry(
+    "closeups": Entry(
         PHOTOGRAPHS,
         ("a close-up photo of a part of the {}.", "a photo of the {}.", "a picture of {}."),
         (38, 13, 18),
@@ -153,8 +153,8 @@ ENTRIES: dict[str, Entry] = {
     ),
 }
 
-STREAM: tuple[str, ...] = ("counting", "letters", "logos", "mnist", "nature", "photos", "shapes", "transport")
-ORDER_II: tuple[str, ...] = ("transport", "mnist", "photos", "counting", "logos", "shapes", "nature", "letters")
+STREAM: tuple[str, ...] = ("closeups", "counting", "letters", "logos", "mnist", "nature", "shapes", "transport")
+ORDER_II: tuple[str, ...] = ("closeups", "transport", "mnist", "counting", "logos", "shapes", "nature", "letters")
 HELDOUT: tuple[str, ...] = ("buttons", "digits", "objects")
 
 

@@ -45,7 +45,7 @@ def photograph(classname: str) -> Image.Image:
     package, path = FILES[classname]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"the mini edition's photos domain needs the package with the module {package!r}")
+        raise ModuleNotFoundError(f"the mini edition's closeups domain needs the package with the module {package!r}")
     picture = Image.open(Path(spec.origin).parent / path).convert("RGB")
     # The retina fills a quarter of its black frame's corners: the middle alone is tissue.
     if classname == "retina":
@@ -56,7 +56,7 @@ def photograph(classname: str) -> Image.Image:
 
 def cells(classname: str, split: str) -> list[tuple[int, int]]:
     """The grid cells (column, row) of a photograph that belong to a split."""
-    order = generator("photos", "cells", classname).permutation(GRID * GRID)
+    order = generator("closeups", "cells", classname).permutation(GRID * GRID)
     start = 0
     for name, count in SHARES.items():
         if name == split:
