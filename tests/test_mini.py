@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 import models
 from benchmarks import mini
-from benchmarks.mini import cache, concepts, closeups, iconfonts, icons, letters, render, shapes, table
+from benchmarks.mini import cache, closeups, concepts, iconfonts, icons, letters, render, shapes, table
 from models import loading
 
 NAMES = (*mini.STREAM, *mini.HELDOUT)
