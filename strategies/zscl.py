@@ -41,6 +41,7 @@ class ZSCL(Strategy):
 
     Defaults and their source (the released scripts): both losses 1, temperature 2, l2 1, average every 100, 64 reference
     images a step. Command: `python cli.py bench mtil --strategy zscl`.
+    Expected, mini edition, Order I, seeds 0 to 2: Transfer 68.2 to 68.3, Average 64.4 to 64.5, Last 67.5 to 67.8.
     """
 
     needs_reference = True
