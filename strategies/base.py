@@ -58,8 +58,8 @@ class Strategy(SupervisedTemplate):
     Read: `classifier` (= Avalanche's `model`), `encoder`, `experience.domain`, `options`, `reference`, `trainable`; after an
     experience `trained` (how many so far), `history` (a record per step), `seconds`, `images_seen`.
 
-    Command: `python cli.py bench mtil --strategy finetune`. Expected, mini edition, Order I, seeds 0 to 2: Transfer 44.6 to 47.3,
-    Average 52.0 to 54.1, Last 61.7 to 63.7.
+    Command: `python cli.py bench mtil --strategy finetune`.
+    Expected, mini edition, Order I, seeds 0 to 2: Transfer 44.6 to 47.3, Average 52.0 to 54.1, Last 61.7 to 63.7.
     """
 
     options: Any
