@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import Dataset, Subset
 
+from models.prompts import fill
+
 VALIDATION_FRACTION = 0.1
 VALIDATION_LIMIT = 5000
 
@@ -76,7 +78,7 @@ class Domain:
 
     def prompts(self, template: int = 0) -> list[str]:
         """The class names in one template, in class order; template 0 is the one that trains."""
-        return [self.templates[template].replace("{}", name) for name in self.classnames]
+        return fill(self.templates[template], self.classnames)
 
 
 def targets_of(dataset: ImageDataset) -> list[int]:

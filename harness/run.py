@@ -142,14 +142,15 @@ def _loop(state: RunState, strategy: Any, scenario: Any, meters: Meters, screen:
     resolved, accuracy = state.resolved, meters.accuracy
     train, tests = scenario.streams["train"], [*scenario.streams["test"], *scenario.streams["heldout"]]
     images = sum(len(e.dataset) for e in tests)
-    rows_left = (len(train) - max(0, state.done)) * strategy.trains + (state.done < 0)
-    steps_left = (len(train) - max(0, state.done)) * resolved.options.iterations * strategy.trains
-    screen.begin(resolved.tasks, resolved.heldout, state.rows, steps_left, rows_left * images)
+    remaining = list(train)[max(0, state.done) :]
+    to_train = len(remaining) if strategy.trains else 0
+    rows_left = to_train + (state.done < 0)
+    screen.begin(resolved.tasks, resolved.heldout, state.rows, to_train * resolved.options.iterations, rows_left * images)
 
     began = time.perf_counter()
     strategy.prepare_run()
     state.timings["train"] += time.perf_counter() - began
-    meters.iimm.measure_initial(strategy, train)
+    meters.iimm.measure_initial(strategy, remaining)
     accuracy.rows.update(state.rows)
     if state.done >= 0:
         weights, saved = checkpoint.load_state(state.folder / "checkpoint", state.done, strategy.device)
@@ -162,7 +163,7 @@ def _loop(state: RunState, strategy: Any, scenario: Any, meters: Meters, screen:
         screen.row(0, state.rows[0])
         state.save(0, strategy)
 
-    for experience in list(train)[state.done :]:
+    for experience in remaining:
         number, name = experience.current_experience + 1, experience.domain.name
         strategy.train(experience, eval_streams=[])
         state.timings["train"] += strategy.seconds

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from harness.screen import PIPED_WIDTH
+
 SHOWN = {
     "strategy": "strategy",
     "tuning": "tuning",
@@ -68,7 +70,7 @@ def _leaderboard_table(title: str, group: pd.DataFrame, columns: list[str]) -> T
 def _console() -> Console:
     """As wide as the terminal; wide enough for every column when piped."""
     console = Console()
-    return console if console.is_terminal else Console(width=160)
+    return console if console.is_terminal else Console(width=PIPED_WIDTH)
 
 
 def print_list(what: str, long: bool = False, title: bool = False, console: Console | None = None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
+from torch.utils.data import Subset
 
 from benchmarks.domain import permutation
 from metrics.evaluate import Accuracy, count_correct, pixel_batches
@@ -161,7 +162,7 @@ class IIMMBeforeTraining(PluginMetric[list]):
         try:
             with torch.inference_mode():
                 texts = encoder.encode_texts(encoder.tokenize(experience.domain.prompts(0)))
-                for pixels, labels in pixel_batches([dataset[i] for i in chosen], encoder.image_size):
+                for pixels, labels in pixel_batches(Subset(dataset, chosen), encoder.image_size):
                     accumulator.update(encoder.encode_images(pixels.to(encoder.device)), labels)
         finally:
             encoder.train(was_training)

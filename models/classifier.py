@@ -11,6 +11,7 @@ from avalanche.models import MultiTaskModule
 from torch import Tensor
 
 from models.encoder import DualEncoder
+from models.prompts import fill
 from models.tuning import trains_text
 
 # Padding of mixed-task batches. Finite, so that it can be compared and copied; lower than any logit, so that it never wins
@@ -24,10 +25,6 @@ class Prompts(NamedTuple):
     name: str
     classnames: tuple[str, ...]
     templates: tuple[str, ...]
-
-    def texts(self, template: int) -> list[str]:
-        """The class names in one template, in class order."""
-        return [self.templates[template].replace("{}", name) for name in self.classnames]
 
 
 class PromptClassifier(MultiTaskModule):
@@ -120,6 +117,7 @@ class PromptClassifier(MultiTaskModule):
         for template in templates:
             key = (task_label, template)
             if key not in self._tokens:
-                self._tokens[key] = self.encoder.tokenize(self.prompts[task_label].texts(template))
+                prompts = self.prompts[task_label]
+                self._tokens[key] = self.encoder.tokenize(fill(prompts.templates[template], prompts.classnames))
             each.append(self.encoder.encode_texts(self._tokens[key].to(self.encoder.device)))
         return each[0] if len(each) == 1 else F.normalize(torch.stack(each).mean(dim=0), dim=-1)

@@ -106,7 +106,6 @@ class ZSCL(Strategy):
             with torch.no_grad():
                 for name, parameter in self._trained_weights().items():
                     parameter.copy_(average[name])
-        self.encoder.touch_text()
 
     def embed_images(self, chunk: int = 256) -> Tensor:
         """Features [N, d] of all reference images under the current weights."""
