@@ -1,4 +1,4 @@
-"""Batches of several experiences in turn, for methods that train on all tasks so far together."""
+"""Training on all tasks so far together: what such methods share, and batches of several experiences in turn."""
 
 from __future__ import annotations
 
@@ -6,9 +6,43 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader
 
+from strategies import schedule
+from strategies.base import Strategy
 from strategies.batches import _Batches, _Drawn, endless, in_memory, mixed_seed
+
+
+class JointTraining(Strategy):
+    """What methods share that train on all tasks so far together, each time from the initial weights; no method by itself.
+
+    Batches come from the tasks in turn, each scored among its own task's class prompts. `initial`, the initial weights, is the
+    method's to set in `before_run`. Its options hold `joint_budget`: updates of row j, as many as for its last task alone
+    ("task") or for all of its tasks together ("sum"); each method says it itself, where `list strategies --long` reads it.
+    """
+
+    initial: dict[str, Tensor]
+
+    def before_experience(self) -> None:
+        super().before_experience()
+        self.set_weights(self.initial)
+        for experience in self.experiences:
+            # A resumed run has not met the earlier tasks.
+            self.classifier.adaptation(experience)
+
+    def budget(self, experience: Any) -> int:
+        so_far = list(experience.origin_stream)[: experience.current_experience + 1]
+        counted = so_far if self.options.joint_budget == "sum" else so_far[-1:]
+        return sum(schedule.budget(self.options, len(e.dataset)) for e in counted)
+
+    def make_train_dataloader(self, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
+        if len(self.experiences) == 1:
+            super().make_train_dataloader(num_workers, shuffle, **kwargs)
+            return
+        seeds, pin = (self.seed, self.experience.current_experience), self.device.type == "cuda"
+        workers = num_workers or self.workers
+        self.dataloader = joint_loader(self.experiences, self.train_mb_size, workers=workers, seeds=seeds, pin=pin)
 
 
 def joint_loader(

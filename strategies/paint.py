@@ -12,10 +12,9 @@ from torch import Tensor
 
 from models import tuning
 from models.merging import Vector, task_vector
-from strategies import schedule
 from strategies.alpha import Path, Point, Question, Rule, Search, Validation, refine
 from strategies.base import Strategy
-from strategies.joint_batches import joint_loader
+from strategies.joint_batches import JointTraining
 
 
 class Patching(Strategy):
@@ -189,7 +188,7 @@ class PaintSequential(Patching):
         self.judge().known = counts
 
 
-class PaintJoint(Patching):
+class PaintJoint(JointTraining, Patching):
     """PAINT (Ilharco et al. 2022, 2208.05592), joint patching: one fine-tuning on all tasks so far, one alpha.
 
     Row j is the model of the first j tasks, each time from the initial weights. Batches come from the tasks in turn, each with
@@ -202,26 +201,6 @@ class PaintJoint(Patching):
     @dataclass(frozen=True)
     class Options(Patching.Options):
         joint_budget: Literal["task", "sum"] = "sum"
-
-    def budget(self, experience: Any) -> int:
-        so_far = list(experience.origin_stream)[: experience.current_experience + 1]
-        counted = so_far if self.options.joint_budget == "sum" else so_far[-1:]
-        return sum(schedule.budget(self.options, len(e.dataset)) for e in counted)
-
-    def make_train_dataloader(self, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
-        if len(self.experiences) == 1:
-            super().make_train_dataloader(num_workers, shuffle, **kwargs)
-            return
-        seeds, pin = (self.seed, self.experience.current_experience), self.device.type == "cuda"
-        workers = num_workers or self.workers
-        self.dataloader = joint_loader(self.experiences, self.train_mb_size, workers=workers, seeds=seeds, pin=pin)
-
-    def before_experience(self) -> None:
-        super().before_experience()
-        self.set_weights(self.initial)
-        for experience in self.experiences:
-            # A resumed run has not met the earlier tasks.
-            self.classifier.adaptation(experience)
 
     def after_experience(self) -> None:
         super().after_experience()
