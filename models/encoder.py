@@ -53,6 +53,7 @@ class DualEncoder(nn.Module):
         self.clip = clip
         self.image_size = image_size
         self.name = name
+        self.image_version = 0
         self.text_version = 0
         self.text_tower_version = 0
         # `models.tuning` says what trains here, and puts the adapters in.
@@ -62,7 +63,7 @@ class DualEncoder(nn.Module):
         self._tokenizer = tokenizer
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self.register_load_state_dict_post_hook(lambda module, keys: module.touch_text())
+        self.register_load_state_dict_post_hook(lambda module, keys: module.touch())
 
     @property
     def device(self) -> torch.device:
@@ -147,6 +148,15 @@ class DualEncoder(nn.Module):
         logits = self.clip.logit_scale.exp() * image_features @ text_features.T
         bias = getattr(self.clip, "logit_bias", None)
         return logits if bias is None else logits + bias
+
+    def touch(self) -> None:
+        """Tell caches that any weight may have changed."""
+        self.touch_images()
+        self.touch_text()
+
+    def touch_images(self) -> None:
+        """Tell caches that what the image tower gives may have changed; the adapter behind it does not count."""
+        self.image_version += 1
 
     def touch_text(self, tower: bool = True) -> None:
         """Tell caches that text features may have changed. Optimiser steps and merges call it; loading a state dict does it.

@@ -209,4 +209,4 @@ def merge(encoder: DualEncoder) -> None:
             parametrize.remove_parametrizations(site.parent, site.tensor, leave_parametrized=False)
         else:
             setattr(site.parent, site.tensor, site.update.base_layer)
-    encoder.touch_text()
+    encoder.touch()

@@ -158,6 +158,11 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
+def trains_images(encoder: DualEncoder) -> bool:
+    """Whether anything in the image tower is trainable, LoRA included: if not, `encoder.raw_images` stays what it is."""
+    return any(p.requires_grad and tower_of(name) == "image" for name, p in encoder.clip.named_parameters())
+
+
 def trains_text(encoder: DualEncoder) -> bool:
     """Whether text features change by training: something in the text tower, or behind it, is trainable."""
     adapter = encoder.text_adapter
@@ -186,11 +191,11 @@ def set_weights(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> None:
     Raises RuntimeError for other names or shapes.
     """
     lora.load(encoder, theta)
-    encoder.touch_text()
+    encoder.touch()
 
 
 def live(encoder: DualEncoder) -> dict[str, Tensor]:
-    """The encoder's tensors themselves under the names of `weights`, to be changed in place; then call `touch_text`.
+    """The encoder's tensors themselves under the names of `weights`, to be changed in place; then call `touch`.
 
     With LoRA these are the frozen matrices, which are the whole weights after `set_weights` and until training goes on.
     """

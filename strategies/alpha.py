@@ -102,6 +102,7 @@ class Path:
         with torch.no_grad():
             for name, tensor in self.slots.values():
                 place(self.theta_0[name], direction[name].to(tensor.device), alpha, out=tensor)
+        self.encoder.touch_images()
         if self.moves_text:
             self.encoder.touch_text()
 

@@ -20,6 +20,7 @@ from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from reference_data import Reference
 from strategies.batches import endless, in_memory, training_loader
+from strategies.features import KeptFeatures
 from strategies.losses import CHECK_EVERY, check_finite, cross_entropy_by_task, settle
 from strategies.schedule import budget, learning_rate, seed_everything
 
@@ -48,7 +49,8 @@ class Strategy(SupervisedTemplate):
         companion_images   per step: images to encode in the same pass as the batch; see `companion_features`
         compute_loss       per step: the whole loss
         after_step         per step, after the update
-        after_experience   may change the weights that are evaluated and go on to the next task
+        after_experience   may change the weights that are evaluated and go on to the next task (`set_weights`; after
+                           writing into a tower in another way, call `encoder.touch()`)
         state, load        what must survive a kill, besides the weights
 
     Read: `classifier` (= Avalanche's `model`), `encoder`, `experience.domain`, `options`, `reference`, `trainable`; after an
@@ -129,6 +131,8 @@ class Strategy(SupervisedTemplate):
         self.images_seen = 0
         self.companion_features = None
         self._prepared = False
+        self._features = KeptFeatures()
+        self._frozen_images = False
         self._stop_training: bool = False
         self._terms: dict[str, Tensor] = {}
         self.trainable = tuning.apply(encoder, tuning_name or self.default_tuning, **(tuning_options or {}))
@@ -194,7 +198,8 @@ class Strategy(SupervisedTemplate):
         # Read here and not earlier: replay replaces the loader in its `before_training_exp`.
         batches = endless(self.dataloader)
         losses: list[Tensor] = []
-        trains_text, trains_tower = tuning.trains_text(self.encoder), tuning.trains_text_tower(self.encoder)
+        trains_images, trains_text = tuning.trains_images(self.encoder), tuning.trains_text(self.encoder)
+        trains_text_tower = tuning.trains_text_tower(self.encoder)
         o, total = self.options, self.budget(experience)
         peak = o.lr_by_task.get(experience.domain.name, o.lr)
         for step in range(total):
@@ -222,8 +227,10 @@ class Strategy(SupervisedTemplate):
 
             self._before_update(**kwargs)
             self.optimizer_step()
+            if trains_images:
+                self.encoder.touch_images()
             if trains_text:
-                self.encoder.touch_text(tower=trains_tower)
+                self.encoder.touch_text(tower=trains_text_tower)
             self._after_update(**kwargs)
             self.after_step(step)
             self._after_training_iteration(**kwargs)
@@ -249,12 +256,17 @@ class Strategy(SupervisedTemplate):
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         self.trained = self.experience.current_experience + 1
+        began = time.perf_counter()
         super()._after_training_exp(**kwargs)
+        # Passes of plugins over the task's images (EWC, MAS) are a part of what the method costs.
+        self.seconds += time.perf_counter() - began
         # Plugins may have changed weights here.
         self.encoder.touch_text()
 
     def forward(self) -> Tensor:
         """Logits of the batch; in training, companion images share its pass through the image tower."""
+        if self._frozen_images and not self.is_training:
+            return self.classifier.classify(self._features.encode(self.encoder, self.mb_x), self.mb_task_id)
         companions = self.companion_images() if self.is_training else None
         if companions is None:
             return self.classifier(self.mb_x, self.mb_task_id)
@@ -268,10 +280,14 @@ class Strategy(SupervisedTemplate):
         for label in rivals:
             self.classifier.register_domain(label, self.experience.stream_domains[label])
         self.classifier.compete(self.experience.task_label, rivals)
+        self._frozen_images = not (self.trains and tuning.trains_images(self.encoder))
+        self._features.begin(self.encoder, self.experience)
         super()._before_eval_exp(**kwargs)
 
     def _after_eval_exp(self, **kwargs: Any) -> None:
         super()._after_eval_exp(**kwargs)
+        self._features.end()
+        self._frozen_images = False
         self.classifier.compete(self.experience.task_label)
 
     # Pieces
