@@ -27,8 +27,8 @@ def folder(path, side=8):
 def here(tmp_path, monkeypatch):
     """A working directory of its own, with a folder beside it as --data-root."""
     monkeypatch.setenv("PERENNIAL_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
     return tmp_path
 
 
@@ -61,7 +61,8 @@ def test_a_path_comes_before_the_data_root_and_that_before_the_hub(here):
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), [("pets", "pets"), ("pets/", "pets"), ("./pets", "pets"), ("../work/pets", "pets"), ("list.csv", "list")]
+    ("path", "name"),
+    [("pets", "pets"), ("pets/", "pets"), ("./pets", "pets"), ("../project/pets", "pets"), ("list.csv", "list")],
 )
 def test_own_data_is_called_by_the_last_component(here, path, name):
     folder(Path("pets"))
