@@ -128,8 +128,12 @@ def full_roots():
 
 
 @pytest.fixture(scope="session")
-def full_data(full_roots, tmp_path_factory):
-    """A data folder with a made-up copy of every dataset of the full edition. To be read, not written."""
+def full_made(full_roots, tmp_path_factory):
+    """A data folder with a made-up copy of every dataset of the full edition, and what is in each. To be read, not written."""
     root = tmp_path_factory.mktemp("full")
-    full_roots.write(root)
-    return root
+    return root, full_roots.write(root)
+
+
+@pytest.fixture(scope="session")
+def full_data(full_made):
+    return full_made[0]

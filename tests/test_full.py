@@ -1,6 +1,5 @@
 """Every dataset of the table is built from made-up data in its real layout."""
 
-import importlib.util
 import random
 import re
 import shutil
@@ -22,21 +21,6 @@ from models.registry import UserError
 WHOLE = [name for name, row in ENTRIES.items() if row.cut]
 
 
-@pytest.fixture(scope="module")
-def roots():
-    path = Path(__file__).parent / "fakes" / "full_roots.py"
-    spec = importlib.util.spec_from_file_location("full_roots", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def data(roots, tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    return root, roots.write(root)
-
-
 def splits_of(domain):
     return {split: value for split in ("train", "val", "test") if (value := getattr(domain, split)) is not None}
 
@@ -48,8 +32,8 @@ def identities(dataset):
     return [image.tobytes() for image in dataset.images]
 
 
-def test_every_entry_has_a_recipe_a_count_and_fake_data(roots):
-    assert set(assemble.RECIPES) == set(count.COUNTS) == set(ENTRIES) == set(roots.WRITERS)
+def test_every_entry_has_a_recipe_a_count_and_fake_data(full_roots):
+    assert set(assemble.RECIPES) == set(count.COUNTS) == set(ENTRIES) == set(full_roots.WRITERS)
     assert {name for name, recipe in assemble.RECIPES.items() if "val" in recipe.splits} == {
         name for name, row in ENTRIES.items() if row.val
     }
@@ -67,8 +51,8 @@ def test_what_a_new_entry_lacks_is_said(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_build(name, data):
-    root, made = data
+def test_build(name, full_made):
+    root, made = full_made
     seen = []
     domain = full.build(name, root, progress=lambda *call: seen.append(call))
     splits = splits_of(domain)
@@ -86,8 +70,8 @@ def test_build(name, data):
 
 
 @pytest.mark.parametrize("name", [name for name in ENTRIES if name not in WHOLE])
-def test_evaluation_needs_no_training_data(name, roots, tmp_path):
-    roots.write(tmp_path, [name])
+def test_evaluation_needs_no_training_data(name, full_roots, tmp_path):
+    full_roots.write(tmp_path, [name])
     domain = full.build(name, tmp_path)
     expected = identities(domain.test), domain.test.targets
     for value in (domain.train, domain.val):
@@ -103,8 +87,8 @@ def test_evaluation_needs_no_training_data(name, roots, tmp_path):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_evaluation_of_a_whole_set_opens_no_training_image(name, roots, tmp_path):
-    roots.write(tmp_path, [name])
+def test_evaluation_of_a_whole_set_opens_no_training_image(name, full_roots, tmp_path):
+    full_roots.write(tmp_path, [name])
     domain = full.build(name, tmp_path)
     for path in domain.train.paths:
         Path(path).write_bytes(b"")
@@ -114,8 +98,8 @@ def test_evaluation_of_a_whole_set_opens_no_training_image(name, roots, tmp_path
 
 
 @pytest.mark.parametrize("name", ["Caltech101", "EuroSAT", "SUN397"])
-def test_seeded_splits_are_random_splits_with_seed_42(name, data):
-    domain = full.build(name, data[0])
+def test_seeded_splits_are_random_splits_with_seed_42(name, full_data):
+    domain = full.build(name, full_data)
     whole = sorted([*domain.train.paths, *domain.test.paths])
     sizes = [int(0.8 * len(whole)), len(whole) - int(0.8 * len(whole))]
     train, test = random_split(range(len(whole)), sizes, generator=torch.Generator().manual_seed(42))
@@ -123,8 +107,8 @@ def test_seeded_splits_are_random_splits_with_seed_42(name, data):
     assert domain.test.paths == [whole[i] for i in test.indices]
 
 
-def test_paints_eurosat_splits_off_mtils_test_set(data):
-    mtil, paint = full.build("EuroSAT", data[0]), full.build("eurosat", data[0])
+def test_paints_eurosat_splits_off_mtils_test_set(full_data):
+    mtil, paint = full.build("EuroSAT", full_data), full.build("eurosat", full_data)
     assert paint.train.paths == mtil.train.paths
     assert [*paint.val.paths, *paint.test.paths] == mtil.test.paths
 
@@ -159,10 +143,10 @@ def test_cut_in_three():
         ("fashion_mnist", lambda root: tv.FashionMNIST(root, train=True)),
     ],
 )
-def test_training_data_is_what_torchvision_reads(name, make, roots, tmp_path, monkeypatch):
+def test_training_data_is_what_torchvision_reads(name, make, full_roots, tmp_path, monkeypatch):
     for module in (tv.cifar, tv.flowers102, tv.svhn, tv.stl10):
         monkeypatch.setattr(module, "check_integrity", lambda *_: True)
-    roots.write(tmp_path, [name])
+    full_roots.write(tmp_path, [name])
     (tmp_path / "stl10_binary").mkdir(exist_ok=True)
     (tmp_path / "stl10_binary" / "fold_indices.txt").touch()
     theirs, ours = make(tmp_path), full.build(name, tmp_path).train
@@ -172,18 +156,16 @@ def test_training_data_is_what_torchvision_reads(name, make, roots, tmp_path, mo
         assert x == y and a.mode == b.mode and a.tobytes() == b.tobytes()
 
 
-def test_whole_sets_come_in_torchvisions_order(data):
-    root, _ = data
-    eurosat = [path for path, _ in tv.EuroSAT(root).samples]
-    assert eurosat == [str(path) for path in assemble.trees.eurosat(root, "all").images]
-    caltech, ours = tv.Caltech101(root), assemble.trees.caltech101(root, "all")
+def test_whole_sets_come_in_torchvisions_order(full_data):
+    eurosat = [path for path, _ in tv.EuroSAT(full_data).samples]
+    assert eurosat == [str(path) for path in assemble.trees.eurosat(full_data, "all").images]
+    caltech, ours = tv.Caltech101(full_data), assemble.trees.caltech101(full_data, "all")
     assert [caltech.categories[y] for y in caltech.y] == ours.labels
     assert [f"image_{number:04d}.jpg" for number in caltech.index] == [Path(path).name for path in ours.images]
 
 
-def test_class_names_follow_the_papers(data):
-    root, _ = data
-    names = {name: full.build(name, root, ("test",)).classnames for name in ENTRIES}
+def test_class_names_follow_the_papers(full_data):
+    names = {name: full.build(name, full_data, ("test",)).classnames for name in ENTRIES}
     assert names["Aircraft"] == ("707-320", "A300B4", "F/A-18")
     assert names["CIFAR100"] == ("apple", "aquarium fish", "baby")
     assert names["cifar100"] == ("apple", "aquarium_fish", "baby")
@@ -198,34 +180,31 @@ def test_class_names_follow_the_papers(data):
     assert names["Flowers"][0] == "pink primrose" and names["gtsrb"][14] == "stop"
 
 
-def test_labels_go_by_folder_name(data):
-    root, _ = data
-    caltech = full.build("Caltech101", root)
+def test_labels_go_by_folder_name(full_data):
+    caltech = full.build("Caltech101", full_data)
     labels = {Path(p).parent.name: label for p, label in zip(caltech.train.paths, caltech.train.targets, strict=True)}
     assert {key: caltech.classnames[label] for key, label in labels.items()} == {
         "Faces": "off-center face", "accordion": "accordion", "yin_yang": "yin and yang symbol",
     }  # fmt: skip
-    assert targets_of(full.build("gtsrb", root).test) == [42, 0, 7]
-    assert set(targets_of(full.build("resisc45", root).test)) == {0, 2}
-    assert set(targets_of(full.build("eurosat", root).train)) == {0, 1, 9}
+    assert targets_of(full.build("gtsrb", full_data).test) == [42, 0, 7]
+    assert set(targets_of(full.build("resisc45", full_data).test)) == {0, 2}
+    assert set(targets_of(full.build("eurosat", full_data).train)) == {0, 1, 9}
 
 
-def test_imagenet100_leaves_other_classes_alone(data):
-    root, _ = data
-    assert 999 in targets_of(full.build("imagenet", root).test)
-    assert max(targets_of(full.build("imagenet100", root).test)) == 2
+def test_imagenet100_leaves_other_classes_alone(full_data):
+    assert 999 in targets_of(full.build("imagenet", full_data).test)
+    assert max(targets_of(full.build("imagenet100", full_data).test)) == 2
 
 
-def test_grey_images_stay_grey_where_torchvision_leaves_them(data):
-    root, _ = data
-    caltech = full.build("Caltech101", root).train
+def test_grey_images_stay_grey_where_torchvision_leaves_them(full_data):
+    caltech = full.build("Caltech101", full_data).train
     modes = {Path(path).parent.name: caltech[i][0].mode for i, path in enumerate(caltech.paths)}
     assert modes["yin_yang"] == "L" and modes["Faces"] == "RGB"
-    assert full.build("mnist", root).test[0][0].mode == "L"
+    assert full.build("mnist", full_data).test[0][0].mode == "L"
 
 
-def test_the_order_of_files_on_disk_does_not_matter(roots, tmp_path):
-    roots.write(tmp_path / "a", ["SUN397", "EuroSAT", "Caltech101"])
+def test_the_order_of_files_on_disk_does_not_matter(full_roots, tmp_path):
+    full_roots.write(tmp_path / "a", ["SUN397", "EuroSAT", "Caltech101"])
     files = [p for p in (tmp_path / "a").rglob("*") if p.is_file()]
     random.Random(1).shuffle(files)
     for path in files:
@@ -238,15 +217,13 @@ def test_the_order_of_files_on_disk_does_not_matter(roots, tmp_path):
         assert relative[0] == relative[1]
 
 
-def test_folders_name_what_is_there(data, tmp_path):
-    root, _ = data
-    assert full.folders("Food", root) == (root / "food-101",)
-    assert full.folders("kitti", root) == (root / "Kitti/raw/training", root / "Kitti/raw/mapping")
+def test_folders_name_what_is_there(full_data, tmp_path):
+    assert full.folders("Food", full_data) == (full_data / "food-101",)
+    assert full.folders("kitti", full_data) == (full_data / "Kitti/raw/training", full_data / "Kitti/raw/mapping")
     assert full.folders("Food", tmp_path) == ()
 
 
-def test_splits_that_are_not_asked_for_are_none(data):
-    root, _ = data
-    assert full.build("resisc45", root, ("val", "test")).train is None
+def test_splits_that_are_not_asked_for_are_none(full_data):
+    assert full.build("resisc45", full_data, ("val", "test")).train is None
     with pytest.raises(UserError, match="Unknown split 'validation'"):
-        full.build("resisc45", root, ("validation",))
+        full.build("resisc45", full_data, ("validation",))

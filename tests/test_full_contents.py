@@ -1,6 +1,5 @@
 """The version of a dataset changes with what its reader reads, and with nothing else."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -19,15 +18,6 @@ from models.registry import UserError
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def roots():
-    path = Path(__file__).parent / "fakes" / "full_roots.py"
-    spec = importlib.util.spec_from_file_location("full_roots_contents", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def built(name, root):
     """All that the reader makes of a folder, or what it says."""
     try:
@@ -42,8 +32,8 @@ def built(name, root):
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_each_file_that_is_read_counts(name, roots, tmp_path):
-    roots.write(tmp_path, [name])
+def test_each_file_that_is_read_counts(name, full_roots, tmp_path):
+    full_roots.write(tmp_path, [name])
     version, domain = full.version(name, tmp_path), built(name, tmp_path)
     assert len(version) == 12 and int(version, 16) >= 0
     changes = 0
@@ -58,8 +48,8 @@ def test_each_file_that_is_read_counts(name, roots, tmp_path):
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_nothing_beside_it_counts(name, roots, tmp_path):
-    roots.write(tmp_path, [name])
+def test_nothing_beside_it_counts(name, full_roots, tmp_path):
+    full_roots.write(tmp_path, [name])
     version = full.version(name, tmp_path)
     for folder in {path.parent for path in tmp_path.rglob("*") if path.is_file()}:
         for clutter in (".hidden.jpg", "Thumbs.db", "readme.md", "images.zip"):
@@ -70,16 +60,16 @@ def test_nothing_beside_it_counts(name, roots, tmp_path):
     assert full.version(name, tmp_path) == version
 
 
-def test_where_the_data_lies_does_not_matter(roots, tmp_path, monkeypatch):
-    roots.write(tmp_path / "a", ["Food", "SUN397"])
+def test_where_the_data_lies_does_not_matter(full_roots, tmp_path, monkeypatch):
+    full_roots.write(tmp_path / "a", ["Food", "SUN397"])
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     monkeypatch.chdir(tmp_path)
     for name in ("Food", "SUN397"):
         assert full.version(name, "a") == full.version(name, tmp_path / "a") == full.version(name, tmp_path / "b")
 
 
-def test_partition_lists_do_not_change_mtils_sun397(roots, tmp_path):
-    roots.write(tmp_path, ["SUN397"])
+def test_partition_lists_do_not_change_mtils_sun397(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["SUN397"])
     lists = [tmp_path / "SUN397" / name for name in ("Training_01.txt", "Testing_01.txt")]
     mtil, paint = full.version("SUN397", tmp_path), full.version("sun397", tmp_path)
     lists[0].write_text(lists[0].read_text().split("\n", 1)[1])
@@ -93,37 +83,37 @@ def test_partition_lists_do_not_change_mtils_sun397(roots, tmp_path):
     assert full.version("sun397", tmp_path) == moved, "the lists in their own folder are the ones that are read"
 
 
-def test_other_classes_of_imagenet_do_not_change_imagenet100(roots, tmp_path):
-    roots.all_classes(tmp_path)
+def test_other_classes_of_imagenet_do_not_change_imagenet100(full_roots, tmp_path):
+    full_roots.all_classes(tmp_path)
     few, all_ = full.version("imagenet100", tmp_path), full.version("imagenet", tmp_path)
     wnids = list(ENTRIES["imagenet"].fixed)
-    roots.save(tmp_path / "imagenet" / "train" / wnids[100] / "more.JPEG", 1, 1)
-    roots.save(tmp_path / "imagenet" / "train" / wnids[500] / "more.JPEG", 1, 1)
+    full_roots.save(tmp_path / "imagenet" / "train" / wnids[100] / "more.JPEG", 1, 1)
+    full_roots.save(tmp_path / "imagenet" / "train" / wnids[500] / "more.JPEG", 1, 1)
     assert full.version("imagenet100", tmp_path) == few and full.version("imagenet", tmp_path) != all_
-    roots.save(tmp_path / "imagenet" / "val" / wnids[99] / "more.JPEG", 1, 1)
+    full_roots.save(tmp_path / "imagenet" / "val" / wnids[99] / "more.JPEG", 1, 1)
     assert full.version("imagenet100", tmp_path) != few
 
 
-def test_pictures_of_another_size_count(roots, tmp_path):
+def test_pictures_of_another_size_count(full_roots, tmp_path):
     """As of a copy of the dataset that was made smaller."""
-    roots.write(tmp_path, ["Food", "Aircraft"])
+    full_roots.write(tmp_path, ["Food", "Aircraft"])
     for name, folder in (("Food", "food-101/images/apple_pie"), ("Aircraft", "fgvc-aircraft-2013b/data/images")):
         version = full.version(name, tmp_path)
         for path in (tmp_path / folder).iterdir():
-            roots.picture(0, 0, side=9).save(path)
+            full_roots.picture(0, 0, side=9).save(path)
         assert full.version(name, tmp_path) != version
 
 
-def test_lists_count_by_their_text(roots, tmp_path):
-    roots.write(tmp_path, ["resisc45"])
+def test_lists_count_by_their_text(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["resisc45"])
     version, path = full.version("resisc45", tmp_path), tmp_path / "resisc45/resisc45-test.txt"
     path.write_text("\n".join(reversed(path.read_text().splitlines())) + "\n")
     assert full.version("resisc45", tmp_path) != version
 
 
-def test_large_files_count_by_their_size(roots, tmp_path, monkeypatch):
+def test_large_files_count_by_their_size(full_roots, tmp_path, monkeypatch):
     monkeypatch.setattr(contents, "TEXT", 100)
-    roots.write(tmp_path, ["svhn"])
+    full_roots.write(tmp_path, ["svhn"])
     version, path = full.version("svhn", tmp_path), tmp_path / "svhn/test_32x32.mat"
     data = path.read_bytes()
     path.write_bytes(data[:-1] + b"x")
@@ -132,10 +122,10 @@ def test_large_files_count_by_their_size(roots, tmp_path, monkeypatch):
     assert full.version("svhn", tmp_path) != version
 
 
-def test_hub_copies(roots, tmp_path):
+def test_hub_copies(full_roots, tmp_path):
     empty = full.version("Food", tmp_path)
     copy = tmp_path / "hub" / "Food"
-    roots.write_hub(copy, {"train": 4, "validation": 2, "extra": 2}, ["a", "b"], "image", "label")
+    full_roots.write_hub(copy, {"train": 4, "validation": 2, "extra": 2}, ["a", "b"], "image", "label")
     version = full.version("Food", tmp_path)
     assert version != empty
     (copy / "extra" / "state.json").write_text("{}")
@@ -145,18 +135,18 @@ def test_hub_copies(roots, tmp_path):
     info["features"]["label"]["names"] = ["b", "a"]
     (copy / "train" / "dataset_info.json").write_text(json.dumps(info))
     assert full.version("Food", tmp_path) != version
-    roots.write(tmp_path, ["Food"])
+    full_roots.write(tmp_path, ["Food"])
     files = full.version("Food", tmp_path)
     shutil.rmtree(copy)
     assert full.version("Food", tmp_path) == files, "where all files are there the copy is not read"
     (tmp_path / "food-101/meta/train.json").unlink()
     without = full.version("Food", tmp_path)
-    roots.write_hub(copy, {"train": 4, "validation": 2}, ["a", "b"], "image", "label", parquet="data")
+    full_roots.write_hub(copy, {"train": 4, "validation": 2}, ["a", "b"], "image", "label", parquet="data")
     assert full.version("Food", tmp_path) != without, "it may be read in their place"
 
 
-def test_no_torch_and_one_look_at_each_folder(roots, tmp_path, monkeypatch):
-    roots.write(tmp_path)
+def test_no_torch_and_one_look_at_each_folder(full_roots, tmp_path, monkeypatch):
+    full_roots.write(tmp_path)
     code = (
         f"import sys\nfrom benchmarks import full\nfor name in full.ENTRIES:\n    full.version(name, {str(tmp_path)!r})\n"
         "print(sorted({'torch', 'numpy', 'torchvision', 'datasets', 'scipy'} & set(sys.modules)))"

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-import importlib.util
+import importlib
 import io
 import shutil
 import socket
@@ -34,15 +34,6 @@ Usage = namedtuple("Usage", "total used free")
 
 def quiet(*_):
     pass
-
-
-@pytest.fixture(scope="module")
-def roots():
-    path = Path(__file__).parent / "fakes" / "full_roots.py"
-    spec = importlib.util.spec_from_file_location("full_roots_fetch", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Server:
@@ -153,10 +144,10 @@ def test_links_and_checksums_are_torchvisions(monkeypatch, tmp_path):
         assert ours == asked, name
 
 
-def test_every_piece_makes_what_the_readers_need(roots, tmp_path):
+def test_every_piece_makes_what_the_readers_need(full_roots, tmp_path):
     """The paths by which a piece counts as there are in the made-up data, and without them the set is not complete."""
     for name, row in ENTRIES.items():
-        made = roots.write(tmp_path / name, [name])[name]
+        made = full_roots.write(tmp_path / name, [name])[name]
         assert made and all(piece.lacking(tmp_path / name) == [] for piece in pieces_module.pieces(row)), name
     extra = {key for key in pieces_module.table()} - {row.torchvision for row in ENTRIES.values()}
     assert extra == {"sun397", "kitti", "tinyimagenet"}
@@ -360,8 +351,8 @@ def test_links_in_zip_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.tar.gz", "x.zip", "x.gz", "x.tar"])
-def test_archives_cut_short(name, tmp_path, roots):
-    roots.save(tmp_path / "in" / "a.png", 1, 1)
+def test_archives_cut_short(name, tmp_path, full_roots):
+    full_roots.save(tmp_path / "in" / "a.png", 1, 1)
     content = {
         "x.tar.gz": lambda: tar_of(tmp_path, "in"),
         "x.tar": lambda: tar_of(tmp_path, "in", mode="w"),
@@ -396,11 +387,11 @@ def test_a_zip_file_larger_than_the_disk(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def offered(server, roots, tmp_path, monkeypatch):
+def offered(server, full_roots, tmp_path, monkeypatch):
     """Offers made-up datasets as the authors do; returns a function that offers one, as large as the table then says."""
 
     def offer(name, *archives, md5s=True):
-        made = roots.write(tmp_path / "authors", [name])[name]
+        made = full_roots.write(tmp_path / "authors", [name])[name]
         sizes = {split: made.sizes.get(split) for split in ("train", "val", "test")}
         monkeypatch.setitem(ENTRIES, name, replace(ENTRIES[name], classes=made.classes, **sizes))
         ours = []
@@ -503,11 +494,11 @@ def test_interrupted_in_the_middle(offered, server, monkeypatch):
     assert get("OxfordPet", root)[0].complete and len(server.asked) == 2, "nothing was downloaded twice"
 
 
-def test_killed_in_the_middle(offered, server, roots):
+def test_killed_in_the_middle(offered, server, full_roots):
     """A kill leaves half unpacked archives behind, and a half finished download without its tag."""
     root = offered(*EUROSAT)
     base = root / ".partial" / "EuroSAT"
-    roots.save(base / "EuroSAT.zip.making" / "tree" / "eurosat" / "2750" / "Forest" / "Forest_1.jpg", 1, 1)
+    full_roots.save(base / "EuroSAT.zip.making" / "tree" / "eurosat" / "2750" / "Forest" / "Forest_1.jpg", 1, 1)
     (base / "EuroSAT.zip.part").write_bytes(b"PK")
     assert store.state("EuroSAT", root).kind == "missing"
     assert get("EuroSAT", root)[0].complete and not (root / ".partial").exists()
@@ -559,8 +550,8 @@ def test_a_malicious_archive_leaves_nothing(offered, server, tmp_path, monkeypat
     assert not list(tmp_path.rglob("evil.txt")) and store.state("EuroSAT", root).kind == "missing"
 
 
-def test_archives_in_archives_and_unchecked_ones(server, roots, tmp_path, monkeypatch):
-    made = roots.write(tmp_path / "authors", ["Caltech101"])["Caltech101"]
+def test_archives_in_archives_and_unchecked_ones(server, full_roots, tmp_path, monkeypatch):
+    made = full_roots.write(tmp_path / "authors", ["Caltech101"])["Caltech101"]
     monkeypatch.setitem(ENTRIES, "Caltech101", replace(ENTRIES["Caltech101"], **made.sizes))
     inner = tmp_path / "inner"
     inner.mkdir()
@@ -580,10 +571,10 @@ def test_archives_in_archives_and_unchecked_ones(server, roots, tmp_path, monkey
         get("Caltech101", tmp_path / "other")
 
 
-def test_compressed_files_stay_beside_what_they_held(server, roots, tmp_path, monkeypatch):
+def test_compressed_files_stay_beside_what_they_held(server, full_roots, tmp_path, monkeypatch):
     import gzip
 
-    made = roots.write(tmp_path / "authors", ["MNIST"])["MNIST"]
+    made = full_roots.write(tmp_path / "authors", ["MNIST"])["MNIST"]
     monkeypatch.setitem(ENTRIES, "MNIST", replace(ENTRIES["MNIST"], **made.sizes))
     ours = []
     for path in sorted((tmp_path / "authors/MNIST/raw").iterdir()):
@@ -594,7 +585,7 @@ def test_compressed_files_stay_beside_what_they_held(server, roots, tmp_path, mo
     assert len(list((tmp_path / "data/MNIST/raw").iterdir())) == 8
 
 
-def test_plain_files(server, roots, tmp_path, offered):
+def test_plain_files(server, full_roots, tmp_path, offered):
     files = [(f"{split}_32x32.mat", "svhn", (), (f"svhn/{split}_32x32.mat",)) for split in ("train", "test")]
     root = offered("svhn", *files)
     assert get("svhn", root)[0].complete
@@ -650,7 +641,7 @@ def test_a_file_in_the_way(offered):
 
 
 @pytest.fixture
-def hub(monkeypatch, roots):
+def hub(monkeypatch, full_roots):
     """A hub that holds one dataset; returns what it was asked for."""
     import datasets
 
@@ -662,7 +653,7 @@ def hub(monkeypatch, roots):
 
         def rows(count):
             labels = [number % len(classes) for number in range(count)]
-            return {image: [roots.picture(n, i) for i, n in enumerate(labels)], label: labels}
+            return {image: [full_roots.picture(n, i) for i, n in enumerate(labels)], label: labels}
 
         made = {name: datasets.Dataset.from_dict(rows(count), features=features) for name, count in splits.items()}
 
@@ -692,17 +683,17 @@ def test_hub_copy(hub, tmp_path, monkeypatch):
     assert len(asked) == 1
 
 
-def test_an_incomplete_hub_copy_is_replaced(hub, roots, tmp_path, monkeypatch):
+def test_an_incomplete_hub_copy_is_replaced(hub, full_roots, tmp_path, monkeypatch):
     hub({"train": 20, "test": 10})
     monkeypatch.setitem(ENTRIES, "StanfordCars", replace(ENTRIES["StanfordCars"], train=20, test=10))
-    roots.write_hub(tmp_path / "hub/StanfordCars", {"train": 2}, ["a", "b"], "image", "label")
+    full_roots.write_hub(tmp_path / "hub/StanfordCars", {"train": 2}, ["a", "b"], "image", "label")
     assert get("StanfordCars", tmp_path, None)[0].kind == "hub copy"
     assert [path.name for path in tmp_path.iterdir()] == ["hub"]
 
 
-def test_a_hub_copy_does_not_stop_the_authors_files(hub, offered, roots):
+def test_a_hub_copy_does_not_stop_the_authors_files(hub, offered, full_roots):
     root = offered(*EUROSAT)
-    roots.write_hub(root / "hub/EuroSAT", {"train": 30}, ["a", "b"], "image", "label")
+    full_roots.write_hub(root / "hub/EuroSAT", {"train": 30}, ["a", "b"], "image", "label")
     assert get("EuroSAT", root, None)[0].kind == "hub copy"
     assert get("EuroSAT", root, "torchvision")[0].kind == "complete"
 

@@ -1,6 +1,5 @@
 """Readers on partial and damaged data: what is run with a warning, and what ends in one clear sentence."""
 
-import importlib.util
 import os
 import pickle
 import shutil
@@ -15,15 +14,6 @@ from benchmarks.domain import targets_of
 from benchmarks.full import kitti, parts, pickles
 from benchmarks.full.table import ENTRIES, Hub
 from models.registry import UserError
-
-
-@pytest.fixture(scope="module")
-def roots():
-    path = Path(__file__).parent / "fakes" / "full_roots.py"
-    spec = importlib.util.spec_from_file_location("full_roots_files", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -65,8 +55,8 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize(("name", "file"), DAMAGED)
-def test_a_damaged_annotation_is_named(name, file, roots, tmp_path):
-    roots.write(tmp_path, [name])
+def test_a_damaged_annotation_is_named(name, file, full_roots, tmp_path):
+    full_roots.write(tmp_path, [name])
     path = tmp_path / file
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2 - 3])
@@ -75,8 +65,8 @@ def test_a_damaged_annotation_is_named(name, file, roots, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "file"), DAMAGED)
-def test_a_missing_annotation_is_named(name, file, roots, tmp_path):
-    roots.write(tmp_path, [name])
+def test_a_missing_annotation_is_named(name, file, full_roots, tmp_path):
+    full_roots.write(tmp_path, [name])
     (tmp_path / file).unlink()
     with pytest.raises(UserError, match=rf"The dataset {name} is missing or incomplete: .*{Path(file).name}"):
         full.build(name, tmp_path, ("test",))
@@ -97,8 +87,8 @@ FOLDERS = [
 
 
 @pytest.mark.parametrize(("name", "folder"), FOLDERS)
-def test_a_missing_folder_is_missing_data_and_a_hub_copy_takes_its_place(name, folder, roots, tmp_path, monkeypatch):
-    roots.write(tmp_path, [name])
+def test_a_missing_folder_is_missing_data_and_a_hub_copy_takes_its_place(name, folder, full_roots, tmp_path, monkeypatch):
+    full_roots.write(tmp_path, [name])
     shutil.rmtree(tmp_path / folder)
     with pytest.raises(full.Missing, match=f"The dataset {name} is missing or incomplete: ") as caught:
         full.build(name, tmp_path, ("test",))
@@ -106,21 +96,21 @@ def test_a_missing_folder_is_missing_data_and_a_hub_copy_takes_its_place(name, f
     row = ENTRIES[name]
     names = list(row.fixed) or ["one", "two"]
     monkeypatch.setitem(ENTRIES, name, replace(row, hub=Hub("a/copy")))
-    roots.write_hub(tmp_path / "hub" / name, {"train": 2, "test": 2}, names, "image", "label")
+    full_roots.write_hub(tmp_path / "hub" / name, {"train": 2, "test": 2}, names, "image", "label")
     domain = full.build(name, tmp_path, ("test",))
     assert len(domain.test) == 2 and domain.test.what == "the hub copy a/copy"
 
 
-def test_damaged_data_is_not_missing_data(roots, tmp_path):
-    roots.write(tmp_path, ["Food"])
+def test_damaged_data_is_not_missing_data(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["Food"])
     (tmp_path / "food-101/meta/test.json").write_text("{")
     with pytest.raises(UserError, match="damaged or incomplete") as caught:
         full.build("Food", tmp_path)
     assert not isinstance(caught.value, full.Missing)
 
 
-def test_a_line_without_a_label(roots, tmp_path):
-    roots.write(tmp_path, ["tinyimagenet"])
+def test_a_line_without_a_label(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["tinyimagenet"])
     (tmp_path / "tiny-imagenet-200/val/val_annotations.txt").write_text("val_0.JPEG\n")
     with pytest.raises(UserError, match=r"Cannot read .*val_annotations\.txt"):
         full.build("tinyimagenet", tmp_path)
@@ -129,9 +119,9 @@ def test_a_line_without_a_label(roots, tmp_path):
 @pytest.mark.parametrize(
     "file", ["tiny-imagenet-200/val/val_annotations.txt", "resisc45/resisc45-test.txt", "SUN397/Testing_01.txt"]
 )
-def test_a_missing_split_list_is_named(file, roots, tmp_path):
+def test_a_missing_split_list_is_named(file, full_roots, tmp_path):
     name = {"tiny-imagenet-200": "tinyimagenet"}.get(base := file.split("/")[0], base.lower())
-    roots.write(tmp_path, [name])
+    full_roots.write(tmp_path, [name])
     (tmp_path / file).unlink()
     with pytest.raises(UserError, match=Path(file).name):
         full.build(name, tmp_path)
@@ -142,9 +132,9 @@ class Evil:
         return os.mkdir, ("harm",)
 
 
-def test_a_pickle_that_runs_code_is_refused(roots, tmp_path, monkeypatch):
+def test_a_pickle_that_runs_code_is_refused(full_roots, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    roots.write(tmp_path, ["cifar10"])
+    full_roots.write(tmp_path, ["cifar10"])
     path = tmp_path / "cifar-10-batches-py" / "test_batch"
     path.write_bytes(pickle.dumps({"data": Evil(), "labels": []}))
     with pytest.raises(UserError, match=r"test_batch.*mkdir is not allowed"):
@@ -175,9 +165,9 @@ def test_a_pickle_written_by_python_2(tmp_path):
     assert loaded["data"].tolist() == [[1, 200, 255]] and loaded["data"].dtype == np.uint8 and loaded["labels"] == [7]
 
 
-def test_labels_outside_the_class_list(roots, tmp_path):
-    roots.write(tmp_path, ["MNIST", "Flowers", "stl10"])
-    roots.idx(tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte", np.arange(10) + 2)
+def test_labels_outside_the_class_list(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["MNIST", "Flowers", "stl10"])
+    full_roots.idx(tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte", np.arange(10) + 2)
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte has labels outside its 10 classes: 10, 11"):
         full.build("MNIST", tmp_path)
     from scipy.io import savemat
@@ -190,17 +180,17 @@ def test_labels_outside_the_class_list(roots, tmp_path):
         full.build("stl10", tmp_path)
 
 
-def test_as_many_labels_as_images(roots, tmp_path):
-    roots.write(tmp_path, ["MNIST"])
-    roots.idx(tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte", np.arange(9))
+def test_as_many_labels_as_images(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["MNIST"])
+    full_roots.idx(tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte", np.arange(9))
     with pytest.raises(UserError, match="holds 10 images, but there are 9 labels"):
         full.build("MNIST", tmp_path)
 
 
-def test_unknown_class_folders_keep_their_name(roots, tmp_path):
-    roots.write(tmp_path, ["EuroSAT"])
+def test_unknown_class_folders_keep_their_name(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["EuroSAT"])
     for number in range(10):
-        roots.save(tmp_path / "eurosat/2750/Parking_Lot" / f"{number}.jpg", 5, number)
+        full_roots.save(tmp_path / "eurosat/2750/Parking_Lot" / f"{number}.jpg", 5, number)
     domain = full.build("EuroSAT", tmp_path)
     assert domain.classnames[10] == "Parking Lot" and max(targets_of(domain.train)) == 10
     said = full.differences(domain)
@@ -208,8 +198,8 @@ def test_unknown_class_folders_keep_their_name(roots, tmp_path):
     assert "EuroSAT has classes that the paper does not know: Parking Lot." in said
 
 
-def test_images_that_a_list_names_but_are_not_there(roots, tmp_path):
-    roots.write(tmp_path, ["Food", "kitti"])
+def test_images_that_a_list_names_but_are_not_there(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["Food", "kitti"])
     (tmp_path / "food-101/images/apple_pie/test0.jpg").unlink()
     domain = full.build("Food", tmp_path)
     assert len(domain.test) == 3
@@ -217,8 +207,8 @@ def test_images_that_a_list_names_but_are_not_there(roots, tmp_path):
     assert full.differences(domain, row) == ["Food has 3 test images here; the paper has 4."]
 
 
-def test_a_split_without_images(roots, tmp_path):
-    roots.write(tmp_path, ["Food", "imagenet"])
+def test_a_split_without_images(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["Food", "imagenet"])
     for path in (tmp_path / "food-101/images").rglob("test*.jpg"):
         path.unlink()
     with pytest.raises(UserError, match="Food has no images in its test split"):
@@ -238,29 +228,29 @@ def test_empty_and_missing_trees(tmp_path):
         full.build("imagenet", tmp_path, ("test",))
 
 
-def test_val_in_folder_is_taken_too(roots, tmp_path):
-    roots.write(tmp_path, ["imagenet"])
+def test_val_in_folder_is_taken_too(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["imagenet"])
     (tmp_path / "imagenet/val").rename(tmp_path / "imagenet/val_in_folder")
     assert len(full.build("imagenet", tmp_path, ("test",)).test) == 4
 
 
-def test_paper_sized_data_has_no_differences(roots, tmp_path):
-    made = roots.write(tmp_path, ["OxfordPet", "MNIST"])
+def test_paper_sized_data_has_no_differences(full_roots, tmp_path):
+    made = full_roots.write(tmp_path, ["OxfordPet", "MNIST"])
     for name, what in made.items():
         row = replace(ENTRIES[name], classes=what.classes, **what.sizes)
         assert full.differences(full.build(name, tmp_path), row) == []
 
 
-def test_classes_without_images_are_said(roots, tmp_path):
-    roots.write(tmp_path, ["gtsrb"])
+def test_classes_without_images_are_said(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["gtsrb"])
     said = full.differences(full.build("gtsrb", tmp_path, ("test",)))
     assert said[0] == "gtsrb has 3 test images here; the paper has 12,630."
     assert said[1].startswith("40 of the 43 classes of gtsrb have no test images: red and white circle 30 kph")
     assert len(said) == 2
 
 
-def test_splits_that_name_different_classes_share_one_order(roots, tmp_path):
-    roots.write(tmp_path, ["DTD"])
+def test_splits_that_name_different_classes_share_one_order(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["DTD"])
     lists = tmp_path / "dtd/dtd/labels"
     rows = (lists / "test1.txt").read_text().splitlines()
     (lists / "test1.txt").write_text("\n".join(row for row in rows if row.startswith("polka")) + "\n")
@@ -270,24 +260,24 @@ def test_splits_that_name_different_classes_share_one_order(roots, tmp_path):
     assert parts.union([["b", "a"], ["a"]]) == ("b", "a")
 
 
-def test_one_pet_under_two_numbers(roots, tmp_path):
-    roots.write(tmp_path, ["OxfordPet"])
+def test_one_pet_under_two_numbers(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["OxfordPet"])
     with (tmp_path / "oxford-iiit-pet/annotations/test.txt").open("a") as file:
         file.write("Bengal_10 4 1 1\nBengal_11 2 1 1\n")
     with pytest.raises(UserError, match=r"test\.txt gives one class number to several breeds"):
         full.build("OxfordPet", tmp_path, ("test",))
 
 
-def test_partition_lists_may_lie_in_their_own_folder(roots, tmp_path):
-    roots.write(tmp_path, ["sun397"])
+def test_partition_lists_may_lie_in_their_own_folder(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["sun397"])
     (tmp_path / "SUN397/Partitions").mkdir()
     for name in ("Training_01.txt", "Testing_01.txt"):
         (tmp_path / "SUN397" / name).rename(tmp_path / "SUN397/Partitions" / name)
     assert len(full.build("sun397", tmp_path).test) == 6
 
 
-def test_classes_of_tinyimagenet_are_in_its_own_order(roots, tmp_path):
-    roots.write(tmp_path, ["tinyimagenet"])
+def test_classes_of_tinyimagenet_are_in_its_own_order(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["tinyimagenet"])
     train = full.build("tinyimagenet", tmp_path).train
     assert {path.split("/")[-3]: label for path, label in zip(train.paths, train.targets, strict=True)} == {
         "n02124075": 0,
@@ -296,8 +286,8 @@ def test_classes_of_tinyimagenet_are_in_its_own_order(roots, tmp_path):
     }
 
 
-def test_a_scene_that_the_class_list_lacks(roots, tmp_path):
-    roots.write(tmp_path, ["sun397"])
+def test_a_scene_that_the_class_list_lacks(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["sun397"])
     (tmp_path / "SUN397/Testing_01.txt").write_text("/z/zoo/sun_a.jpg\n")
     with pytest.raises(UserError, match=r"names classes that ClassName\.txt lacks: zoo"):
         full.build("sun397", tmp_path)
@@ -336,8 +326,8 @@ def test_kittis_videos_stay_together_and_follow_the_seed():
     assert (of["test"], of["val"]) == (test, val)
 
 
-def test_kittis_labels_follow_the_images(roots, tmp_path):
-    roots.write(tmp_path, ["kitti"])
+def test_kittis_labels_follow_the_images(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["kitti"])
     domain = full.build("kitti", tmp_path)
     for dataset in (domain.train, domain.val, domain.test):
         assert dataset.targets == [int(Path(path).stem) % 4 for path in dataset.paths]

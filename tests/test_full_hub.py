@@ -1,6 +1,5 @@
 """Hub copies in place of torchvision's layout: both formats, labels by name, and what is refused."""
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +19,9 @@ EUROSAT = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def write():
-    path = Path(__file__).parent / "fakes" / "full_roots.py"
-    spec = importlib.util.spec_from_file_location("full_roots_hub", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write_hub
+@pytest.fixture
+def write(full_roots):
+    return full_roots.write_hub
 
 
 @pytest.mark.parametrize("parquet", [None, "data"])

@@ -1,6 +1,5 @@
 """What lies in a data folder is told without torch, and agrees with what the readers find."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -17,21 +16,6 @@ from models.registry import UserError
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def roots():
-    path = Path(__file__).parent / "fakes" / "full_roots.py"
-    spec = importlib.util.spec_from_file_location("full_roots_store", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def data(roots, tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    return root, roots.write(root)
-
-
 @pytest.fixture
 def sized(monkeypatch):
     """Makes the table's row of a dataset as large as the made-up data."""
@@ -44,8 +28,8 @@ def sized(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_counts_are_those_of_the_made_up_data(name, data, sized):
-    root, made = data
+def test_counts_are_those_of_the_made_up_data(name, full_made, sized):
+    root, made = full_made
     state = store.state(name, root)
     assert state.kind == "incomplete" and state.notes == () and not state.complete
     sizes = made[name].sizes
@@ -94,8 +78,8 @@ MISSING = [
 
 
 @pytest.mark.parametrize(("name", "file"), MISSING)
-def test_what_is_lacking_is_named(name, file, roots, tmp_path, sized):
-    sized(name, roots.write(tmp_path, [name])[name])
+def test_what_is_lacking_is_named(name, file, full_roots, tmp_path, sized):
+    sized(name, full_roots.write(tmp_path, [name])[name])
     path = tmp_path / file
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     state = store.state(name, tmp_path)
@@ -113,28 +97,28 @@ def test_what_is_lacking_is_named(name, file, roots, tmp_path, sized):
         ("stl10", "stl10_binary/test_X.bin"),
     ],
 )
-def test_a_file_cut_short_is_not_complete(name, file, roots, tmp_path, sized):
-    sized(name, roots.write(tmp_path, [name])[name])
+def test_a_file_cut_short_is_not_complete(name, file, full_roots, tmp_path, sized):
+    sized(name, full_roots.write(tmp_path, [name])[name])
     content = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(content[: len(content) // 3])
     assert store.state(name, tmp_path).kind == "incomplete"
 
 
-def test_fewer_and_more_images(roots, tmp_path, sized):
-    sized("EuroSAT", roots.write(tmp_path, ["EuroSAT"])["EuroSAT"])
+def test_fewer_and_more_images(full_roots, tmp_path, sized):
+    sized("EuroSAT", full_roots.write(tmp_path, ["EuroSAT"])["EuroSAT"])
     (tmp_path / "eurosat/2750/Forest/Forest_1.jpg").unlink()
     assert store.state("EuroSAT", tmp_path).kind == "incomplete" and store.state("EuroSAT", tmp_path).found == {"all": 29}
     for number in (1, 11):
-        roots.save(tmp_path / f"eurosat/2750/Forest/Forest_{number}.jpg", 1, number)
+        full_roots.save(tmp_path / f"eurosat/2750/Forest/Forest_{number}.jpg", 1, number)
     state = store.state("EuroSAT", tmp_path)
     assert (state.kind, state.found, state.complete) == ("differs", {"all": 31}, False)
 
 
-def test_hub_copies_are_counted_by_their_headers(roots, tmp_path, monkeypatch):
+def test_hub_copies_are_counted_by_their_headers(full_roots, tmp_path, monkeypatch):
     row = replace(ENTRIES["MNIST"], train=20, test=10)
     monkeypatch.setitem(ENTRIES, "MNIST", row)
     folder = tmp_path / "hub" / "MNIST"
-    roots.write_hub(folder, {"train": 20, "test": 10}, list("0123456789"), "image", "label")
+    full_roots.write_hub(folder, {"train": 20, "test": 10}, list("0123456789"), "image", "label")
     state = store.state("MNIST", tmp_path)
     assert (state.kind, state.copy, state.complete, state.found) == ("hub copy", True, True, {"train": 20, "test": 10})
     assert state.places == (folder,)
@@ -145,26 +129,26 @@ def test_hub_copies_are_counted_by_their_headers(roots, tmp_path, monkeypatch):
     assert state.kind == "incomplete" and "cannot be counted, a file is damaged" in state.notes[0]
 
 
-def test_a_set_that_comes_whole_as_hub_copy(roots, tmp_path, monkeypatch):
+def test_a_set_that_comes_whole_as_hub_copy(full_roots, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "EuroSAT", replace(ENTRIES["EuroSAT"], train=16, test=4))
-    roots.write_hub(tmp_path / "hub/EuroSAT", {"train": 10, "validation": 6, "test": 4}, ["a", "b"], "image", "label")
+    full_roots.write_hub(tmp_path / "hub/EuroSAT", {"train": 10, "validation": 6, "test": 4}, ["a", "b"], "image", "label")
     state = store.state("EuroSAT", tmp_path)
     assert (state.kind, state.found) == ("hub copy", {"all": 20})
 
 
-def test_a_hub_copy_without_a_split(roots, tmp_path, monkeypatch):
+def test_a_hub_copy_without_a_split(full_roots, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "MNIST", replace(ENTRIES["MNIST"], train=20, test=10))
-    roots.write_hub(tmp_path / "hub/MNIST", {"train": 20}, list("0123456789"), "image", "label")
+    full_roots.write_hub(tmp_path / "hub/MNIST", {"train": 20}, list("0123456789"), "image", "label")
     state = store.state("MNIST", tmp_path)
     assert state.kind == "incomplete" and state.found == {"train": 20, "test": 0}
 
 
 @pytest.mark.parametrize("parquet", [None, "data"])
-def test_a_hub_copy_without_class_names_is_incomplete(parquet, roots, tmp_path):
+def test_a_hub_copy_without_class_names_is_incomplete(parquet, full_roots, tmp_path):
     """Else `fetch --from hub` would leave it alone, which is what its readers say to do."""
     import datasets
 
-    roots.write_hub(tmp_path / "hub/Food", {"train": 2, "validation": 2}, ["a", "b"], "image", "label", parquet)
+    full_roots.write_hub(tmp_path / "hub/Food", {"train": 2, "validation": 2}, ["a", "b"], "image", "label", parquet)
     notes = "the hub copy {} does not say its class names"
     assert notes.format(tmp_path / "hub/Food") not in store.state("Food", tmp_path).notes
     rows = datasets.Dataset.from_dict({"image": [b"1", b"2"], "label": [0, 1]})
@@ -177,32 +161,34 @@ def test_a_hub_copy_without_class_names_is_incomplete(parquet, roots, tmp_path):
     assert state.kind == "incomplete" and notes.format(tmp_path / "hub/food101") in state.notes
 
 
-def test_images_that_are_all_missing_beside_a_hub_copy(roots, tmp_path, monkeypatch):
+def test_images_that_are_all_missing_beside_a_hub_copy(full_roots, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "dtd", replace(ENTRIES["dtd"], train=4, test=2))
-    roots.write(tmp_path, ["dtd"])
-    roots.write_hub(tmp_path / "hub/dtd", {"train": 4, "test": 2}, ["banded", "dotted"], "image", "label")
+    full_roots.write(tmp_path, ["dtd"])
+    full_roots.write_hub(tmp_path / "hub/dtd", {"train": 4, "test": 2}, ["banded", "dotted"], "image", "label")
     assert not store.state("dtd", tmp_path).copy
     shutil.rmtree(tmp_path / "dtd/dtd/images")
     assert store.state("dtd", tmp_path).kind == "hub copy"
 
 
-def test_parquet_copies_are_not_counted(roots, tmp_path):
-    roots.write_hub(tmp_path / "hub/MNIST", {"train": 20, "test": 10}, list("0123456789"), "image", "label", parquet="data")
+def test_parquet_copies_are_not_counted(full_roots, tmp_path):
+    full_roots.write_hub(
+        tmp_path / "hub/MNIST", {"train": 20, "test": 10}, list("0123456789"), "image", "label", parquet="data"
+    )
     state = store.state("MNIST", tmp_path)
     assert (state.kind, state.found) == ("hub copy", {"train": None, "test": None})
 
 
-def test_incomplete_files_beside_a_hub_copy(roots, tmp_path, monkeypatch):
+def test_incomplete_files_beside_a_hub_copy(full_roots, tmp_path, monkeypatch):
     """As the readers have it: files that are all there are read, however few; where one is missing, the copy."""
     monkeypatch.setitem(ENTRIES, "MNIST", replace(ENTRIES["MNIST"], train=30, test=10))
-    roots.write(tmp_path, ["MNIST"])
-    roots.write_hub(tmp_path / "hub/MNIST", {"train": 30, "test": 10}, list("0123456789"), "image", "label")
+    full_roots.write(tmp_path, ["MNIST"])
+    full_roots.write_hub(tmp_path / "hub/MNIST", {"train": 30, "test": 10}, list("0123456789"), "image", "label")
     assert not store.state("MNIST", tmp_path).copy
     (tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
     assert store.state("MNIST", tmp_path).kind == "hub copy"
 
 
-def test_a_hub_copy_saved_without_splits(roots, tmp_path):
+def test_a_hub_copy_saved_without_splits(full_roots, tmp_path):
     import datasets
 
     folder = tmp_path / "hub" / "Caltech101"
@@ -232,12 +218,12 @@ def test_size(tmp_path):
     assert store.size(tmp_path / "a" / "y") == 3 and store.size(tmp_path / "none") == 0
 
 
-def test_references(roots, tmp_path):
+def test_references(full_roots, tmp_path):
     imagenet, captions = store.references(tmp_path)
     assert not imagenet.there and not captions.there and "image-net.org" in imagenet.get
-    roots.write(tmp_path, ["imagenet"])
+    full_roots.write(tmp_path, ["imagenet"])
     folder = tmp_path / "conceptual_captions"
-    roots.save(folder / "val" / "1.jpg", 1, 1)
+    full_roots.save(folder / "val" / "1.jpg", 1, 1)
     (folder / store.CAPTIONS).write_text("title\tfilepath\na dog\tval/1.jpg\na cat\tval/2.jpg\n\tval/1.jpg\n")
     imagenet, captions = store.references(tmp_path)
     assert imagenet.there and imagenet.found == "4 class folders of reference images"
@@ -246,11 +232,11 @@ def test_references(roots, tmp_path):
     assert not store.references(tmp_path)[1].there and "cannot be read" in store.references(tmp_path)[1].found
 
 
-def test_no_torch(data):
-    root, _ = data
+def test_no_torch(full_data):
+    root = str(full_data)
     code = (
         "import sys, json\nfrom benchmarks.full import store\n"
-        f"kinds = [store.state(name, {str(root)!r}).kind for name in store.ENTRIES]\nstore.references({str(root)!r})\n"
+        f"kinds = [store.state(name, {root!r}).kind for name in store.ENTRIES]\nstore.references({root!r})\n"
         "print(json.dumps([len(kinds), sorted({'torch', 'torchvision', 'datasets', 'avalanche'} & set(sys.modules))]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
