@@ -23,11 +23,19 @@ def training_loader(
     Order and augmentation depend on `seeds` alone, not on the number of processes: each draw of an image has a generator of
     its own. The global generators are left as they are.
     """
+    batches = DrawnBatches(len(data), batch_size, shuffle, seeds)
+    return drawn_loader(data, batches, collate=data.collate_fn, workers=workers, seeds=seeds, pin=pin)
+
+
+def drawn_loader(
+    data: Any, batches: Iterable[list[tuple[int, int]]], *, collate: Any, workers: int, seeds: tuple[int, ...], pin: bool
+) -> DataLoader:
+    """The items of `data` by batches of (index, number of the draw), augmented by `seeds` and that number alone."""
     return DataLoader(
-        _Drawn(data, seeds),
-        batch_sampler=_Batches(len(data), batch_size, shuffle, seeds),
+        DrawnItems(data, seeds),
+        batch_sampler=batches,
         num_workers=workers,
-        collate_fn=data.collate_fn,
+        collate_fn=collate,
         pin_memory=pin,
         persistent_workers=workers > 0,
         # Without one of its own, starting an epoch draws from the global generator: how often depends on the workers.
@@ -67,7 +75,7 @@ def without_traceback(error: UserError) -> UserError:
     return type(error)(said.strip())
 
 
-class _Batches:
+class DrawnBatches:
     """Batches of (index, number of the draw), a new shuffle every time they start over."""
 
     def __init__(self, count: int, batch_size: int, shuffle: bool, seeds: tuple[int, ...]):
@@ -86,7 +94,7 @@ class _Batches:
         return -(-self.count // self.batch_size)
 
 
-class _Drawn(Dataset):
+class DrawnItems(Dataset):
     """Items by (index, number of the draw): torch's generator, which augmentation draws from, is seeded by the number."""
 
     def __init__(self, data: Any, seeds: tuple[int, ...]):

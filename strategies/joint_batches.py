@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader
 
 from strategies import schedule
 from strategies.base import Strategy
-from strategies.batches import _Batches, _Drawn, endless, in_memory, mixed_seed
+from strategies.batches import DrawnBatches, drawn_loader, endless, in_memory
 
 
 class JointTraining(Strategy):
@@ -60,22 +59,15 @@ def joint_loader(
     data = [experience.dataset.train() for experience in experiences]
     if all(in_memory(experience.domain.train) for experience in experiences):
         workers = 0
-    return DataLoader(
-        _Drawn(ConcatDataset(data), seeds),
-        batch_sampler=_InTurn([len(part) for part in data], batch_size, seeds),
-        num_workers=workers,
-        collate_fn=data[0].collate_fn,
-        pin_memory=pin,
-        persistent_workers=workers > 0,
-        generator=torch.Generator().manual_seed(mixed_seed(*seeds)),
-    )
+    batches = _InTurn([len(part) for part in data], batch_size, seeds)
+    return drawn_loader(ConcatDataset(data), batches, collate=data[0].collate_fn, workers=workers, seeds=seeds, pin=pin)
 
 
 class _InTurn:
     """Batches of (index into the datasets put together, number of the draw), from each dataset in turn."""
 
     def __init__(self, counts: Sequence[int], batch_size: int, seeds: tuple[int, ...]):
-        each = [_Batches(count, batch_size, True, (*seeds, i)) for i, count in enumerate(counts)]
+        each = [DrawnBatches(count, batch_size, True, (*seeds, i)) for i, count in enumerate(counts)]
         self.rounds = max(len(batches) for batches in each)
         self.offsets = [sum(counts[:i]) for i in range(len(counts))]
         self.streams = [endless(batches) for batches in each]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
@@ -13,7 +12,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 from benchmarks.domain import permutation
 from models.registry import UserError
-from strategies.batches import _Batches, _Drawn, endless, in_memory, mixed_seed
+from strategies.batches import DrawnBatches, drawn_loader, endless, in_memory, mixed_seed
 
 
 class Replay(ReplayPlugin):
@@ -113,22 +112,15 @@ def replay_loader(
     The others go on where they stand, each shuffled anew when it has been seen whole; the last, smaller batch of each is used.
     Order and augmentation depend on `seeds` alone.
     """
-    return DataLoader(
-        _Drawn(ConcatDataset(datasets), seeds),
-        batch_sampler=_Together([len(data) for data in datasets], sizes, seeds),
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin,
-        persistent_workers=workers > 0,
-        generator=torch.Generator().manual_seed(mixed_seed(*seeds)),
-    )
+    batches = _Together([len(data) for data in datasets], sizes, seeds)
+    return drawn_loader(ConcatDataset(datasets), batches, collate=collate, workers=workers, seeds=seeds, pin=pin)
 
 
 class _Together:
     """Batches of (index into the datasets put together, number of the draw), from all datasets at once."""
 
     def __init__(self, counts: Sequence[int], sizes: Sequence[int], seeds: tuple[int, ...]):
-        each = [_Batches(n, size, True, (*seeds, i)) for i, (n, size) in enumerate(zip(counts, sizes, strict=True))]
+        each = [DrawnBatches(n, size, True, (*seeds, i)) for i, (n, size) in enumerate(zip(counts, sizes, strict=True))]
         self.data, self.memory = each[0], [endless(batches) for batches in each[1:]]
         self.offsets = [sum(counts[:i]) for i in range(len(counts))]
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from strategies.batches import mixed_seed
+
 
 def learning_rate(step: int, lr: float, iterations: int, warmup: int) -> float:
     """Linear warm-up, then half a cosine to zero (ZSCL's schedule).
@@ -27,7 +29,7 @@ def learning_rate(step: int, lr: float, iterations: int, warmup: int) -> float:
 
 def seed_everything(seed: int, experience: int) -> None:
     """Seed Python, NumPy and torch from a run's seed and the number of the experience."""
-    mixed = int(np.random.SeedSequence([seed, experience]).generate_state(1)[0])
+    mixed = mixed_seed(seed, experience)
     random.seed(mixed)
     np.random.seed(mixed)
     torch.manual_seed(mixed)
