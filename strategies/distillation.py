@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from models.encoder import DualEncoder
 from models.weights import interpolate
 from strategies.base import Batch, Strategy
 from strategies.batches import mixed_seed
+from strategies.checks import check_fraction, check_not_negative
 from strategies.negatives import CAPTIONS, Kind, Negatives
 from strategies.reference_sources import NoiseImages, random_sentences
 
@@ -94,12 +94,10 @@ class Distillation(Strategy):
         def __post_init__(self) -> None:
             super().__post_init__()
             for name in ("image_loss", "text_loss", "feature_mse", "image_image"):
-                if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                    raise ValueError(f"the weight {name} must be a finite number of at least 0, got {getattr(self, name)}")
+                check_not_negative(f"the weight {name}", getattr(self, name))
             if not self.temperature > 0:
                 raise ValueError(f"temperature must be greater than 0, got {self.temperature}")
-            if not 0 <= self.teacher_alpha <= 1:
-                raise ValueError(f"teacher_alpha must be in [0, 1], got {self.teacher_alpha}")
+            check_fraction("teacher_alpha", self.teacher_alpha)
 
     # What a method says
 

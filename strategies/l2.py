@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from strategies.base import Batch, Strategy
+from strategies.checks import check_not_negative
 
 
 class L2(Strategy):
@@ -28,8 +28,7 @@ class L2(Strategy):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if not (math.isfinite(self.l2) and self.l2 >= 0):
-                raise ValueError(f"l2 must be a finite number of at least 0, got {self.l2}")
+            check_not_negative("l2", self.l2)
 
     def before_experience(self) -> None:
         super().before_experience()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from models import tuning
 from models.merging import Vector, task_vector
 from strategies.alpha import Path, Point, Question, Rule, Search, Validation, refine
 from strategies.base import Strategy
+from strategies.checks import check_not_negative
 from strategies.joint_batches import JointTraining
 
 
@@ -52,8 +52,8 @@ class Patching(Strategy):
             super().__post_init__()
             for name in ("clip", "max_alpha", "epsilon", "alpha"):
                 value = getattr(self, name)
-                if value is not None and not (math.isfinite(value) and value >= 0):
-                    raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+                if value is not None:
+                    check_not_negative(name, value)
             if self.alpha is not None and self.alpha > self.max_alpha:
                 raise ValueError(f"alpha must be in [0, {self.max_alpha:g}] (max_alpha), got {self.alpha}")
             if self.alphas < 2:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.registry import unknown
+from strategies.checks import check_fraction, check_not_negative
 
 PLUGINS = {
     "ewc": "elastic weight consolidation: a penalty by each weight's Fisher information (1612.00796)",
@@ -22,13 +23,6 @@ PLUGINS = {
     "replay": "earlier tasks' images beside every batch, each scored among its own task's classes",
     "lwf": "learning without forgetting: the previous model's outputs for all earlier tasks (1606.09282)",
 }
-
-
-def _check(options: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(options, name)
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
 
 
 @dataclass(frozen=True)
@@ -47,9 +41,9 @@ class EWC:
     decay_factor: float | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "ewc_lambda")
+        check_not_negative("ewc_lambda", self.ewc_lambda)
         if self.decay_factor is not None:
-            _check(self, "decay_factor")
+            check_not_negative("decay_factor", self.decay_factor)
             if self.mode != "online":
                 raise ValueError("decay_factor needs mode=online")
 
@@ -68,7 +62,7 @@ class SI:
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "si_lambda")
+        check_not_negative("si_lambda", self.si_lambda)
         if not self.eps > 0:
             raise ValueError(f"eps must be greater than 0, got {self.eps}")
         if self.clip is not None and not self.clip > 0:
@@ -83,9 +77,8 @@ class MAS:
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
-        _check(self, "lambda_reg")
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+        check_not_negative("lambda_reg", self.lambda_reg)
+        check_fraction("alpha", self.alpha)
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,7 @@ class LwF:
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
-        _check(self, "alpha")
+        check_not_negative("alpha", self.alpha)
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature must be greater than 0, got {self.temperature}")
 
@@ -150,8 +143,8 @@ def make(name: str, options: Any = None) -> Any:
 
 def refusal(name: str, strategy_class: Any, tuning_name: str) -> str | None:
     """Why a plugin cannot work with a strategy and a tuning, in a sentence; None: it can."""
-    from strategies.joint import Joint
-    from strategies.paint import PaintJoint, Patching, TaskVectors
+    from strategies.joint_batches import JointTraining
+    from strategies.paint import Patching, TaskVectors
     from strategies.wise_ft import WiSEFT
     from strategies.zscl import ZSCL
 
@@ -161,7 +154,7 @@ def refusal(name: str, strategy_class: Any, tuning_name: str) -> str | None:
         return f"The plugin {name} acts on training, and {who} does not train."
     if tuning_name == "probe":
         return f"The plugin {name} has nothing to keep under the tuning probe: no task trains what another one uses."
-    if issubclass(strategy_class, (Joint, PaintJoint, TaskVectors)):
+    if issubclass(strategy_class, (JointTraining, TaskVectors)):
         return (
             f"The plugin {name} is for models trained one task after another; {who} trains from the initial weights each time."
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.weights import interpolate
 from strategies.base import Strategy
+from strategies.checks import check_fraction
 
 
 class WiSEFT(Strategy):
@@ -29,8 +30,7 @@ class WiSEFT(Strategy):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if not 0 <= self.alpha <= 1:
-                raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+            check_fraction("alpha", self.alpha)
 
     def before_run(self) -> None:
         super().before_run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from models.weights import RunningAverage, State, interpolate
 from strategies.base import Batch
+from strategies.checks import check_fraction, check_not_negative
 from strategies.distillation import Distillation
 from strategies.distillation import distillation_loss as distillation_loss
 from strategies.l2 import squared_distance
@@ -75,11 +75,9 @@ class ZSCL(Distillation):
             super().__post_init__()
             if self.average_every < 0 or self.reference_batch < 1:
                 raise ValueError("average_every must be >= 0 (0: no averaging) and reference_batch >= 1")
-            if not (math.isfinite(self.l2) and self.l2 >= 0):
-                raise ValueError(f"the weight l2 must be a finite number of at least 0, got {self.l2}")
+            check_not_negative("the weight l2", self.l2)
             for name in ("average_pull", "moving_decay", "merge_alpha"):
-                if not 0 <= getattr(self, name) <= 1:
-                    raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+                check_fraction(name, getattr(self, name))
             if self.moving_average != "none" and not self.average_every:
                 raise ValueError("moving_average needs average_every > 0, the updates between two pulls")
 

@@ -1,0 +1,30 @@
+"""Checks of options: what passes, and the words for what does not."""
+
+import math
+import re
+
+import pytest
+
+from strategies.checks import check_fraction, check_not_negative
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 1e-300, 3, 1e300])
+def test_finite_numbers_from_0_on_pass(value):
+    check_not_negative("l2", value)
+
+
+@pytest.mark.parametrize("value", [-1, -1e-300, math.nan, math.inf, -math.inf])
+def test_others_are_named(value):
+    with pytest.raises(ValueError, match=f"^{re.escape(f'the weight l2 must be a finite number of at least 0, got {value}')}$"):
+        check_not_negative("the weight l2", value)
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 1])
+def test_fractions_include_both_ends(value):
+    check_fraction("alpha", value)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf])
+def test_what_is_no_fraction_is_named(value):
+    with pytest.raises(ValueError, match=f"^{re.escape(f'alpha must be in [0, 1], got {value}')}$"):
+        check_fraction("alpha", value)
