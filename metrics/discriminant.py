@@ -1,0 +1,118 @@
+"""Transferability scores from discriminant analysis: SFDA, and NCTI, which compares several models. Higher is better.
+
+Features [N, d] and integer labels [N] are arrays or CPU tensors, in float64. Both raise ValueError for features that are not
+finite, wrong shapes, or fewer than two classes with images.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import linalg
+from scipy.special import softmax
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from metrics.labelled import Floats, Labelled, labelled
+
+
+def sfda(features: Any, labels: Any) -> float:
+    """SFDA (Shao et al. 2207.03036): mean probability of the right class after a self-challenging Fisher analysis. In (0, 1].
+
+    1. Regularised Fisher discriminant analysis: S = within-class covariance (classes by their share of the images), lambda =
+       exp(-5 x largest eigenvalue of S), S~ = (1 - lambda) S + lambda tr(S)/d I. Class scores of x are those of Gaussians
+       with the common covariance S~: x' S~^-1 mu_c - mu_c' S~^-1 mu_c / 2 + log(share of c).
+    2. Confidence mixing: p_i = softmax of the class probabilities, at the right class, and image i becomes
+       p_i x_i + (1 - p_i) x the mean of the other classes' means.
+    3. The analysis again, on the mixed features with the same lambda; the score is the mean probability of the right class.
+
+    As in the published code: 5, the second softmax in step 2, and no logarithm in step 3. Ours: lambda from the exact largest
+    eigenvalue instead of three power iterations, and the input is left as it is (that code overwrites it).
+    """
+    data = labelled(features, labels)
+    means, share = data.means, data.counts / len(data.y)
+    largest = float(linalg.eigvalsh(_within(data)).max())
+    strength = max(float(np.exp(-5 * largest)), 1e-10)
+    probabilities = softmax(_fisher_probabilities(data, share, strength), axis=1)
+    p = probabilities[np.arange(len(data.y)), data.y][:, None]
+    others = (means.sum(axis=0) - means) / (len(means) - 1)
+    mixed = data._replace(x=p * data.x + (1 - p) * others[data.y])
+    return float(_fisher_probabilities(mixed, share, strength)[np.arange(len(data.y)), data.y].mean())
+
+
+def _within(data: Labelled) -> Floats:
+    """Within-class covariance [d, d], divided by N."""
+    residuals = data.x - data.means[data.y]
+    return residuals.T @ residuals / len(data.x)
+
+
+def _fisher_probabilities(data: Labelled, share: Floats, strength: float) -> Floats:
+    """Class probabilities [N, K] of a discriminant analysis whose covariance is shrunk by `strength`."""
+    within = _within(data)
+    scale = float(np.trace(within)) / len(within)
+    if scale <= 0:
+        raise ValueError("the features do not vary within any class")
+    shrunk = (1 - strength) * within + strength * scale * np.eye(len(within))
+    weights = linalg.solve(shrunk, data.means.T, assume_a="pos")
+    return softmax(data.x @ weights - (data.means.T * weights).sum(axis=0) / 2 + np.log(share), axis=1)
+
+
+class NCTITerms(NamedTuple):
+    """The three terms of one model; they mean something beside those of other models on the same images."""
+
+    seli: float  # spread of the classes: higher is better
+    ncc: float  # nearest-centre classification: higher is better, in (0, 1]
+    vc: float  # variability within the classes: lower is better
+
+
+def ncti_terms(features: Any, labels: Any) -> NCTITerms:
+    """The terms of NCTI (Wang et al., ICCV 2023) for one model: how near its features are to neural collapse.
+
+    Features are reduced to 64 dimensions by PCA (fewer when d or N - 1 is smaller), then by scikit-learn's linear
+    discriminant analysis to K - 1, with shrinkage exp(-variance explained by the first 32 components). seli: nuclear norm of
+    the centred projected features. ncc: mean probability of the right class. vc: log of the sum over classes of the nuclear
+    norm of the class's probability matrix [n_c, K].
+
+    Steps and constants are those of the published code; the smaller number of dimensions is ours (that code fails there).
+    Raises ValueError for N <= K, too: no variance within the classes is left.
+    """
+    data = labelled(features, labels)
+    if len(data.x) <= len(data.counts):
+        raise ValueError(f"more images than classes are needed, got {len(data.x)} of {len(data.counts)} classes")
+    if not np.ptp(data.x, axis=0).any():
+        raise ValueError("all features are the same")
+    pca = PCA(n_components=min(64, data.x.shape[1], len(data.x) - 1), svd_solver="full")
+    reduced = pca.fit_transform(data.x)
+    shrinkage = float(np.exp(-pca.explained_variance_[:32].sum()))
+    weak = shrinkage <= 1e-10
+    analysis = LinearDiscriminantAnalysis(solver="svd" if weak else "eigen", shrinkage=None if weak else shrinkage)
+    with warnings.catch_warnings():
+        # A class of one image has no covariance of its own, which is meant.
+        warnings.filterwarnings("ignore", message="Only one sample available")
+        projected = analysis.fit_transform(reduced, data.y)
+    probabilities = analysis.predict_proba(reduced)
+    compactness = sum(linalg.norm(probabilities[data.y == c], "nuc") for c in range(len(data.counts)))
+    return NCTITerms(
+        seli=float(linalg.norm(projected - projected.mean(axis=0), "nuc")),
+        ncc=float(probabilities[np.arange(len(data.y)), data.y].mean()),
+        vc=float(np.log(compactness)),
+    )
+
+
+def ncti(models: Sequence[NCTITerms]) -> Floats:
+    """NCTI of several models on the same images: scale(seli) + scale(ncc) - scale(vc), [models], in [-1, 2].
+
+    scale maps the smallest of the models to 0 and the largest to 1, so a score depends on which models are compared. A term
+    on which all models agree ranks nothing and adds 0. Raises ValueError for fewer than two models or terms that are not
+    finite.
+    """
+    terms = np.array(models, dtype=np.float64).reshape(len(models), -1)
+    if len(terms) < 2:
+        raise ValueError(f"NCTI compares models: at least 2 are needed, got {len(terms)}")
+    if not np.isfinite(terms).all():
+        raise ValueError("NCTI terms contain NaN or infinity")
+    low, span = terms.min(axis=0), np.ptp(terms, axis=0)
+    return (terms - low) / np.where(span > 0, span, 1) @ np.array([1.0, 1.0, -1.0])
