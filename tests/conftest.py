@@ -1,8 +1,10 @@
 """Toy models and domains: small enough that a whole run takes a second, built the way real ones are."""
 
 import importlib.util
+import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -115,6 +117,60 @@ def toy_benchmark(monkeypatch):
 
     monkeypatch.setitem(BENCHMARKS._objects, "toy", stream)
     return "toy"
+
+
+@pytest.fixture
+def trained(request):
+    """Trains a method on experiences in turn; options that are not given are those of the test module's QUICK.
+
+    `losses` of the strategy that comes back are those of all updates.
+    """
+    quick = getattr(request.module, "QUICK", {})
+
+    def train(method, encoder, experiences, reference=None, tuning_name=None, options=None, seed=0, **changes):
+        given = method.Options(**{**quick, **changes}) if options is None else replace(options, **changes)
+        strategy = method(encoder=encoder, options=given, reference=reference, tuning_name=tuning_name, seed=seed)
+        strategy.losses = []
+        for experience in experiences:
+            strategy.train(experience, eval_streams=[])
+            strategy.losses += [record["loss"] for record in strategy.history]
+        return strategy
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def same():
+    """Whether two sets of weights are the same to the bit."""
+
+    def compare(one, other):
+        return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+    return compare
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Calls a function that ends when it is about to call `owner.name` for the n-th time, as if the process were killed."""
+
+    def call(function, owner, name, n, error=Killed):
+        original, count = getattr(owner, name), itertools.count(1)
+
+        def dies(*args, **kwargs):
+            if next(count) == n:
+                raise error
+            return original(*args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, dies)
+            with pytest.raises(error):
+                function()
+
+    return call
 
 
 @pytest.fixture(scope="session")

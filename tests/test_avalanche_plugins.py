@@ -83,10 +83,6 @@ def train(strategy, experiences):
     return strategy
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 def with_weights(toy_encoder, theta):
     """A double-precision encoder, trainable but for its scale, with the weights of a model's parameters."""
     encoder = toy_encoder().double().train()
@@ -132,7 +128,7 @@ def data(of):
 
 
 @pytest.mark.parametrize("name", plugins.PLUGINS)
-def test_each_plugin_changes_what_is_trained_from_the_second_task_on(toy_encoder, stream, name):
+def test_each_plugin_changes_what_is_trained_from_the_second_task_on(toy_encoder, stream, name, same):
     plain, changed = build(Strategy, toy_encoder(), []), build(Strategy, toy_encoder(), [make(name)])
     for number, experience in enumerate(stream.train_stream):
         train(plain, [experience])
@@ -141,7 +137,7 @@ def test_each_plugin_changes_what_is_trained_from_the_second_task_on(toy_encoder
 
 
 @pytest.mark.parametrize(("name", "weight"), WEIGHT.items())
-def test_a_weight_of_nothing_is_fine_tuning_to_the_bit(toy_encoder, stream, name, weight):
+def test_a_weight_of_nothing_is_fine_tuning_to_the_bit(toy_encoder, stream, name, weight, same):
     plain = train(build(Strategy, toy_encoder(), []), stream.train_stream)
     found = train(build(Strategy, toy_encoder(), [make(name, **{weight: 0.0})]), stream.train_stream)
     assert same(named(plain), named(found))
@@ -170,7 +166,7 @@ def importance_by_hand(toy_encoder, theta, batches, domain, loss, power, templat
     return total
 
 
-def test_fisher_information_and_penalty_by_hand(toy_encoder, stream):
+def test_fisher_information_and_penalty_by_hand(toy_encoder, stream, same):
     plugin = make("ewc")
     strategy = build(Tape, toy_encoder().double(), [plugin])
     fishers, anchors = [], []
@@ -429,7 +425,7 @@ RESUMED = [
 
 
 @pytest.mark.parametrize(("names", "options", "tuning"), RESUMED)
-def test_a_resumed_run_is_the_uninterrupted_one(toy_encoder, stream, tmp_path, names, options, tuning):
+def test_a_resumed_run_is_the_uninterrupted_one(toy_encoder, stream, tmp_path, names, options, tuning, same):
     first, second, third = stream.train_stream
     fresh = lambda: [make(name, **options) for name in names]  # noqa: E731
     whole = build(Strategy, toy_encoder(), attached := fresh(), tuning=tuning)
@@ -459,7 +455,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(toy_encoder, stream, tmp_path, n
 
 
 @pytest.mark.parametrize("name", plugins.PLUGINS)
-def test_a_run_that_was_killed_before_its_first_task(toy_encoder, stream, name):
+def test_a_run_that_was_killed_before_its_first_task(toy_encoder, stream, name, same):
     start = make(name)
     plugins.load_state(start, plugins.state(make(name)), build(Strategy, toy_encoder(), [start]), [])
     other = build(Strategy, toy_encoder(), [start])

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -24,21 +25,13 @@ def stream(toy_domain):
     return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
 
 
-def run(method, encoder, experiences, reference=None, tuning_name=None, **options):
-    strategy = method(encoder=encoder, options=method.Options(**options), reference=reference, tuning_name=tuning_name, seed=3)
-    strategy.losses = []
-    for experience in experiences:
-        strategy.train(experience, eval_streams=[])
-        strategy.losses += [record["loss"] for record in strategy.history]
-    return strategy
+@pytest.fixture
+def run(trained):
+    return partial(trained, seed=3)
 
 
 def state_of(encoder):
     return {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_image_image_loss_by_definition():
@@ -150,7 +143,7 @@ class Slow(Fast):
         ("wise", "batch", "random"),
     ],
 )
-def test_cached_teachers_give_the_losses_of_a_kept_one(toy_encoder, stream, reference, teacher, images, sentences):
+def test_cached_teachers_give_the_losses_of_a_kept_one(toy_encoder, stream, reference, teacher, images, sentences, run):
     options = {
         **PLAIN, "teacher": teacher, "teacher_alpha": 0.7, "reference_images": images, "reference_sentences": sentences,
         "image_loss": 0.8, "text_loss": 1.3, "feature_mse": 2.0, "image_image": 0.6, "weight_adjust": teacher == "previous",
@@ -162,7 +155,7 @@ def test_cached_teachers_give_the_losses_of_a_kept_one(toy_encoder, stream, refe
     assert {"image_loss", "text_loss", "feature_mse", "image_image"} < set(fast.history[0])
 
 
-def test_reference_images_of_the_task_have_the_evaluation_transform(toy_encoder, stream):
+def test_reference_images_of_the_task_have_the_evaluation_transform(toy_encoder, stream, run):
     seen = []
 
     class Spy(LwF):
@@ -177,7 +170,7 @@ def test_reference_images_of_the_task_have_the_evaluation_transform(toy_encoder,
     assert [domain.name for domain, *_ in seen] == ["a"] * 4 + ["b"] * 4
 
 
-def test_a_moving_teacher_is_asked_once_a_task_about_what_the_task_looks_at(toy_encoder, stream, reference):
+def test_a_moving_teacher_is_asked_once_a_task_about_what_the_task_looks_at(toy_encoder, stream, reference, run):
     asked = []
 
     class Spy(ZSCL):
@@ -194,7 +187,7 @@ def test_a_moving_teacher_is_asked_once_a_task_about_what_the_task_looks_at(toy_
 
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
 @pytest.mark.parametrize("teacher", ["zero-shot", "wise"])
-def test_the_student_is_itself_again_after_teaching(toy_encoder, stream, teacher, tuning_name):
+def test_the_student_is_itself_again_after_teaching(toy_encoder, stream, teacher, tuning_name, run, same):
     """To the bit, LoRA's matrices included, and the teacher is what it should be."""
     checked = []
 
@@ -239,7 +232,7 @@ class Against(ZSCL):
 
 @pytest.mark.parametrize("tuning_name", ["full", "visual"])
 @pytest.mark.parametrize("negatives", ["captions", "previous"])
-def test_negatives_by_definition(toy_encoder, stream, reference, negatives, tuning_name):
+def test_negatives_by_definition(toy_encoder, stream, reference, negatives, tuning_name, run):
     """All 30 sentences compete, there being no more than 100."""
     options = {**PLAIN, "image_loss": 0.0, "text_loss": 0.0, "negatives": negatives, "iterations": 2}
     plain = run(ZSCL, toy_encoder(), stream.train_stream, **{**options, "negatives": "none"})
@@ -270,7 +263,7 @@ def test_negatives_carry_gradient_to_the_text_tower_where_it_trains(encoder):
     assert frozen.features() is frozen.features(), "computed once"
 
 
-def test_class_names_that_two_tasks_share_are_no_negatives(toy_encoder, toy_domain):
+def test_class_names_that_two_tasks_share_are_no_negatives(toy_encoder, toy_domain, run):
     twins = scenario([toy_domain("a", 3), toy_domain("a", 4)])
     seen = []
 
@@ -284,7 +277,7 @@ def test_class_names_that_two_tasks_share_are_no_negatives(toy_encoder, toy_doma
     assert seen == [None, None]
 
 
-def test_what_is_missing_is_named(toy_encoder, stream):
+def test_what_is_missing_is_named(toy_encoder, stream, run):
     first, images = [stream.train_stream[0]], torch.zeros(4, 3, 48, 48, dtype=torch.uint8)
     for given, options, word in (
         (None, {}, "ZSCL needs reference images"),

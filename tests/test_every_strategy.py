@@ -18,10 +18,6 @@ SEARCHES = ("paint-", "task-arithmetic", "ties", "dare", "model-stock", "magmax"
 CASES = [(name, "task") for name in ABOUT] + [(name, "class") for name in ("finetune", "zscl", "icarl", "paint-joint", "probe")]
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.fixture
 def config(toy_benchmark, model_directory, tmp_path):
     return RunConfig(benchmark=toy_benchmark, model=str(model_directory), measure_n=4, out=str(tmp_path / "results"))
@@ -34,7 +30,7 @@ def options(name):
 
 
 @pytest.mark.parametrize(("name", "protocol"), CASES)
-def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, monkeypatch, tmp_path):
+def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, killed, tmp_path):
     config = replace(config, strategy=name, protocol=protocol, options=options(name))
 
     def files(folder):
@@ -47,19 +43,7 @@ def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, monk
     assert (document["trainable_params"] > 0) == trains
     assert ((whole / "train.csv").read_text().count("\n") > 1) == trains
 
-    began = []
-    original = Strategy._before_training_exp
-
-    def killed(self, **kwargs):
-        began.append(None)
-        if len(began) == 3:
-            raise Killed
-        original(self, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Strategy, "_before_training_exp", killed)
-        with pytest.raises(Killed):
-            run(config, Screen(quiet=True))
+    killed(lambda: run(config, Screen(quiet=True)), Strategy, "_before_training_exp", 3)
     assert files(run(config, Screen(quiet=True)).folder) == files(whole)
 
 

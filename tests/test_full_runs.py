@@ -218,33 +218,14 @@ def test_the_number_of_workers_changes_no_number(bench, mtil):
     assert_same(files(alone), files(two))
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
-
-
-def dies_at(monkeypatch, number):
-    """The process ends when it is about to commit its n-th checkpoint."""
-    commit, count = checkpoint.commit, iter(range(1, 1000))
-
-    def dies(*args, **kwargs):
-        if next(count) == number:
-            raise Killed
-        commit(*args, **kwargs)
-
-    monkeypatch.setattr(checkpoint, "commit", dies)
-
-
 @pytest.mark.parametrize("kind", ["files", "steps"])
-def test_killed_and_continued_it_leaves_identical_files(kind, bench, mtil, steps, monkeypatch):
+def test_killed_and_continued_it_leaves_identical_files(kind, bench, mtil, steps, killed):
     if kind == "files":
         benchmark, root, *rest = FROM_FILES[0], mtil[0], FROM_FILES[1], *QUICK
     else:
         benchmark, root, *rest = "cil --dataset imagenet100 --steps 4 --strategy zscl", steps, *QUICK, "reference_batch=4"
     whole = bench(benchmark, root, *rest, out="whole")
-    with monkeypatch.context() as patch:
-        dies_at(patch, 3)
-        with pytest.raises(Killed):
-            bench(benchmark, root, *rest, out="killed")
+    killed(lambda: bench(benchmark, root, *rest, out="killed"), checkpoint, "commit", 3)
     again = bench(benchmark, root, *rest, out="killed")
     assert_same(files(again), files(whole))
     assert document(again)["summary"] == document(whole)["summary"]

@@ -20,17 +20,6 @@ def stream(toy_domain):
     return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1), toy_domain("c", 2, seed=2, train=9)])
 
 
-def trained(method, encoder, experiences, **options):
-    strategy = method(encoder=encoder, options=method.Options(**{**QUICK, **options}))
-    for experience in experiences:
-        strategy.train(experience, eval_streams=[])
-    return strategy
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 def test_herding_by_hand():
     """Mean 3. First the nearest to 3; then what brings the mean of two nearest to 3; and so on."""
     rows = torch.tensor([[0.0], [1.0], [2.5], [4.5], [7.0]])
@@ -57,7 +46,7 @@ def test_reduced_keeps_the_first():
     assert reduced({"a": [5, 3, 1], "b": [2]}, 2) == {"a": [5, 3], "b": [2]}
 
 
-def test_the_memory_keeps_its_budget_and_each_tasks_best(toy_encoder, stream):
+def test_the_memory_keeps_its_budget_and_each_tasks_best(toy_encoder, stream, trained):
     sizes, first = [], []
 
     class Spy(ICaRL):
@@ -76,14 +65,14 @@ def test_the_memory_keeps_its_budget_and_each_tasks_best(toy_encoder, stream):
     assert all(isinstance(i, int) for indices in strategy.state()["memory"].values() for i in indices)
 
 
-def test_candidates_are_limited(toy_encoder, stream, monkeypatch):
+def test_candidates_are_limited(toy_encoder, stream, monkeypatch, trained):
     monkeypatch.setattr("strategies.icarl.CANDIDATES", 7)
     memories = [trained(ICaRL, toy_encoder(), stream.train_stream[:1], memory=20).memory["a"] for _ in range(2)]
     assert len(set(memories[0])) == 7 and max(memories[0]) > 7 and memories[0] == memories[1]
 
 
 @pytest.mark.parametrize("teacher", ["zero-shot", "previous"])
-def test_the_loss_by_definition(toy_encoder, stream, teacher):
+def test_the_loss_by_definition(toy_encoder, stream, teacher, trained):
     """Memory images against the current class names; none of them in the first task."""
     steps = []
 
@@ -123,14 +112,14 @@ def test_the_loss_by_definition(toy_encoder, stream, teacher):
     assert steps == [0] * 4 + [8] * 8
 
 
-def test_weights_0_are_fine_tuning_to_the_bit(toy_encoder, stream):
+def test_weights_0_are_fine_tuning_to_the_bit(toy_encoder, stream, trained, same):
     plain = trained(Strategy, toy_encoder(), stream.train_stream)
     found = trained(ICaRL, toy_encoder(), stream.train_stream, image_loss=0.0, text_loss=0.0, memory=20)
     assert same(plain.weights(), found.weights())
 
 
 @pytest.mark.parametrize("teacher", ["zero-shot", "previous"])
-def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, teacher):
+def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, teacher, trained, same):
     first, second, third = stream.train_stream
     options = {"memory": 11, "teacher": teacher}
     whole = trained(ICaRL, toy_encoder(), [first, second], **options)
@@ -149,7 +138,7 @@ def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, teacher):
     assert not same(whole.encoder.state_dict(), forgets.encoder.state_dict())
 
 
-def test_a_memory_of_a_part_of_a_dataset(toy_encoder, toy_domain):
+def test_a_memory_of_a_part_of_a_dataset(toy_encoder, toy_domain, trained):
     """Indices are into the training split as the run has it."""
     whole = toy_domain("a", 3)
     part = type(whole)(**{**vars(whole), "train": Subset(whole.train, range(40, 48))})

@@ -19,23 +19,12 @@ def stream(toy_domain):
     return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1), toy_domain("c", 2, seed=2)])
 
 
-def trained(method, encoder, experiences, **options):
-    strategy = method(encoder=encoder, options=method.Options(**{**QUICK, **options}))
-    for experience in experiences:
-        strategy.train(experience, eval_streams=[])
-    return strategy
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_the_first_row_is_fine_tuning_to_the_bit(toy_encoder, stream):
+def test_the_first_row_is_fine_tuning_to_the_bit(toy_encoder, stream, trained, same):
     plain, found = (trained(method, toy_encoder(), stream.train_stream[:1]) for method in (Strategy, Joint))
     assert same(plain.weights(), found.weights())
 
 
-def test_each_row_starts_at_the_initial_weights(toy_encoder, stream):
+def test_each_row_starts_at_the_initial_weights(toy_encoder, stream, same):
     class Spy(Joint):
         def before_experience(self):
             super().before_experience()
@@ -47,7 +36,7 @@ def test_each_row_starts_at_the_initial_weights(toy_encoder, stream):
         assert same(strategy.began, toy_encoder().state_dict()) and not same(strategy.began, strategy.encoder.state_dict())
 
 
-def test_batches_come_from_the_tasks_in_turn_each_with_its_own_head(toy_encoder, stream):
+def test_batches_come_from_the_tasks_in_turn_each_with_its_own_head(toy_encoder, stream, trained):
     seen = []
 
     class Spy(Joint):
@@ -77,7 +66,7 @@ def test_budget(toy_encoder, stream, budget, updates):
     assert len(strategy.history) == updates[1]
 
 
-def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream):
+def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, trained, same):
     first, second, _ = stream.train_stream
     whole = trained(Joint, toy_encoder(), [first])
     saved, state = copy.deepcopy(whole.encoder.state_dict()), whole.state()
@@ -90,7 +79,7 @@ def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream):
     assert same(whole.encoder.state_dict(), resumed.encoder.state_dict())
 
 
-def test_it_learns_all_tasks(toy_encoder, stream):
+def test_it_learns_all_tasks(toy_encoder, stream, trained):
     strategy = trained(Joint, toy_encoder(), [stream.train_stream[1]], iterations=40, warmup=4, lr=1e-3)
     strategy.model.eval()
     for experience in stream.train_stream[:2]:

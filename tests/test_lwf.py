@@ -18,20 +18,9 @@ def stream(toy_domain):
     return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
 
 
-def trained(method, encoder, experiences, **options):
-    strategy = method(encoder=encoder, options=method.Options(**{**QUICK, **options}))
-    for experience in experiences:
-        strategy.train(experience, eval_streams=[])
-    return strategy
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
 @pytest.mark.parametrize("images", ["batch", "current"])
-def test_the_teacher_is_the_previous_model_and_never_moves(toy_encoder, stream, images, tuning_name):
+def test_the_teacher_is_the_previous_model_and_never_moves(toy_encoder, stream, images, tuning_name, same):
     moved = []
 
     class Spy(LwF):
@@ -67,7 +56,7 @@ def test_the_teacher_is_the_previous_model_and_never_moves(toy_encoder, stream, 
     assert moved[4] < 1e-6 and moved[7] > 1e-3
 
 
-def test_distillation_holds_the_student_back(toy_encoder, stream):
+def test_distillation_holds_the_student_back(toy_encoder, stream, trained):
     """What a teacher that moves along cannot do: its loss has no gradient where student and teacher agree."""
 
     class Drift(LwF):
@@ -91,7 +80,7 @@ def test_distillation_holds_the_student_back(toy_encoder, stream):
     assert drifts[1] < 0.7 * drifts[0]
 
 
-def test_the_loss_by_definition_on_the_batch(toy_encoder, stream):
+def test_the_loss_by_definition_on_the_batch(toy_encoder, stream, trained):
     class Spy(LwF):
         def before_experience(self):
             self.previous = copy.deepcopy(self.encoder).eval()
@@ -114,13 +103,13 @@ def test_the_loss_by_definition_on_the_batch(toy_encoder, stream):
     assert len(strategy.history) == 4
 
 
-def test_weights_0_are_fine_tuning_to_the_bit(toy_encoder, stream):
+def test_weights_0_are_fine_tuning_to_the_bit(toy_encoder, stream, trained, same):
     plain = trained(Strategy, toy_encoder(), stream.train_stream)
     found = trained(LwF, toy_encoder(), stream.train_stream, image_loss=0.0, text_loss=0.0)
     assert same(plain.weights(), found.weights())
 
 
-def test_vr_has_other_random_sentences_for_each_task_and_asks_about_them_once(toy_encoder, stream):
+def test_vr_has_other_random_sentences_for_each_task_and_asks_about_them_once(toy_encoder, stream, trained, same):
     drawn = []
 
     class Spy(LwFVR):
@@ -137,7 +126,7 @@ def test_vr_has_other_random_sentences_for_each_task_and_asks_about_them_once(to
 
 
 @pytest.mark.parametrize(("method", "images"), [(LwF, "batch"), (LwF, "current"), (LwFVR, "current")])
-def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, method, images):
+def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, method, images, trained, same):
     first, second = stream.train_stream
     whole = trained(method, toy_encoder(), [first], reference_images=images)
     saved, state = copy.deepcopy(whole.encoder.state_dict()), whole.state()

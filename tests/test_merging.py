@@ -150,21 +150,10 @@ def stream(toy_domain):
     return scenario([toy_domain("a", 3), toy_domain("b", 4, seed=1)], [toy_domain("h", 3, seed=2)])
 
 
-def run(method, encoder, experiences, **options):
-    strategy = method(encoder=encoder, options=method.Options(**{**QUICK, **options}))
-    for experience in experiences:
-        strategy.train(experience, eval_streams=[])
-    return strategy
-
-
-def same(found, expected):
-    return set(found) == set(expected) and all(torch.equal(found[name], expected[name]) for name in expected)
-
-
 @pytest.fixture
-def vectors(toy_encoder, stream):
+def vectors(toy_encoder, stream, trained):
     """The task vectors of both tasks, each from the initial weights."""
-    strategy = run(TaskArithmetic, toy_encoder(), stream.train_stream, alpha=1.0)
+    strategy = trained(TaskArithmetic, toy_encoder(), stream.train_stream, alpha=1.0)
     return strategy.initial, strategy.vectors
 
 
@@ -177,15 +166,15 @@ def vectors(toy_encoder, stream):
         (Dare, lambda a, b: add([dare(v, 0.9, torch.Generator().manual_seed(mixed_seed(0, i))) for i, v in enumerate((a, b))])),
     ],
 )
-def test_a_row_merges_the_vectors_of_its_tasks(toy_encoder, stream, vectors, method, formula):
+def test_a_row_merges_the_vectors_of_its_tasks(toy_encoder, stream, vectors, method, formula, trained, same):
     initial, pair = vectors
-    strategy = run(method, toy_encoder(), stream.train_stream, alpha=0.4)
+    strategy = trained(method, toy_encoder(), stream.train_stream, alpha=0.4)
     assert same(strategy.weights(), patched(initial, [formula(*pair)], [0.4]))
 
 
-def test_lines_by_formula(toy_encoder, stream, vectors):
+def test_lines_by_formula(toy_encoder, stream, vectors, trained):
     initial, pair = vectors
-    found = run(Lines, toy_encoder(), stream.train_stream, alpha=0.6).weights()
+    found = trained(Lines, toy_encoder(), stream.train_stream, alpha=0.6).weights()
     for name, start in initial.items():
         block = int(name.split("resblocks.")[1][0]) if "visual" in name and "resblocks" in name else 0
         scale = 1 / 2 + 0.6 * block / 1
@@ -193,9 +182,9 @@ def test_lines_by_formula(toy_encoder, stream, vectors):
         torch.testing.assert_close(found[name], start + scale * change, rtol=1e-5, atol=1e-6)
 
 
-def test_magmax_fine_tunes_in_sequence(toy_encoder, stream):
+def test_magmax_fine_tunes_in_sequence(toy_encoder, stream, trained, same):
     first, second = stream.train_stream
-    strategy = run(MagMax, toy_encoder(), [first, second], alpha=0.5)
+    strategy = trained(MagMax, toy_encoder(), [first, second], alpha=0.5)
     initial, (one, two) = strategy.initial, strategy.vectors
 
     class Plain(MagMax):
@@ -207,7 +196,7 @@ def test_magmax_fine_tunes_in_sequence(toy_encoder, stream):
         def after_experience(self):
             self.end = self.weights()
 
-    plain = run(Plain, toy_encoder(), [first])
+    plain = trained(Plain, toy_encoder(), [first])
     torch.testing.assert_close(one["clip.visual.proj"], plain.end["clip.visual.proj"] - initial["clip.visual.proj"])
     plain.set_weights(patched(initial, [one], [1.0]))
     plain.train(second, eval_streams=[])
@@ -215,14 +204,14 @@ def test_magmax_fine_tunes_in_sequence(toy_encoder, stream):
     assert same(strategy.weights(), patched(initial, [magmax([one, two])], [0.5]))
 
 
-def test_equal_alphas_in_parallel_are_task_arithmetic(toy_encoder, stream):
-    parallel = run(PaintParallel, toy_encoder(), stream.train_stream, alpha=0.3)
-    arithmetic = run(TaskArithmetic, toy_encoder(), stream.train_stream, alpha=0.3)
+def test_equal_alphas_in_parallel_are_task_arithmetic(toy_encoder, stream, trained, same):
+    parallel = trained(PaintParallel, toy_encoder(), stream.train_stream, alpha=0.3)
+    arithmetic = trained(TaskArithmetic, toy_encoder(), stream.train_stream, alpha=0.3)
     assert same(parallel.weights(), arithmetic.weights())
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_merging_searches_on_validation_and_survives_a_kill(toy_encoder, stream, method):
+def test_merging_searches_on_validation_and_survives_a_kill(toy_encoder, stream, method, same):
     first, second = stream.train_stream
     options = replace(method.Options(**QUICK), alpha=None, alphas=3)
     whole, resumed = (method(encoder=toy_encoder(), options=options, seed=4) for _ in range(2))

@@ -15,10 +15,6 @@ from strategies.plugins import PLUGINS
 QUICK = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.01}
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.fixture
 def config(toy_benchmark, model_directory, tmp_path):
     return RunConfig(
@@ -28,7 +24,7 @@ def config(toy_benchmark, model_directory, tmp_path):
 
 
 @pytest.mark.parametrize("name", PLUGINS)
-def test_a_killed_run_continues_to_the_same_numbers(name, config, monkeypatch, tmp_path):
+def test_a_killed_run_continues_to_the_same_numbers(name, config, killed, tmp_path):
     config = replace(config, plugins=(name,), options={**QUICK, **({"replay.mem_size": "6"} if name == "replay" else {})})
 
     def files(folder):
@@ -43,19 +39,7 @@ def test_a_killed_run_continues_to_the_same_numbers(name, config, monkeypatch, t
     again = RunConfig(benchmark=config.benchmark, plugins=tuple(document["request"]["plugins"]), **request)
     assert resolve(again).key == document["key"]
 
-    began = []
-    original = Strategy._before_training_exp
-
-    def killed(self, **kwargs):
-        began.append(None)
-        if len(began) == 3:
-            raise Killed
-        original(self, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Strategy, "_before_training_exp", killed)
-        with pytest.raises(Killed):
-            run(config, Screen(quiet=True))
+    killed(lambda: run(config, Screen(quiet=True)), Strategy, "_before_training_exp", 3)
     assert files(run(config, Screen(quiet=True)).folder) == files(whole)
 
 

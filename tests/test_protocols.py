@@ -209,23 +209,9 @@ def test_a_class_that_two_tasks_share_is_one_class(encoder, toy_domain):
     assert torch.equal(classifier.head(0), torch.cat(expected)), "fox and gnu, and both of other templates"
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL."""
-
-
-def test_a_killed_run_keeps_the_rows_of_all_classes_so_far(config, monkeypatch, tmp_path):
+def test_a_killed_run_keeps_the_rows_of_all_classes_so_far(config, killed, tmp_path):
     whole = run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True))
-    original, count = runner._evaluate, iter(range(9))
-
-    def dies(*args):
-        if next(count) == 3:
-            raise Killed
-        original(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runner, "_evaluate", dies)
-        with pytest.raises(Killed):
-            run(config, Screen(quiet=True))
+    killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 4)
     assert (2, "test", "seen") in cells(resolve(config).folder)
     result = run(config, Screen(quiet=True))
     assert cells(result.folder) == cells(whole.folder) and result.summary == pytest.approx(whole.summary, nan_ok=True)

@@ -103,10 +103,6 @@ def test_a_finished_run_is_skipped_and_fresh_repeats_it(config, quiet):
     assert not fresh.skipped and table(first.folder) == rows, "the same seed gives the same matrix"
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
-
-
 MOMENTS = {
     "in the first evaluation": (runner, "_evaluate", 1),
     "while the zero-shot checkpoint is written": (checkpoint, "save_state", 1),
@@ -119,23 +115,12 @@ MOMENTS = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("strategy", ["zscl", "wise-ft"])
-def test_killed_at_any_moment_it_continues_to_the_identical_matrix(config, quiet, moment, strategy, monkeypatch, tmp_path):
+def test_killed_at_any_moment_it_continues_to_the_identical_matrix(
+    config, quiet, moment, strategy, killed, monkeypatch, tmp_path
+):
     config = replace(config, strategy=strategy)
     whole = run(replace(config, out=str(tmp_path / "whole")), quiet)
-    owner, name, which = MOMENTS[moment]
-    original, count = getattr(owner, name), 0
-
-    def dies(*args, **kwargs):
-        nonlocal count
-        count += 1
-        if count == which:
-            raise Killed
-        return original(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, dies)
-        with pytest.raises(Killed):
-            run(config, quiet)
+    killed(lambda: run(config, quiet), *MOMENTS[moment])
     done = (checkpoint.latest(resolve(config).folder / "checkpoint") or {"after": 0})["after"]
     trained, train_one = [], Strategy._train_exp
     with monkeypatch.context() as patch:
@@ -154,7 +139,7 @@ def test_killed_at_any_moment_it_continues_to_the_identical_matrix(config, quiet
     assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
 
 
-def test_state_of_a_strategy_survives(config, quiet, monkeypatch):
+def test_state_of_a_strategy_survives(config, quiet, killed):
     @STRATEGIES.register("counting-losses")
     class Counting(Strategy):
         def before_run(self):
@@ -172,12 +157,7 @@ def test_state_of_a_strategy_survives(config, quiet, monkeypatch):
 
     try:
         config = replace(config, strategy="counting-losses")
-        with monkeypatch.context() as patch:
-            original = runner._evaluate
-            count = iter(range(100))
-            patch.setattr(runner, "_evaluate", lambda *a: original(*a) if next(count) < 2 else (_ for _ in ()).throw(Killed))
-            with pytest.raises(Killed):
-                run(config, quiet)
+        killed(lambda: run(config, quiet), runner, "_evaluate", 3)
         folder = run(config, quiet).folder
         _, state = checkpoint.load_state(folder / "checkpoint", 3)
         assert state["method"]["sums"][0] == 3 and state["heads"] == {}
@@ -275,13 +255,10 @@ def test_seeds_in_one_process_are_those_of_two(config, quiet, tmp_path):
     assert [r["loss"] for r in table(after.folder, "train")] == [r["loss"] for r in table(alone.folder, "train")]
 
 
-def test_random_weights_are_the_same_after_a_kill(config, quiet, monkeypatch, tmp_path):
+def test_random_weights_are_the_same_after_a_kill(config, quiet, killed, tmp_path):
     config = replace(config, pretrained="random")
     whole = run(replace(config, out=str(tmp_path / "whole")), quiet)
-    with monkeypatch.context() as patch:
-        patch.setattr(runner, "_evaluate", lambda *a: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            run(config, quiet)
+    killed(lambda: run(config, quiet), runner, "_evaluate", 1)
     assert table(run(config, quiet).folder) == table(whole.folder)
 
 

@@ -10,6 +10,7 @@ from harness.options import split, tuning_options
 from harness.run import run
 from harness.screen import Screen
 from models.registry import Registry, UserError
+from strategies.base import Strategy
 from strategies.peft import LoRA
 
 
@@ -35,7 +36,7 @@ def test_a_strategy_has_a_tuning_of_its_own_and_any_goes_with_any():
 
 
 @pytest.mark.parametrize("tuning", ["lora", "adapter", "probe", "bitfit", "attention"])
-def test_a_killed_run_continues_to_the_same_numbers(tuning, toy_benchmark, model_directory, tmp_path, monkeypatch):
+def test_a_killed_run_continues_to_the_same_numbers(tuning, toy_benchmark, model_directory, tmp_path, killed):
     """LoRA's pairs, adapters and a probe's heads are in the checkpoint; the record says what trained."""
     options = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.01}
     config = RunConfig(benchmark=toy_benchmark, strategy=tuning, model=str(model_directory), options=options, measure_n=4)
@@ -57,21 +58,7 @@ def test_a_killed_run_continues_to_the_same_numbers(tuning, toy_benchmark, model
     )
     assert again.key == document["key"]
 
-    trained = LoRA._before_training_exp
-    seen = []
-
-    def killed(self, **kwargs):
-        seen.append(None)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        trained(self, **kwargs)
-
-    with monkeypatch.context() as patch:
-        from strategies.base import Strategy
-
-        patch.setattr(Strategy, "_before_training_exp", killed)
-        with pytest.raises(KeyboardInterrupt):
-            record(tmp_path / "killed")
+    killed(lambda: record(tmp_path / "killed"), Strategy, "_before_training_exp", 3, KeyboardInterrupt)
     assert record(tmp_path / "killed")[1] == files
 
 

@@ -16,35 +16,28 @@ def stream(toy_domain):
     return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
 
 
-def trained(method, encoder, experiences, **options):
-    strategy = method(encoder=encoder, options=method.Options(**QUICK, **options))
-    for experience in experiences:
-        strategy.train(experience, eval_streams=[])
-    return {n: t.clone() for n, t in strategy.encoder.state_dict().items()}
-
-
 @pytest.mark.parametrize("anchor", ["previous", "zero-shot"])
-def test_weights_by_formula(toy_encoder, stream, anchor):
+def test_weights_by_formula(toy_encoder, stream, anchor, trained):
     """Two tasks, each step replayed with plain fine-tuning from the weights that WiSE-FT should have left."""
     first, second = stream.train_stream
     start = toy_encoder().state_dict()
-    tuned = trained(Strategy, toy_encoder(), [first])
+    tuned = trained(Strategy, toy_encoder(), [first]).encoder.state_dict()
     merged = {n: 0.3 * start[n] + 0.7 * tuned[n] for n in start}
     again = toy_encoder()
     again.load_state_dict(merged)
-    tuned = trained(Strategy, again, [second])
+    tuned = trained(Strategy, again, [second]).encoder.state_dict()
     base = merged if anchor == "previous" else start
     expected = {n: 0.3 * base[n] + 0.7 * tuned[n] for n in start}
-    found = trained(WiSEFT, toy_encoder(), [first, second], alpha=0.7, anchor=anchor)
+    found = trained(WiSEFT, toy_encoder(), [first, second], alpha=0.7, anchor=anchor).encoder.state_dict()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
 
 
-def test_alpha_ends(toy_encoder, stream):
+def test_alpha_ends(toy_encoder, stream, trained):
     first = stream.train_stream[0]
-    start, tuned = toy_encoder().state_dict(), trained(Strategy, toy_encoder(), [first])
+    start, tuned = toy_encoder().state_dict(), trained(Strategy, toy_encoder(), [first]).encoder.state_dict()
     for alpha, expected in ((0.0, start), (1.0, tuned)):
-        found = trained(WiSEFT, toy_encoder(), [first], alpha=alpha)
+        found = trained(WiSEFT, toy_encoder(), [first], alpha=alpha).encoder.state_dict()
         assert all(torch.equal(found[n], expected[n]) for n in expected)
 
 

@@ -238,20 +238,10 @@ def test_option_errors(bad, word):
         ZSCL.Options(**bad)
 
 
-def trained(method, encoder, experiences, reference=None, tuning_name=None, options=None, **changes):
-    given = method.Options(**changes) if options is None else replace(options, **changes)
-    strategy = method(encoder=encoder, options=given, reference=reference, tuning_name=tuning_name)
-    for experience in experiences:
-        strategy.train(experience, eval_streams=[])
-    return strategy
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
-def test_with_every_weight_0_and_no_average_it_is_fine_tuning_to_the_bit(toy_encoder, stream, reference, tuning_name):
+def test_with_every_weight_0_and_no_average_it_is_fine_tuning_to_the_bit(
+    toy_encoder, stream, reference, tuning_name, trained, same
+):
     shared = {"iterations": 5, "lr": 3e-3, "batch_size": 8, "warmup": 1}
     off = {"image_loss": 0.0, "text_loss": 0.0, "l2": 0.0, "average_every": 0}
     start = toy_encoder()
@@ -276,7 +266,7 @@ class Points(ZSCL):
         super().after_step(step)
 
 
-def test_under_lora_the_ensemble_is_the_mean_of_the_effective_weights(toy_encoder, stream, reference):
+def test_under_lora_the_ensemble_is_the_mean_of_the_effective_weights(toy_encoder, stream, reference, trained):
     strategy = trained(Points, toy_encoder(), stream.train_stream[:1], reference, "lora", OPTIONS, lr=1e-2)
     taken = [strategy.points[i] for i in (0, 1, 3, 5)]
     name = "clip.visual.transformer.resblocks.0.attn.in_proj_weight"
@@ -285,7 +275,7 @@ def test_under_lora_the_ensemble_is_the_mean_of_the_effective_weights(toy_encode
         torch.testing.assert_close(tensor, torch.stack([point[name] for point in taken]).mean(0), rtol=1e-5, atol=1e-6)
 
 
-def test_pulled_average_by_formula(toy_encoder, stream, reference):
+def test_pulled_average_by_formula(toy_encoder, stream, reference, trained):
     strategy = trained(Points, toy_encoder(), stream.train_stream[:1], reference, options=OPTIONS, average_pull=0.9)
     start, found = strategy.points[0], strategy.weights()
     for name in ("clip.visual.proj", "clip.token_embedding.weight"):
@@ -296,7 +286,7 @@ def test_pulled_average_by_formula(toy_encoder, stream, reference):
 
 
 @pytest.mark.parametrize("anchor", ["start", "previous", "zero-shot"])
-def test_moving_average_by_formula(toy_encoder, stream, reference, anchor):
+def test_moving_average_by_formula(toy_encoder, stream, reference, anchor, trained, same):
     """Pulled after updates 0, 2 and 4 of the second task; what is kept is the model itself."""
     initial, pulled = toy_encoder().state_dict(), {}
 
@@ -320,7 +310,7 @@ def test_moving_average_by_formula(toy_encoder, stream, reference, anchor):
 
 @pytest.mark.parametrize("every", [0, 2])
 @pytest.mark.parametrize("anchor", ["previous", "zero-shot"])
-def test_merge_at_the_end_of_a_task_by_formula(toy_encoder, stream, reference, anchor, every):
+def test_merge_at_the_end_of_a_task_by_formula(toy_encoder, stream, reference, anchor, every, trained):
     initial, ends = toy_encoder().state_dict(), []
 
     class Spy(Points):
@@ -337,7 +327,7 @@ def test_merge_at_the_end_of_a_task_by_formula(toy_encoder, stream, reference, a
     assert len(ends) == (4 if every else 2)
 
 
-def test_zscl_star_is_zscl_without_l2(toy_encoder, stream, reference):
+def test_zscl_star_is_zscl_without_l2(toy_encoder, stream, reference, trained, same):
     assert ZSCLStar.Options() == ZSCLStar.Options(**{**vars(ZSCL.Options()), "l2": 0.0})
     shared = {"iterations": 3, "lr": 3e-3, "batch_size": 8, "average_every": 2, "reference_batch": 8}
     star = trained(ZSCLStar, toy_encoder(), stream.train_stream, reference, **shared)
@@ -353,7 +343,7 @@ def test_zscl_star_is_zscl_without_l2(toy_encoder, stream, reference):
         {"teacher": "previous", "reference_images": "batch", "average_pull": 0.9, "negatives": "previous"},
     ],
 )
-def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, reference, changes):
+def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, reference, changes, trained, same):
     first, second = stream.train_stream
     options = replace(OPTIONS, iterations=3, **changes)
     whole = trained(ZSCL, toy_encoder(), [first], reference, options=options)
