@@ -130,6 +130,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
         metrics=meters,
         plugins=[_Watch(screen), _Readers(), *plugins.values()],
         workers=_workers(config),
+        progress=screen.aside,
     )
     screen.banner(*banner(resolved, encoder, strategy, scenario))
     for difference in scenario.differences:

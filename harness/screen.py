@@ -151,6 +151,13 @@ class Screen:
         left = "estimating" if remaining is None else _duration(remaining)
         self._progress.update(self._bars["overall"], completed=self._estimate.fraction(), left=left)
 
+    def aside(self, done: int, total: int, what: str) -> None:
+        """Progress of work beside steps and evaluation: a search, a teacher's features, a plugin's pass."""
+        # Not to be taken for the time of a step.
+        self._clock = time.perf_counter()
+        if self._progress is not None and "task" in self._bars:
+            self._progress.update(self._bars["task"], description=what, completed=done, total=max(1, total), left="")
+
     def row(self, after: int, cells: Mapping[tuple[str, str], Any]) -> None:
         """A row of the accuracy matrix is complete."""
         self._rows[after] = cells

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.domain import Domain
+from benchmarks.plan import Progress
 from metrics.evaluate import count_correct, pixel_batches
 from models import tuning
 from models.classifier import PromptClassifier
@@ -122,8 +123,14 @@ class Validation:
     template ensembles, made once per run unless the text tower trains. The predictions are those of `metrics.evaluate`.
     """
 
-    def __init__(self, encoder: DualEncoder, domains: Mapping[int, Domain], batch_size: int = 256):
-        self.encoder, self.domains, self.batch_size = encoder, domains, batch_size
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        domains: Mapping[int, Domain],
+        batch_size: int = 256,
+        progress: Progress = lambda done, total, what: None,
+    ):
+        self.encoder, self.domains, self.batch_size, self.progress = encoder, domains, batch_size, progress
         self.known: dict[str, int] = {}
         self._judge = PromptClassifier(encoder)
         self._judge.training = False
@@ -140,7 +147,10 @@ class Validation:
         self.encoder.eval()
         try:
             with torch.inference_mode():
-                columns = [self._column(path, points, question) for question in questions]
+                columns = []
+                for i, question in enumerate(questions):
+                    self.progress(i, len(questions), f"alpha: {self.domains[question.label].name}")
+                    columns.append(self._column(path, points, question))
         finally:
             self.encoder.train(was_training)
         return np.array(columns, dtype=np.int64).reshape(len(questions), len(points)).T

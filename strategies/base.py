@@ -15,6 +15,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from benchmarks.plan import Progress
 from models import tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
@@ -120,11 +121,14 @@ class Strategy(SupervisedTemplate):
         plugins: Sequence[Any] = (),
         eval_batch_size: int = 256,
         workers: int = 0,
+        progress: Progress | None = None,
     ):
         self.options = options if options is not None else type(self).Options()
         self.reference = reference
         self.seed = seed
         self.workers = workers
+        # Long work that is no training step or evaluation tells here how far it is: progress(done, total, what).
+        self.progress: Progress = progress or (lambda done, total, what: None)
         self.trained = 0
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0

@@ -235,7 +235,8 @@ def importances(strategy: Any, loss: Callable[[], Tensor], measure: Callable[[Te
     )
     _training_prompts(model)
     with _without_companions(strategy):
-        for batch in loader:
+        for i, batch in enumerate(loader):
+            strategy.progress(i, len(loader), f"importances {experience.domain.name}")
             strategy.mbatch = batch
             strategy._unpack_minibatch()
             model.zero_grad()

@@ -262,12 +262,19 @@ class Distillation(Strategy):
     def embed_images(self, index: Tensor | None = None, chunk: int = 256) -> Tensor:
         """Features [N, d] of the reference images, or of those with these indices, under the current weights."""
         index = torch.arange(len(self.images)) if index is None else index
-        return torch.cat([self.encoder.encode_images(self.images[part].to(self.device)) for part in index.split(chunk)])
+        features = []
+        for i, part in enumerate(index.split(chunk)):
+            self.progress(i * chunk, len(index), "teacher: reference images")
+            features.append(self.encoder.encode_images(self.images[part].to(self.device)))
+        return torch.cat(features)
 
     def embed_sentences(self, chunk: int = 512) -> Tensor:
         """Features [M, d] of the reference sentences that came with the run, under the current weights."""
-        said = self.reference.sentences
-        return torch.cat([self._embed_tokens(self.encoder.tokenize(said[i : i + chunk])) for i in range(0, len(said), chunk)])
+        said, features = self.reference.sentences, []
+        for i in range(0, len(said), chunk):
+            self.progress(i, len(said), "teacher: reference sentences")
+            features.append(self._embed_tokens(self.encoder.tokenize(said[i : i + chunk])))
+        return torch.cat(features)
 
     def _embed_tokens(self, tokens: Tensor, chunk: int = 512) -> Tensor:
         return torch.cat([self.encoder.encode_texts(part) for part in tokens.split(chunk)])

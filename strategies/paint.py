@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from benchmarks.domain import limited
 from models import tuning
 from models.merging import Vector, task_vector
 from strategies.alpha import Path, Point, Question, Rule, Search, Validation, refine
@@ -34,7 +35,10 @@ class Patching(Strategy):
 
     @dataclass(frozen=True)
     class Options(Strategy.Options):
-        """`alpha`: a fixed one, None for a search over `alphas` equal steps of [0, `max_alpha`] by `rule` (`alpha.choose`)."""
+        """`alpha`: a fixed one, None for a search over `alphas` equal steps of [0, `max_alpha`] by `rule` (`alpha.choose`).
+
+        `validation_images`: of each task the search looks at so many, a seeded choice; None: at all (the paper).
+        """
 
         iterations: int = 2000
         batch_size: int = 128
@@ -47,6 +51,7 @@ class Patching(Strategy):
         max_alpha: float = 1.0
         rule: Rule = "mean"
         epsilon: float = 1.0
+        validation_images: int | None = None
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -58,6 +63,8 @@ class Patching(Strategy):
                 raise ValueError(f"alpha must be in [0, {self.max_alpha:g}] (max_alpha), got {self.alpha}")
             if self.alphas < 2:
                 raise ValueError(f"alphas must be at least 2, the ends of the interval, got {self.alphas}")
+            if self.validation_images is not None and self.validation_images < 1:
+                raise ValueError(f"validation_images must be at least 1, got {self.validation_images}")
 
     def before_run(self) -> None:
         super().before_run()
@@ -124,7 +131,9 @@ class Patching(Strategy):
         """The validation splits of this run."""
         if self.validation is None:
             domains = (*self.experience.stream_domains, *self.experience.heldout_domains)
-            self.validation = Validation(self.encoder, dict(enumerate(domains)))
+            if (count := self.options.validation_images) is not None:
+                domains = tuple(limited(domain, count, self.seed) for domain in domains)
+            self.validation = Validation(self.encoder, dict(enumerate(domains)), progress=self.progress)
             self.validation.known.update(self._known)
         return self.validation
 

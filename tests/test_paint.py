@@ -12,6 +12,7 @@ from harness import checkpoint
 from metrics.evaluate import evaluate
 from models.classifier import PromptClassifier
 from models.merging import patched, task_vector
+from strategies.alpha import Question
 from strategies.base import Strategy
 from strategies.joint_batches import joint_loader
 from strategies.paint import PaintJoint, PaintParallel, PaintSequential, Patching
@@ -395,3 +396,14 @@ def test_plain_evaluation_is_untouched(toy_encoder, stream):
         each.model.eval()
     with torch.no_grad():
         assert torch.equal(strategy.classifier(images, 0), base.classifier(images, 0))
+
+
+def test_a_search_looks_at_so_many_validation_images_and_says_how_far_it_is(toy_encoder, stream):
+    told = []
+    options = PaintSequential.Options(**QUICK, validation_images=5)
+    strategy = PaintSequential(encoder=toy_encoder(), options=options, progress=lambda *said: told.append(said))
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    assert [strategy.validation.size(Question(label)) for label in (0, 3)] == [5, 5]
+    assert told == [(0, 2, "alpha: a"), (1, 2, "alpha: h")]
+    with pytest.raises(ValueError, match="validation_images must be at least 1, got 0"):
+        PaintSequential.Options(validation_images=0)

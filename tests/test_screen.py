@@ -47,3 +47,14 @@ def test_the_matrix_fits_the_screen(width, heading):
     table = lines[max(i for i, line in enumerate(lines) if heading in line) :][:10]
     assert "…" not in "".join(table)
     assert table[9].split() == ["8", "transport", *["100.0"] * 8, *["50.0"] * (2 if width == 200 else 1)]
+
+
+def test_work_beside_the_steps_has_a_bar_and_no_part_in_the_estimate():
+    text = io.StringIO()
+    screen = Screen(console=Console(file=text, width=100, force_terminal=True, color_system=None))
+    screen.begin(["a"], [], {}, steps=10, images=10)
+    screen.aside(1, 4, "alpha: a")
+    bar = next(bar for bar in screen._progress.tasks if bar.description == "alpha: a")
+    assert (bar.completed, bar.total) == (1, 4) and screen._estimate.remaining() is None
+    screen.end()
+    Screen(quiet=True).aside(1, 4, "alpha: a")

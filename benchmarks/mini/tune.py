@@ -49,25 +49,35 @@ _DISTILLATION = Own(("image_loss", "text_loss"), (0.3, 1.0, 3.0, 10.0), {})
 # What trains fewer tensors wants another rate; PAINT and the merging methods choose alpha by themselves.
 _RATE = Own(("lr",), (3e-4, 1e-3, 3e-3, 1e-2), {})
 _IMAGE_RATE = Own(("lr",), (1e-4, 3e-4, 6e-4, 1e-3), {})
+_LOW_RATE = Own(("lr",), (1e-5, 3e-5, 1e-4, 3e-4), {})
+_L2 = Own(("l2",), (0.001, 0.01, 0.1, 1.0), {})
 _OTHERS = {
     "lwf": _DISTILLATION,
     "icarl": _DISTILLATION,
     "paint-sequential": _IMAGE_RATE,
     "paint-joint": _IMAGE_RATE,
-    "attention": _IMAGE_RATE,
+    "attention": _LOW_RATE,
     "lora": _RATE,
+    "l2": Own(("l2",), (0.1, 1.0, 10.0, 100.0), {}),
+    "lwf-vr": _DISTILLATION,
+    "zscl-star": _DISTILLATION,
+    # The methods that merge otherwise fine-tune alike and take its number.
+    "paint-parallel": _IMAGE_RATE,
+    "bitfit": _RATE,
+    "adapter": _RATE,
+    "probe": _RATE,
 }
 SEARCHES = {
     "mtil": Search(
         (3e-4, 6e-4, 1e-3),
         ((40, 32), (20, 64)),
-        {"wise-ft": _ALPHA, "zscl": Own(("l2",), (0.001, 0.01, 0.1, 1.0), {}), **_OTHERS},
+        {"wise-ft": _ALPHA, "zscl": _L2, **_OTHERS},
     ),
     # ZSCL's class-incremental protocol has no L2; there the weight of the distillation is what is left to choose.
     "cil": Search(
         (1e-4, 3e-4, 6e-4),
         ((40, 32), (20, 32)),
-        {"wise-ft": _ALPHA, "zscl": Own(("image_loss", "text_loss"), (1.0, 2.0, 5.0, 10.0), {"l2": 0.0})},
+        {"wise-ft": _ALPHA, "zscl": Own(("image_loss", "text_loss"), (1.0, 2.0, 5.0, 10.0), {"l2": 0.0}), "lwf": _DISTILLATION},
     ),
 }
 
@@ -80,7 +90,7 @@ def training_options(iterations: int, batch_size: int, lr: float) -> dict[str, A
 def own_options(method: str, own: Own, training: dict[str, Any], value: float) -> dict[str, Any]:
     """What a method adds to the shared options."""
     options: dict[str, Any] = {**own.fixed, **dict.fromkeys(own.names, value)}
-    if method == "zscl":
+    if method in ("zscl", "zscl-star"):
         options |= {"average_every": training["iterations"] // 10, "reference_batch": training["batch_size"]}
     return options
 
