@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.plan import PROTOCOLS as PROTOCOLS
-from models.registry import Registry
+from models.registry import Registry, lazy
 
 if TYPE_CHECKING:
     from benchmarks.domain import Domain as Domain
@@ -27,12 +27,4 @@ ABOUT = {
 }
 EDITIONS = ("mini", "full", "own")
 
-_LAZY = {"Domain": "benchmarks.domain", "TensorImages": "benchmarks.domain", "make": "benchmarks.streams"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        import importlib
-
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'benchmarks' has no attribute {name!r}")
+__getattr__ = lazy(__name__, {"Domain": "benchmarks.domain", "TensorImages": "benchmarks.domain", "make": "benchmarks.streams"})

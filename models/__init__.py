@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from models.registry import lazy
 
 if TYPE_CHECKING:
     from models.encoder import DualEncoder as DualEncoder
     from models.loading import load as load
 
-_LAZY = {"DualEncoder": "models.encoder", "load": "models.loading"}
+__getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.loading"})
 
 # Any open_clip name works; these are the ones the papers use, for `list models`.
 KNOWN = {
@@ -21,7 +23,6 @@ KNOWN = {
     "EVA02-B-16": "pretrained: merged2b_s8b_b131k (IIMM)",
 }
 
-
 TUNINGS = {
     "full": "both towers (ZSCL: every parameter except the logit scale)",
     "visual": "the image tower only",
@@ -32,11 +33,3 @@ TUNINGS = {
     "adapter": "a small MLP behind each frozen tower (CLIP-Adapter, as in IIMM): reduction, ratio, towers",
     "probe": "a linear head per task that starts from its prompts; the encoder stays as it is",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        import importlib
-
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'models' has no attribute {name!r}")

@@ -32,6 +32,17 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
+def lazy(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's `__getattr__` (PEP 562) for names of other modules, {name: module}, each imported when it is asked for."""
+
+    def attribute(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(places[name]), name)
+
+    return attribute
+
+
 class Registry:
     """Name -> object, from a literal table of "module:attribute" targets plus what users register.
 

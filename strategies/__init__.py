@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from models.registry import Registry
+from models.registry import Registry, lazy
 
 if TYPE_CHECKING:
     from strategies.base import Batch as Batch
@@ -51,12 +51,4 @@ STRATEGIES = Registry("strategy", TARGETS, entry_points="perennial.strategies")
 ABOUT = {name: about for name, (_, about) in _TABLE.items()}
 register = STRATEGIES.register
 
-_LAZY = {"Batch": "strategies.base", "Strategy": "strategies.base"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        import importlib
-
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'strategies' has no attribute {name!r}")
+__getattr__ = lazy(__name__, {"Batch": "strategies.base", "Strategy": "strategies.base"})

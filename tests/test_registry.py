@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.registry import Registry, UserError, unknown
+from models.registry import Registry, UserError, lazy, unknown
 
 
 def test_lookup_is_lazy_and_registering_adds():
@@ -25,3 +25,14 @@ def test_unknown_names_say_what_was_meant():
     assert "Did you mean" not in str(unknown("strategy", "qqq", ["zscl"]))
     with pytest.raises(UserError, match="Known: none"):
         Registry("thing", {}).get("x")
+
+
+def test_names_of_other_modules_are_looked_up_when_asked_for():
+    attribute = lazy("package", {"join": "posixpath", "broken": "no_such_module"})
+    import posixpath
+
+    assert attribute("join") is posixpath.join
+    with pytest.raises(ModuleNotFoundError):
+        attribute("broken")
+    with pytest.raises(AttributeError, match=r"^module 'package' has no attribute 'other'$"):
+        attribute("other")

@@ -11,11 +11,11 @@ import importlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.own.names import Names, Templates
 from benchmarks.own.scan import ANNOTATIONS, existing_folder, files_under, relative
-from models.registry import UserError
+from models.registry import UserError, lazy
 
 if TYPE_CHECKING:
     from benchmarks.domain import Domain
@@ -38,12 +38,7 @@ _LAZY = {
     "from_folder": "benchmarks.own.folder",
     "from_hub": "benchmarks.own.hub",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'benchmarks.own' has no attribute {name!r}")
+__getattr__ = lazy(__name__, _LAZY)
 
 
 class Found(NamedTuple):
