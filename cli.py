@@ -220,11 +220,12 @@ def measure(arguments: argparse.Namespace) -> int:
     screen.say("loading torch ...", style="dim")
     from harness import measure as measuring
     from harness.failures import expected
+    from harness.records import write_table
 
     with expected():
         table = measuring.measure(measuring.MeasureConfig(**settings), screen)
     if arguments.csv:
-        measuring.write(table, arguments.csv)
+        write_table(table, arguments.csv)
     screen.show(measuring.shown(table))
     screen.say(measuring.MEANINGS, style="dim")
     if arguments.csv:
@@ -241,14 +242,15 @@ def data(arguments: argparse.Namespace) -> int:
 
 def show_leaderboard(arguments: argparse.Namespace) -> int:
     """`leaderboard`: print it, and write it with --csv."""
-    from harness.leaderboard import leaderboard, write
+    from harness.leaderboard import leaderboard
+    from harness.records import write_table
     from harness.tables import print_leaderboard
 
     for path in arguments.results:
         _must_exist(path)
     table = leaderboard(arguments.results or ["results"], with_published=arguments.published)
     if arguments.csv:
-        write(table, arguments.csv)
+        write_table(table, arguments.csv)
     if not arguments.quiet:
         print_leaderboard(table)
         if arguments.csv:

@@ -205,13 +205,10 @@ def resolve(config: RunConfig) -> Resolved:
         strategy_class, sha = load_strategy(config.strategy)
     else:
         strategy_class = STRATEGIES.get(config.strategy)
-    model, pretrained = config.model, config.pretrained
-    if model is None:
-        default_model, default_pretrained = DEFAULT_MODELS[plan.full_size]
-        model, pretrained = default_model, pretrained or default_pretrained
-    # The mini settings were found for the tiny model; another one keeps the papers' options.
+    model, pretrained = model_of(config.model, config.pretrained, plan.full_size)
     changes, plugins = plugin_options(config.plugins, config.options)
     changes, tuning_changes = split(changes, "tuning")
+    # The mini settings were found for the tiny model; another one keeps the papers' options.
     options = make_options(strategy_class, plan.tiny_settings if model == "tiny" else plan.settings, changes)
     tuning = config.tuning or strategy_class.default_tuning
     for name in plugins:
@@ -241,6 +238,14 @@ def resolve(config: RunConfig) -> Resolved:
         reference_version=reference_version,
         reference_paths=reference_paths,
     )
+
+
+def model_of(model: str | None, pretrained: str | None, full_size: bool) -> tuple[str, str | None]:
+    """The model asked for and its weights; None: the tiny one, for data of the papers' size ViT-B-16 with OpenAI's weights."""
+    if model is not None:
+        return model, pretrained
+    default, weights = DEFAULT_MODELS[full_size]
+    return default, pretrained or weights
 
 
 def _ordered(plan: StreamPlan) -> list[str]:

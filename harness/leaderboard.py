@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.records import write_bytes
 from metrics import matrix
 from models.registry import UserError
 from reference_data import published
@@ -80,14 +79,6 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
     return table.sort_values(
         by, ascending=[column != "average" for column in by], kind="stable", na_position="last"
     ).reset_index(drop=True)
-
-
-def write(table: pd.DataFrame, path: str | Path) -> None:
-    """The table as CSV, written atomically, with enough digits to recompute from."""
-    try:
-        write_bytes(Path(path), table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _records(roots: Iterable[str | Path]) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,8 +15,7 @@ from benchmarks.domain import Domain, permutation
 from benchmarks.full.table import Missing
 from benchmarks.pixels import cached_domain
 from harness import machine
-from harness.config import DEFAULT_MODELS
-from harness.records import write_bytes
+from harness.config import model_of
 from harness.screen import Screen
 from metrics.evaluate import evaluate, evaluate_iimm
 from models.classifier import PromptClassifier
@@ -70,10 +68,7 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     """
     screen, sources = screen or Screen(), sources_of(config)
     full_size = any(source.edition == "full" for source in sources)
-    model, pretrained = config.model, config.pretrained
-    if model is None:
-        model, default = DEFAULT_MODELS[full_size]
-        pretrained = pretrained or default
+    model, pretrained = model_of(config.model, config.pretrained, full_size)
     device = machine.device_of(config.device)
     encoder = models.load(model, pretrained).to(device)
     rows = []
@@ -86,14 +81,6 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     finally:
         screen.end()
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def write(table: pd.DataFrame, path: str) -> None:
-    """The table as CSV, atomically. Raises UserError when it cannot be written."""
-    try:
-        write_bytes(Path(path), table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def shown(table: pd.DataFrame) -> Table:

@@ -9,9 +9,12 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.registry import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ACCURACY_COLUMNS = ("after", "stream", "task", "accuracy", "correct", "n")
 MEASURE_COLUMNS = ("when", "experience", "task", "measure", "value", "n")
@@ -49,6 +52,14 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, buffer.getvalue().encode())
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """A table as CSV, with enough digits to recompute from. Raises UserError when it cannot be written."""
+    try:
+        write_bytes(Path(path), table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.leaderboard import COLUMNS, leaderboard, write
+from harness.leaderboard import COLUMNS, leaderboard
+from harness.records import write_table
 from harness.tables import print_leaderboard
 from models.registry import UserError
 
@@ -80,11 +81,11 @@ def test_limited_runs_are_marked(tmp_path):
 
 def test_csv(tmp_path):
     record(tmp_path / "results", "zscl", 0, 40.123456789)
-    write(leaderboard([tmp_path / "results"]), tmp_path / "board.csv")
+    write_table(leaderboard([tmp_path / "results"]), tmp_path / "board.csv")
     lines = (tmp_path / "board.csv").read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS) and "40.1235" in lines[1]
     with pytest.raises(UserError, match="Cannot write"):
-        write(leaderboard([tmp_path]), "/dev/null/board.csv")
+        write_table(leaderboard([tmp_path]), "/dev/null/board.csv")
 
 
 def test_published_rows_stand_beside_ours():

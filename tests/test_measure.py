@@ -12,7 +12,8 @@ import cli
 import models
 from benchmarks.domain import permutation
 from benchmarks.own import domain as own_domain
-from harness.measure import COLUMNS, MeasureConfig, measure, shown, write
+from harness.measure import COLUMNS, MeasureConfig, measure, shown
+from harness.records import write_table
 from harness.screen import Screen
 from models.registry import UserError
 from models.transforms import evaluation_transform
@@ -140,7 +141,7 @@ def test_a_measure_that_is_undefined(trees, ask, tmp_path, full_roots):
     found = ask(tmp_path / "two", measure_n=1)
     assert all(math.isnan(found.iloc[0][name]) for name in ("iimm", "iimm_intra", "iimm_inter"))
     assert [list(column.cells) for column in shown(found).columns][2:5] == [["-"]] * 3
-    write(found, str(tmp_path / "m.csv"))
+    write_table(found, str(tmp_path / "m.csv"))
     assert (tmp_path / "m.csv").read_text().splitlines()[1].startswith("two,own,2,,,,1,")
 
 
