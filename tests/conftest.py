@@ -3,16 +3,23 @@
 import importlib.util
 import itertools
 import json
+import runpy
 import shutil
+import socket
+import urllib.error
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.domain import Domain, TensorImages
+from benchmarks.images import ImageFiles
 from models.encoder import DualEncoder
 from reference_data import Reference
 
@@ -22,6 +29,13 @@ ARCHITECTURE = {
     "vision_cfg": {"image_size": 48, "patch_size": 12, "width": 32, "layers": 2, "head_width": 16},
     "text_cfg": {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 32, "heads": 2, "layers": 2},
 }
+# open_clip's reader of OpenAI's weights takes a head for every 64 channels.
+TOY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 24, "patch_size": 12, "width": 64, "layers": 2},
+    "text_cfg": {"context_length": 77, "vocab_size": 300, "width": 64, "heads": 1, "layers": 1},
+}
+FAKES = Path(__file__).parent / "fakes"
 
 
 def byte_tokens(strings, context_length=CONTEXT):
@@ -91,6 +105,55 @@ def model_directory(tmp_path_factory):
     preprocess = {"mean": [0.5] * 3, "std": [0.27] * 3}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": architecture, "preprocess_cfg": preprocess}))
     return folder
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """An architecture that open_clip knows by name, and a state dict for it."""
+    for name, extra in (("Toy", {}), ("Toy-quickgelu", {"quick_gelu": True}), ("Toy-packed", {"custom_text": True})):
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, {**TOY, **extra})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return {k: v.clone() for k, v in open_clip.CLIP(**TOY).state_dict().items()}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """The folder of cached pixels, this test's own."""
+    monkeypatch.setenv("PERENNIAL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pixels"
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Forty image files of several formats, modes and shapes: more than two blocks of a cache."""
+    generator, paths = np.random.default_rng(0), []
+    (tmp_path / "photographs").mkdir()
+    for i in range(40):
+        noise = Image.fromarray(generator.integers(0, 256, (31 + i, 67 - i, 3), np.uint8))
+        image = noise.convert(("RGB", "L", "P")[i % 3])
+        paths.append(tmp_path / "photographs" / f"{i}.{'png' if i % 3 == 2 else 'jpg'}")
+        image.save(paths[-1])
+    return ImageFiles(paths, [i % 4 for i in range(40)])
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server of this test's own on 127.0.0.1."""
+    monkeypatch.setenv("no_proxy", "*")
+    made = runpy.run_path(str(FAKES / "downloads.py"))["Server"]()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def no_names(monkeypatch):
+    """No name of a host is found."""
+
+    def fail(*_, **__):
+        raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
 
 
 @pytest.fixture
@@ -176,7 +239,7 @@ def killed(monkeypatch):
 @pytest.fixture(scope="session")
 def full_roots():
     """The module that writes made-up data of the full edition, in the layouts of the real datasets."""
-    path = Path(__file__).parent / "fakes" / "full_roots.py"
+    path = FAKES / "full_roots.py"
     spec = importlib.util.spec_from_file_location("full_roots", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
