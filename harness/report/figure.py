@@ -1,0 +1,113 @@
+"""A figure with the numbers behind it: as an image inside the page, and as SVG, PNG and CSV files."""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.figure
+
+from harness.records import write_bytes, write_csv
+from harness.report.markup import Markup, clean
+from harness.report.style import GRID, INK, styled
+
+SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+
+class Numbers(NamedTuple):
+    """What a figure shows, as a table."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+    def written(self) -> list[dict[str, Any]]:
+        """As CSV has them: six digits; a missing number is empty."""
+        return [dict(zip(self.columns, map(_text, row), strict=True)) for row in self.rows]
+
+
+class Figure(NamedTuple):
+    """A drawing, what stands below it, and `said`: what it shows in words, for a reader who does not see it."""
+
+    slug: str
+    title: str
+    caption: str
+    said: str
+    numbers: Numbers
+    draw: Callable[[], matplotlib.figure.Figure]
+
+
+def inline(figure: Figure) -> Markup:
+    """The figure as SVG inside HTML: it takes the page's font and its text and line colours, and has a title and a description.
+
+    Identifiers begin with the figure's slug, since all figures of a page share one namespace.
+    """
+    with styled():
+        root = ET.fromstring(_svg(figure, transparent=True))
+    _plain(root, figure.slug)
+    for element in [e for e in root if e.tag in ("metadata",)]:
+        root.remove(element)
+    for parent in list(root.iter()):
+        for child in [c for c in parent if c.tag == "style"]:
+            parent.remove(child)
+    width = float(root.get("viewBox", "0 0 500 0").split()[2])
+    root.attrib = {
+        "class": "plot", "viewBox": root.get("viewBox", ""), "role": "img", "style": f"max-width: {width / 540 * 46:.1f}rem",
+        "aria-labelledby": f"{figure.slug}-title {figure.slug}-desc",
+    }  # fmt: skip
+    for position, (name, text) in enumerate((("title", figure.title), ("desc", f"{figure.caption} {figure.said}".strip()))):
+        element = ET.Element(name, {"id": f"{figure.slug}-{name}"})
+        element.text = clean(text)
+        root.insert(position, element)
+    return Markup(re.sub(r">\s+<", "><", ET.tostring(root, encoding="unicode")))
+
+
+def save(figure: Figure, folder: Path) -> list[Path]:
+    """SLUG.svg, SLUG.png and SLUG.csv in a folder, on white. Raises OSError where that cannot be written."""
+    with styled():
+        svg, image = _svg(figure), io.BytesIO()
+        figure.draw().savefig(image, format="png", facecolor="white", metadata={"Software": None})
+    write_bytes(folder / f"{figure.slug}.svg", svg.encode())
+    write_bytes(folder / f"{figure.slug}.png", image.getvalue())
+    write_csv(folder / f"{figure.slug}.csv", figure.numbers.columns, figure.numbers.written())
+    return [folder / f"{figure.slug}.{kind}" for kind in ("svg", "png", "csv")]
+
+
+def _svg(figure: Figure, **options: Any) -> str:
+    """As matplotlib writes it. To be called inside `styled`."""
+    buffer = io.StringIO()
+    figure.draw().savefig(buffer, format="svg", metadata=NO_METADATA, **(options or {"facecolor": "white"}))
+    return clean(buffer.getvalue())
+
+
+def _plain(root: ET.Element, prefix: str) -> None:
+    """Names without namespaces, identifiers of this figure's own, and colours that follow the page's."""
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(SVG)
+        if LINK in element.attrib:
+            element.set("href", element.attrib.pop(LINK).replace("#", f"#{prefix}-", 1))
+        for name, value in list(element.attrib.items()):
+            if name == "id":
+                element.set(name, f"{prefix}-{value}")
+            elif name == "clip-path":
+                element.set(name, value.replace("#", f"#{prefix}-", 1))
+            elif name == "style":
+                value = re.sub(r"font-family:[^;]*;?\s*", "", value)
+                element.set(name, value.replace(INK, "currentColor").replace(GRID, "var(--line)"))
+            elif name == "d":
+                element.set(name, " ".join(value.split()))
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.6g}"
+    return "" if value is None else clean(value) if isinstance(value, str) else value
+
+
+def distinct(values: Sequence[Any]) -> list[Any]:
+    """Each value once, in order."""
+    return list(dict.fromkeys(values))
