@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from benchmarks import mini
+from benchmarks import mini, settings
 from benchmarks.full.table import ENTRIES as FULL
 from benchmarks.full.table import how_to_get, root_flag
-from benchmarks.plan import Progress
+from benchmarks.plan import Ask, Progress, StreamPlan, build_sources, check_distinct
 from models.registry import UserError, unknown
 
 if TYPE_CHECKING:
@@ -143,6 +144,49 @@ def versions(sources: Sequence[Source], *facts: object) -> str | None:
     if all(source.edition == "mini" for source in sources):
         return each[0] if each else None
     return hashlib.sha256("\n".join([*each, *(repr(fact) for fact in facts)]).encode()).hexdigest()[:12]
+
+
+def held_out(ask: Ask, edition: str, names: Sequence[str], default: Sequence[str]) -> list[Source]:
+    """The held-out sources: those asked for (of the stream's edition before any other), or the default less the trained."""
+    if ask.heldout is None:
+        return [find(name, edition, ask.data_root) for name in default if name not in names]
+    found = []
+    for name in ask.heldout:
+        try:
+            found.append(find(name, edition if edition in ("mini", "full") else None, ask.data_root))
+        except UserError:
+            found.append(find(name, None, ask.data_root))
+    return found
+
+
+def plan_of(
+    ask: Ask, benchmark: str, edition: str, order: str, trained: Sequence[Source], heldout: Sequence[Source], **more: Any
+) -> StreamPlan:
+    """A stream of whole domains, one a task, with MTIL's settings; `more` goes to the plan as it is.
+
+    One of the papers' datasets among the tasks makes it full-size. Raises UserError for a domain named twice, or one both
+    trained and held out.
+    """
+    names, held = tuple(source.name for source in trained), tuple(source.name for source in heldout)
+    check_distinct(names, held)
+    sources = [*trained, *heldout]
+    full_size = any(source.edition == "full" for source in trained)
+    return StreamPlan(
+        benchmark=benchmark,
+        edition=edition,
+        order=order,
+        names=names,
+        heldout=held,
+        build=partial(build_sources, trained, heldout),
+        protocol=ask.protocol or "task",
+        check=lambda: check_present(sources),
+        version=lambda: versions(sources),
+        settings=settings.mtil(),
+        tiny_settings=settings.mini("mtil"),
+        full_size=full_size,
+        reference=("imagenet", "conceptual_captions") if full_size else ("mini", "mini"),
+        **more,
+    )
 
 
 def _own_name(name: str, data_root: str) -> str | None:

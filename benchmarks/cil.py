@@ -12,9 +12,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import settings
-from benchmarks.catalog import SPLITS, check_present, find, versions
+from benchmarks.catalog import SPLITS, check_present, find, held_out, versions
 from benchmarks.full.table import class_orders
-from benchmarks.mtil import held_out
 from benchmarks.plan import Ask, Built, Progress, StreamPlan, check_distinct, names_in
 from models.registry import UserError, unknown
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from benchmarks import settings
-from benchmarks.catalog import check_present, find_all, versions
-from benchmarks.mtil import held_out
-from benchmarks.plan import Ask, StreamPlan, build_sources, check_distinct, names_in
+from benchmarks.catalog import find_all, held_out, plan_of
+from benchmarks.plan import Ask, StreamPlan, names_in
 from models.registry import UserError
 
 
@@ -35,23 +33,6 @@ def stream(ask: Ask) -> StreamPlan:
                 "a folder may hold its own classnames.txt and templates.txt."
             )
         trained = [replace(s, classnames=ask.classnames, templates=ask.templates) if s is own[0] else s for s in trained]
-    names = tuple(source.name for source in trained)
-    heldout = held_out(ask, edition, names, ())
-    check_distinct(names, [source.name for source in heldout])
-    full = [source for source in trained if source.edition == "full"]
-    return StreamPlan(
-        benchmark="stream",
-        edition=edition,
-        order="custom",
-        names=names,
-        heldout=tuple(source.name for source in heldout),
-        build=partial(build_sources, trained, heldout),
-        protocol=ask.protocol or "task",
-        check=lambda: check_present([*trained, *heldout]),
-        version=lambda: versions([*trained, *heldout]),
-        settings=settings.mtil(),
-        tiny_settings=settings.mini("mtil"),
-        full_size=bool(full),
-        reference=("imagenet", "conceptual_captions") if full else ("mini", "mini"),
-        details={"classnames": settings.content(ask.classnames), "templates": settings.content(ask.templates)},
-    )
+    heldout = held_out(ask, edition, [source.name for source in trained], ())
+    details = {"classnames": settings.content(ask.classnames), "templates": settings.content(ask.templates)}
+    return plan_of(ask, "stream", edition, "custom", trained, heldout, details=details)

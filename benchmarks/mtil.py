@@ -7,11 +7,10 @@ The mini edition has eight small domains; the full edition is the paper's eleven
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
-from benchmarks import mini, settings
-from benchmarks.catalog import Source, check_present, find, versions
-from benchmarks.plan import Ask, StreamPlan, build_sources, check_distinct, names_in
+from benchmarks import mini
+from benchmarks.catalog import find, held_out, plan_of
+from benchmarks.plan import Ask, StreamPlan, names_in
 from models.registry import UserError, unknown
 
 ORDER_I = tuple(
@@ -43,23 +42,7 @@ def stream(ask: Ask) -> StreamPlan:
     label, names = order_of(edition, ask.order)
     trained = [find(name, edition, ask.data_root) for name in names]
     heldout = held_out(ask, edition, names, HELDOUT[edition])
-    check_distinct(names, [source.name for source in heldout])
-    return StreamPlan(
-        benchmark="mtil",
-        edition=edition,
-        order=label,
-        names=names,
-        heldout=tuple(source.name for source in heldout),
-        build=partial(build_sources, trained, heldout),
-        protocol=ask.protocol or "task",
-        check=lambda: check_present([*trained, *heldout]),
-        version=lambda: versions([*trained, *heldout]),
-        settings=settings.mtil(),
-        tiny_settings=settings.mini("mtil"),
-        full_size=edition == "full",
-        whole_train=edition == "full",
-        reference=("imagenet", "conceptual_captions") if edition == "full" else ("mini", "mini"),
-    )
+    return plan_of(ask, "mtil", edition, label, trained, heldout, whole_train=edition == "full")
 
 
 def order_of(edition: str, order: str | Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
@@ -77,16 +60,3 @@ def order_of(edition: str, order: str | Sequence[str] | None) -> tuple[str, tupl
     if not names:
         raise UserError("The order names no domain.")
     return "custom", names
-
-
-def held_out(ask: Ask, edition: str, names: Sequence[str], default: Sequence[str]) -> list[Source]:
-    """The held-out sources: those asked for (of the stream's edition before any other), or the default less the trained."""
-    if ask.heldout is None:
-        return [find(name, edition, ask.data_root) for name in default if name not in names]
-    found = []
-    for name in ask.heldout:
-        try:
-            found.append(find(name, edition if edition in ("mini", "full") else None, ask.data_root))
-        except UserError:
-            found.append(find(name, None, ask.data_root))
-    return found
