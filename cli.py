@@ -47,6 +47,26 @@ class Parser(argparse.ArgumentParser):
                     yield from command.words()
 
 
+# What `bench` and `measure` both have; where the help text is missing, each has its own.
+SHARED: dict[str, dict[str, Any]] = {
+    "--model": {},
+    "--pretrained": {"help": "the open_clip tag of the weights, a file, or random"},
+    "--data-root": {"metavar": "DIR"},
+    "--classnames": {"metavar": "FILE", "help": "class names of your own dataset, one a line"},
+    "--templates": {"metavar": "FILE", "help": "prompt templates of your own dataset, one a line, with {}"},
+    "--measure-n": {"type": int, "metavar": "N"},
+    "--device": {"help": "auto (default), cpu, cuda, cuda:N"},
+    "--no-cache": {"dest": "cache", "action": "store_false", "default": None},
+    "--quiet": {"action": "store_true", "help": "print nothing but errors"},
+}
+
+
+def add_shared(command: argparse.ArgumentParser, *flags: str, **more: Any) -> None:
+    """Add flags of `SHARED` to a command; `more` is what they have there alone."""
+    for flag in flags:
+        command.add_argument(flag, **SHARED[flag], **more)
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
     from harness.data import add_arguments as add_data_arguments
@@ -74,21 +94,20 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--dataset", metavar="NAME", help="cil: cifar100, tinyimagenet, imagenet100, a mini domain or a folder")
     bench.add_argument("--steps", type=int, metavar="N", help="cil: in how many steps the classes arrive (after --base)")
     bench.add_argument("--base", type=int, metavar="N", help="cil: classes of a first step before those (tinyimagenet: 100)")
-    bench.add_argument("--classnames", metavar="FILE", help="class names of your own dataset, one a line")
-    bench.add_argument("--templates", metavar="FILE", help="prompt templates of your own dataset, one a line, with {}")
+    add_shared(bench, "--classnames", "--templates")
     bench.add_argument(
         "--protocol", help="which classes compete at test time: task, class or agnostic (default: the benchmark's)"
     )
     bench.add_argument("--heldout", nargs="*", metavar="NAME", help="domains never trained, for retention")
-    bench.add_argument("--data-root", metavar="DIR", help="where the full edition's datasets are (default: data)")
+    add_shared(bench, "--data-root", help="where the full edition's datasets are (default: data)")
     bench.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
     bench.add_argument("--shots", type=int, metavar="N", help="few-shot: N training images of each class")
-    bench.add_argument("--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
-    bench.add_argument("--pretrained", help="the open_clip tag of the weights, a file, or random")
+    add_shared(bench, "--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
+    add_shared(bench, "--pretrained")
     bench.add_argument("--tuning", help="what trains: a name from `list tunings` (default: the strategy's)")
     bench.add_argument("--plugin", nargs="+", metavar="NAME", help="Avalanche's plugins beside the strategy (`list plugins`)")
     bench.add_argument("--seed", type=int, nargs="+", metavar="N", help="one run per seed (default: 0)")
-    bench.add_argument("--measure-n", type=int, metavar="N", help="images for the measures before training (default: 1000)")
+    add_shared(bench, "--measure-n", help="images for the measures before training (default: 1000)")
     bench.add_argument(
         "--set",
         nargs="+",
@@ -97,14 +116,12 @@ def parser() -> argparse.ArgumentParser:
         help="options of the strategy (iterations, lr, ...), of the tuning (tuning.rank), of a plugin (ewc.ewc_lambda)",
     )
     bench.add_argument("--config", metavar="FILE", help="TOML, or a run's run.json; flags win over it")
-    bench.add_argument("--device", help="auto (default), cpu, cuda, cuda:N")
+    add_shared(bench, "--device")
     bench.add_argument("--workers", type=int, metavar="N", help="processes that read training images from files")
-    bench.add_argument(
-        "--no-cache", dest="cache", action="store_false", default=None, help="decode evaluation images each time"
-    )
+    add_shared(bench, "--no-cache", help="decode evaluation images each time")
     bench.add_argument("--out", metavar="DIR", help="where records go (default: results)")
     bench.add_argument("--fresh", action="store_true", help="start over, even if the run is finished")
-    bench.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_shared(bench, "--quiet")
 
     measuring = commands.add_parser(
         "measure",
@@ -113,18 +130,17 @@ def parser() -> argparse.ArgumentParser:
     )
     measuring.add_argument("datasets", nargs="+", metavar="DATASET", help="names from `list domains`, folders, CSV files, ...")
     measuring.add_argument("--edition", help="mini, full or own (default: what the names belong to)")
-    measuring.add_argument("--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME")
-    measuring.add_argument("--pretrained", help="the open_clip tag of the weights, a file, or random")
-    measuring.add_argument("--data-root", metavar="DIR", help="where the papers' datasets are (default: data)")
-    measuring.add_argument("--classnames", metavar="FILE", help="class names of your own dataset, one a line")
-    measuring.add_argument("--templates", metavar="FILE", help="prompt templates of your own dataset, one a line, with {}")
-    measuring.add_argument("--measure-n", type=int, metavar="N", help="images of the training split (default: 1000)")
+    add_shared(measuring, "--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME")
+    add_shared(measuring, "--pretrained")
+    add_shared(measuring, "--data-root", help="where the papers' datasets are (default: data)")
+    add_shared(measuring, "--classnames", "--templates")
+    add_shared(measuring, "--measure-n", help="images of the training split (default: 1000)")
     measuring.add_argument("--limit", type=int, metavar="N", help="at most N test images")
     measuring.add_argument("--seed", type=int, metavar="N", help="of the samples (default: 0)")
-    measuring.add_argument("--device", help="auto (default), cpu, cuda, cuda:N")
-    measuring.add_argument("--no-cache", dest="cache", action="store_false", default=None, help="decode test images each time")
+    add_shared(measuring, "--device")
+    add_shared(measuring, "--no-cache", help="decode test images each time")
     measuring.add_argument("--csv", metavar="FILE", help="write the table as CSV")
-    measuring.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_shared(measuring, "--quiet")
 
     data = commands.add_parser(
         "data",
@@ -165,6 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """`bench`: one run per seed."""
+    from benchmarks.plan import names_in
     from harness.config import RunConfig, check_names, read_file, unchanged_data
     from harness.options import merged, parse_assignments
 
@@ -177,12 +194,12 @@ def bench(arguments: argparse.Namespace) -> int:
             settings[name] = value
     if arguments.model is not None and arguments.pretrained is None:
         settings.pop("pretrained", None)
-    for name in ("heldout", "tasks"):
-        given = getattr(arguments, name)
-        if given is not None:
-            settings[name] = tuple(n.strip() for n in (given if name == "heldout" else given.split(",")) if n.strip())
+    if arguments.tasks is not None:
+        settings["tasks"] = names_in(arguments.tasks)
+    if arguments.heldout is not None:
+        settings["heldout"] = tuple(n.strip() for n in arguments.heldout if n.strip())
     if arguments.plugin is not None:
-        settings["plugins"] = tuple(part for name in arguments.plugin for part in name.split(",") if part)
+        settings["plugins"] = names_in(",".join(arguments.plugin))
     settings["options"] = merged(settings.get("options", {}), parse_assignments(arguments.set or []))
     settings["fresh"] = arguments.fresh
     if "benchmark" not in settings:
@@ -207,10 +224,11 @@ def bench(arguments: argparse.Namespace) -> int:
 def measure(arguments: argparse.Namespace) -> int:
     """`measure`: one row a dataset."""
     from benchmarks.catalog import check_present, find
+    from benchmarks.plan import names_in
     from harness.screen import Screen
 
     settings = {n: v for n, v in vars(arguments).items() if v is not None and n not in ("command", "csv", "quiet")}
-    settings["datasets"] = tuple(part for name in arguments.datasets for part in name.split(",") if part)
+    settings["datasets"] = names_in(",".join(arguments.datasets))
     for name, least in (("measure_n", 2), ("limit", 1), ("seed", 0)):
         if settings.get(name, least) < least:
             raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {settings[name]}.")

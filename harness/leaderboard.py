@@ -45,7 +45,7 @@ COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
 MARKS = ("protocol", "shots", "limit", "data", "heldout", "data_version")
 TABLE = ("benchmark", "edition", "order")
 METHOD = ("model", "pretrained", "strategy", "tuning")
-SORT = ["benchmark", "edition", "order", "model", "average"]
+SORT = [*TABLE, "model", "average"]
 
 
 def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool = False) -> pd.DataFrame:
@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         identity = document["identity"]
         shared = {k: v for k, v in identity.items() if k != "seed"}
         return {
-            **{k: identity[k] for k in ("benchmark", "edition", "order", "model", "pretrained", "strategy", "tuning")},
+            **{k: identity[k] for k in (*TABLE, *METHOD)},
             **_metrics(document["summary"], identity["benchmark"]),
             **{c: document.get(c) for c in COSTS},
             "trainable_params": document["trainable_params"],
@@ -167,7 +167,7 @@ def _by(rows: list[dict[str, Any]], names: Sequence[str]) -> list[list[dict[str,
 
 def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
     group = sorted(group, key=lambda record: record["seed"])
-    row = {k: group[0][k] for k in ("benchmark", "edition", "order", "model", "pretrained", "strategy", "tuning")}
+    row = {k: group[0][k] for k in (*TABLE, *METHOD)}
     row["pretrained"] = row["pretrained"] or ""
     row["seeds"] = len(group)
     row.update({name: group[0][name] for name in (*MARKS, "differing")})

@@ -9,20 +9,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.leaderboard import MARKS
-from harness.screen import PIPED_WIDTH, order_name
+from harness.leaderboard import MARKS, METRICS, TABLE
+from harness.screen import PIPED_WIDTH, SUMMARY, order_name
 
 SHOWN = {
     "strategy": "strategy",
     "tuning": "tuning",
     "model": "model",
     "seeds": "seeds",
-    "transfer": "Transfer",
-    "average": "Average",
-    "last": "Last",
-    "forgetting": "Forgetting",
-    "bwt": "BWT",
-    "retention": "Retention",
+    **{name: SUMMARY[name] for name in METRICS if name in SUMMARY},
     "iimm_mean": "IIMM",
     "train_seconds": "train s",
     "eval_seconds": "eval s",
@@ -48,7 +43,7 @@ def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> No
         return
     marks = {mark: table[mark].astype(object).where(table[mark].notna(), "") if mark in table else "" for mark in MARKS}
     table = table.assign(**marks)
-    keys = ["benchmark", "edition", "order", *MARKS]
+    keys = [*TABLE, *MARKS]
     for (benchmark, edition, order, protocol, shots, limit, data, heldout, version), group in table.groupby(keys, sort=False):
         title = f"{benchmark}, {edition} edition, {order_name(order)}"
         title += f", protocol {protocol}" if protocol else ""
