@@ -6,6 +6,7 @@ import json
 import runpy
 import shutil
 import socket
+import sys
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -239,9 +240,8 @@ def killed(monkeypatch):
 @pytest.fixture(scope="session")
 def full_roots():
     """The module that writes made-up data of the full edition, in the layouts of the real datasets."""
-    path = FAKES / "full_roots.py"
-    spec = importlib.util.spec_from_file_location("full_roots", path)
-    module = importlib.util.module_from_spec(spec)
+    spec = importlib.util.spec_from_file_location("full_roots", FAKES / "full_roots" / "__init__.py")
+    module = sys.modules["full_roots"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

@@ -1,22 +1,14 @@
-"""Small made-up data in each dataset's real on-disk layout, for tests of the full edition.
-
-`write(root, names)` writes those entries of `benchmarks.full.table` (all of them by default) and returns what is in them:
-`Made(classes, sizes)`, class names expected of the domain where the data says them, and images per split. Loaded by path:
-tests are no package.
-"""
+"""Made-up data of the datasets that come as folders of image files."""
 
 from __future__ import annotations
 
 import csv
 import json
-import pickle
-import struct
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+
+from .files import PER_CLASS, Made, save, text
 
 CARS = ("AM General Hummer SUV 2000", "Acura RL Sedan 2012", "smart fortwo Convertible 2012")
 SCENES = {
@@ -26,31 +18,6 @@ SCENES = {
 }
 WNIDS = ("n01440764", "n01443537", "n01484850")
 TINY = ("n02124075", "n04067472", "n04540053")
-CIFAR100 = ("apple", "aquarium_fish", "baby")
-PER_CLASS = {"train": 3, "val": 2, "test": 2}
-
-
-class Made(NamedTuple):
-    classes: int
-    sizes: dict[str, int]
-
-
-def picture(label: int, number: int, side: int = 16, mode: str = "RGB") -> Image.Image:
-    """A noisy square whose colour says the class."""
-    rng = np.random.default_rng(1000 * label + number)
-    colour = np.array([40 * label % 256, (90 + 60 * label) % 256, (200 - 50 * label) % 256])
-    pixels = np.clip(colour + rng.integers(-20, 20, (side, side, 3)), 0, 255).astype(np.uint8)
-    return Image.fromarray(pixels).convert(mode)
-
-
-def save(path: Path, label: int, number: int, mode: str = "RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture(label, number, mode=mode).save(path)
-
-
-def text(path: Path, lines: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
 
 
 def aircraft(root: Path) -> Made:
@@ -74,37 +41,6 @@ def caltech101(root: Path) -> Made:
             mode = "L" if name == "yin_yang" else "RGB"
             save(root / "caltech101" / "101_ObjectCategories" / name / f"image_{number:04d}.jpg", label, number, mode)
     return Made(101, {"train": 12, "test": 3})
-
-
-def pickled(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(content, protocol=4))
-
-
-def cifar_arrays(count: int, classes: int, start: int) -> tuple[np.ndarray, list[int]]:
-    labels = [i % classes for i in range(count)]
-    images = [np.asarray(picture(label, start + i, 32)).transpose(2, 0, 1).reshape(-1) for i, label in enumerate(labels)]
-    return np.stack(images), labels
-
-
-def cifar100(root: Path) -> Made:
-    base = root / "cifar-100-python"
-    for split, count, start in (("train", 12, 0), ("test", 6, 500)):
-        data, labels = cifar_arrays(count, 3, start)
-        pickled(base / split, {"data": data, "fine_labels": labels, "coarse_labels": labels, "filenames": []})
-    pickled(base / "meta", {"fine_label_names": list(CIFAR100), "coarse_label_names": []})
-    return Made(3, {"train": 12, "test": 6})
-
-
-def cifar10(root: Path) -> Made:
-    base = root / "cifar-10-batches-py"
-    for number in range(1, 6):
-        data, labels = cifar_arrays(4, 2, 10 * number)
-        pickled(base / f"data_batch_{number}", {"data": data, "labels": labels})
-    data, labels = cifar_arrays(6, 2, 900)
-    pickled(base / "test_batch", {"data": data, "labels": labels})
-    pickled(base / "batches.meta", {"label_names": ["airplane", "automobile"]})
-    return Made(2, {"train": 20, "test": 6})
 
 
 def dtd(root: Path) -> Made:
@@ -161,25 +97,6 @@ def food(root: Path) -> Made:
                 save(base / "images" / f"{file}.jpg", label, number)
         text(base / "meta" / f"{split}.json", [json.dumps(files)])
     return Made(2, {"train": 6, "test": 4})
-
-
-def idx(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    head = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(head + array.astype(np.uint8).tobytes())
-
-
-def mnist(root: Path, folder: str = "MNIST") -> Made:
-    for prefix, count, start in (("train", 20, 0), ("t10k", 10, 100)):
-        labels = np.arange(count) % 10
-        images = np.stack([np.asarray(picture(int(n), start + i, 28, "L")) for i, n in enumerate(labels)])
-        idx(root / folder / "raw" / f"{prefix}-images-idx3-ubyte", images)
-        idx(root / folder / "raw" / f"{prefix}-labels-idx1-ubyte", labels)
-    return Made(10, {"train": 20, "test": 10})
-
-
-def fashion_mnist(root: Path) -> Made:
-    return mnist(root, "FashionMNIST")
 
 
 def pets(root: Path) -> Made:
@@ -281,28 +198,6 @@ def resisc45(root: Path) -> Made:
     return Made(45, {"train": 6, "val": 4, "test": 4})
 
 
-def svhn(root: Path) -> Made:
-    from scipy.io import savemat
-
-    (root / "svhn").mkdir(parents=True, exist_ok=True)
-    for split, count, start in (("train", 20, 0), ("test", 10, 100)):
-        labels = [number % 10 for number in range(count)]
-        images = np.stack([np.asarray(picture(n, start + i, 32)) for i, n in enumerate(labels)], axis=-1)
-        savemat(root / "svhn" / f"{split}_32x32.mat", {"X": images, "y": np.array([[n or 10] for n in labels], dtype=np.uint8)})
-    return Made(10, {"train": 20, "test": 10})
-
-
-def stl10(root: Path) -> Made:
-    base, names = root / "stl10_binary", ("airplane", "bird", "car")
-    text(base / "class_names.txt", names)
-    for split, count, start in (("train", 6, 0), ("test", 3, 100)):
-        labels = [number % 3 for number in range(count)]
-        images = [np.asarray(picture(n, start + i, 96)).transpose(2, 1, 0) for i, n in enumerate(labels)]
-        (base / f"{split}_X.bin").write_bytes(np.stack(images).tobytes())
-        (base / f"{split}_y.bin").write_bytes(bytes(n + 1 for n in labels))
-    return Made(3, {"train": 6, "test": 3})
-
-
 def imagenet(root: Path) -> Made:
     for label, wnid in enumerate(WNIDS):
         for number in range(3):
@@ -328,95 +223,3 @@ def tinyimagenet(root: Path) -> Made:
         rows.append(f"val_{label}.JPEG\t{wnid}\t0\t0\t9\t9")
     text(base / "val" / "val_annotations.txt", rows)
     return Made(200, {"train": 9, "test": 3})
-
-
-WRITERS: dict[str, Callable[[Path], Made]] = {
-    "Aircraft": aircraft,
-    "Caltech101": caltech101,
-    "CIFAR100": cifar100,
-    "DTD": dtd,
-    "EuroSAT": eurosat,
-    "Flowers": flowers,
-    "Food": food,
-    "MNIST": mnist,
-    "OxfordPet": pets,
-    "StanfordCars": cars,
-    "SUN397": sun397,
-    "cars": cars,
-    "dtd": dtd_merged,
-    "eurosat": eurosat_paint,
-    "gtsrb": gtsrb,
-    "kitti": kitti,
-    "mnist": mnist,
-    "resisc45": resisc45,
-    "sun397": sun397_partition,
-    "svhn": svhn,
-    "imagenet": imagenet,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "stl10": stl10,
-    "food101": food,
-    "fashion_mnist": fashion_mnist,
-    "tinyimagenet": tinyimagenet,
-    "imagenet100": imagenet100,
-}
-
-
-def write(root: Path, names: Iterable[str] | None = None) -> dict[str, Made]:
-    """Write these entries under the root, and say what is in them."""
-    return {name: WRITERS[name](root) for name in (WRITERS if names is None else names)}
-
-
-def captions(root: Path) -> None:
-    """Conceptual Captions' validation table and three of its images: what the full edition distils on."""
-    base, rows = root / "conceptual_captions", ["title\tfilepath"]
-    for number, title in enumerate(("a red car on a road", "two dogs play", "the sky above a lake")):
-        save(base / "validation" / f"{number}.jpg", number, number)
-        rows.append(f"{title}\tvalidation/{number}.jpg")
-    text(base / "Validation_GCC-1.1.0-Validation_output.csv", rows)
-
-
-def all_classes(root: Path) -> None:
-    """The three sets of the class-incremental benchmark with every class: two training images and a test image of each (of
-    CIFAR-100 two), and one class of ImageNet beyond its first hundred.
-    """
-    from benchmarks.full.table import names
-
-    base = root / "cifar-100-python"
-    for split, start in (("train", 0), ("test", 500)):
-        data, labels = cifar_arrays(200, 100, start)
-        pickled(base / split, {"data": data, "fine_labels": labels})
-    pickled(base / "meta", {"fine_label_names": [f"kind_{label}" for label in range(100)]})
-    base, rows = root / "tiny-imagenet-200", []
-    for label, wnid in enumerate(names("tinyimagenet")):
-        for number in range(2):
-            save(base / "train" / wnid / "images" / f"{wnid}_{number}.JPEG", label, number)
-        save(base / "val" / "images" / f"val_{label}.JPEG", label, 9)
-        rows.append(f"val_{label}.JPEG\t{wnid}\t0\t0\t9\t9")
-    text(base / "val" / "val_annotations.txt", rows)
-    for label, wnid in enumerate(list(names("imagenet"))[:101]):
-        for number in range(2):
-            save(root / "imagenet" / "train" / wnid / f"{wnid}_{number}.JPEG", label, number)
-        save(root / "imagenet" / "val" / wnid / f"ILSVRC2012_val_{label:08d}.JPEG", label, 9)
-
-
-def write_hub(
-    folder: Path, splits: dict[str, int], classes: list[str], image: str, label: str, parquet: str | None = None
-) -> None:
-    """A hub copy: `splits` says how many images each has, their labels in turn. `parquet` is the subfolder of a parquet
-    snapshot; without it the folder is what `save_to_disk` writes.
-    """
-    import datasets
-
-    features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(names=classes)})
-    made = {}
-    for split, count in splits.items():
-        labels = [number % len(classes) for number in range(count)]
-        rows = {image: [picture(n, i) for i, n in enumerate(labels)], label: labels}
-        made[split] = datasets.Dataset.from_dict(rows, features=features)
-    if parquet is None:
-        datasets.DatasetDict(made).save_to_disk(str(folder))
-        return
-    for split, data in made.items():
-        (folder / parquet).mkdir(parents=True, exist_ok=True)
-        data.to_parquet(str(folder / parquet / f"{split}-00000-of-00001.parquet"))

@@ -1,0 +1,127 @@
+"""Small made-up data in each dataset's real on-disk layout, for tests of the full edition.
+
+`write(root, names)` writes those entries of `benchmarks.full.table` (all of them by default) and returns what is in them:
+`Made(classes, sizes)`, class names expected of the domain where the data says them, and images per split. Loaded by path:
+tests are no package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .arrays import cifar10, cifar100, cifar_arrays, fashion_mnist, mnist, stl10, svhn
+from .files import Made, idx, pickled, picture, save, text
+from .trees import (
+    aircraft,
+    caltech101,
+    cars,
+    dtd,
+    dtd_merged,
+    eurosat,
+    eurosat_paint,
+    flowers,
+    food,
+    gtsrb,
+    imagenet,
+    imagenet100,
+    kitti,
+    pets,
+    resisc45,
+    sun397,
+    sun397_partition,
+    tinyimagenet,
+)
+
+__all__ = ["WRITERS", "all_classes", "captions", "idx", "picture", "save", "write", "write_hub"]
+
+WRITERS: dict[str, Callable[[Path], Made]] = {
+    "Aircraft": aircraft,
+    "Caltech101": caltech101,
+    "CIFAR100": cifar100,
+    "DTD": dtd,
+    "EuroSAT": eurosat,
+    "Flowers": flowers,
+    "Food": food,
+    "MNIST": mnist,
+    "OxfordPet": pets,
+    "StanfordCars": cars,
+    "SUN397": sun397,
+    "cars": cars,
+    "dtd": dtd_merged,
+    "eurosat": eurosat_paint,
+    "gtsrb": gtsrb,
+    "kitti": kitti,
+    "mnist": mnist,
+    "resisc45": resisc45,
+    "sun397": sun397_partition,
+    "svhn": svhn,
+    "imagenet": imagenet,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "stl10": stl10,
+    "food101": food,
+    "fashion_mnist": fashion_mnist,
+    "tinyimagenet": tinyimagenet,
+    "imagenet100": imagenet100,
+}
+
+
+def write(root: Path, names: Iterable[str] | None = None) -> dict[str, Made]:
+    """Write these entries under the root, and say what is in them."""
+    return {name: WRITERS[name](root) for name in (WRITERS if names is None else names)}
+
+
+def captions(root: Path) -> None:
+    """Conceptual Captions' validation table and three of its images: what the full edition distils on."""
+    base, rows = root / "conceptual_captions", ["title\tfilepath"]
+    for number, title in enumerate(("a red car on a road", "two dogs play", "the sky above a lake")):
+        save(base / "validation" / f"{number}.jpg", number, number)
+        rows.append(f"{title}\tvalidation/{number}.jpg")
+    text(base / "Validation_GCC-1.1.0-Validation_output.csv", rows)
+
+
+def all_classes(root: Path) -> None:
+    """The three sets of the class-incremental benchmark with every class: two training images and a test image of each (of
+    CIFAR-100 two), and one class of ImageNet beyond its first hundred.
+    """
+    from benchmarks.full.table import names
+
+    base = root / "cifar-100-python"
+    for split, start in (("train", 0), ("test", 500)):
+        data, labels = cifar_arrays(200, 100, start)
+        pickled(base / split, {"data": data, "fine_labels": labels})
+    pickled(base / "meta", {"fine_label_names": [f"kind_{label}" for label in range(100)]})
+    base, rows = root / "tiny-imagenet-200", []
+    for label, wnid in enumerate(names("tinyimagenet")):
+        for number in range(2):
+            save(base / "train" / wnid / "images" / f"{wnid}_{number}.JPEG", label, number)
+        save(base / "val" / "images" / f"val_{label}.JPEG", label, 9)
+        rows.append(f"val_{label}.JPEG\t{wnid}\t0\t0\t9\t9")
+    text(base / "val" / "val_annotations.txt", rows)
+    for label, wnid in enumerate(list(names("imagenet"))[:101]):
+        for number in range(2):
+            save(root / "imagenet" / "train" / wnid / f"{wnid}_{number}.JPEG", label, number)
+        save(root / "imagenet" / "val" / wnid / f"ILSVRC2012_val_{label:08d}.JPEG", label, 9)
+
+
+def write_hub(
+    folder: Path, splits: dict[str, int], classes: list[str], image: str, label: str, parquet: str | None = None
+) -> None:
+    """A hub copy: `splits` says how many images each has, their labels in turn. `parquet` is the subfolder of a parquet
+    snapshot; without it the folder is what `save_to_disk` writes.
+    """
+    import datasets
+
+    features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(names=classes)})
+    made = {}
+    for split, count in splits.items():
+        labels = [number % len(classes) for number in range(count)]
+        rows = {image: [picture(n, i) for i, n in enumerate(labels)], label: labels}
+        made[split] = datasets.Dataset.from_dict(rows, features=features)
+    if parquet is None:
+        datasets.DatasetDict(made).save_to_disk(str(folder))
+        return
+    for split, data in made.items():
+        (folder / parquet).mkdir(parents=True, exist_ok=True)
+        data.to_parquet(str(folder / parquet / f"{split}-00000-of-00001.parquet"))
