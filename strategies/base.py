@@ -19,6 +19,7 @@ from benchmarks.plan import Progress
 from models import tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
+from models.registry import UserError
 from reference_data import Reference
 from strategies.batches import endless, in_memory, training_loader
 from strategies.features import KeptFeatures
@@ -135,7 +136,7 @@ class Strategy(SupervisedTemplate):
         self.images_seen = 0
         self.companion_features = None
         self._prepared = False
-        self._features = KeptFeatures()
+        self._kept_features = KeptFeatures()
         self._frozen_images = False
         self._stop_training: bool = False
         self._terms: dict[str, Tensor] = {}
@@ -270,7 +271,7 @@ class Strategy(SupervisedTemplate):
     def forward(self) -> Tensor:
         """Logits of the batch; in training, companion images share its pass through the image tower."""
         if self._frozen_images and not self.is_training:
-            return self.classifier.classify(self._features.encode(self.encoder, self.mb_x), self.mb_task_id)
+            return self.classifier.classify(self._kept_features.encode(self.encoder, self.mb_x), self.mb_task_id)
         companions = self.companion_images() if self.is_training else None
         if companions is None:
             return self.classifier(self.mb_x, self.mb_task_id)
@@ -285,12 +286,12 @@ class Strategy(SupervisedTemplate):
             self.classifier.register_domain(label, self.experience.stream_domains[label])
         self.classifier.compete(self.experience.task_label, rivals)
         self._frozen_images = not (self.trains and tuning.trains_images(self.encoder))
-        self._features.begin(self.encoder, self.experience)
+        self._kept_features.begin(self.encoder, self.experience)
         super()._before_eval_exp(**kwargs)
 
     def _after_eval_exp(self, **kwargs: Any) -> None:
         super()._after_eval_exp(**kwargs)
-        self._features.end()
+        self._kept_features.end()
         self._frozen_images = False
         self.classifier.compete(self.experience.task_label)
 
@@ -311,8 +312,17 @@ class Strategy(SupervisedTemplate):
         return list(self.experience.origin_stream)[: self.experience.current_experience + 1]
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the encoder's weights for arithmetic: what a tuning adds to a matrix is added to it (`models.tuning`)."""
+        """A copy of the encoder's weights for arithmetic: what a tuning adds to a matrix is added to it (`models.tuning`).
+
+        Raises UserError under the tuning probe, whose heads are no part of them: nothing would come of the arithmetic.
+        """
+        self.refuse_probe("the weights that this method starts from or combines")
         return tuning.weights(self.encoder)
+
+    def refuse_probe(self, apart: str) -> None:
+        """Raise UserError under the tuning probe, whose heads are apart from what the method is about."""
+        if self.encoder.tuning == "probe":
+            raise UserError(f"{type(self).__name__} has no use for the tuning probe: its heads are apart from {apart}.")
 
     def set_weights(self, theta: Mapping[str, Tensor]) -> None:
         """Give the encoder weights that came from `weights`, in whatever combination."""

@@ -137,6 +137,7 @@ class Distillation(Strategy):
         self.distils = max(o.image_loss, o.text_loss, o.feature_mse, o.image_image) > 0
         if not self.distils:
             return
+        self.refuse_probe("the image tower that distillation acts on")
         given_images, given_sentences = self._given()
         fixed = o.teacher == "zero-shot"
         if given_images and (reference is None or not len(reference.images)):

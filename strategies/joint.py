@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.registry import UserError
 from strategies.joint_batches import JointTraining
 
 
@@ -28,6 +27,4 @@ class Joint(JointTraining):
 
     def before_run(self) -> None:
         super().before_run()
-        if self.encoder.tuning == "probe":
-            raise UserError("joint has no use for the tuning probe: heads of their own learn nothing from each other.")
         self.initial = self.weights()

@@ -281,3 +281,19 @@ def test_registering_a_name():
 def test_all_built_in_names_resolve():
     for name in STRATEGIES.names():
         assert issubclass(STRATEGIES.get(name), Strategy)
+
+
+@pytest.mark.parametrize("name", ["lwf", "icarl", "wise-ft", "zscl", "paint-sequential", "paint-parallel", "joint", "magmax"])
+def test_methods_that_a_probe_has_no_use_for_say_so(name, toy_encoder, stream, reference):
+    method = STRATEGIES.get(name)
+    strategy = method(encoder=toy_encoder(), tuning_name="probe", reference=reference)
+    with pytest.raises(UserError, match=rf"^{method.__name__} has no use for the tuning probe: its heads are apart from the "):
+        strategy.train(stream.train_stream[0], eval_streams=[])
+
+
+@pytest.mark.parametrize("name", ["finetune", "l2", "bitfit"])
+def test_methods_that_train_what_a_tuning_says_take_a_probe(name, toy_encoder, stream):
+    method = STRATEGIES.get(name)
+    strategy = method(encoder=toy_encoder(), options=method.Options(iterations=2), tuning_name="probe")
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    assert [tuple(p.shape) for p in strategy.trainable] == [(3, 32)]
