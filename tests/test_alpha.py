@@ -5,11 +5,13 @@ import pytest
 import torch
 
 import strategies.alpha as alpha_module
+from benchmarks.streams import scenario
 from metrics.evaluate import evaluate
 from models import tuning
 from models.classifier import PromptClassifier
 from models.merging import patched, task_vector
 from strategies.alpha import Path, Question, Scores, Search, Validation, choose, refine
+from strategies.paint import PaintSequential
 
 GRID = [(a / 4,) for a in range(5)]
 
@@ -225,3 +227,12 @@ def test_one_alpha_each_is_found_within_the_budget():
     asked = []
     refine(score, shared, 1.0, 50)
     assert asked == once[: len(asked)]
+
+
+def test_a_run_looks_at_so_many_validation_images_and_says_how_far_it_is(toy_encoder, toy_domain):
+    told, stream = [], scenario([toy_domain("a", 3)], [toy_domain("h", 4, seed=2)])
+    options = PaintSequential.Options(iterations=2, batch_size=8, alphas=3, validation_images=5)
+    strategy = PaintSequential(encoder=toy_encoder(), options=options, progress=lambda *said: told.append(said))
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    assert [strategy.validation.size(Question(label)) for label in (0, 1)] == [5, 5]
+    assert told == [(0, 2, "alpha: a"), (1, 2, "alpha: h")]

@@ -12,7 +12,6 @@ from harness import checkpoint
 from metrics.evaluate import evaluate
 from models.classifier import PromptClassifier
 from models.merging import patched, task_vector
-from strategies.alpha import Question
 from strategies.base import Strategy
 from strategies.joint_batches import joint_loader
 from strategies.paint import PaintJoint, PaintParallel, PaintSequential, Patching
@@ -378,6 +377,7 @@ def test_joint_batches_without_images(toy_domain):
         ({"epsilon": float("nan")}, "epsilon must be a finite number"),
         ({"evaluations": 0}, "evaluations must be at least 1"),
         ({"iterations": 0}, "iterations must be at least 1"),
+        ({"validation_images": 0}, "validation_images must be at least 1, got 0"),
     ],
 )
 def test_options_out_of_range(options, message):
@@ -396,14 +396,3 @@ def test_plain_evaluation_is_untouched(toy_encoder, stream):
         each.model.eval()
     with torch.no_grad():
         assert torch.equal(strategy.classifier(images, 0), base.classifier(images, 0))
-
-
-def test_a_search_looks_at_so_many_validation_images_and_says_how_far_it_is(toy_encoder, stream):
-    told = []
-    options = PaintSequential.Options(**QUICK, validation_images=5)
-    strategy = PaintSequential(encoder=toy_encoder(), options=options, progress=lambda *said: told.append(said))
-    strategy.train(stream.train_stream[0], eval_streams=[])
-    assert [strategy.validation.size(Question(label)) for label in (0, 3)] == [5, 5]
-    assert told == [(0, 2, "alpha: a"), (1, 2, "alpha: h")]
-    with pytest.raises(ValueError, match="validation_images must be at least 1, got 0"):
-        PaintSequential.Options(validation_images=0)
