@@ -105,7 +105,15 @@ def method(label, values, average):
     """One run of two tasks and a held-out domain; its accuracies after 0, 1 and 2 tasks."""
     names = (("test", "red"), ("test", EVIL), ("heldout", "grey"))
     cells = {(j, *name): float(v) for j, row in enumerate(values) for name, v in zip(names, row, strict=True)}
-    identity = {"tasks": ["red", EVIL], "heldout": ["grey"], "seed": 0, "benchmark": "mtil", "strategy": label, "model": "tiny"}
+    identity = {
+        "tasks": ["red", EVIL],
+        "heldout": ["grey"],
+        "seed": 0,
+        "benchmark": "mtil",
+        "order": "I",
+        "strategy": label,
+        "model": "tiny",
+    }
     search = {"task": EVIL, "points": [[0.0], [1.0]], "patching": [1.0, 2.0], "supported": [], "chosen": [1.0]}
     document = {
         "identity": identity, "status": "finished", "key": label, "summary": {}, "device": "cpu", "searches": [search],

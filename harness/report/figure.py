@@ -16,6 +16,7 @@ from harness.report.markup import Markup, clean
 from harness.report.style import GRID, INK, styled
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+TINY = 1e-9
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
@@ -104,7 +105,8 @@ def _plain(root: ET.Element, prefix: str) -> None:
 
 def _text(value: Any) -> Any:
     if isinstance(value, float):
-        return "" if value != value else f"{value:.6g}"
+        # Sums of equal numbers differ in the last digit; that is no spread.
+        return "" if value != value else f"{0.0 if abs(value) < TINY else value:.6g}"
     return "" if value is None else clean(value) if isinstance(value, str) else value
 
 

@@ -44,7 +44,7 @@ def matrix(run: Run, slug: str, label: str) -> Figure:
         axis.axhline(0.5, color="white", linewidth=2)
         for (j, i), value in np.ndenumerate(values) if values.size <= 400 else ():
             if value == value:
-                axis.text(i, j, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 55 else "black")
+                axis.text(i, j, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 46 else "black")
         return figure
 
     rows = [

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.report import words
 from harness.report.comparison import cost, curves, learning
-from harness.report.figure import Figure, inline
+from harness.report.figure import TINY, Figure, inline
 from harness.report.markup import Cell, Markup, number, table, tag
 from harness.report.matrix import columns, grid, matrix, shades
 from harness.report.methods import Section, unique
@@ -115,6 +115,7 @@ def _figure(figure: Figure) -> Markup:
 
 def _cell(value: Any) -> Cell:
     if isinstance(value, float):
+        value = 0.0 if abs(value) < TINY else value
         return Cell("-", "") if value != value else Cell(f"{value:.4g}", f"{value:.6g}")
     return Cell("-", "") if value is None else Cell(value, value)
 
@@ -155,7 +156,8 @@ def _run(run: Run, label: str, slugs: set[str], keep: Callable[[Figure], None]) 
         return tag("details", tag("summary", title), *(tag("p", text, class_="note") for text in said))
     if not run.heldout:
         said.append("No domain was held out.")
-    figure = matrix(run, unique(f"{run.identity['benchmark']}-matrix-{label}-seed-{seed}", slugs), title)
+    identity = run.identity
+    figure = matrix(run, unique(f"{identity['benchmark']}-{identity.get('order')}-matrix-{label}-seed-{seed}", slugs), title)
     keep(figure)
     return tag(
         "details",

@@ -103,7 +103,8 @@ def short(name: str, most: int = 22) -> str:
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Above the panels, in as many columns as fit."""
+    """Above the panels, in as many columns as fit; the figure grows by what is more than a row."""
     longest = max((len(label) for label in labels), default=0)
-    columns = max(1, min(len(labels), int(WIDTH * 13 // (min(longest, 60) + 6))))
+    columns = max(1, min(len(labels), int(figure.get_figwidth() * 11 // (min(longest, 60) + 6))))
+    figure.set_figheight(figure.get_figheight() + 0.18 * (-(-len(labels) // columns) - 1))
     figure.legend(handles, [short(label, 60) for label in labels], loc="outside upper center", ncols=columns)

@@ -30,7 +30,8 @@ def alphas(slug: str, method: Method) -> Figure | str | None:
     ]  # fmt: skip
     if not rows:
         return f"{method.label}: alpha was given, not searched."
-    tasks = distinct([record.get("task") for _, record in records])[:MOST_PANELS]
+    every = distinct([record.get("task") for _, record in records])
+    tasks = every[:MOST_PANELS]
     apart = sum(len(set(point)) > 1 for _, record in records for point in record.get("points") or [])
 
     def draw() -> Drawing:
@@ -51,11 +52,12 @@ def alphas(slug: str, method: Method) -> Figure | str | None:
         legend(figure, [handles[name] for name in names], names)
         return figure
 
+    more = f" {apart} points with an alpha for each vector are in the CSV alone." if apart else ""
+    more += f" Not drawn, but in the CSV: {len(every) - len(tasks)} further tasks." if len(tasks) < len(every) else ""
     chosen = "; ".join(
         f"{record.get('task')} (seed {seed}): {', '.join(f'{a:g}' for a in distinct(record.get('chosen') or []))}"
         for seed, record in records
     )
-    more = f" {apart} points with an alpha for each vector are in the CSV alone." if apart else ""
     caption = (
         "Mean validation accuracy along the way from the weights before to the fine-tuned ones, after each task, a line a seed "
         f"(n = {len(method.runs)}); a dot marks the alpha chosen.{more}"
@@ -83,7 +85,9 @@ def losses(section: Section) -> Figure | str:
     found = {label: of for label, of in found.items() if of}
     if not found:
         return "There are no losses: nothing was trained, or there is no train.csv."
-    drawn = list(found)[:MOST_PANELS]
+    drawn = list(found)[: MOST_PANELS // 2]
+    more = len(found) - len(drawn)
+    left = f" Not drawn, but in the CSV: {more} further methods." if more else ""
     terms = distinct([term for of in found.values() for term in of])
 
     def draw() -> Drawing:
@@ -112,7 +116,7 @@ def losses(section: Section) -> Figure | str:
     seeds = ", ".join(f"{m.label} n = {len(m.runs)}" for m in section.methods if m.label in drawn)
     caption = (
         "The loss that was minimised and, where the method has some, its terms, over the updates: means over seeds "
-        f"({seeds}) and, in long runs, over at most {BINS} stretches of the same length. Grey lines are the ends of tasks."
+        f"({seeds}) and, in long runs, over at most {BINS} stretches of one length. Grey lines are the ends of tasks.{left}"
     )
     said = "; ".join(
         f"{label} {y[0]:.3g} to {y[-1]:.3g}"
