@@ -22,6 +22,8 @@ from models.encoder import DualEncoder
 from models.registry import UserError
 from reference_data import Reference
 from strategies.batches import endless, in_memory, training_loader
+from strategies.checks import check_fraction, check_not_negative
+from strategies.contract import check_class
 from strategies.features import KeptFeatures
 from strategies.losses import CHECK_EVERY, check_finite, cross_entropy_by_task, settle
 from strategies.schedule import budget, learning_rate, seed_everything
@@ -99,13 +101,15 @@ class Strategy(SupervisedTemplate):
                 if getattr(self, name) < value:
                     raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}")
             for task, rate in self.lr_by_task.items():
-                if not (math.isfinite(rate) and rate >= 0):
-                    raise ValueError(f"lr_by_task.{task} must be a finite number of at least 0, got {rate}")
-            if not 0 <= self.label_smoothing <= 1:
-                raise ValueError(f"label_smoothing must be in [0, 1], got {self.label_smoothing}")
+                check_not_negative(f"lr_by_task.{task}", rate)
+            check_fraction("label_smoothing", self.label_smoothing)
             for name in ("beta1", "beta2"):
                 if not 0 <= getattr(self, name) < 1:
                     raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_class(cls, Strategy)
 
     def __init__(
         self,

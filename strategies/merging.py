@@ -56,8 +56,8 @@ class Ties(TaskArithmetic):
 class Dare(TaskArithmetic):
     """DARE (Yu et al. 2024, 2311.03099) with task arithmetic: each vector's values are dropped at random, the rest rescaled.
 
-    A task's mask depends on the seed and its place in the stream, so it is the same in every row. `drop` 0.9: the paper drops
-    90 % and more. The released code's other merges (TIES) and its magnitude masks are left out.
+    A task's mask depends on the seed and its place in the stream, so it is the same in every row. `drop` 0.9 is our choice: the
+    paper shows that 90 % and more can be dropped. The released code's other merges (TIES) and its magnitude masks are left out.
 
     Command: `python cli.py bench mtil --strategy dare`.
     """
