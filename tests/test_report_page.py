@@ -13,8 +13,10 @@ import pytest
 from harness import report
 from harness.records import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS, write_csv, write_json
 from harness.report.methods import sections
+from harness.report.prediction import NO_CHAIN
 from harness.report.runs import read
 from models.registry import UserError
+from strategies import STRATEGIES
 
 NAME = "<script>alert('x')</script>"
 EVIL = f'</svg></details>{NAME}<img src=x onerror=alert(1)> $\\frac{{1}}$ "&amp;'
@@ -240,6 +242,17 @@ def test_one_task_nothing_held_out_nothing_trained(tmp_path):
     assert "needs a method that trains one task after the other" in text and "There are no losses" in text
 
 
+def test_methods_without_steps_are_left_out_of_iimm(tmp_path):
+    assert set(NO_CHAIN) <= set(STRATEGIES.names())
+    record(tmp_path, "joint")
+    assert "needs a method that trains one task after the other" in report.write([tmp_path], tmp_path / "r.html").read_text()
+    record(tmp_path, "finetune")
+    text = report.write([tmp_path], tmp_path / "r.html", tmp_path / "figures").read_text()
+    assert "Without joint: every row starts anew from the initial model." in text
+    [gains] = (tmp_path / "figures").glob("*-iimm-gain.csv")
+    assert {row["method"] for row in rows(gains)} == {"finetune"}
+
+
 def test_a_given_alpha_is_said(tmp_path):
     record(tmp_path, "paint-sequential", searches=[{"task": "red", "chosen": [0.5]}])
     assert "paint-sequential: alpha was given, not searched." in report.write([tmp_path], tmp_path / "r.html").read_text()
@@ -286,9 +299,11 @@ def test_methods_are_the_leaderboards_rows(results, tmp_path):
     [section] = sections(read([results]))
     assert [(m.label, len(m.runs)) for m in section.methods] == [("finetune", 3), (f"weird/{NAME}", 1), ("zero-shot", 1)]
     assert [run.identity["seed"] for run in section.methods[0].runs] == [0, 1, 2]
-    record(tmp_path, "finetune", 0)
-    record(tmp_path, "finetune", 0, order="II")
-    assert len(sections(read([tmp_path, tmp_path]))) == 2
+    for order in ("I", "II"):
+        for seed in (0, 1):
+            record(tmp_path / "a;b", "finetune", seed, order=order)
+    made = sections(read([tmp_path, tmp_path]))
+    assert [[len(m.runs) for m in section.methods] for section in made] == [[2], [2]]
 
 
 def test_a_hundred_runs_make_a_page_that_is_usable(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -78,8 +79,9 @@ def _rows(by_folder: dict[Path, Run]) -> Iterable[tuple[dict[str, Any], tuple[Ru
         groups.setdefault(run.group, []).append(run)
     for values in table.to_dict("records"):
         row = {str(name): None if pd.isna(value) else value for name, value in values.items()}
-        folders = [Path(part).resolve() for part in str(row["run"]).split(";")]
-        group = next(by_folder[folder].group for folder in folders if folder in by_folder)
+        # The row names the folders of its runs, relative to the working directory where that is possible, with ";" between.
+        named = f";{row['run']};"
+        group = next(run.group for f, run in by_folder.items() if f";{f};" in named or f";{os.path.relpath(f)};" in named)
         yield row, tuple(sorted(groups[group], key=lambda run: run.identity["seed"]))
 
 

@@ -13,8 +13,11 @@ from harness.report.runs import Run
 from harness.report.statistics import Line, fit, mean
 from harness.report.style import MOST_LINES, legend, looks, panels, short
 
-# No chain of models: a row is built from the initial one, so that there is no step from one row to the next.
-NO_CHAIN = ("joint", "paint-joint", "paint-parallel")
+# No chain of models: a row is trained or merged from the initial one, so no step starts at the row before.
+NO_CHAIN = (
+    *("joint", "paint-joint", "paint-parallel"),
+    *("task-arithmetic", "ties", "dare", "model-stock", "magmax", "lines"),
+)
 
 
 class Point(NamedTuple):
@@ -60,16 +63,18 @@ def prediction(section: Section) -> list[Figure | str]:
     found = {label: of for label, of in found.items() if any(np.isfinite(p.iimm) for p in of)}
     if not found:
         return ["These runs have no IIMM in measures.csv."]
+    apart = [m.label for m in section.methods if m.row["strategy"] in NO_CHAIN]
+    left = f" Without {', '.join(apart)}: every row starts anew from the initial model." if apart else ""
     return [
-        _figure(section, found, "gain", "IIMM against gain", "gain on the task itself (R[j, j] - R[j-1, j])"),
+        _figure(section, found, "gain", "IIMM against gain", "gain on the task itself (R[j, j] - R[j-1, j])", left),
         _figure(
             section, found, "forgetting", "IIMM against forgetting",
-            "mean drop on all other tasks and held-out domains (R[j-1, k] - R[j, k])",
+            "mean drop on all other tasks and held-out domains (R[j-1, k] - R[j, k])", left,
         ),
     ]  # fmt: skip
 
 
-def _figure(section: Section, found: dict[str, list[Point]], what: str, title: str, meaning: str) -> Figure | str:
+def _figure(section: Section, found: dict[str, list[Point]], what: str, title: str, meaning: str, left: str) -> Figure | str:
     fits = {label: fit([p.iimm for p in of], [getattr(p, what) for p in of]) for label, of in found.items()}
     shown = [label for label, of in found.items() if any(np.isfinite(getattr(p, what)) for p in of)]
     if not shown:
@@ -102,7 +107,7 @@ def _figure(section: Section, found: dict[str, list[Point]], what: str, title: s
     rows = [(label, p.task, p.iimm, getattr(p, what), p.n, *_numbers(fits[label])) for label in shown for p in found[label]]
     columns = ("method", "task", "iimm", what, "n", "slope", "slope_low", "slope_high", "intercept", "r2")
     said = "; ".join(_said(label, fits[label]) for label in shown)
-    left = f" Not drawn, but in the CSV: {len(shown) - len(drawn)} further methods." if len(drawn) < len(shown) else ""
+    left += f" Not drawn, but in the CSV: {len(shown) - len(drawn)} further methods." if len(drawn) < len(shown) else ""
     competing = " Classes that arrive compete too, so part of a drop is not forgetting." if section.incremental else ""
     caption = (
         f"A point a task: IIMM on the model before the step, against the {meaning}, in points, means over seeds. Lines are "
