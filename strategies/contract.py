@@ -29,7 +29,8 @@ def check_class(method: type, base: type) -> None:
     base's. A public method whose name nearly is a hook's would never be called: that is a warning.
     """
     name, own = method.__name__, vars(method)
-    if "__init__" in own:
+    # Avalanche puts one of its own into every class.
+    if getattr(own.get("__init__"), "__qualname__", "") == f"{method.__qualname__}.__init__":
         raise UserError(f"{name} defines __init__, which a strategy must not: prepare in before_run or before_experience.")
     for hook in HOOKS.keys() & own.keys():
         _check_hook(f"{name}.{hook}", own[hook], HOOKS[hook])
