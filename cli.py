@@ -55,6 +55,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--classnames": {"metavar": "FILE", "help": "class names of your own dataset, one a line"},
     "--templates": {"metavar": "FILE", "help": "prompt templates of your own dataset, one a line, with {}"},
     "--measure-n": {"type": int, "metavar": "N"},
+    "--measures": {"metavar": "A,B,C"},
     "--device": {"help": "auto (default), cpu, cuda, cuda:N"},
     "--no-cache": {"dest": "cache", "action": "store_false", "default": None},
     "--quiet": {"action": "store_true", "help": "print nothing but errors"},
@@ -108,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--plugin", nargs="+", metavar="NAME", help="Avalanche's plugins beside the strategy (`list plugins`)")
     bench.add_argument("--seed", type=int, nargs="+", metavar="N", help="one run per seed (default: 0)")
     add_shared(bench, "--measure-n", help="images for the measures before training (default: 1000)")
+    add_shared(bench, "--measures", help="which: names from `list measures`, or all (default: IIMM, silhouette, ...)")
     bench.add_argument(
         "--set",
         nargs="+",
@@ -126,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     measuring = commands.add_parser(
         "measure",
         help="what one forward pass says of a dataset, before any training",
-        description="IIMM of a sample of the training split and zero-shot accuracy on the test split, without any training.",
+        description="IIMM and other measures of a sample of the training split, and zero-shot accuracy, without any training.",
     )
     measuring.add_argument("datasets", nargs="+", metavar="DATASET", help="names from `list domains`, folders, CSV files, ...")
     measuring.add_argument("--edition", help="mini, full or own (default: what the names belong to)")
@@ -135,11 +137,12 @@ def parser() -> argparse.ArgumentParser:
     add_shared(measuring, "--data-root", help="where the papers' datasets are (default: data)")
     add_shared(measuring, "--classnames", "--templates")
     add_shared(measuring, "--measure-n", help="images of the training split (default: 1000)")
+    add_shared(measuring, "--measures", help="names from `list measures` (default: all that need one model)")
     measuring.add_argument("--limit", type=int, metavar="N", help="at most N test images")
     measuring.add_argument("--seed", type=int, metavar="N", help="of the samples (default: 0)")
     add_shared(measuring, "--device")
     add_shared(measuring, "--no-cache", help="decode test images each time")
-    measuring.add_argument("--csv", metavar="FILE", help="write the table as CSV")
+    measuring.add_argument("--csv", metavar="FILE", help="write the table as CSV, one row a measure and dataset")
     add_shared(measuring, "--quiet")
 
     data = commands.add_parser(
@@ -200,6 +203,8 @@ def bench(arguments: argparse.Namespace) -> int:
         settings["heldout"] = tuple(n.strip() for n in arguments.heldout if n.strip())
     if arguments.plugin is not None:
         settings["plugins"] = names_in(",".join(arguments.plugin))
+    if arguments.measures is not None:
+        settings["measures"] = names_in(arguments.measures)
     settings["options"] = merged(settings.get("options", {}), parse_assignments(arguments.set or []))
     settings["fresh"] = arguments.fresh
     if "benchmark" not in settings:
@@ -222,30 +227,33 @@ def bench(arguments: argparse.Namespace) -> int:
 
 
 def measure(arguments: argparse.Namespace) -> int:
-    """`measure`: one row a dataset."""
+    """`measure`: datasets by measures."""
     from benchmarks.catalog import check_present, find
     from benchmarks.plan import names_in
     from harness.screen import Screen
+    from metrics.suite import chosen
 
     settings = {n: v for n, v in vars(arguments).items() if v is not None and n not in ("command", "csv", "quiet")}
     settings["datasets"] = names_in(",".join(arguments.datasets))
     for name, least in (("measure_n", 2), ("limit", 1), ("seed", 0)):
         if settings.get(name, least) < least:
             raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {settings[name]}.")
+    if arguments.measures is not None:
+        settings["measures"] = chosen(names_in(arguments.measures))
     root = settings.get("data_root", "data")
     check_present([find(name, arguments.edition, root) for name in settings["datasets"]])
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch ...", style="dim")
     from harness import measure as measuring
     from harness.failures import expected
+    from harness.measure_table import show
     from harness.records import write_table
 
     with expected():
         table = measuring.measure(measuring.MeasureConfig(**settings), screen)
     if arguments.csv:
         write_table(table, arguments.csv)
-    screen.show(measuring.shown(table))
-    screen.say(measuring.MEANINGS, style="dim")
+    show(table, screen)
     if arguments.csv:
         screen.say(f"wrote {arguments.csv} ({len(table)} rows)")
     return 0

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
 from harness.options import convert, make_options, plugin_options, split, tuning_options
 from harness.user_file import is_file, load_strategy
+from metrics.suite import AFTER, OF_RUNS, chosen
 from models.registry import UserError, unknown
 
 DEFAULT_MODELS = {False: ("tiny", None), True: ("ViT-B-16", "openai")}
@@ -52,6 +53,7 @@ class RunConfig:
     shots: int | None = None
     heldout: tuple[str, ...] | None = None
     measure_n: int = 1000
+    measures: tuple[str, ...] | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     device: str = "auto"
     workers: int | None = None
@@ -97,6 +99,11 @@ class Resolved:
     def heldout(self) -> tuple[str, ...]:
         return self.plan.heldout
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured before each experience (`metrics.suite`), and after it."""
+        return OF_RUNS if self.config.measures is None else chosen(self.config.measures, AFTER)
+
     def identity(self) -> dict[str, Any]:
         """What decides the numbers, as JSON: the key is its hash. Device, output and verbosity are not in it."""
         c = self.config
@@ -124,6 +131,8 @@ class Resolved:
             "limit": c.limit,
             "shots": c.shots,
             "measure_n": c.measure_n,
+            # Only where it is not the default: older records keep their keys.
+            **({} if self.measures == OF_RUNS else {"measures": list(self.measures)}),
         }
 
     @property
@@ -178,6 +187,7 @@ def check_names(config: RunConfig) -> StreamPlan:
             raise unknown(kind, name, valid)
     if twice := {name for name in config.plugins if config.plugins.count(name) > 1}:
         raise UserError(f"--plugin names {', '.join(sorted(twice))} twice.")
+    chosen(config.measures or (), AFTER)
     # Fewer than two images have no pairs to measure.
     limits = {"limit": 2, "shots": 1, "measure_n": 2, "seed": 0, "workers": 0}
     for name, least in limits.items():

@@ -38,6 +38,7 @@ def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.devi
         "shots": c.shots,
         "heldout": list(resolved.heldout if c.heldout is None else c.heldout),
         "measure_n": c.measure_n,
+        "measures": list(resolved.measures),
         "options": {
             **resolved.identity()["options"],
             **{f"tuning.{name}": value for name, value in resolved.identity()["tuning_options"].items()},

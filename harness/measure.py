@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
-from rich.table import Table
+import torch
 from torch.utils.data import Subset
 
 import models
@@ -17,20 +18,21 @@ from benchmarks.pixels import cached_domain
 from harness import machine
 from harness.config import model_of
 from harness.screen import Screen
-from metrics.evaluate import evaluate, evaluate_iimm
+from metrics.embedding import Embedded, embed
+from metrics.evaluate import Accuracy, count_correct, evaluate
+from metrics.suite import ONE_MODEL, Value, chosen, measure_all
 from models.classifier import PromptClassifier
 from models.registry import UserError
 
-COLUMNS = ("dataset", "edition", "classes", "iimm", "iimm_intra", "iimm_inter", "n", "accuracy", "correct", "n_test")
-MEANINGS = (
-    "IIMM: mean similarity of images to each other (intra) and to wrong class texts (inter); the higher, the more fine-tuning "
-    "gains and forgets (2407.15731). Zero-shot: accuracy on the test split, all templates averaged."
-)
+COLUMNS = ("dataset", "edition", "classes", "n", "measure", "value", "low", "high", "reason")
 
 
 @dataclass(frozen=True)
 class MeasureConfig:
-    """Datasets to measure, and with which model. `measure_n`: images of the training split, a seeded sample."""
+    """Datasets to measure, by which measures (None: all that need one model), and with which model.
+
+    `measure_n`: images of the training split, a seeded sample. `limit`: images of the test split, for its accuracy.
+    """
 
     datasets: tuple[str, ...]
     edition: str | None = None
@@ -39,11 +41,25 @@ class MeasureConfig:
     data_root: str = "data"
     classnames: str | None = None
     templates: str | None = None
+    measures: tuple[str, ...] | None = None
     measure_n: int = 1000
     limit: int | None = None
     seed: int = 0
     device: str = "auto"
     cache: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The measures. Raises UserError for an unknown name."""
+        return ONE_MODEL if self.measures is None else chosen(self.measures)
+
+
+class _Row(NamedTuple):
+    """A measure of a dataset, and over how many images."""
+
+    measure: str
+    n: int
+    value: Value
 
 
 def sources_of(config: MeasureConfig) -> list[Source]:
@@ -61,11 +77,14 @@ def sources_of(config: MeasureConfig) -> list[Source]:
 
 
 def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame:
-    """One row a dataset: IIMM on a sample of its training split, zero-shot accuracy on its test split.
+    """One row a measure and dataset: on a sample of its training split, with zero-shot accuracy there and on its test split.
 
-    The model is the tiny one unless a paper's dataset is among them (then ViT-B-16 with OpenAI's weights). A dataset without
-    training split is measured on its test split. Raises UserError for mistakes and for missing or broken data.
+    Columns `COLUMNS`: `low` and `high` are the ends of the 95 % interval over images, NaN for a measure that has none; a value
+    that is NaN has its `reason`. Accuracies (`zero_shot`, `zero_shot_test`) are in percent. The model is the tiny one unless a
+    paper's dataset is among them (then ViT-B-16 with OpenAI's weights). A dataset without training split is measured on its
+    test split. Raises UserError for mistakes and for missing or broken data.
     """
+    names = config.names
     screen, sources = screen or Screen(), sources_of(config)
     full_size = any(source.edition == "full" for source in sources)
     model, pretrained = model_of(config.model, config.pretrained, full_size)
@@ -77,22 +96,13 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
             domain = _read(source, screen)
             for difference in source.differences(domain):
                 screen.say(f"warning: {difference}", style="yellow")
-            rows.append({"dataset": source.name, "edition": source.edition, **_row(domain, encoder, config, screen)})
+            for name, n, value in _rows(domain, encoder, names, config, screen):
+                low, high = (math.nan if end is None else end for end in (value.low, value.high))
+                cells = (source.name, source.edition, len(domain.classnames), n, name, value.value, low, high, value.reason)
+                rows.append(dict(zip(COLUMNS, cells, strict=True)))
     finally:
         screen.end()
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def shown(table: pd.DataFrame) -> Table:
-    """The table for the screen."""
-    out = Table(box=None, pad_edge=False)
-    out.add_column("dataset", no_wrap=True)
-    for name in ("classes", "IIMM", "intra", "inter", "images", "zero-shot %", "test images"):
-        out.add_column(name, justify="right", no_wrap=True)
-    for r in table.itertuples():
-        iimm = (f"{value:.3f}" if value == value else "-" for value in (r.iimm, r.iimm_intra, r.iimm_inter))
-        out.add_row(r.dataset, f"{r.classes:,}", *iimm, f"{r.n:,}", f"{r.accuracy:.1f}", f"{r.n_test:,}")
-    return out
 
 
 def _read(source: Source, screen: Screen) -> Domain:
@@ -102,24 +112,53 @@ def _read(source: Source, screen: Screen) -> Domain:
         return source.build(("test",), screen.data)
 
 
-def _row(domain: Domain, encoder: Any, config: MeasureConfig, screen: Screen) -> dict[str, Any]:
+def _rows(domain: Domain, encoder: Any, names: tuple[str, ...], config: MeasureConfig, screen: Screen) -> list[_Row]:
     test: Any = domain.test
     if config.limit is not None:
         test = Subset(test, sorted(permutation(len(test), config.seed)[: config.limit]))
-    train: Any = domain.train if domain.train is not None else test
+    train: Any = domain.train
+    if train is None:
+        train = test
+        screen.say(f"{domain.name} has no training images here: its test images are measured", style="dim")
     sample = Subset(train, permutation(len(train), config.seed)[: config.measure_n])
     domain = Domain(domain.name, domain.classnames, domain.templates, None, None, test)
     if config.cache:
         domain = cached_domain(domain, encoder.preprocess, ("test",), progress=screen.data)
-    found = evaluate_iimm(encoder, sample, domain.prompts(0))
-    accuracy = evaluate(PromptClassifier(encoder), domain)
-    return {
-        "classes": len(domain.classnames),
-        "iimm": found.score,
-        "iimm_intra": found.intra,
-        "iimm_inter": found.inter,
-        "n": found.n,
-        "accuracy": accuracy.percent,
-        "correct": accuracy.correct,
-        "n_test": accuracy.n,
+    embedded = embed(encoder, sample, domain.prompts(0))
+    labels = embedded.features.labels
+    absent = len(domain.classnames) - len(labels.unique())
+    if absent:
+        screen.say(
+            f"warning: {absent:,} of the {len(domain.classnames):,} classes of {domain.name} have no image among the "
+            f"{len(labels):,} measured; they count as wrong classes only",
+            style="yellow",
+        )
+    rows = [_Row(name, len(labels), value) for name, value in measure_all(embedded.features, names).items()]
+    # Logits of NaN have a largest one, too.
+    if (broken := _broken(embedded)) is not None:
+        sizes = {"zero_shot": len(labels), "zero_shot_test": len(test)}
+        return rows + [_Row(name, n, Value(math.nan, reason=broken)) for name, n in sizes.items()]
+    accuracies = {
+        "zero_shot": _zero_shot(domain, encoder, embedded),
+        "zero_shot_test": evaluate(PromptClassifier(encoder), domain),
     }
+    return rows + [_Row(name, found.n, Value(found.percent, *found.interval())) for name, found in accuracies.items()]
+
+
+def _zero_shot(domain: Domain, encoder: Any, embedded: Embedded) -> Accuracy:
+    """Accuracy on images whose features are known, within the domain's classes, with the template ensemble."""
+    images, labels = embedded.features[:2]
+    classifier = PromptClassifier(encoder)
+    classifier.register_domain(0, domain)
+    classifier.eval()
+    with torch.no_grad():
+        logits = classifier.classify(images.to(encoder.device), 0)
+        return Accuracy(int(count_correct(logits, labels.to(encoder.device))), len(labels))
+
+
+def _broken(embedded: Embedded) -> str | None:
+    """Why nothing can be classified by these features; None: it can."""
+    for kind, features in (("image", embedded.features.image_features), ("text", embedded.features.text_features)):
+        if not torch.isfinite(features).all():
+            return f"{kind} features contain NaN or infinity"
+    return None

@@ -25,7 +25,7 @@ from harness.screen import Screen
 from harness.state import RunState
 from harness.summary import zero_shot_summary
 from metrics.evaluate import Accuracy
-from metrics.plugins import AccuracyMatrix, IIMMBeforeTraining, Measure, Row, ZeroShotRetention
+from metrics.plugins import AccuracyMatrix, Measure, MeasuresBeforeTraining, Row, ZeroShotRetention
 from models.registry import UserError
 from strategies import plugins as plugin_module
 from strategies.batches import in_memory, without_traceback
@@ -44,7 +44,7 @@ class Meters(NamedTuple):
     """The metric plugins of a run; retention reads the accuracies, so it comes after them."""
 
     accuracy: AccuracyMatrix
-    iimm: IIMMBeforeTraining
+    measures: MeasuresBeforeTraining
     retention: ZeroShotRetention
 
 
@@ -115,7 +115,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
     accuracy = AccuracyMatrix()
     meters = Meters(
         accuracy,
-        IIMMBeforeTraining(config.measure_n, config.seed),
+        MeasuresBeforeTraining(resolved.measures, config.measure_n, config.seed),
         ZeroShotRetention(accuracy, resolved.tasks, resolved.heldout),
     )
     plugins = {name: plugin_module.make(name, options) for name, options in resolved.plugins.items()}
@@ -177,7 +177,7 @@ def _loop(state: RunState, strategy: Any, plugins: Mapping[str, Any], scenario: 
     began = time.perf_counter()
     strategy.prepare_run()
     state.timings["train"] += time.perf_counter() - began
-    meters.iimm.measure_initial(strategy, remaining)
+    meters.measures.measure_initial(strategy, remaining)
     accuracy.rows.update(state.rows)
     if state.done >= 0:
         weights, saved = checkpoint.load_state(state.folder / "checkpoint", state.done, strategy.device)
@@ -200,7 +200,8 @@ def _loop(state: RunState, strategy: Any, plugins: Mapping[str, Any], scenario: 
         strategy.trained = number
         if strategy.trains:
             state.document["trainable_params"] = sum(p.numel() for p in strategy.trainable)
-        state.timings["train"] += strategy.seconds
+            # Measuring the trained model is no part of what training it costs.
+            state.timings["train"] += strategy.seconds - meters.measures.seconds
         state.images_trained += strategy.images_seen
         if evaluates:
             _evaluate(state, strategy, tests, accuracy)
@@ -208,9 +209,9 @@ def _loop(state: RunState, strategy: Any, plugins: Mapping[str, Any], scenario: 
             state.rows[number] = accuracy.rows[number] = dict(state.rows[0])
             meters.retention.update(number)
         _report(state, strategy, screen)
-        state.measures += meters.iimm.values
+        state.measures += meters.measures.values
         state.measures.append(Measure("after", number, name, "retention", *meters.retention.rows[number]))
-        meters.iimm.reset()
+        meters.measures.reset()
         state.losses += [{"after": number, **record} for record in strategy.history]
         screen.row(number, state.rows[number])
         state.save(number, strategy, plugins)

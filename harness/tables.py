@@ -26,12 +26,21 @@ SHOWN = {
 }
 # What a narrow screen loses, first to last.
 DROPPED = ("source", "model", "tuning", "eval_seconds", "iimm_mean", "seeds", "train_seconds", "bwt", "forgetting")
-MEASURES = {
-    "iimm": "inter-intra modal measure of an experience on the current model (2407.15731)",
-    "iimm_intra": "its image-image term",
-    "iimm_inter": "its image-wrong-text term",
-    "iimm_zero_shot": "the measure on the initial model",
-    "retention": "percent of zero-shot accuracy kept on held-out domains and tasks not trained yet",
+# What records hold beside `metrics.suite.MEASURES`: name -> what it is, what a higher value says, source.
+RECORDED = {
+    "iimm_zero_shot": ("bench: iimm by the initial model.", "as iimm", "Niss et al. 2407.15731"),
+    "cka": (
+        "bench, after training a task: linear CKA of its features by the current and by the initial model.",
+        "the features moved less",
+        "Kornblith et al. 1905.00414",
+    ),
+    "retention": (
+        "bench, after training a task: percent of zero-shot accuracy kept on held-out domains and tasks not trained yet.",
+        "less is forgotten",
+        "our definition",
+    ),
+    "zero_shot": ("measure: zero-shot accuracy on the measured images, in percent.", "already known", "2103.00020"),
+    "zero_shot_test": ("measure: zero-shot accuracy on the test split, in percent.", "already known", "2103.00020"),
 }
 
 
@@ -90,6 +99,9 @@ def print_list(what: str, long: bool = False, title: bool = False, console: Cons
     if what == "strategies" and long:
         _print_methods(console)
         return
+    if what == "measures":
+        console.print(_measures_table(), highlight=False)
+        return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column()
@@ -139,6 +151,22 @@ def _domains_table(long: bool) -> Table:
     return table
 
 
+def _measures_table() -> Table:
+    """What `--measures` takes, those logged by default marked, then what records hold beside them."""
+    from metrics.suite import MEASURES, OF_RUNS
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("  name", no_wrap=True)
+    for name in ("what it is", "higher means", "source"):
+        table.add_column(name)
+    entries = {name: (m.meaning, m.higher, m.source) for name, m in MEASURES.items()} | RECORDED
+    for name, cells in entries.items():
+        table.add_row(f"{'*' if name in OF_RUNS else ' '} {name}", *cells)
+    table.caption = "* logged by bench unless --measures says otherwise"
+    table.caption_justify = "left"
+    return table
+
+
 def _count(number: object) -> str:
     return "-" if number is None else f"{number:,}"
 
@@ -154,7 +182,6 @@ def _entries(what: str) -> dict[str, str]:
         "strategies": {name: ABOUT.get(name, "") for name in STRATEGIES.names()},
         "tunings": models.TUNINGS,
         "plugins": PLUGINS,
-        "measures": MEASURES,
         "models": models.KNOWN,
     }[what]
 

@@ -6,6 +6,8 @@ check that each of these fires.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,9 +18,11 @@ from avalanche.evaluation.metric_results import MetricValue
 from torch.utils.data import Subset
 
 from benchmarks.domain import permutation
-from metrics.evaluate import Accuracy, count_correct, evaluate_iimm
-from metrics.iimm import IIMM
+from metrics.cka import linear_cka
+from metrics.embedding import Embedded, embed, embed_images
+from metrics.evaluate import Accuracy, count_correct
 from metrics.matrix import retention
+from metrics.suite import AFTER, OF_RUNS, measure_all
 
 Row = dict[tuple[str, str], Accuracy]
 
@@ -116,46 +120,82 @@ def retention_row(zero: Row, now: Row, after: int, tasks: Sequence[str], heldout
     return float(result.rows[after - 1]), int(result.counts[after - 1])
 
 
-class IIMMBeforeTraining(PluginMetric[list]):
-    """IIMM of each experience before it is trained: on the current model (`iimm` and its two terms) and on the initial one.
+class MeasuresBeforeTraining(PluginMetric[list]):
+    """Measures of each experience before it is trained, by the names of `metrics.suite`, and how far its features moved after.
 
-    On a seeded sample of the training split with the evaluation transform and one prompt per class (the first template), as
-    one forward pass; NaN for a task of one class. `values` holds the measures in the order they were taken.
+    Before: on the current model, one pass over a seeded sample of the training split with the evaluation transform and one
+    prompt per class (the first template); with `iimm` also `iimm_zero_shot`, the value on the initial model. After: `cka`,
+    linear CKA between the sample's features by the current and by the initial model. A measure that is undefined on a task is
+    NaN. `values` holds the measures in the order they were taken; `seconds` is what the last pass after training took.
+
+    The initial model's features of every task are kept (4 d bytes an image; twice that behind an adapter). While the weights
+    are still those, nothing passes again: not before the first experience, and never through a tower that does not train.
     """
 
-    def __init__(self, sample: int = 1000, seed: int = 0):
+    def __init__(self, names: Sequence[str] = OF_RUNS, sample: int = 1000, seed: int = 0):
         super().__init__()
         self.values: list[Measure] = []
+        self.seconds = 0.0
+        self._names = [name for name in names if name not in AFTER]
+        self._drift = "cka" in names
         self._sample = sample
         self._seed = seed
-        self._zero_shot: dict[int, IIMM] = {}
+        self._initial: dict[int, Embedded] = {}
+        self._zero_shot: dict[int, float] = {}
 
     def reset(self) -> None:
         self.values.clear()
+        self.seconds = 0.0
 
     def result(self) -> list[Measure]:
         return self.values
 
     def measure_initial(self, strategy: Any, experiences: Sequence[Any]) -> None:
-        """Take the zero-shot values while the model is still the initial one; `strategy.prepare_run()` comes first."""
-        for experience in experiences:
-            if experience.domain.train is None:
-                continue
-            self._zero_shot[experience.task_label] = self._measure(strategy, experience)
+        """See all tasks while the model is still the initial one; `strategy.prepare_run()` comes first."""
+        if not (self._drift or "iimm" in self._names):
+            return
+        experiences = [experience for experience in experiences if experience.domain.train is not None]
+        for done, experience in enumerate(experiences):
+            strategy.progress(done, len(experiences), f"measure {experience.domain.name}")
+            embedded = self._initial[experience.task_label] = self._embed(strategy, experience)
+            self._zero_shot[experience.task_label] = measure_all(embedded.features, ["iimm"])["iimm"].value
 
-    def before_training_exp(self, strategy: Any) -> list[MetricValue]:
+    def before_training_exp(self, strategy: Any) -> list[MetricValue] | None:
         experience = strategy.experience
-        now = self._measure(strategy, experience)
-        found = {"iimm": now.score, "iimm_intra": now.intra, "iimm_inter": now.inter}
-        if experience.task_label in self._zero_shot:
-            found["iimm_zero_shot"] = self._zero_shot[experience.task_label].score
-        number, task = experience.current_experience + 1, experience.domain.name
-        self.values += [Measure("before", number, task, name, value, now.n) for name, value in found.items()]
+        label = experience.task_label
+        if experience.domain.train is None or not self._names:
+            return None
+        features = self._embed(strategy, experience, self._initial.get(label)).features
+        found = {name: value.value for name, value in measure_all(features, self._names).items()}
+        if "iimm" in found and label in self._zero_shot:
+            terms = {name: value for name, value in found.items() if name.startswith("iimm")}
+            found = {**terms, "iimm_zero_shot": self._zero_shot[label], **found}
+        return self._publish(strategy, "before", found, len(features.labels))
+
+    def after_training_exp(self, strategy: Any) -> list[MetricValue] | None:
+        began, experience = time.perf_counter(), strategy.experience
+        initial = self._initial.get(experience.task_label)
+        if initial is None or not self._drift:
+            return None
+        now, then = embed_images(strategy.encoder, self._sample_of(experience), initial), initial.features.image_features
+        try:
+            value = linear_cka(then.double().numpy(), now.double().numpy())
+        except ValueError:
+            value = math.nan
+        published = self._publish(strategy, "after", {"cka": value}, len(now))
+        self.seconds = time.perf_counter() - began
+        return published
+
+    def _publish(self, strategy: Any, when: str, found: dict[str, float], n: int) -> list[MetricValue]:
+        number, task = strategy.experience.current_experience + 1, strategy.experience.domain.name
+        self.values += [Measure(when, number, task, name, value, n) for name, value in found.items()]
         x = strategy.clock.train_iterations
         published = [MetricValue(self, f"{name}/{task}", value, x) for name, value in found.items()]
-        return [*published, MetricValue(self, f"iimm_n/{task}", now.n, x)]
+        return [*published, MetricValue(self, f"measured_images/{task}", n, x)]
 
-    def _measure(self, strategy: Any, experience: Any) -> IIMM:
+    def _embed(self, strategy: Any, experience: Any, known: Embedded | None = None) -> Embedded:
+        return embed(strategy.encoder, self._sample_of(experience), experience.domain.prompts(0), known)
+
+    def _sample_of(self, experience: Any) -> Any:
         dataset = experience.domain.train
-        chosen = permutation(len(dataset), self._seed)[: self._sample]
-        return evaluate_iimm(strategy.encoder, Subset(dataset, chosen), experience.domain.prompts(0))
+        return Subset(dataset, permutation(len(dataset), self._seed)[: self._sample])

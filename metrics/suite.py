@@ -189,8 +189,24 @@ def _arrays(f: Features) -> tuple[Any, Any]:
     return f.image_features.double().numpy(), f.labels.numpy()
 
 
+def chosen(names: Iterable[str], more: Iterable[str] = ()) -> tuple[str, ...]:
+    """The measures asked for, each once, in the table's order; "all": those of `ONE_MODEL`.
+
+    `more` are names beside the table that are valid too, and part of "all". Raises UserError for an unknown name.
+    """
+    names, more = list(names), tuple(more)
+    for name in names:
+        if name not in (*MEASURES, *more, "all"):
+            raise unknown("measure", name, [*MEASURES, *more, "all"])
+    wanted = {*names, *((*ONE_MODEL, *more) if "all" in names else ())}
+    return tuple(name for name in (*MEASURES, *more) if name in wanted)
+
+
 FITS = "the features fit the labels better"
+# What a run logs after an experience rather than before: it compares the model with the initial one.
+AFTER = ("cka",)
 DEFAULT = ("iimm", "iimm_intra", "iimm_inter", "silhouette", "correct_pair")
+OF_RUNS = (*DEFAULT, *AFTER)
 MEASURES: dict[str, Described] = {
     "iimm": Described(
         _iimm, "Mean of iimm_intra and iimm_inter.", "fine-tuning gains more and forgets more", "Niss et al. 2407.15731"
@@ -264,3 +280,4 @@ MEASURES: dict[str, Described] = {
         _linear_probe, "Cross-validated accuracy of logistic regression on the features, in percent.", FITS, "our protocol"
     ),
 }
+ONE_MODEL = tuple(name for name in MEASURES if name != "ncti")

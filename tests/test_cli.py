@@ -26,7 +26,14 @@ def fresh(cwd, *arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["bench", "--help"], ["list", "--long"], ["leaderboard"], ["bench", "mtil", "--strategy", "zsl"]],
+    [
+        ["--help"],
+        ["bench", "--help"],
+        ["list", "--long"],
+        ["leaderboard"],
+        ["bench", "mtil", "--strategy", "zsl"],
+        ["measure", "mnist", "--measures", "x"],
+    ],
 )
 def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
     assert "HEAVY [] " in fresh(tmp_path, *arguments).stdout
@@ -44,6 +51,7 @@ def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
         (["bench", "mtil", "--model", "ViT-B32"], "Did you mean ViT-B-32"),
         (["bench", "mtil", "--model", "ViT-B-32"], "needs --pretrained"),
         (["bench", "mtil", "--device", "tpu!"], "Unknown device"),
+        (["bench", "mtil", "--measures", "iimm,silouette"], "Did you mean silhouette"),
         (["bench", "mtil", "--stategy", "zscl"], "Did you mean --strategy"),
         (["bnch", "mtil"], "Did you mean bench"),
         (["bench", "mtil", "--seed", "x"], "invalid int value: 'x'"),
@@ -82,7 +90,8 @@ def test_mistakes_are_one_sentence_and_status_2(arguments, message, capsys, tmp_
 def test_lists(what, capsys):
     assert cli.main(["list", what]) == 0
     shown = capsys.readouterr().out
-    assert {"benchmarks": "mtil", "strategies": "zscl", "domains": "mnist", "models": "tiny"}.get(what, "") in shown
+    expected = {"benchmarks": "mtil", "strategies": "zscl", "domains": "mnist", "models": "tiny", "measures": "2407.15731"}
+    assert expected.get(what, "") in shown
     assert shown.strip()
 
 

@@ -54,6 +54,16 @@ def test_the_key_is_what_decides_the_numbers():
     assert len({base, *keys}) == len(other) + 1
 
 
+def test_measures_are_in_the_key_where_they_are_not_the_default():
+    base = resolve(RunConfig())
+    usual = ("iimm", "iimm_intra", "iimm_inter", "silhouette", "correct_pair", "cka")
+    assert base.measures == usual and "measures" not in base.identity()
+    assert resolve(RunConfig(measures=usual[::-1])).key == base.key
+    more, order = resolve(RunConfig(measures=("logme", "iimm"))), resolve(RunConfig(measures=("iimm", "logme", "iimm")))
+    assert more.key != base.key and order.key == more.key and more.identity()["measures"] == ["iimm", "logme"]
+    assert resolve(RunConfig(measures=("all",))).measures[-1] == "cka"
+
+
 def test_a_custom_order_has_its_own_folder():
     one, two = (resolve(RunConfig(order=order)) for order in ("mnist,logos", "logos,mnist"))
     assert re.fullmatch("custom-[0-9a-f]{8}", one.order_label) and one.order_label != two.order_label
@@ -85,6 +95,7 @@ def test_a_custom_order_has_its_own_folder():
         ({"tasks": ("mnist",)}, "takes no --tasks"),
         ({"steps": 3}, "takes no --steps"),
         ({"measure_n": 1}, "--measure-n"),
+        ({"measures": ("silouette",)}, "Did you mean silhouette"),
         ({"options": {"temperature": 0}}, "temperature must be greater than 0"),
         ({"strategy": "nowhere.py:X"}, "no strategy file"),
     ],

@@ -12,9 +12,11 @@ import cli
 import models
 from benchmarks.domain import permutation
 from benchmarks.own import domain as own_domain
-from harness.measure import COLUMNS, MeasureConfig, measure, shown
-from harness.records import write_table
+from harness.measure import COLUMNS, MeasureConfig, measure
 from harness.screen import Screen
+from metrics.evaluate import Accuracy
+from metrics.suite import ONE_MODEL
+from models.encoder import DualEncoder
 from models.registry import UserError
 from models.transforms import evaluation_transform
 
@@ -45,6 +47,11 @@ def ask(model_directory):
     return run
 
 
+def by_measure(table, dataset="trees"):
+    """Measure -> its row."""
+    return {row.measure: row for row in table[table.dataset == dataset].itertuples()}
+
+
 def features(encoder, paths):
     transform = evaluation_transform(encoder.preprocess)
     with torch.inference_mode():
@@ -67,21 +74,25 @@ def pairwise(x, t, labels):
 @pytest.mark.parametrize("count", [1000, 7])
 def test_the_numbers_by_another_formula(count, trees, ask, model_directory):
     found = ask(trees, measure_n=count, seed=3)
-    assert tuple(found.columns) == COLUMNS and len(found) == 1
-    row = found.iloc[0]
+    assert tuple(found.columns) == COLUMNS and found.measure.tolist() == [*ONE_MODEL, "zero_shot", "zero_shot_test"]
+    rows = by_measure(found)
     encoder, domain = models.load(str(model_directory)), own_domain(trees)
     assert domain.classnames == ("birch", "oak tree", "pine")
     chosen = permutation(24, 3)[:count]
-    x, labels = features(encoder, [domain.train.paths[i] for i in chosen]), [domain.train.targets[i] for i in chosen]
-    intra, inter = pairwise(x, texts(encoder, "a photo of a {}."), labels)
-    assert (row.iimm_intra, row.iimm_inter) == (pytest.approx(intra, abs=1e-5), pytest.approx(inter, abs=1e-5))
-    assert row.iimm == pytest.approx((intra + inter) / 2, abs=1e-5) and row.n == min(24, count)
+    paths, labels = [domain.train.paths[i] for i in chosen], [domain.train.targets[i] for i in chosen]
+    intra, inter = pairwise(features(encoder, paths), texts(encoder, "a photo of a {}."), labels)
+    expected = {"iimm_intra": intra, "iimm_inter": inter, "iimm": (intra + inter) / 2}
+    assert {name: rows[name].value for name in expected} == pytest.approx(expected, abs=1e-5)
+    assert all(rows[name].n == min(24, count) and rows[name].low < rows[name].value < rows[name].high for name in expected)
 
     heads = sum(texts(encoder, template) for template in ("a photo of a {}.", "the {}"))
-    guesses = (features(encoder, domain.test.paths) @ heads.T).argmax(dim=1).tolist()
-    right = sum(guess == target for guess, target in zip(guesses, domain.test.targets, strict=True))
-    assert (row.correct, row.n_test, row.accuracy) == (right, 3, pytest.approx(100 * right / 3))
-    assert (row.dataset, row.edition, row.classes) == ("trees", "own", 3)
+    for name, of, answers in (("zero_shot", paths, labels), ("zero_shot_test", domain.test.paths, domain.test.targets)):
+        guesses = (features(encoder, of) @ heads.T).argmax(dim=1).tolist()
+        right = Accuracy(sum(guess == answer for guess, answer in zip(guesses, answers, strict=True)), len(of))
+        row = rows[name]
+        assert (row.n, row.value, (row.low, row.high)) == (right.n, pytest.approx(right.percent), right.interval())
+    assert set(zip(found.dataset, found.edition, found.classes, strict=True)) == {("trees", "own", 3)}
+    assert all(bool(row.reason) == math.isnan(row.value) for row in rows.values())
 
 
 def test_the_cache_changes_no_number(trees, ask):
@@ -90,13 +101,15 @@ def test_the_cache_changes_no_number(trees, ask):
 
 
 def test_several_datasets_and_a_limit(trees, ask, full_data):
-    found = ask(trees, "EuroSAT", "kitti", data_root=str(full_data), limit=2)
-    assert found.dataset.tolist() == ["trees", "EuroSAT", "kitti"] and found.edition.tolist() == ["own", "full", "full"]
-    assert found.n_test.tolist() == [2, 2, 2] and found.n.tolist() == [24, 24, 24] and found.classes.tolist() == [3, 10, 4]
+    found = ask(trees, "EuroSAT", "kitti", data_root=str(full_data), limit=2, measures=("gbc", "iimm"))
+    assert found.measure.tolist() == ["iimm", "gbc", "zero_shot", "zero_shot_test"] * 3
+    firsts = found[found.measure == "iimm"]
+    assert firsts.dataset.tolist() == ["trees", "EuroSAT", "kitti"] and firsts.edition.tolist() == ["own", "full", "full"]
+    assert found.n.tolist() == [24, 24, 24, 2] * 3 and firsts.classes.tolist() == [3, 10, 4]
 
 
 def test_what_is_not_the_papers_is_said(ask, full_data, model_directory, capsys):
-    command = ["measure", "kitti", "--data-root", str(full_data), "--model", str(model_directory)]
+    command = ["measure", "kitti", "--data-root", str(full_data), "--model", str(model_directory), "--measures", "iimm"]
     assert cli.main(command) == 0
     assert "warning: kitti has 24 train images here" in capsys.readouterr().out
 
@@ -106,10 +119,10 @@ def test_without_training_images_the_test_images_are_measured(trees, ask, full_r
     folder.mkdir(parents=True)
     for path in sorted(trees.glob("*/")):
         path.rename(folder / path.name)
-    assert ask(folder.parent).iloc[0][["n", "n_test"]].tolist() == [30, 30]
+    assert ask(folder.parent, measures=("iimm",)).n.unique().tolist() == [30]
     full_roots.write(tmp_path / "data", ["svhn"])
     (tmp_path / "data" / "svhn" / "train_32x32.mat").unlink()
-    assert ask("svhn", data_root=str(tmp_path / "data")).iloc[0][["n", "n_test"]].tolist() == [10, 10]
+    assert ask("svhn", data_root=str(tmp_path / "data"), measures=("iimm",)).n.unique().tolist() == [10]
 
 
 def test_training_data_that_is_damaged_is_not_missing(ask, full_roots, tmp_path):
@@ -127,33 +140,57 @@ def test_names_and_templates_from_files(trees, ask, tmp_path):
     (tmp_path / "n.txt").write_text("a thing\nanother\na third\n")
     (tmp_path / "t.txt").write_text("{} drawn\n")
     plain, named = ask(trees), ask(trees, classnames=str(tmp_path / "n.txt"), templates=str(tmp_path / "t.txt"))
-    assert plain.iimm_intra.equals(named.iimm_intra) and plain.iimm_inter.iloc[0] != named.iimm_inter.iloc[0]
+    plain, named = by_measure(plain), by_measure(named)
+    assert plain["iimm_intra"].value == named["iimm_intra"].value and plain["iimm_inter"].value != named["iimm_inter"].value
     with pytest.raises(UserError, match="belong to a single dataset"):
         ask(trees, trees, templates=str(tmp_path / "t.txt"))
     with pytest.raises(UserError, match="kitti has its own"):
         ask("kitti", templates=str(tmp_path / "t.txt"))
 
 
-def test_a_measure_that_is_undefined(trees, ask, tmp_path, full_roots):
-    """One training image has no pair."""
+def test_a_measure_that_is_undefined(ask, tmp_path, full_roots, capsys):
+    """One training image has no pair, and its class no other class beside it."""
     for label, (split, name) in enumerate((("train", "a"), ("train", "b"), ("test", "a"), ("test", "b"))):
         full_roots.save(tmp_path / "two" / split / name / "0.png", label, 0)
-    found = ask(tmp_path / "two", measure_n=1)
-    assert all(math.isnan(found.iloc[0][name]) for name in ("iimm", "iimm_intra", "iimm_inter"))
-    assert [list(column.cells) for column in shown(found).columns][2:5] == [["-"]] * 3
-    write_table(found, str(tmp_path / "m.csv"))
-    assert (tmp_path / "m.csv").read_text().splitlines()[1].startswith("two,own,2,,,,1,")
+    rows = by_measure(ask(tmp_path / "two", measure_n=1), "two")
+    for name in ("iimm", "iimm_intra", "iimm_inter"):
+        assert math.isnan(rows[name].value) and rows[name].reason == "IIMM needs at least 2 images, got 1"
+    assert "at least 2 c" in rows["silhouette"].reason and "2 classes" in rows["logme"].reason
+    assert rows["text_text"].value == rows["text_text"].value and rows["zero_shot"].n == 1
+
+
+def test_features_that_are_nan_have_no_accuracy(trees, ask, monkeypatch):
+    original = DualEncoder.raw_images
+    monkeypatch.setattr(DualEncoder, "raw_images", lambda self, pixels: original(self, pixels) * math.nan)
+    rows = by_measure(ask(trees))
+    assert [name for name, row in rows.items() if row.value == row.value] == ["text_text"]
+    assert {rows[name].reason for name in ("iimm", "zero_shot", "zero_shot_test")} == {"image features contain NaN or infinity"}
+
+
+def test_classes_without_images_are_said(trees, ask, model_directory, capsys):
+    assert cli.main(["measure", str(trees), "--model", str(model_directory), "--measure-n", "2"]) == 0
+    assert "1 of the 3 classes of trees have no image among the 2 measured" in capsys.readouterr().out
+
+
+def test_images_without_labels(tmp_path, full_roots, model_directory, capsys):
+    full_roots.save(tmp_path / "loose" / "1.png", 0, 0)
+    assert cli.main(["measure", str(tmp_path / "loose"), "--model", str(model_directory)]) == 2
+    assert "loose" in capsys.readouterr().err
 
 
 def test_on_the_command_line(trees, model_directory, tmp_path, capsys):
     command = ["measure", str(trees), "--model", str(model_directory), "--csv", str(tmp_path / "new" / "m.csv")]
     assert cli.main(command) == 0
     out = capsys.readouterr().out
-    assert "IIMM" in out and "trees" in out and "m.csv (1 rows)" in out
+    count = len(ONE_MODEL) + 2
+    assert "trees (own): 3 classes, 24 images measured, 3 test images" in out and f"m.csv ({count} rows)" in out
+    assert all(name in out for name in ONE_MODEL) and "fine-tuning gains more" in out and "Wilson" in out
     with (tmp_path / "new" / "m.csv").open() as file:
-        (row,) = csv.DictReader(file)
-    assert tuple(row) == COLUMNS and row["dataset"] == "trees" and row["n"] == "24"
-    assert pd.read_csv(tmp_path / "new" / "m.csv").accuracy[0] == pytest.approx(100 * int(row["correct"]) / 3, rel=1e-5)
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS and len(rows) == count
+    assert (rows[0]["dataset"], rows[0]["n"], rows[0]["measure"]) == ("trees", "24", "iimm")
+    again = pd.read_csv(tmp_path / "new" / "m.csv")
+    assert again.value[0] == pytest.approx((again.value[1] + again.value[2]) / 2, abs=1e-5)
     assert cli.main([*command, "--quiet"]) == 0
     assert capsys.readouterr().out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "new", "trees"], "no record, no checkpoint"
@@ -169,6 +206,8 @@ def test_on_the_command_line(trees, model_directory, tmp_path, capsys):
         (["kitti", "--data-root", "DATA"], "The dataset kitti is missing"),
         (["kitti", "dtd", "--data-root", "DATA"], "2 datasets are missing under 'DATA'"),
         (["TREES", "--model", "ViT-B32"], "Did you mean ViT-B-32"),
+        (["TREES", "--measures", "iimm,silouette"], "Did you mean silhouette"),
+        (["TREES", "--measures", "cka"], "Unknown measure 'cka'"),
         (["TREES", "--device", "tpu!"], "Unknown device"),
         (["TREES", "--csv", "TREES"], "Cannot write"),
         (["./nowhere/trees.csv"], "no such folder or file"),

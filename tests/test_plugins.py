@@ -3,12 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import silhouette_score
 
 from benchmarks.streams import scenario
+from metrics.embedding import embed, embed_images
 from metrics.evaluate import Accuracy, evaluate
 from metrics.iimm import iimm
 from metrics.matrix import retention
-from metrics.plugins import AccuracyMatrix, IIMMBeforeTraining, ZeroShotRetention
+from metrics.plugins import AccuracyMatrix, MeasuresBeforeTraining, ZeroShotRetention
+from models.encoder import DualEncoder
 from strategies.base import Strategy
 
 QUICK = Strategy.Options(iterations=8, lr=3e-3, batch_size=8, warmup=2)
@@ -19,7 +22,7 @@ def run(encoder, toy_domain):
     """A strategy with all plugins, and its stream, after the zero-shot row."""
     domains = [toy_domain(n, c, seed=i) for i, (n, c) in enumerate((("a", 3), ("b", 5), ("h", 4)))]
     stream = scenario(domains[:2], domains[2:])
-    accuracy, measure = AccuracyMatrix(), IIMMBeforeTraining(sample=20, seed=1)
+    accuracy, measure = AccuracyMatrix(), MeasuresBeforeTraining(sample=20, seed=1)
     kept = ZeroShotRetention(accuracy, ["a", "b"], ["h"])
     strategy = Strategy(encoder=encoder, options=QUICK, metrics=[accuracy, measure, kept], eval_batch_size=7)
     tests = [*stream.streams["test"], *stream.streams["heldout"]]
@@ -87,11 +90,28 @@ def test_values_are_published_under_their_names(run):
     published = strategy.eval(tests)
     assert published["Accuracy/test/a"] == accuracy.rows[1]["test", "a"].percent
     assert published["ZeroShotRetention"] == kept.rows[1][0] and published["ZeroShotRetention/n"] == kept.rows[1][1]
-    assert {"iimm/a", "iimm_intra/a", "iimm_inter/a", "iimm_zero_shot/a"} <= set(published)
-    assert published["iimm_n/a"] == 20
+    names = ("iimm", "iimm_intra", "iimm_inter", "iimm_zero_shot", "silhouette", "correct_pair", "cka")
+    assert {f"{name}/a" for name in names} <= set(published)
+    assert published["measured_images/a"] == 20
 
 
-def test_iimm_is_taken_before_each_experience_on_the_current_and_the_initial_model(run, toy_encoder):
+def sample(experience, model):
+    """Features, class texts and labels of the twenty images that are measured."""
+    chosen = torch.randperm(48, generator=torch.Generator().manual_seed(1))[:20]
+    with torch.no_grad():
+        x = model.encode_images(experience.domain.train.images[chosen])
+        t = model.encode_texts(model.tokenize(experience.domain.prompts(0)))
+    return x.double(), t.double(), torch.tensor(experience.domain.train.targets)[chosen]
+
+
+def alike(x, y):
+    """Linear CKA through the N x N kernels, as it was first written."""
+    centre = torch.eye(len(x), dtype=torch.float64) - 1 / len(x)
+    k, m = (centre @ (z @ z.T) @ centre for z in (x, y))
+    return float((k * m).sum() / (k.norm() * m.norm()))
+
+
+def test_measures_are_taken_before_each_experience_and_cka_after_it(run, toy_encoder):
     strategy, stream, _, _, measure, _ = run
     initial = toy_encoder()
     models = [toy_encoder()]
@@ -100,21 +120,103 @@ def test_iimm_is_taken_before_each_experience_on_the_current_and_the_initial_mod
         models.append(toy_encoder())
         models[-1].load_state_dict(strategy.encoder.state_dict())
     values = {(m.experience, m.measure): m.value for m in measure.values}
-    assert [m.task for m in measure.values] == ["a"] * 4 + ["b"] * 4
-    assert {m.when for m in measure.values} == {"before"} and {m.n for m in measure.values} == {20}
+    before = ["iimm", "iimm_intra", "iimm_inter", "iimm_zero_shot", "silhouette", "correct_pair"]
+    rows = [("before", name) for name in before] + [("after", "cka")]
+    assert [(m.when, m.measure) for m in measure.values] == rows * 2
+    assert [m.task for m in measure.values] == ["a"] * 7 + ["b"] * 7 and {m.n for m in measure.values} == {20}
     for number, experience in enumerate(stream.train_stream, start=1):
-        chosen = torch.randperm(48, generator=torch.Generator().manual_seed(1))[:20]
-        images = experience.domain.train.images[chosen]
-        labels = torch.tensor(experience.domain.train.targets)[chosen]
-        for model, name in ((models[number - 1], "iimm"), (initial, "iimm_zero_shot")):
-            with torch.no_grad():
-                texts = model.encode_texts(model.tokenize(experience.domain.prompts(0)))
-                expected = iimm(model.encode_images(images), texts, labels)
-            assert values[number, name] == pytest.approx(expected.score, abs=1e-6)
-            if name == "iimm":
-                assert values[number, "iimm_intra"] == pytest.approx(expected.intra, abs=1e-6)
-                assert values[number, "iimm_inter"] == pytest.approx(expected.inter, abs=1e-6)
+        x, t, y = sample(experience, models[number - 1])
+        now, zero = iimm(x, t, y), iimm(*sample(experience, initial))
+        expected = {
+            "iimm": now.score, "iimm_intra": now.intra, "iimm_inter": now.inter, "iimm_zero_shot": zero.score,
+            "silhouette": silhouette_score(x.numpy(), y.numpy(), metric="cosine"),
+            "correct_pair": float((x * t[y]).sum(dim=1).mean()),
+            "cka": alike(sample(experience, initial)[0], sample(experience, models[number])[0]),
+        }  # fmt: skip
+        assert {name: values[number, name] for name in expected} == pytest.approx(expected, abs=1e-6)
     assert values[1, "iimm"] == values[1, "iimm_zero_shot"] and values[2, "iimm"] != values[2, "iimm_zero_shot"]
+    assert values[1, "cka"] < 1 - 1e-6
+    assert measure.seconds > 0
+    measure.reset()
+    assert measure.values == [] and measure.seconds == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "initial", "rows"),
+    [
+        (("silhouette",), False, ["silhouette"]),
+        (("gbc", "cka"), True, ["gbc", "cka"]),
+        (("cka",), True, ["cka"]),
+        ((), False, []),
+        (("iimm", "logme"), True, ["iimm", "iimm_zero_shot", "logme"]),
+    ],
+)
+def test_what_is_not_asked_costs_no_pass(names, initial, rows, encoder, toy_domain, passes):
+    stream = scenario([toy_domain("a", 3)], [])
+    measure = MeasuresBeforeTraining(names, sample=20)
+    strategy = Strategy(encoder=encoder, options=QUICK, metrics=[measure])
+    strategy.prepare_run()
+    measure.measure_initial(strategy, stream.train_stream)
+    assert len(passes) == initial
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    assert [m.measure for m in measure.values] == rows
+    needed = (bool(set(names) - {"cka"}) or initial) + ("cka" in names)
+    assert len(passes) == needed, "the first experience starts from the initial model, whose images have passed"
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The sizes of the batches that pass through the image tower without gradients."""
+    found, original = [], DualEncoder.raw_images
+
+    def raw_images(self, pixels):
+        if not torch.is_grad_enabled():
+            found.append(len(pixels))
+        return original(self, pixels)
+
+    monkeypatch.setattr(DualEncoder, "raw_images", raw_images)
+    return found
+
+
+@pytest.mark.parametrize(("tuning", "again"), [("full", [20] * 3), ("text", []), ("adapter", []), ("probe", [])])
+def test_the_same_images_do_not_pass_twice_and_no_number_changes(tuning, again, toy_encoder, toy_domain, passes, monkeypatch):
+    def values(keep):
+        with monkeypatch.context() as patch:
+            if not keep:
+                from metrics import plugins
+
+                patch.setattr(plugins, "embed", lambda *a: embed(*a[:3]))
+                patch.setattr(plugins, "embed_images", lambda *a: embed_images(*a[:2]))
+            stream = scenario([toy_domain("a", 3), toy_domain("b", 4, seed=1)], [])
+            measure = MeasuresBeforeTraining(sample=20)
+            torch.manual_seed(0)
+            strategy = Strategy(encoder=toy_encoder(), options=QUICK, tuning_name=tuning, metrics=[measure])
+            strategy.prepare_run()
+            measure.measure_initial(strategy, stream.train_stream)
+            assert passes == [20, 20]
+            passes.clear()
+            for experience in stream.train_stream:
+                strategy.train(experience, eval_streams=[])
+        return measure.values
+
+    kept = values(True)
+    assert passes == again
+    passes.clear()
+    assert values(False) == kept, "to the bit"
+    assert passes == [20] * 4
+    last = {m.measure: m.value for m in kept if m.experience == 2}
+    assert (last["iimm"] == last["iimm_zero_shot"]) == (tuning == "probe")
+    assert (last["cka"] == pytest.approx(1, abs=1e-12)) == (tuning in ("text", "probe"))
+
+
+def test_undefined_measures_are_nan(encoder, toy_domain):
+    stream = scenario([toy_domain("a", 1)], [])
+    measure = MeasuresBeforeTraining(sample=1)
+    strategy = Strategy(encoder=encoder, options=QUICK, metrics=[measure])
+    measure.measure_initial(strategy, stream.train_stream)
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    values = {m.measure: m.value for m in measure.values}
+    assert len(values) == 7 and [name for name, value in values.items() if value == value] == ["correct_pair"]
 
 
 def test_retention_rows(run):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from harness.records import read_csv
 from harness.run import run
 from harness.screen import Screen
 from metrics import matrix
+from metrics.plugins import MeasuresBeforeTraining
 from models.registry import UserError
 from strategies import STRATEGIES, Strategy
 from strategies.losses import NonFiniteLoss
@@ -63,9 +65,13 @@ def test_the_record(config, quiet):
         "iimm_intra",
         "iimm_inter",
         "iimm_zero_shot",
+        "silhouette",
+        "correct_pair",
+        "cka",
         "retention",
     ] * 3
-    assert {m["n"] for m in measures if m["when"] == "before"} == {"10"}
+    assert {m["n"] for m in measures if m["measure"] != "retention"} == {"10"}
+    assert [m["measure"] for m in measures if m["when"] == "after"] == ["cka", "retention"] * 3
     retained = [(m["when"], m["task"], m["n"]) for m in measures if m["measure"] == "retention"]
     assert retained == [("after", "red", "3"), ("after", "green", "2"), ("after", "blue", "1")], "tasks counted"
     losses = table(result.folder, "train")
@@ -177,7 +183,33 @@ def test_zero_shot_repeats_row_0_and_evaluates_once(config, quiet, monkeypatch):
     document = json.loads((result.folder / "run.json").read_text())
     assert document["trainable_params"] == 0 and document["images_per_second"] is None
     measures = table(result.folder, "measures")
-    assert len(measures) == 15 and {m["value"] for m in measures if m["measure"] == "retention"} == {"100.0"}
+    assert len(measures) == 24 and {m["value"] for m in measures if m["measure"] == "retention"} == {"100.0"}
+
+
+def test_other_measures(config, quiet):
+    result = run(replace(config, strategy="finetune", measures=("nce", "modality_gap")), quiet)
+    measures = table(result.folder, "measures")
+    assert [m["measure"] for m in measures] == ["modality_gap", "nce", "retention"] * 3
+    document = json.loads((result.folder / "run.json").read_text())
+    assert document["request"]["measures"] == ["modality_gap", "nce"] and document["summary"]["iimm_mean"] is None
+    again = run(replace(config, strategy="finetune", measures=tuple(document["request"]["measures"])), quiet)
+    assert again.skipped and again.folder == result.folder
+
+
+def test_measuring_is_no_part_of_the_training_time(config, quiet, monkeypatch):
+    seconds, original = [], MeasuresBeforeTraining.after_training_exp
+
+    def slow(self, strategy):
+        time.sleep(0.5)
+        found = original(self, strategy)
+        self.seconds += 0.5
+        seconds.append(strategy.seconds)
+        return found
+
+    monkeypatch.setattr(MeasuresBeforeTraining, "after_training_exp", slow)
+    result = run(replace(config, strategy="finetune"), quiet)
+    document = json.loads((result.folder / "run.json").read_text())
+    assert len(seconds) == 3 and document["train_seconds"] < sum(seconds) + 1, "the three half seconds of sleep are not in it"
 
 
 def test_a_diverging_run_keeps_the_last_good_state(config, quiet):

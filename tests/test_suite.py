@@ -16,7 +16,7 @@ from metrics.iimm import iimm
 from metrics.jackknife import jackknife
 from metrics.linear_probe import linear_probe
 from metrics.similarity import modality_gap, text_text
-from metrics.suite import DEFAULT, MEASURES, Features, measure_all
+from metrics.suite import DEFAULT, MEASURES, ONE_MODEL, Features, chosen, measure_all
 from metrics.sums import ClassSums
 from models.registry import UserError
 
@@ -153,3 +153,14 @@ def test_measuring_changes_nothing(task):
     measure_all(task, MEASURES)
     assert all(torch.equal(a, b) for a, b in zip(task[:3], kept, strict=True))
     assert (np.random.get_state()[1] == before[0]).all() and torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_names_asked_for():
+    assert chosen(["gbc", "iimm", "gbc"]) == ("iimm", "gbc"), "in the table's order, so that a run's key does not depend on it"
+    assert chosen(["all"]) == ONE_MODEL and set(MEASURES) - set(ONE_MODEL) == {"ncti"}
+    assert chosen(["cka", "all"], ["cka"]) == (*ONE_MODEL, "cka") and chosen(["ncti", "all"]) == tuple(MEASURES)
+    assert chosen([]) == ()
+    with pytest.raises(UserError, match=r"Unknown measure 'hscor'\. Did you mean hscore\?"):
+        chosen(["all", "hscor"])
+    with pytest.raises(UserError, match="Unknown measure 'cka'"):
+        chosen(["cka"])
