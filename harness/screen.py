@@ -146,9 +146,9 @@ class Screen:
         if self._progress is None or "task" not in self._bars:
             return
         rate = self._estimate.rate(kind) or 0.0
-        self._progress.update(self._bars["task"], advance=amount, left=_duration(self._stage_left * rate))
+        self._progress.update(self._bars["task"], advance=amount, left=duration(self._stage_left * rate))
         remaining = self._estimate.remaining()
-        left = "estimating" if remaining is None else _duration(remaining)
+        left = "estimating" if remaining is None else duration(remaining)
         self._progress.update(self._bars["overall"], completed=self._estimate.fraction(), left=left)
 
     def aside(self, done: int, total: int, what: str) -> None:
@@ -171,7 +171,7 @@ class Screen:
                 values = f"{SEEN}={cells['test', SEEN].percent:.1f} | {values}"
             held = " ".join(f"{h}={cells['heldout', h].percent:.1f}" for h in self._heldout)
             remaining = self._estimate.remaining()
-            left = "" if not remaining else f" | {_duration(remaining)}"
+            left = "" if not remaining else f" | {duration(remaining)}"
             self.say(f"after {name}: {values}{' | held out: ' + held if held else ''}{left}")
 
     def end(self) -> None:
@@ -259,7 +259,7 @@ def _number(value: float) -> str:
     return "-" if value != value else f"{value:.1f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """ "8 s left", "2:05 left", "1:02:10 left"."""
     whole = max(0, round(seconds))
     if whole < 60:
