@@ -12,8 +12,8 @@ from harness.screen import PIPED_WIDTH, Screen
 from metrics.suite import MEASURES
 
 ACCURACIES = {
-    "zero_shot": ("Zero-shot accuracy on the same images, all templates averaged, in percent.", "already known"),
-    "zero_shot_test": ("The same on the test split, in percent.", "already known"),
+    "zero_shot": ("Zero-shot accuracy on the same images, all templates averaged, in percent.", "the model knows the task"),
+    "zero_shot_test": ("The same on the test split, in percent.", "the model knows the task"),
 }
 INTERVALS = (
     "Intervals are 95 % over images: jackknife (iimm and its terms), Student's t (correct_pair), Wilson's (zero_shot). "

@@ -39,8 +39,8 @@ RECORDED = {
         "less is forgotten",
         "our definition",
     ),
-    "zero_shot": ("measure: zero-shot accuracy on the measured images, in percent.", "already known", "2103.00020"),
-    "zero_shot_test": ("measure: zero-shot accuracy on the test split, in percent.", "already known", "2103.00020"),
+    "zero_shot": ("measure: zero-shot accuracy on the measured images, in percent.", "the model knows the task", "2103.00020"),
+    "zero_shot_test": ("measure: zero-shot accuracy on the test split, in percent.", "the model knows the task", "2103.00020"),
 }
 
 
