@@ -1,0 +1,207 @@
+"""`predict`: what fine-tuning on a dataset would gain and cost, by a study of other datasets; one forward pass, no training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from rich.table import Table
+
+import models
+from benchmarks.catalog import Source
+from benchmarks.domain import Domain
+from benchmarks.full.table import Missing
+from harness import machine
+from harness.measure import MeasureConfig, sources_of
+from harness.screen import Screen
+from harness.study import tables
+from harness.study.forecast import Advice, Forecast, forecast
+from harness.study.work import measured
+from metrics.suite import Value
+from models.registry import UserError
+
+SHIPPED = Path(tables.__file__).parents[2] / "reference_data" / "tables" / "study_mini.csv"
+"""The study of the mini edition with the tiny model."""
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """A dataset to predict for, and the study to predict from: a folder, a table.csv, None for the one that comes along.
+
+    `model` None: the study's. `measure`: which of the study's measures. `measure_n`: images of the training split that are
+    measured. `weight`: how much forgetting counts against gain in the recommendation.
+    """
+
+    dataset: str
+    study: str | None = None
+    measure: str = "iimm"
+    weight: float = 1.0
+    edition: str | None = None
+    model: str | None = None
+    pretrained: str | None = None
+    data_root: str = "data"
+    classnames: str | None = None
+    templates: str | None = None
+    measure_n: int = 1000
+    seed: int = 0
+    device: str = "auto"
+
+
+class Prediction(NamedTuple):
+    """The measured value with its interval, and what the study makes of it (`harness.study.forecast.Forecast`)."""
+
+    dataset: str
+    edition: str
+    value: Value
+    n: int
+    zero_shot: float
+    table: pd.DataFrame
+    nearest: pd.DataFrame
+    warnings: list[str]
+    advice: Advice
+
+
+def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
+    """Measure a dataset and predict gain and forgetting of each tuning, with intervals; shown on the screen and returned.
+
+    A dataset that is a domain of the study is left out of it first, and what the study saw stands beside what is predicted.
+
+    Raises UserError for a study that is missing, damaged, of another model, or has fewer than four domains, for a dataset
+    whose measure is undefined, and for missing or broken data.
+    """
+    screen = screen or Screen()
+    rows = tables.read(_study(config.study))
+    if config.measure not in tables.measures_in(rows):
+        raise UserError(f"The study has no {config.measure}; it has {', '.join(tables.measures_in(rows)) or 'no measure'}.")
+    source = _source(config)
+    model, pretrained = _model(config, rows)
+    encoder = models.load(model, pretrained).to(machine.device_of(config.device))
+    try:
+        domain = _read(source, screen)
+    finally:
+        screen.end()
+    found = measured(domain, encoder, [config.measure], config.measure_n, config.seed)
+    value = found.values[config.measure]
+    if value.value != value.value:
+        raise UserError(f"{config.measure} of {source.name} is undefined: {value.reason or 'not a number'}.")
+    said = forecast(
+        rows,
+        config.measure,
+        value.value,
+        leave_out=(source.name, source.edition),
+        zero_shot=found.zero_shot.percent,
+        weight=config.weight,
+    )
+    warnings = [*said.warnings]
+    if domain.train is None:
+        warnings.insert(0, f"{source.name} has no training images here: its test images were measured")
+    if source.edition not in set(rows.edition):
+        kinds = ", ".join(sorted(set(rows.edition)))
+        warnings.append(
+            f"the study's domains are of the {kinds} edition, {source.name} is not: its tasks may be of another kind"
+        )
+    prediction = Prediction(
+        source.name, source.edition, value, found.n, found.zero_shot.percent, said.table, said.nearest, warnings, said.advice
+    )
+    _show(prediction, said, rows, config, screen)
+    return prediction
+
+
+def _study(path: str | None) -> Path:
+    if path is not None:
+        return Path(path)
+    if not SHIPPED.is_file():
+        raise UserError("No study comes with this version: make one with `python cli.py study` and name it with --from.")
+    return SHIPPED
+
+
+def _source(config: PredictConfig) -> Source:
+    if config.measure_n < 2:
+        raise UserError(f"--measure-n must be at least 2, got {config.measure_n}.")
+    if config.seed < 0:
+        raise UserError(f"--seed must be at least 0, got {config.seed}.")
+    shared = {name: getattr(config, name) for name in ("edition", "data_root", "classnames", "templates")}
+    [source] = sources_of(MeasureConfig((config.dataset,), **shared))
+    return source
+
+
+def _read(source: Source, screen: Screen) -> Domain:
+    try:
+        return source.build(("train", "test"), screen.data)
+    except Missing:  # the training split, or all of it: the second try says so
+        return source.build(("test",), screen.data)
+
+
+def _model(config: PredictConfig, rows: pd.DataFrame) -> tuple[str, str | None]:
+    """The model asked for, or the study's. Raises UserError when that is not the model that the study was made with."""
+    from models.loading import weights_sha256
+
+    known = rows[list(tables.MODEL)].drop_duplicates()
+    if len(known) != 1:
+        raise UserError("The study holds cells of several models (or none); a prediction is for one.")
+    of_study, tag, weights = known.iloc[0]
+    if tag == "random":
+        raise UserError(f"The study was made with random weights of {of_study}, which are not the same again: nothing follows.")
+    model = of_study if config.model is None else config.model
+    pretrained = config.pretrained or (tag or None if config.model is None else None)
+    named = f"{of_study}{' / ' + tag if tag else ''}"
+    found = weights_sha256(model, pretrained) or ""
+    # The same file under another name is the same model; without a file the names have to say it.
+    if found != weights or (not found and (model, pretrained or "") != (of_study, tag)):
+        same_name = (model, pretrained or "") == (of_study, tag)
+        made = f"other weights of {named} than there are now" if same_name else f"{named}, not with {model}"
+        raise UserError(f"The study was made with {made}: its lines hold for its own model. Make a study of yours.")
+    return model, pretrained
+
+
+def _show(p: Prediction, said: Forecast, rows: pd.DataFrame, config: PredictConfig, screen: Screen) -> None:
+    interval = "" if p.value.low is None else f" [{p.value.low:.4f}, {p.value.high:.4f}]"
+    screen.say(
+        f"{p.dataset} ({p.edition}): {config.measure} {p.value.value:.4f}{interval} on {p.n:,} images; zero-shot accuracy on "
+        f"them {p.zero_shot:.1f} %"
+    )
+    left = f" besides {p.dataset}, which is left out" if said.table.observed.notna().any() else ""
+    screen.say(f"predicted from {rows.domain.nunique() - bool(left)} domains{left}", style="dim")
+    for warning in p.warnings:
+        screen.say(f"warning: {warning}", style="yellow")
+    screen.show(_predictions(said.table))
+    screen.show(_analogous(said.nearest, config.measure))
+    screen.say(f"recommended: {p.advice.sentence}.")
+    screen.say(f"it rests on the study's cells {', '.join(p.advice.rests_on)}", style="dim")
+
+
+def _predictions(table: pd.DataFrame) -> Table:
+    """Change on the task and on the others by tuning: predicted, 95 % prediction interval, as seen where it was left out."""
+    out = Table(box=None, pad_edge=False, header_style="dim", title="predicted, with 95 % prediction intervals")
+    seen = table.observed.notna().any()
+    out.add_column("tuning", no_wrap=True)
+    for name in ("gain", "of the error %", "on the others"):
+        out.add_column(name, justify="right", no_wrap=True)
+        if seen:
+            out.add_column("seen", justify="right", no_wrap=True, style="dim")
+    for tuning, of in table.groupby("tuning", sort=False):
+        cells = []
+        for r in of.itertuples():
+            # Forgetting is a drop; a reader wants all three with the same sign.
+            sign = -1 if r.outcome == "forgetting" else 1
+            low, high = sorted((sign * r.low, sign * r.high))
+            cells.append("-" if r.predicted != r.predicted else f"{sign * r.predicted:+.1f} [{low:+.1f}, {high:+.1f}]")
+            if seen:
+                cells.append("-" if r.observed != r.observed else f"{sign * r.observed:+.1f}")
+        out.add_row(str(tuning), *cells)
+    return out
+
+
+def _analogous(nearest: pd.DataFrame, measure: str) -> Table:
+    out = Table(box=None, pad_edge=False, header_style="dim", title=f"nearest tasks of the study by {measure}")
+    for name in ("task", measure):
+        out.add_column(name, no_wrap=True)
+    tunings = list(dict.fromkeys(nearest.tuning))
+    for tuning in tunings:
+        out.add_column(f"{tuning}: gain, others", justify="right", no_wrap=True)
+    for name, of in nearest.groupby("domain", sort=False):
+        by = {r.tuning: f"{r.gain:+.1f}, {-r.forgetting:+.1f}" for r in of.itertuples()}
+        out.add_row(str(name), f"{of[measure].iloc[0]:.4f}", *(by.get(tuning, "-") for tuning in tunings))
+    return out
