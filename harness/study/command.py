@@ -1,0 +1,117 @@
+"""`study` and `predict` on the command line: their flags, and what is then run. Imports neither torch nor Avalanche."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.plan import names_in
+from harness.study.plan import TUNINGS, StudyConfig, check
+from metrics.suite import chosen
+
+STUDY = "Fine-tune each domain with each tuning from the initial model: gain, forgetting, and which measure predicts them."
+PREDICT = "What fine-tuning on a dataset would gain and cost, by a study of other datasets; one forward pass, no training."
+
+
+def add_study_arguments(command: argparse.ArgumentParser, add_shared: Callable[..., None]) -> None:
+    """The flags of `study`; `add_shared` adds those that other commands have too."""
+    command.description = f"{STUDY} The same command again continues an interrupted study."
+    command.add_argument("--domains", nargs="+", metavar="NAME", help="names, folders, ... (default: all of the edition)")
+    command.add_argument("--tunings", nargs="+", metavar="NAME", help=f"from `list tunings` (default: {','.join(TUNINGS)})")
+    command.add_argument("--edition", help="mini, full or own (default: mini, or what the names belong to)")
+    add_shared(command, "--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
+    add_shared(command, "--pretrained")
+    add_shared(command, "--data-root", help="where the papers' datasets are (default: data)")
+    command.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
+    add_shared(command, "--measures", help="names from `list measures` (default: all that need one model)")
+    add_shared(command, "--measure-n", help="images of the training split that are measured (default: 1000)")
+    command.add_argument("--seed", type=int, nargs="+", metavar="N", help="every cell once a seed (default: 0)")
+    command.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        help="training options of all tunings (iterations, lr, ...), or of one and its own (lora.lr, lora.rank)",
+    )
+    add_shared(command, "--device")
+    command.add_argument("--workers", type=int, metavar="N", help="processes that read training images from files (default: 0)")
+    add_shared(command, "--no-cache", help="decode evaluation images each time")
+    command.add_argument("--out", metavar="DIR", help="where the study goes (default: study)")
+    command.add_argument("--fresh", action="store_true", help="train all cells again")
+    add_shared(command, "--quiet")
+
+
+def add_predict_arguments(command: argparse.ArgumentParser, add_shared: Callable[..., None]) -> None:
+    """The flags of `predict`."""
+    command.description = PREDICT
+    command.add_argument("dataset", metavar="DATASET", help="a name from `list domains`, a folder, a CSV file, ...")
+    command.add_argument(
+        "--from", dest="study", metavar="STUDY", help="a study's folder or table.csv (default: that of the mini edition)"
+    )
+    command.add_argument("--measure", metavar="NAME", help="which of the study's measures predicts (default: iimm)")
+    command.add_argument(
+        "--weight", type=float, metavar="W", help="a point forgotten counts as W points gained, to recommend (default: 1)"
+    )
+    command.add_argument("--edition", help="mini, full or own (default: what the name belongs to)")
+    add_shared(command, "--model", help="only the study's own is valid: for one that has moved (default: the study's)")
+    add_shared(command, "--pretrained")
+    add_shared(command, "--data-root", help="where the papers' datasets are (default: data)")
+    add_shared(command, "--classnames", "--templates")
+    add_shared(command, "--measure-n", help="images of the training split (default: 1000)")
+    command.add_argument("--seed", type=int, metavar="N", help="of the sample (default: 0)")
+    add_shared(command, "--device")
+    command.add_argument("--csv", metavar="FILE", help="write the predictions as CSV, one row a tuning and outcome")
+    add_shared(command, "--quiet")
+
+
+def study(arguments: argparse.Namespace) -> int:
+    """Run `study`. Raises UserError."""
+    from harness.options import parse_assignments
+    from harness.screen import Screen
+
+    settings = _given(arguments, "set", "seed")
+    for name in ("domains", "tunings"):
+        if name in settings:
+            settings[name] = names_in(",".join(settings[name]))
+    if arguments.measures is not None:
+        settings["measures"] = chosen(names_in(arguments.measures))
+    if arguments.seed is not None:
+        settings["seeds"] = tuple(dict.fromkeys(arguments.seed))
+    config = StudyConfig(**settings, options=parse_assignments(arguments.set or []))
+    check(config)
+    screen = Screen(quiet=arguments.quiet)
+    screen.say("loading torch and Avalanche ...", style="dim")
+    from harness.failures import expected
+    from harness.study import run
+
+    with expected(fresh=arguments.fresh):
+        run(config, screen)
+    return 0
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Run `predict`. Raises UserError."""
+    from benchmarks.catalog import check_present, find
+    from harness.screen import Screen
+
+    settings = _given(arguments, "csv")
+    check_present([find(arguments.dataset, arguments.edition, settings.get("data_root", "data"))])
+    screen = Screen(quiet=arguments.quiet)
+    screen.say("loading torch ...", style="dim")
+    from harness import predict as predicting
+    from harness.failures import expected
+    from harness.records import write_table
+
+    with expected():
+        found = predicting.predict(predicting.PredictConfig(**settings), screen)
+    if arguments.csv:
+        write_table(found.table, arguments.csv)
+        screen.say(f"wrote {arguments.csv} ({len(found.table)} rows)")
+    return 0
+
+
+def _given(arguments: argparse.Namespace, *apart: str) -> dict[str, Any]:
+    """The flags that were given, less those that need more than to be passed on."""
+    left = ("command", "quiet", *apart)
+    return {name: value for name, value in vars(arguments).items() if value is not None and name not in left}
