@@ -157,9 +157,9 @@ def _model(config: PredictConfig, rows: pd.DataFrame) -> tuple[str, str | None]:
 
 
 def _show(p: Prediction, said: Forecast, rows: pd.DataFrame, config: PredictConfig, screen: Screen) -> None:
-    interval = "" if p.value.low is None else f" [{p.value.low:.4f}, {p.value.high:.4f}]"
+    interval = "" if p.value.low is None else f" [{p.value.low:.4g}, {p.value.high:.4g}]"
     screen.say(
-        f"{p.dataset} ({p.edition}): {config.measure} {p.value.value:.4f}{interval} on {p.n:,} images; zero-shot accuracy on "
+        f"{p.dataset} ({p.edition}): {config.measure} {p.value.value:.4g}{interval} on {p.n:,} images; zero-shot accuracy on "
         f"them {p.zero_shot:.1f} %"
     )
     left = f" besides {p.dataset}, which is left out" if said.table.observed.notna().any() else ""
@@ -174,7 +174,9 @@ def _show(p: Prediction, said: Forecast, rows: pd.DataFrame, config: PredictConf
 
 def _predictions(table: pd.DataFrame) -> Table:
     """Change on the task and on the others by tuning: predicted, 95 % prediction interval, as seen where it was left out."""
-    out = Table(box=None, pad_edge=False, header_style="dim", title="predicted, with 95 % prediction intervals")
+    out = Table(
+        box=None, pad_edge=False, header_style="dim", title="predicted, with 95 % prediction intervals", title_justify="left"
+    )
     seen = table.observed.notna().any()
     out.add_column("tuning", no_wrap=True)
     for name in ("gain", "of the error %", "on the others"):
@@ -195,7 +197,9 @@ def _predictions(table: pd.DataFrame) -> Table:
 
 
 def _analogous(nearest: pd.DataFrame, measure: str) -> Table:
-    out = Table(box=None, pad_edge=False, header_style="dim", title=f"nearest tasks of the study by {measure}")
+    out = Table(
+        box=None, pad_edge=False, header_style="dim", title=f"nearest tasks of the study by {measure}", title_justify="left"
+    )
     for name in ("task", measure):
         out.add_column(name, no_wrap=True)
     tunings = list(dict.fromkeys(nearest.tuning))
@@ -203,5 +207,5 @@ def _analogous(nearest: pd.DataFrame, measure: str) -> Table:
         out.add_column(f"{tuning}: gain, others", justify="right", no_wrap=True)
     for name, of in nearest.groupby("domain", sort=False):
         by = {r.tuning: f"{r.gain:+.1f}, {-r.forgetting:+.1f}" for r in of.itertuples()}
-        out.add_row(str(name), f"{of[measure].iloc[0]:.4f}", *(by.get(tuning, "-") for tuning in tunings))
+        out.add_row(str(name), f"{of[measure].iloc[0]:.4g}", *(by.get(tuning, "-") for tuning in tunings))
     return out

@@ -98,7 +98,7 @@ def test_the_best_balance_is_recommended_with_its_rows():
     # At 0.45: full gains about 27 and costs 9, lora 13.5 and 0.9.
     advice = forecast(both(), "iimm", 0.45).advice
     assert (advice.strategy, advice.tuning) == ("finetune", "full")
-    assert "--strategy finetune --tuning full" in advice.sentence and "nearest: d2 (iimm 0.420) gained +25.7" in advice.sentence
+    assert "--strategy finetune --tuning full" in advice.sentence and "nearest: d2 (iimm 0.42) gained +25.7" in advice.sentence
     assert advice.rests_on == ("d0-full-0", "d1-full-0", "d2-full-0", "d3-full-0", "d4-full-0")
     assert "Not told apart" not in advice.sentence
     assert forecast(both(), "iimm", 0.45, weight=5).advice.tuning == "lora"

@@ -64,7 +64,7 @@ def draw(name: str, progress: Progress | None = None) -> dict[str, np.ndarray]:
 
 def _with_corrupted(name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """With an out-of-distribution split made of the test split, where the domain has none of its own. It is not cached: that
-    takes less than a reader would notice, and caches of before stay good.
+    takes a tenth of a second, and caches of before stay good.
     """
     from benchmarks.mini import corrupted
 

@@ -209,7 +209,7 @@ def _advice(
     strategy = str(cells.strategy.iloc[0])
     same = [tuning for tuning in tunings if tuning != best and not _better(rows, best, tuning, measure, value)]
     seen = "; ".join(
-        f"{r.domain} ({measure} {getattr(r, measure):.3f}) gained {r.gain:+.1f} and cost the others {-r.forgetting:+.1f}"
+        f"{r.domain} ({measure} {getattr(r, measure):.4g}) gained {r.gain:+.1f} and cost the others {-r.forgetting:+.1f}"
         for r in nearest[nearest.tuning == best].itertuples()
     )
     sentence = (

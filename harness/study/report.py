@@ -26,7 +26,8 @@ def banner(study: Study, done: int) -> tuple[str, list[str]]:
     if c.limit is not None:
         lines.append(f"at most {c.limit:,} images a split")
     lines.append(f"{cells} cells, {done} of them there already" if done else f"{cells} cells")
-    return f"study: {len(c.tunings)} tunings, {len(c.seeds)} {'seed' if len(c.seeds) == 1 else 'seeds'}", lines
+    counts = (f"{len(of)} {what}{'s' * (len(of) != 1)}" for of, what in ((c.tunings, "tuning"), (c.seeds, "seed")))
+    return f"study: {', '.join(counts)}", lines
 
 
 def show(table: pd.DataFrame, lines: pd.DataFrame, folder: Path, screen: Screen) -> None:
@@ -46,7 +47,9 @@ def show(table: pd.DataFrame, lines: pd.DataFrame, folder: Path, screen: Screen)
 
 
 def _outcomes(table: pd.DataFrame) -> Table:
-    out = Table(box=None, pad_edge=False, header_style="dim", title="means over domains and seeds, points")
+    out = Table(
+        box=None, pad_edge=False, header_style="dim", title="means over domains and seeds, points", title_justify="left"
+    )
     out.add_column("tuning", no_wrap=True)
     for name in ("cells", "gain", "of the error %", "out of distribution", "others", "worst other"):
         out.add_column(name, justify="right")
@@ -65,7 +68,13 @@ def _outcomes(table: pd.DataFrame) -> Table:
 
 def _lines(lines: pd.DataFrame) -> Table:
     measure = lines.measure.iloc[0]
-    out = Table(box=None, pad_edge=False, header_style="dim", title=f"lines over {measure}; slopes are for 0.1 of it")
+    out = Table(
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+        title=f"lines over {measure}; slopes are for 0.1 of it",
+        title_justify="left",
+    )
     for name in ("tuning", "outcome"):
         out.add_column(name, no_wrap=True)
     for name in ("domains", "slope", "95 % interval", "R2", "p", "Kendall", "error left out", "of the mean"):
