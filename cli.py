@@ -23,6 +23,10 @@ examples:
   python cli.py bench stream --tasks PHOTOS,digits              any domains, one after the other
   python cli.py bench mtil --edition full --data-root DATA      the paper's eleven datasets, ViT-B-16
   python cli.py leaderboard --csv leaderboard.csv               all finished runs, one row a method
+  python cli.py measure PHOTOS digits                           IIMM and other measures, before any training
+  python cli.py predict PHOTOS                                  what fine-tuning on it would gain and cost, by a study
+  python cli.py compare zscl finetune                           paired differences with 95 % intervals
+  python cli.py report --html report.html                       one page about all finished runs
   python cli.py list strategies
 """
 
@@ -70,7 +74,9 @@ def add_shared(command: argparse.ArgumentParser, *flags: str, **more: Any) -> No
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
+    from harness.analysis import add_commands as add_analysis_commands
     from harness.data import add_arguments as add_data_arguments
+    from harness.study.command import add_commands as add_study_commands
 
     top = Parser(
         prog="perennial",
@@ -162,6 +168,9 @@ def parser() -> argparse.ArgumentParser:
     board.add_argument("--published", action="store_true", help="add the papers' published rows (full edition)")
     board.add_argument("--quiet", action="store_true", help="do not print the table")
 
+    add_study_commands(commands, add_shared)
+    add_analysis_commands(commands)
+
     listing = commands.add_parser("list", help="what there is to choose from", description="What there is to choose from.")
     listing.add_argument("what", nargs="?", help=", ".join(LISTS))
     listing.add_argument("--long", action="store_true", help="with licences and sources; of strategies all about them")
@@ -170,7 +179,20 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: 0 when it worked, 2 for a mistake in it, 130 when interrupted; SystemExit(1) for a run that failed."""
-    commands = {"bench": bench, "measure": measure, "data": data, "leaderboard": show_leaderboard, "list": show_list}
+    from harness import analysis
+    from harness.study import command as studies
+
+    commands = {
+        "bench": bench,
+        "measure": measure,
+        "study": studies.study,
+        "predict": studies.predict,
+        "data": data,
+        "leaderboard": show_leaderboard,
+        "compare": analysis.show_comparison,
+        "report": analysis.show_report,
+        "list": show_list,
+    }
     try:
         arguments = parser().parse_args(argv)
         return commands[arguments.command](arguments)

@@ -25,6 +25,8 @@ CIL: dict[str, dict[str, Any]] = {
 CIL_IMAGENET: dict[str, dict[str, Any]] = {
     **CIL,
     "finetune": {**CIL["finetune"], "lr": 7e-6, "batch_size": 128, "weight_decay": 0.1},
+    # As many reference images as images in a step.
+    "zscl": {**CIL["zscl"], "reference_batch": 128},
 }
 
 # 21 points on all validation images would be most of a run's time.

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
 from harness.options import convert, make_options, plugin_options, split, tuning_options
-from harness.user_file import is_file, load_strategy
+from harness.user_file import check_strategy, is_file, load_strategy, source_sha256
 from metrics.suite import AFTER, OF_RUNS, chosen
 from models.registry import UserError, unknown
 
@@ -215,11 +215,17 @@ def resolve(config: RunConfig) -> Resolved:
         strategy_class, sha = load_strategy(config.strategy)
     else:
         strategy_class = STRATEGIES.get(config.strategy)
+        check_strategy(strategy_class, config.strategy)
+        # What an installed package or a registering module runs decides the numbers as much as a file of the user's.
+        sha = None if strategy_class.__module__.partition(".")[0] == "strategies" else source_sha256(strategy_class)
     model, pretrained = model_of(config.model, config.pretrained, plan.full_size)
     changes, plugins = plugin_options(config.plugins, config.options)
     changes, tuning_changes = split(changes, "tuning")
     # The mini settings were found for the tiny model; another one keeps the papers' options.
     options = make_options(strategy_class, plan.tiny_settings if model == "tiny" else plan.settings, changes)
+    for name in changes:
+        if name.startswith("lr_by_task.") and (task := name.removeprefix("lr_by_task.")) not in plan.names:
+            raise unknown("task of lr_by_task", task, plan.names)
     tuning = config.tuning or strategy_class.default_tuning
     for name in plugins:
         if (reason := refusal(name, strategy_class, tuning)) is not None:

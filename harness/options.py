@@ -13,6 +13,9 @@ from models.registry import UserError, unknown
 # An option given by the user switches off the one that would hide it.
 HIDDEN_BY = {"iterations": ("epochs", 0), "lr": ("lr_by_task", {})}
 
+# What a benchmark sets for every method that comes with the project.
+BUDGET = {"iterations", "epochs", "batch_size", "lr", "lr_by_task", "warmup"}
+
 
 def merged(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a file or record with those of the command line over them, which hide no less for that."""
@@ -98,14 +101,36 @@ def _filled(kind: Any, changes: Mapping[str, Any], prefix: str, whose: str) -> A
 
 
 def _settings_of(strategy_class: Any, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Those of the class and of the built-in classes that it derives from, the base's first."""
+    """Those of the class and of the built-in classes that it derives from, the base's first.
+
+    An option that a class defines itself is not set by what the benchmark has for a base of it. Two exceptions: the budget and
+    the learning rate, which a benchmark sets for all methods that come with the project, so that they compare, and which a
+    user's own class keeps where it defines them.
+    """
     from strategies import STRATEGIES
 
     found: dict[str, Any] = {}
     for name, options in settings.items():
-        if issubclass(strategy_class, STRATEGIES.get(name)):
-            found.update(options)
+        base = STRATEGIES.get(name)
+        if issubclass(strategy_class, base):
+            kept = _defined_after(strategy_class, base)
+            found.update({option: value for option, value in options.items() if option not in kept})
     return found
+
+
+def _defined_after(strategy_class: Any, base: Any) -> set[str]:
+    """The options that classes between a strategy and a base of it, the strategy included, define so that they stay."""
+    kept: set[str] = set()
+    for each in strategy_class.__mro__[: strategy_class.__mro__.index(base)]:
+        options = vars(each).get("Options")
+        defines = options is not None and options is not super(each, each).Options
+        own = set(vars(options).get("__annotations__", ())) if defines else set()
+        if each.__module__.partition(".")[0] == "strategies":
+            own -= BUDGET
+        else:
+            own |= {hidden for name, (hidden, _) in HIDDEN_BY.items() if name in own}
+        kept |= own
+    return kept
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:

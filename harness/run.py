@@ -255,7 +255,7 @@ def _scenario(resolved: Resolved, encoder: Any, screen: Screen) -> Any:
             shots=c.shots,
             seed=c.seed,
             cache=c.cache,
-            select=strategy_class.needs_validation,
+            select=strategy_class.selects(resolved.options),
             splits=splits,
             progress=screen.data,
         )
@@ -276,21 +276,18 @@ def _workers(config: RunConfig) -> int:
 
 
 def _reference(resolved: Resolved, encoder: Any, scenario: Any, screen: Screen) -> Any:
-    """What the strategy distils on: no more reference images than it looks at, those of its longest task where every task
-    looks at the same ones.
-    """
+    """What the strategy distils on: no more reference images than it says that it looks at."""
     if resolved.reference is None:
         return None
     from benchmarks import reference
 
     options = resolved.options
     updates = [budget(options, len(e.dataset)) for e in scenario.streams["train"]]
-    looks = sum(updates) if getattr(options, "reference_reshuffle", False) else max(updates)
     return reference.load(
         *resolved.reference,
         encoder.preprocess,
         data_root=resolved.config.data_root,
-        count=looks * getattr(options, "reference_batch", options.batch_size),
+        count=resolved.strategy_class.reference_count(options, updates),
         paths=resolved.reference_paths,
         cache=resolved.config.cache,
         progress=screen.data,

@@ -21,11 +21,23 @@ SHOWN = {
     "iimm_mean": "IIMM",
     "train_seconds": "train s",
     "eval_seconds": "eval s",
+    "trainable_params": "trains",
     "source": "source",
     "settings": "settings",
 }
 # What a narrow screen loses, first to last.
-DROPPED = ("source", "model", "tuning", "eval_seconds", "iimm_mean", "seeds", "train_seconds", "bwt", "forgetting")
+DROPPED = (
+    "source",
+    "trainable_params",
+    "model",
+    "tuning",
+    "eval_seconds",
+    "iimm_mean",
+    "seeds",
+    "train_seconds",
+    "bwt",
+    "forgetting",
+)
 # What records hold beside `metrics.suite.MEASURES`: name -> what it is, what a higher value says, source.
 RECORDED = {
     "iimm_zero_shot": ("bench: iimm by the initial model.", "as iimm", "Niss et al. 2407.15731"),
@@ -196,6 +208,8 @@ def _cell(row: pd.Series, name: str) -> str:
         return "-"
     if name == "iimm_mean":
         return f"{value:.3f}"
+    if name == "trainable_params":
+        return f"{value:,.0f}"
     if name in ("train_seconds", "eval_seconds"):
         return f"{value:.0f}"
     spread = row.get(f"{name}_std")

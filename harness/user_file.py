@@ -28,6 +28,22 @@ def load_strategy(reference: str) -> tuple[type, str]:
     return _strategy_in(_run_file(str(file.resolve()), sha), path, name), sha
 
 
+def check_strategy(found: object, name: str) -> None:
+    """Raise UserError unless what is offered under a strategy's name is a subclass of `Strategy`."""
+    from strategies.base import Strategy
+
+    if not (inspect.isclass(found) and issubclass(found, Strategy)):
+        raise UserError(f"The strategy {name!r} is no subclass of strategies.Strategy but {found!r}.")
+
+
+def source_sha256(strategy_class: type) -> str | None:
+    """The SHA-256 of the file that a class is defined in; None where there is none to read (a class made in a session)."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(strategy_class)).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return None
+
+
 @functools.cache
 def _run_file(path: str, sha256: str) -> types.ModuleType:
     """The module of a user's file, run once for each content: a file that registers names could not be run twice."""
@@ -37,6 +53,9 @@ def _run_file(path: str, sha256: str) -> types.ModuleType:
         raise UserError(f"{path!r} is not a Python file.")
     module = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = module
+    # Its neighbours, behind everything else: a folder named `models` beside it must not hide ours.
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
     specification.loader.exec_module(module)
     return module
 

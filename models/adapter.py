@@ -16,7 +16,8 @@ class Adapter(nn.Module):
     A new MLP is random, so that the model with it is not the model that was loaded. For the initial model to stay the initial
     model (the zero-shot row, a teacher, the start of an interpolation), the ratio in use is 0 until the first pass that records
     gradients for the adapter. It is a floating buffer, so that it is saved, loaded and interpolated with the weights: the way
-    from the initial to the trained model starts exactly at the one and ends exactly at the other (our choice).
+    from the initial to the trained model starts exactly at the one and ends exactly at the other (our choice). Later tasks go
+    on with the ratio that an interpolation left; sums of several vectors are cut to the option's ratio.
     """
 
     ratio: Tensor
@@ -31,12 +32,17 @@ class Adapter(nn.Module):
         self.register_buffer("ratio", torch.zeros(()))
 
     def wake(self) -> bool:
-        """Before a pass: set the ratio if it is still 0 and this pass may train the adapter; whether it may."""
-        trains = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        """Before a pass: set the ratio if it is still 0 and this pass may train the adapter; whether it may.
+
+        A pass with layers in evaluation mode (a plugin's importances) trains nothing.
+        """
+        trains = self.training and torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         if trains:
             # A new tensor, without asking the device whether it is 0: an earlier pass may need the old one for its gradient.
             self.ratio = torch.where(self.ratio == 0, torch.full_like(self.ratio, self.target), self.ratio)
         return trains
 
     def forward(self, raw: Tensor) -> Tensor:
-        return self.ratio * self.mlp(raw) + (1 - self.ratio) * raw
+        # A sum of several tasks' changes would sum their shares too.
+        ratio = self.ratio.clamp(0, self.target)
+        return ratio * self.mlp(raw) + (1 - ratio) * raw

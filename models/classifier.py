@@ -100,12 +100,17 @@ class PromptClassifier(MultiTaskModule):
         templates = range(1 if self.training else len(self.prompts[task_label].templates))
         if torch.is_grad_enabled() and trains_text(self.encoder):
             return self._encode(task_label, templates)
-        key = (task_label, self.training)
+        return self._frozen_head(task_label, self.training)
+
+    def _frozen_head(self, task_label: int, training: bool) -> Tensor:
+        """The head of `text_features` without gradients, made once for each state of the text tower."""
+        templates = range(1 if training else len(self.prompts[task_label].templates))
+        key = (task_label, training)
         version, head = self._heads.get(key, (-1, None))
         if head is None or version != self.encoder.text_version or head.device != self.encoder.device:
             # Not an inference tensor even inside inference mode: training may use the head later.
             with torch.inference_mode(False), torch.no_grad():
-                head = self._encode(task_label, templates)
+                head = self._encode_frozen(task_label, templates)
             self._heads[key] = (self.encoder.text_version, head)
         return head
 
@@ -162,8 +167,7 @@ class PromptClassifier(MultiTaskModule):
         """Make a parameter of each task's head, if it is not one yet, and let these heads train and no others."""
         for label in task_labels:
             if str(label) not in self.heads:
-                with torch.no_grad():
-                    head = self._encode(label, range(len(self.prompts[label].templates)))
+                head = self._frozen_head(label, False)
                 self.heads[str(label)] = nn.Parameter(head.clone())
         for name, parameter in self.heads.items():
             parameter.requires_grad_(int(name) in task_labels)
@@ -179,6 +183,16 @@ class PromptClassifier(MultiTaskModule):
                 raw = encoder.raw_texts(tokens.to(encoder.device))
             self._raw[key] = (encoder.text_tower_version, raw)
         return encoder.finish_texts(raw)
+
+    def _encode_frozen(self, task_label: int, templates: Iterable[int]) -> Tensor:
+        """A head that is kept: made with the encoder's layers in evaluation mode, or one draw of a dropout would stay in it."""
+        modes = {module: module.training for module in self.encoder.modules()}
+        self.encoder.eval()
+        try:
+            return self._encode(task_label, templates)
+        finally:
+            for module, training in modes.items():
+                module.training = training
 
     def _encode(self, task_label: int, templates: Iterable[int]) -> Tensor:
         """Mean over templates of unit features, normalised again (a single template's features as they are)."""

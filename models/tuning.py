@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from models import TUNINGS, lora
@@ -190,8 +191,13 @@ def set_weights(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> None:
 
     Raises RuntimeError for other names or shapes.
     """
+    moved = _moved(encoder, theta)
+    versions = encoder.image_version, encoder.text_tower_version, encoder.text_version
     lora.load(encoder, theta)
-    encoder.touch()
+    # Loading has told every cache; a tower that got the values it had gives what it gave.
+    encoder.image_version = versions[0] + ("image" in moved)
+    encoder.text_tower_version = versions[1] + ("text" in moved)
+    encoder.text_version = versions[2] + bool(moved & {"text", "text_adapter"})
 
 
 def live(encoder: DualEncoder) -> dict[str, Tensor]:
@@ -200,6 +206,14 @@ def live(encoder: DualEncoder) -> dict[str, Tensor]:
     With LoRA these are the frozen matrices, which are the whole weights after `set_weights` and until training goes on.
     """
     return lora.live(encoder)
+
+
+def _moved(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> set[str]:
+    """What these weights would change, of "image", "text" and the adapters; with LoRA, which they start anew, both towers."""
+    if encoder.tuning == "lora":
+        return {"image", "text"}
+    differ = [n for n, t in live(encoder).items() if n in theta and not torch.equal(t, theta[n].to(t.device))]
+    return {tower_of(name.removeprefix("clip.")) if name.startswith("clip.") else name.partition(".")[0] for name in differ}
 
 
 def _chosen(encoder: DualEncoder, name: str, options: Any) -> Iterable[nn.Parameter]:

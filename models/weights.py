@@ -10,12 +10,17 @@ from torch import Tensor
 State = Mapping[str, Tensor]
 
 
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
+
+
 def interpolate(theta_0: State, theta_1: State, alpha: float) -> dict[str, Tensor]:
     """(1 - alpha) * theta_0 + alpha * theta_1, tensor by tensor.
 
     WiSE-FT (Wortsman et al. 2022, eq. 1) and PAINT (2208.05592, section 2). alpha = 0 and 1 give exact copies of the ends.
     Only floating tensors are mixed; others (counters, indices) are taken from theta_1, or from theta_0 at alpha = 0.
-    A tensor that stands under several names in theta_1 is mixed once and stays shared.
+    A tensor that stands under several names in theta_1 is mixed once and stays shared. One that is the same on both sides stays
+    what it is, without the rounding of a mixture.
 
     Raises ValueError when names or shapes differ.
     """
@@ -28,7 +33,7 @@ def interpolate(theta_0: State, theta_1: State, alpha: float) -> dict[str, Tenso
         if one.numel() and key in done:
             mixed[name] = done[key]
             continue
-        if alpha == 0 or alpha == 1 or not one.is_floating_point():
+        if alpha == 0 or alpha == 1 or not one.is_floating_point() or _equal(zero, one):
             mixed[name] = (zero if alpha == 0 else one).detach().clone()
         else:
             mixed[name] = zero.detach() * (1 - alpha) + one.detach() * alpha

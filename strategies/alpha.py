@@ -86,13 +86,14 @@ class Path:
     def __init__(self, encoder: DualEncoder, theta_0: Mapping[str, Tensor], vectors: Sequence[Vector]):
         self.encoder, self.theta_0, self.vectors = encoder, theta_0, list(vectors)
         self.at: Point | None = None
-        self.moves_text = tuning.trains_text(encoder)
+        self.moves_text, self.moves_images = tuning.trains_text(encoder), tuning.trains_images(encoder)
         tuning.set_weights(encoder, theta_0)
         live = tuning.live(encoder)
         changed = dict.fromkeys(name for vector in vectors for name in vector)
         # One entry for names that share their storage.
         self.slots = {(live[name].data_ptr(), live[name].shape): (name, live[name]) for name in changed}
         self._shared: dict[str, Tensor] = {}
+        self._placed = False
 
     def move(self, alphas: Point) -> None:
         """Give the encoder the weights of these alphas."""
@@ -103,12 +104,17 @@ class Path:
         with torch.no_grad():
             for name, tensor in self.slots.values():
                 place(self.theta_0[name], direction[name].to(tensor.device), alpha, out=tensor)
-        self.encoder.touch_images()
+        if self.moves_images:
+            self.encoder.touch_images()
         if self.moves_text:
             self.encoder.touch_text()
 
     def _direction(self, alphas: Point) -> tuple[Mapping[str, Tensor], float]:
         if len(set(alphas)) > 1:
+            if not self._placed:
+                # On the encoder's device: a whole search combines them.
+                self.vectors = [{n: d.to(self.theta_0[n].device) for n, d in vector.items()} for vector in self.vectors]
+                self._placed = True
             return weighted(self.vectors, alphas)
         if not self._shared:
             # Kept on the encoder's device: a whole search goes along it.

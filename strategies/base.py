@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from benchmarks.plan import Progress
 from models import tuning
@@ -21,12 +18,16 @@ from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.registry import UserError
 from reference_data import Reference
-from strategies.batches import endless, in_memory, training_loader
-from strategies.checks import check_fraction, check_not_negative
+from strategies.batches import endless, in_memory, memory_loader, training_loader
+from strategies.checks import check_training
 from strategies.contract import check_class
 from strategies.features import KeptFeatures
 from strategies.losses import CHECK_EVERY, check_finite, cross_entropy_by_task, settle
+from strategies.quiet import NoLogger
 from strategies.schedule import budget, learning_rate, seed_everything
+
+# Of `train.csv`, beside the method's own terms.
+TRAIN_COLUMNS = {"after", "iteration", "lr", "loss"}
 
 
 class Batch(NamedTuple):
@@ -48,14 +49,22 @@ class Strategy(SupervisedTemplate):
     A method subclasses this, adds options to `Options` and overrides hooks; it defines no `__init__` and leaves the loop
     (`_train_exp`) alone. Hooks, in the order they are called; each may call `super()`:
 
-        before_run         once, with the encoder at its initial weights (also before a resumed state is loaded)
+        before_run         once, with the encoder at its initial weights and in evaluation mode (also before a resumed state is
+                           loaded); there is no experience yet
         before_experience  data, task and optimiser are set; weights as the last experience left them
         companion_images   per step: images to encode in the same pass as the batch; see `companion_features`
         compute_loss       per step: the whole loss
         after_step         per step, after the update
+        budget             how many updates an experience gets
         after_experience   may change the weights that are evaluated and go on to the next task (`set_weights`; after
                            writing into a tower in another way, call `encoder.touch()`)
         state, load        what must survive a kill, besides the weights
+
+    Class attributes say what the method wants: `default_tuning`; `needs_reference`, reference images and sentences
+    (how many of them: `reference_count`); `needs_validation`, validation images that training does not see, of
+    held-out domains too (without it `domain.val` may be a part of the training data). `weights` and `set_weights` are for
+    arithmetic on the weights under every tuning, `log` keeps a scalar of a step in `train.csv`, `progress` hears of long
+    work.
 
     Read: `classifier` (= Avalanche's `model`), `encoder`, `experience.domain`, `options`, `reference`, `trainable`; after an
     experience `trained` (how many so far), `history` (a record per step), `seconds`, `images_seen`.
@@ -65,6 +74,7 @@ class Strategy(SupervisedTemplate):
     """
 
     options: Any
+    experience: Any
     reference: Any
     companion_features: Any
     trains = True
@@ -93,19 +103,7 @@ class Strategy(SupervisedTemplate):
 
         def __post_init__(self) -> None:
             """Raise ValueError for values that cannot work. A subclass with checks of its own calls this first."""
-            for name in ("lr", "label_smoothing", "weight_decay", "beta1", "beta2"):
-                if not math.isfinite(getattr(self, name)):
-                    raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}")
-            least = {"iterations": 1, "epochs": 0, "batch_size": 1, "warmup": 0, "lr": 0, "weight_decay": 0}
-            for name, value in least.items():
-                if getattr(self, name) < value:
-                    raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}")
-            for task, rate in self.lr_by_task.items():
-                check_not_negative(f"lr_by_task.{task}", rate)
-            check_fraction("label_smoothing", self.label_smoothing)
-            for name in ("beta1", "beta2"):
-                if not 0 <= getattr(self, name) < 1:
-                    raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+            check_training(self)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -143,7 +141,7 @@ class Strategy(SupervisedTemplate):
         self._kept_features = KeptFeatures()
         self._frozen_images = False
         self._stop_training: bool = False
-        self._terms: dict[str, Tensor] = {}
+        self._terms: dict[str, Tensor | float] = {}
         self.trainable = tuning.apply(encoder, tuning_name or self.default_tuning, **(tuning_options or {}))
         super().__init__(
             model=PromptClassifier(encoder),
@@ -154,11 +152,20 @@ class Strategy(SupervisedTemplate):
             eval_mb_size=eval_batch_size,
             device=device,
             plugins=list(plugins),
-            # Avalanche warns when there is no logger at all.
-            evaluator=EvaluationPlugin(*metrics, loggers=[*loggers] or [_NoLogger()], collect_all=False),
+            evaluator=EvaluationPlugin(*metrics, loggers=[*loggers] or [NoLogger()], collect_all=False),
             eval_every=-1,
         )
         self.model.to(self.device)
+
+    @classmethod
+    def selects(cls, options: Any) -> bool:
+        """Whether a run with these options chooses something by validation images; here `needs_validation`."""
+        return cls.needs_validation
+
+    @classmethod
+    def reference_count(cls, options: Any, updates: Sequence[int]) -> int | None:
+        """How many of the reference images a run looks at that makes so many updates in each experience; None: all of them."""
+        return None
 
     # Hooks
 
@@ -193,9 +200,17 @@ class Strategy(SupervisedTemplate):
 
     def prepare_run(self) -> None:
         """Call `before_run`, once. `train` does it by itself; a resumed run does it before loading the saved weights."""
-        if not self._prepared:
-            self._prepared = True
+        if self._prepared:
+            return
+        self._prepared = True
+        # The same whoever calls: no experience yet, and every layer in evaluation mode.
+        (experience, self.experience), training = (self.experience, None), self.model.training
+        self.model.eval()
+        try:
             self.before_run()
+        finally:
+            self.experience = experience
+            self.model.train(training)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         """The training of one experience: the whole budget of iterations, as one epoch to Avalanche's plugins."""
@@ -252,15 +267,16 @@ class Strategy(SupervisedTemplate):
         check_finite(losses, experience.domain.name)
         settle(self.history, losses)
         self.after_experience()
-        self.encoder.touch_text()
+        if trains_text:
+            self.encoder.touch_text(tower=trains_text_tower)
         self._after_training_epoch(**kwargs)
         # Settling the history has waited for the device, so the clock is honest on a GPU too.
         self.seconds = time.perf_counter() - began
 
     def _before_training_exp(self, **kwargs: Any) -> None:
+        self.prepare_run()
         # Seeded per experience, so that a resumed run draws what an uninterrupted one would have drawn.
         seed_everything(self.seed, self.experience.current_experience)
-        self.prepare_run()
         super()._before_training_exp(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
@@ -269,19 +285,20 @@ class Strategy(SupervisedTemplate):
         super()._after_training_exp(**kwargs)
         # Passes of plugins over the task's images (EWC, MAS) are a part of what the method costs.
         self.seconds += time.perf_counter() - began
-        # Plugins may have changed weights here.
-        self.encoder.touch_text()
 
     def forward(self) -> Tensor:
         """Logits of the batch; in training, companion images share its pass through the image tower."""
         if self._frozen_images and not self.is_training:
-            return self.classifier.classify(self._kept_features.encode(self.encoder, self.mb_x), self.mb_task_id)
+            return self.class_logits(self._kept_features.encode(self.encoder, self.mb_x))
         companions = self.companion_images() if self.is_training else None
-        if companions is None:
-            return self.classifier(self.mb_x, self.mb_task_id)
-        features = self.encoder.encode_images(torch.cat([self.mb_x, companions.to(self.device)]))
-        self.companion_features = features[len(self.mb_x) :]
-        return self.classifier.classify(features[: len(self.mb_x)], self.mb_task_id)
+        pixels = self.mb_x if companions is None else torch.cat([self.mb_x, companions.to(self.device)])
+        features = self.encoder.encode_images(pixels)
+        self.companion_features = None if companions is None else features[len(self.mb_x) :]
+        return self.class_logits(features[: len(self.mb_x)])
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Logits of the batch from its unit image features [B, d]: against its tasks' prompts."""
+        return self.classifier.classify(features, self.mb_task_id)
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         """Let in the classes that compete at test time under the benchmark's protocol."""
@@ -336,9 +353,11 @@ class Strategy(SupervisedTemplate):
         """Updates that an experience gets (`strategies.schedule.budget`)."""
         return budget(self.options, len(experience.dataset))
 
-    def log(self, **terms: Tensor) -> None:
-        """Keep scalars of this step for `train.csv`, without synchronising."""
-        self._terms.update({name: value.detach() for name, value in terms.items()})
+    def log(self, **terms: Tensor | float) -> None:
+        """Keep scalars of this step for `train.csv`, without synchronising. Raises ValueError for a column's name."""
+        if taken := TRAIN_COLUMNS & terms.keys():
+            raise ValueError(f"a term cannot be called {', '.join(sorted(taken))}: that is a column of every record")
+        self._terms.update({name: v.detach() if isinstance(v, Tensor) else v for name, v in terms.items()})
 
     def criterion(self) -> Tensor:
         """Avalanche's loss of the current batch, in training and evaluation: cross-entropy, each task among its own classes."""
@@ -354,22 +373,14 @@ class Strategy(SupervisedTemplate):
 
     def make_train_dataloader(self, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
         """A shuffled loader; the last, smaller batch is used (the paper's code). Images in files are read by `workers`."""
-        data, train = self.adapted_dataset, self.experience.domain.train
-        if train is not None and not in_memory(train):
-            seeds = (self.seed, self.experience.current_experience)
-            pin = self.device.type == "cuda"
-            self.dataloader = training_loader(
-                data, self.train_mb_size, shuffle=shuffle, workers=num_workers or self.workers, seeds=seeds, pin=pin
-            )
-            return
-        self.dataloader = DataLoader(
-            self.adapted_dataset,
-            batch_size=self.train_mb_size,
-            shuffle=shuffle,
-            num_workers=num_workers,
-            collate_fn=self.adapted_dataset.collate_fn,
-            pin_memory=self.device.type == "cuda",
-        )
+        # A draw of its own: a method may shuffle the same images by seed and experience for other ends.
+        seeds, pin = (self.seed, self.experience.current_experience, 8), self.device.type == "cuda"
+        data, size = self.adapted_dataset, self.train_mb_size
+        if self.experience.domain.train is None or in_memory(self.experience.domain.train):
+            self.dataloader = memory_loader(data, size, shuffle=shuffle, workers=num_workers, pin=pin)
+        else:
+            workers = num_workers or self.workers
+            self.dataloader = training_loader(data, size, shuffle=shuffle, workers=workers, seeds=seeds, pin=pin)
 
     def make_optimizer(self, **kwargs: Any) -> None:
         """A new optimiser over exactly the trainable parameters; Avalanche's version puts frozen ones back in."""
@@ -386,10 +397,3 @@ class Strategy(SupervisedTemplate):
         # As a group: a probe has nothing to train before its first task, and an empty list is refused.
         groups = [{"params": self.trainable}]
         return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=True)
-
-
-class _NoLogger(BaseLogger):
-    """Logs nothing."""
-
-    def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
-        pass

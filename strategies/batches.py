@@ -43,6 +43,13 @@ def drawn_loader(
     )
 
 
+def memory_loader(data: Any, batch_size: int, *, shuffle: bool, workers: int, pin: bool) -> DataLoader:
+    """Batches of an Avalanche dataset in memory: order and augmentation by the global generator, seeded by experience."""
+    return DataLoader(
+        data, batch_size=batch_size, shuffle=shuffle, num_workers=workers, collate_fn=data.collate_fn, pin_memory=pin
+    )
+
+
 def in_memory(dataset: Any) -> bool:
     """Whether a dataset's images are decoded already, so that processes to decode them would only cost."""
     while isinstance(dataset, (Subset, Relabelled)):

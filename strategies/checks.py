@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 def check_not_negative(name: str, value: float) -> None:
@@ -15,3 +16,20 @@ def check_fraction(name: str, value: float) -> None:
     """Raise ValueError, naming the option, unless its value is in [0, 1]."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be in [0, 1], got {value}")
+
+
+def check_training(options: Any) -> None:
+    """Raise ValueError for training options (`Strategy.Options`) that cannot work."""
+    for name in ("lr", "label_smoothing", "weight_decay", "beta1", "beta2"):
+        if not math.isfinite(getattr(options, name)):
+            raise ValueError(f"{name} must be a finite number, got {getattr(options, name)}")
+    least = {"iterations": 1, "epochs": 0, "batch_size": 1, "warmup": 0, "lr": 0, "weight_decay": 0}
+    for name, value in least.items():
+        if getattr(options, name) < value:
+            raise ValueError(f"{name} must be at least {value}, got {getattr(options, name)}")
+    for task, rate in options.lr_by_task.items():
+        check_not_negative(f"lr_by_task.{task}", rate)
+    check_fraction("label_smoothing", options.label_smoothing)
+    for name in ("beta1", "beta2"):
+        if not 0 <= getattr(options, name) < 1:
+            raise ValueError(f"{name} must be in [0, 1), got {getattr(options, name)}")

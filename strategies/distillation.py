@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.reference import OWN_IMAGES, OWN_SENTENCES, FileImages
+from models import tuning
 from models.encoder import DualEncoder
+from models.registry import UserError
 from models.weights import interpolate
 from strategies.base import Batch, Strategy
 from strategies.batches import mixed_seed
@@ -124,6 +126,12 @@ class Distillation(Strategy):
             return random_sentences(self.encoder, mixed_seed(self.seed, self.experience.current_experience, 2))
         return self.encoder.tokenize(self.experience.domain.prompts(0))
 
+    @classmethod
+    def reference_count(cls, options: Any, updates: Sequence[int]) -> int | None:
+        """Those of the longest task where every task looks at the same ones, else of all tasks together."""
+        looks = sum(updates) if getattr(options, "reference_reshuffle", True) else max(updates)
+        return looks * getattr(options, "reference_batch", options.batch_size)
+
     # Hooks
 
     def before_run(self) -> None:
@@ -138,6 +146,10 @@ class Distillation(Strategy):
         if not self.distils:
             return
         self.refuse_probe("the image tower that distillation acts on")
+        if not tuning.trains_images(self.encoder) and self.encoder.image_adapter is None:
+            raise UserError(
+                f"{type(self).__name__} distils images, and under this tuning nothing trains that images pass through."
+            )
         given_images, given_sentences = self._given()
         fixed = o.teacher == "zero-shot"
         if given_images and (reference is None or not len(reference.images)):
@@ -191,14 +203,9 @@ class Distillation(Strategy):
         self.reference_index = next(self._reference_order)
         return self.images[self.reference_index]
 
-    def forward(self) -> Tensor:
-        if not self.is_training:
-            return super().forward()
-        companions = self.companion_images()
-        pixels = self.mb_x if companions is None else torch.cat([self.mb_x, companions.to(self.device)])
-        features = self.encoder.encode_images(pixels)
-        self.batch_features, self.companion_features = features[: len(self.mb_x)], features[len(self.mb_x) :]
-        return self.classifier.classify(self.batch_features, self.mb_task_id)
+    def class_logits(self, features: Tensor) -> Tensor:
+        self.batch_features = features
+        return super().class_logits(features)
 
     def compute_loss(self, batch: Batch) -> Tensor:
         loss = self.classification_loss(batch)
@@ -215,10 +222,13 @@ class Distillation(Strategy):
         if self.negatives is None:
             return super().compute_loss(batch)
         against = self.encoder.logits(self.batch_features, self.negatives.features())
-        total = against.new_zeros(())
+        total, everywhere = against.new_zeros(()), self.options.negatives == "captions"
         for task in torch.unique(batch.task_labels).tolist():
             mine = batch.task_labels == task
-            logits = torch.cat([self.mb_output[mine, : self.classifier.classes(task)], against[mine]], dim=1)
+            logits = self.mb_output[mine, : self.classifier.classes(task)]
+            # Images of an earlier task (replay) would have their own class among the previous tasks' names.
+            if everywhere or task == self.experience.task_label:
+                logits = torch.cat([logits, against[mine]], dim=1)
             total = total + self._criterion(logits, batch.labels[mine]) * mine.sum()
         return total / len(batch.labels)
 

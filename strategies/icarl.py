@@ -24,10 +24,10 @@ class ICaRL(Distillation):
 
     After each task exemplars are herded from its training images, on the features of the model just trained and towards the
     mean of the task, not of each class. All tasks together keep `memory` images: with t earlier tasks each of them is cut to
-    its first memory // (t + 1), the new task gets the rest. From the second task on the memory's images are distilled
-    (`strategies.distillation`) against the class names of the current task; they come with the evaluation transform, beside the
-    batch, and take no part in the cross-entropy. Classification is CLIP's, by prompts: iCaRL's own, by the nearest mean of
-    exemplars, is not implemented.
+    its first memory // (t + 1), the new task gets the rest, so that the budget is used whole (our reading). From the second
+    task on the memory's images are distilled (`strategies.distillation`) against the class names of the current task; they come
+    with the evaluation transform, beside the batch, and take no part in the cross-entropy. Classification is CLIP's, by
+    prompts: iCaRL's own, by the nearest mean of exemplars, is not implemented.
 
     teacher: "zero-shot", the initial model (the released MTIL code unless told otherwise), or "previous" (what its
     class-incremental code means to do). What the released script does not do: its code adds the two distillation losses only

@@ -18,20 +18,24 @@ CAPTIONS = 100
 class Negatives:
     """Negatives by their tokens [K, context], `count` of them drawn anew in each step (None: all of them), seeded.
 
-    Where the text tower trains they are encoded in each step, with gradient; otherwise once, here.
+    Where the text tower trains they are encoded in each step, with gradient; otherwise they pass through it once, here, in
+    evaluation mode, and in each step only through an adapter behind it.
     """
 
     def __init__(self, encoder: DualEncoder, tokens: Tensor, seed: int, count: int | None = None):
         self.encoder, self.tokens, self.count = encoder, tokens, count
         self.generator = torch.Generator().manual_seed(seed)
-        self._features: Tensor | None = None
-        if not tuning.trains_text(encoder):
+        self._raw: Tensor | None = None
+        if not tuning.trains_text_tower(encoder):
+            was_training = encoder.training
+            encoder.eval()
             with torch.no_grad():
-                self._features = torch.cat([encoder.encode_texts(part) for part in tokens.split(512)])
+                self._raw = torch.cat([encoder.raw_texts(part) for part in tokens.split(512)])
+            encoder.train(was_training)
 
     def features(self) -> Tensor:
         """Unit features [count, d] of this step's negatives."""
         index = None if self.count is None else torch.randperm(len(self.tokens), generator=self.generator)[: self.count]
-        if self._features is not None:
-            return self._features if index is None else self._features[index]
+        if self._raw is not None:
+            return self.encoder.finish_texts(self._raw if index is None else self._raw[index])
         return self.encoder.encode_texts(self.tokens if index is None else self.tokens[index])

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.domain import limited
-from models import tuning
 from models.merging import Vector, task_vector
 from strategies.alpha import Path, Point, Question, Rule, Search, Validation, refine
 from strategies.base import Strategy
@@ -66,6 +65,10 @@ class Patching(Strategy):
             if self.validation_images is not None and self.validation_images < 1:
                 raise ValueError(f"validation_images must be at least 1, got {self.validation_images}")
 
+    @classmethod
+    def selects(cls, options: Any) -> bool:
+        return options.alpha is None
+
     def before_run(self) -> None:
         super().before_run()
         self.initial = self.weights()
@@ -75,26 +78,13 @@ class Patching(Strategy):
         self.validation: Validation | None = None
         self._known: dict[str, int] = {}
 
-    def _before_training_epoch(self, **kwargs: Any) -> None:
-        super()._before_training_epoch(**kwargs)
-        if tuning.trains_text(self.encoder):
-            return
-        # Frozen heads come from evaluation mode: a text tower may have dropout, and a resumed run no evaluation behind it that
-        # has made them.
-        self.model.eval()
-        with torch.no_grad():
-            for label in {e.task_label for e in self.experiences} & set(self.classifier.prompts):
-                self.classifier.text_features(label)
-        self.model.train()
-
-    def forward(self) -> Tensor:
+    def class_logits(self, features: Tensor) -> Tensor:
         if not self.is_training:
-            return super().forward()
-        features = self.encoder.encode_images(self.mb_x)
+            return super().class_logits(features)
         # The module's own flag alone, not its parts': it is what decides between first template and ensemble.
         self.classifier.training = False
         try:
-            return self.classifier.classify(features, self.mb_task_id)
+            return super().class_logits(features)
         finally:
             self.classifier.training = True
 

@@ -43,4 +43,6 @@ class WiSEFT(Strategy):
 
     def after_experience(self) -> None:
         super().after_experience()
-        self.set_weights(interpolate(self.anchor, self.weights(), self.options.alpha))
+        # At 1 nothing is to be done, and under LoRA, which `set_weights` starts anew, nothing must be.
+        if self.options.alpha < 1:
+            self.set_weights(interpolate(self.anchor, self.weights(), self.options.alpha))

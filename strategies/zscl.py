@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from models.registry import UserError
 from models.weights import RunningAverage, State, interpolate
 from strategies.base import Batch
 from strategies.checks import check_fraction, check_not_negative
@@ -87,6 +88,10 @@ class ZSCL(Distillation):
 
     def before_run(self) -> None:
         super().before_run()
+        if self.options.moving_average != "none" and self.encoder.tuning == "lora":
+            raise UserError(
+                "moving_average pulls weights between updates, and LoRA would start anew each time: use average_every."
+            )
         self.zero_shot = self.weights() if "zero-shot" in (self.options.moving_average, self.options.merge) else {}
 
     def before_experience(self) -> None:

@@ -34,7 +34,7 @@ def features(model):
 
 
 def loss(model):
-    pixels, tokens = inputs(model)
+    pixels, tokens = inputs(model.train())
     logits = model.logits(model.encode_images(pixels), model.encode_texts(tokens))
     return F.cross_entropy(logits, torch.tensor([0, 1, 2, 0]))
 
@@ -59,7 +59,7 @@ def test_the_mixture_by_hand(kind, monkeypatch):
         new = (embedding @ down.T).clamp(min=0) @ up.T
         mixed = 0.3 * new.clamp(min=0) + 0.7 * embedding
         expected.append(mixed / mixed.norm(dim=1, keepdim=True))
-    torch.testing.assert_close(features(model), torch.cat(expected))
+    torch.testing.assert_close(features(model.train()), torch.cat(expected))
     torch.testing.assert_close(model.encode_texts_plain(tokens), expected[1])
     with torch.no_grad():
         torch.testing.assert_close(features(model), torch.cat(expected))
@@ -202,12 +202,16 @@ def test_heads_are_not_stale_after_waking_touching_or_loading(classifier, monkey
             mean = encoder.encode_texts_plain(tokens).mean(dim=0)
             torch.testing.assert_close(classifier.text_features(0)[0], mean / mean.norm())
         assert len(passes) == expected_passes
-        return classifier.text_features(0)[0].detach()
+        with torch.no_grad():
+            return classifier.text_features(0)[0].clone()
 
     with torch.no_grad():
         asleep = classifier.text_features(0)[0].clone()
     check(2)
-    awake = classifier.text_features(0)[0].detach()
+    # The first pass in training; what the tower gave is still good.
+    encoder.train().finish_texts(torch.ones(1, 32))
+    encoder.eval()
+    awake = check(2)
     assert not torch.allclose(awake, asleep, atol=1e-4)
     check(2)
     with torch.no_grad():
@@ -222,6 +226,8 @@ def test_heads_are_not_stale_after_waking_touching_or_loading(classifier, monkey
 
 def test_training_with_the_base_strategy(toy_encoder, toy_domain):
     """The towers stay to the bit, row 0 is zero-shot, the loss falls, and WiSE-FT back to the start is zero-shot again."""
+    # So narrow a bottleneck can be dead behind its ReLU from the start.
+    torch.manual_seed(0)
     stream = scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
     encoder = toy_encoder()
     strategy = Strategy(
@@ -250,3 +256,25 @@ def test_no_dead_start(encoder):
     for adapter in (encoder.image_adapter, encoder.text_adapter):
         assert isinstance(adapter.mlp[3], nn.ReLU)
         assert (adapter.mlp[2].weight.grad != 0).any(dim=1).float().mean() > 0.3
+
+
+def test_the_share_of_a_sum_of_changes_is_cut(toy_encoder):
+    encoder = toy_encoder()
+    tuning.apply(encoder, "adapter")
+    adapter = encoder.image_adapter
+    raw = torch.randn(3, 32)
+    adapter.ratio = torch.tensor(7 * 0.2)
+    torch.testing.assert_close(adapter(raw), 0.2 * adapter.mlp(raw) + 0.8 * raw)
+    adapter.ratio = torch.tensor(0.05)
+    torch.testing.assert_close(adapter(raw), 0.05 * adapter.mlp(raw) + 0.95 * raw)
+
+
+def test_a_pass_in_evaluation_mode_does_not_wake_it(toy_encoder):
+    """A plugin's importances record gradients too, after the task; the model is evaluated as it was."""
+    encoder = toy_encoder().eval()
+    tuning.apply(encoder, "adapter")
+    pixels = torch.zeros(2, 3, 48, 48, dtype=torch.uint8)
+    encoder.encode_images(pixels).sum().backward()
+    assert encoder.image_adapter.ratio == 0
+    encoder.train().encode_images(pixels)
+    assert encoder.image_adapter.ratio == pytest.approx(0.2)

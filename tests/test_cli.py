@@ -33,6 +33,10 @@ def fresh(cwd, *arguments):
         ["leaderboard"],
         ["bench", "mtil", "--strategy", "zsl"],
         ["measure", "mnist", "--measures", "x"],
+        ["study", "--tunings", "x"],
+        ["predict", "mnits"],
+        ["report"],
+        ["compare", "zscl", "finetune"],
     ],
 )
 def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
@@ -54,6 +58,10 @@ def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
         (["bench", "mtil", "--measures", "iimm,silouette"], "Did you mean silhouette"),
         (["bench", "mtil", "--stategy", "zscl"], "Did you mean --strategy"),
         (["bnch", "mtil"], "Did you mean bench"),
+        (["study", "--tunings", "lroa"], "Did you mean lora"),
+        (["predict", "mnits"], "Did you mean mnist"),
+        (["report", "nowhere"], "nowhere"),
+        (["compare", "zscl", "finetune"], "There are no results at 'results'"),
         (["bench", "mtil", "--seed", "x"], "invalid int value: 'x'"),
         (["bench", "mtil", "--protocol", "agnostik"], "Did you mean agnostic"),
         (["bench", "mtil", "--edition", "full", "--data-root", "DATA"], "11 datasets are missing under 'DATA'"),

@@ -1,9 +1,11 @@
 """From flags and files to a resolved configuration."""
 
 import dataclasses
+import importlib.util
 import json
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +15,7 @@ from benchmarks import settings as benchmark_settings
 from harness.config import RunConfig, read_file, resolve, unchanged_data
 from harness.options import make_options, parse_assignments
 from models.registry import UserError
+from strategies import STRATEGIES
 from strategies.base import Strategy
 from strategies.zscl import ZSCL
 
@@ -278,3 +281,40 @@ def test_a_record_reproduces_its_run(tmp_path):
         request.pop(name)
     (tmp_path / "run.json").write_text(json.dumps({"request": request, "status": "finished"}))
     assert resolve(RunConfig(**read_file(str(tmp_path / "run.json")))).key == resolved.key
+
+
+@pytest.mark.parametrize("thing", [object, dataclasses, lambda: None])
+def test_a_name_that_offers_no_strategy(thing, monkeypatch):
+    monkeypatch.setitem(STRATEGIES._objects, "odd", thing)
+    with pytest.raises(UserError, match=r"^The strategy 'odd' is no subclass of strategies\.Strategy but "):
+        resolve(RunConfig(strategy="odd"))
+
+
+def test_the_code_of_a_registered_method_is_in_the_key(tmp_path, monkeypatch):
+    file = tmp_path / "elsewhere.py"
+    keys = []
+    for body in (METHOD, METHOD + "\n# changed"):
+        file.write_text(body)
+        spec = importlib.util.spec_from_file_location("elsewhere", file)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "elsewhere", module)
+        spec.loader.exec_module(module)
+        monkeypatch.setitem(STRATEGIES._objects, "elsewhere", module.MyMethod)
+        keys.append(resolve(RunConfig(strategy="elsewhere")).key)
+    assert keys[0] != keys[1]
+    assert resolve(RunConfig(strategy="lwf")).strategy_sha256 is None, "the project's own are told by its version"
+
+
+def test_a_users_file_sees_its_neighbours_behind_everything_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "beside_it.py").write_text("WEIGHT = 3.0")
+    (tmp_path / "models.py").write_text("raise RuntimeError('hides ours')")
+    file = tmp_path / "my_method.py"
+    file.write_text("import beside_it\nimport models.registry\n" + METHOD)
+    assert resolve(RunConfig(strategy=str(file))).strategy_class.__name__ == "MyMethod"
+
+
+def test_a_rate_for_a_task_that_there_is_not():
+    with pytest.raises(UserError, match=r"task of lr_by_task 'mnst'\. Did you mean mnist"):
+        resolve(RunConfig(options={"lr_by_task.mnst": "1e-4"}))
+    assert resolve(RunConfig(options={"lr_by_task.mnist": "1e-4"})).options.lr_by_task == {"mnist": 1e-4}

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from benchmarks.streams import scenario
 from reference_data import Reference
+from strategies.base import Batch
 from strategies.distillation import distillation_loss, image_image_loss
 from strategies.lwf import LwF
 from strategies.negatives import Negatives
@@ -254,13 +255,16 @@ def test_negatives_are_drawn_anew_in_each_step_and_seeded(encoder):
     assert rows(0) == [first, second] != rows(1)
 
 
-def test_negatives_carry_gradient_to_the_text_tower_where_it_trains(encoder):
+def test_negatives_carry_gradient_to_the_text_tower_where_it_trains(encoder, monkeypatch):
     tokens = encoder.tokenize(["one", "two"])
     assert Negatives(encoder, tokens, 0).features().requires_grad
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
     frozen = Negatives(encoder, tokens, 0)
-    assert frozen.features() is frozen.features(), "computed once"
+    expected = encoder.encode_texts(tokens)
+    monkeypatch.setattr(encoder, "raw_texts", None)
+    torch.testing.assert_close(frozen.features(), expected)
+    assert not frozen.features().requires_grad, "through the tower once, and not again"
 
 
 def test_class_names_that_two_tasks_share_are_no_negatives(toy_encoder, toy_domain, run):
@@ -302,3 +306,22 @@ def test_what_is_missing_is_named(toy_encoder, stream, run):
 def test_option_errors(bad, word):
     with pytest.raises(ValueError, match=word):
         LwF.Options(**bad)
+
+
+def test_earlier_names_are_no_negatives_of_an_earlier_tasks_images(toy_encoder, stream, trained):
+    """With replay a batch has images of both tasks; those of the first have their own class among the previous names."""
+    strategy = trained(LwF, toy_encoder(), [stream.train_stream[0]], negatives="previous")
+    strategy.experience = stream.train_stream[1]
+    strategy.classifier.adaptation(strategy.experience)
+    strategy.classifier.train()
+    strategy.before_experience()
+    images = torch.stack([stream.train_stream[i].domain.train[0][0] for i in (0, 0, 1)])
+    labels, tasks = torch.tensor([0, 2, 4]), torch.tensor([0, 0, 1])
+    strategy.mbatch, strategy.is_training = [images, labels, tasks], True
+    strategy.mb_output = strategy.forward()
+    features = strategy.encoder.encode_images(images)
+    old, new = (strategy.classifier.text_features(t) for t in (0, 1))
+    logits = [strategy.encoder.logits(f[None], t) for f, t in zip(features, (old, old, torch.cat([new, old])), strict=True)]
+    losses = [F.cross_entropy(row, label[None], label_smoothing=0.2) for row, label in zip(logits, labels, strict=True)]
+    found = strategy.classification_loss(Batch(images, labels, tasks))
+    torch.testing.assert_close(found, torch.stack(losses).mean(), rtol=1e-5, atol=1e-6)

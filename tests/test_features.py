@@ -7,6 +7,8 @@ from avalanche.core import SupervisedPlugin
 from benchmarks.streams import scenario
 from models import tuning
 from strategies.base import Strategy
+from strategies.paint import PaintParallel
+from strategies.wise_ft import WiSEFT
 from strategies.zero_shot import ZeroShot
 
 FROZEN = ("adapter", "probe", "text")
@@ -41,7 +43,7 @@ def run(toy_encoder, stream, monkeypatch):
         logits, encoder, passed = Logits(), toy_encoder(), []
         raw_images = encoder.raw_images
         monkeypatch.setattr(encoder, "raw_images", lambda pixels: (passed.append(len(pixels)), raw_images(pixels))[1])
-        options = Strategy.Options(iterations=4, lr=1e-2, batch_size=8, warmup=1)
+        options = strategy_class.Options(iterations=4, lr=1e-2, batch_size=8, warmup=1)
         strategy = strategy_class(
             encoder=encoder, options=options, tuning_name=name, plugins=[logits], eval_batch_size=eval_batch_size
         )
@@ -116,3 +118,50 @@ def test_an_evaluation_cut_short_leaves_nothing_behind(run, stream, monkeypatch)
     monkeypatch.setattr(strategy.encoder, "finish_images", finish)
     evaluate()
     assert images[-1] == 72 and all(map(torch.equal, logits[-9:], before))
+
+
+@pytest.mark.parametrize("name", ["adapter", "text"])
+@pytest.mark.parametrize("method", [WiSEFT, PaintParallel])
+def test_arithmetic_that_leaves_the_image_tower_as_it_is(run, name, method):
+    """Weights are set after every task; the image tower gets the values that it had."""
+    assert run(name, method)[2][1:] == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["visual", "adapter", "probe"])
+def test_a_frozen_text_tower_runs_once_a_task_and_template(toy_encoder, stream, monkeypatch, name):
+    encoder, encoded = toy_encoder(), []
+    raw_texts = encoder.raw_texts
+    monkeypatch.setattr(encoder, "raw_texts", lambda tokens: (encoded.append(len(tokens)), raw_texts(tokens))[1])
+    options = Strategy.Options(iterations=3, lr=1e-2, batch_size=8, warmup=1)
+    strategy = Strategy(encoder=encoder, options=options, tuning_name=name)
+    strategy.eval(all_tests(stream))
+    assert sum(encoded) == 2 * (3 + 5 + 4), "two templates of every class"
+    encoded.clear()
+    for experience in stream.train_stream:
+        strategy.train(experience, eval_streams=[])
+        strategy.eval(all_tests(stream))
+    # In training the first template alone: a head of its own, which an adapter makes of what the tower gave before. A probe's
+    # heads start from the ensemble.
+    assert sum(encoded) == {"visual": 3 + 5, "adapter": 0, "probe": 0}[name]
+    strategy.encoder.touch()
+    strategy.eval(all_tests(stream)[2:])
+    assert encoded[-2:] == [4, 4]
+
+
+def test_set_weights_tells_the_caches_of_what_moves(toy_encoder):
+    encoder = toy_encoder()
+    tuning.apply(encoder, "full")
+    theta = tuning.weights(encoder)
+
+    def versions():
+        return encoder.image_version, encoder.text_tower_version, encoder.text_version
+
+    for part, moves in (("visual.", (1, 0, 0)), ("transformer.", (0, 1, 1)), ("logit_scale", (0, 0, 0))):
+        changed = {n: t + 0.1 if n.startswith(f"clip.{part}") and t.is_floating_point() else t for n, t in theta.items()}
+        before = versions()
+        tuning.set_weights(encoder, changed)
+        assert tuple(after - b for after, b in zip(versions(), before, strict=True)) == moves
+        tuning.set_weights(encoder, theta)
+    before = versions()
+    tuning.set_weights(encoder, theta)
+    assert versions() == before

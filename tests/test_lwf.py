@@ -1,6 +1,7 @@
 """LwF and LwF-VR: their teacher is the previous model and does not move, whatever the student does."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -137,3 +138,35 @@ def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, method, ima
     resumed.load(state)
     resumed.train(second, eval_streams=[])
     assert same(whole.encoder.state_dict(), resumed.encoder.state_dict())
+
+
+class OneByOne(torch.utils.data.Dataset):
+    """Images that are not held in memory as a whole, each of a class of its own: a label says which image it is."""
+
+    def __init__(self, images):
+        self.images, self.targets = images, list(range(len(images)))
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index], index
+
+
+def test_current_images_are_not_those_of_the_batch(toy_encoder, toy_domain):
+    """Also where the batches depend on the seed and the experience alone, as the reference images do."""
+    domain = toy_domain("a", 16, train=16, test=16)
+    domain = replace(domain, train=OneByOne(domain.train.images))
+    drawn = []
+
+    class Spy(LwF):
+        def compute_loss(self, batch):
+            drawn.append((batch.labels.tolist(), self.reference_index.tolist()))
+            return super().compute_loss(batch)
+
+    strategy = Spy(encoder=toy_encoder(), options=LwF.Options(**{**QUICK, "iterations": 2}))
+    strategy.train(scenario([domain]).train_stream[0], eval_streams=[])
+    for batch, looked_at in drawn:
+        assert len(set(batch)) == len(set(looked_at)) == 8 and batch != looked_at
+    for which in (0, 1):
+        assert sorted(drawn[0][which] + drawn[1][which]) == list(range(16)), "a pass over all of them"

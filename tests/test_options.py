@@ -7,6 +7,7 @@ import pytest
 
 from harness.options import make_options, merged, parse_assignments
 from models.registry import UserError
+from strategies import STRATEGIES
 from strategies.base import Strategy
 from strategies.zscl import ZSCL
 
@@ -115,3 +116,32 @@ def test_the_command_line_wins_over_a_record_as_over_the_benchmark():
     assert (found.epochs, found.iterations, found.lr, found.lr_by_task, found.l2) == (0, 50, 1e-4, {}, 1.0)
     assert merged(recorded, {"l2": "0"}) == {**recorded, "l2": "0"}
     assert merged({"lr": 1e-5}, {"iterations": "50"}) == {"lr": 1e-5, "iterations": "50"}
+
+
+SHARED = {"finetune": {"epochs": 1, "lr": 7.1e-6, "batch_size": 64, "label_smoothing": 0.2, "weight_decay": 0.0}}
+
+
+@pytest.mark.parametrize("name", ["paint-sequential", "ties", "lora"])
+def test_a_benchmark_sets_budget_and_rate_and_leaves_a_methods_own_options(name):
+    method = STRATEGIES.get(name)
+    own, found = method.Options(), make_options(method, SHARED, {})
+    assert (found.epochs, found.lr, found.batch_size) == (1, 7.1e-6, 64)
+    assert (found.label_smoothing, found.weight_decay) == (own.label_smoothing, own.weight_decay) != (0.2, 0.0)
+    assert make_options(STRATEGIES.get("wise-ft"), SHARED, {}).label_smoothing == 0.2
+
+
+def test_what_a_users_own_class_defines_stays():
+    class Mine(Strategy):
+        @dataclass(frozen=True)
+        class Options(Strategy.Options):
+            lr: float = 1e-3
+            iterations: int = 500
+
+    class Child(Mine):
+        pass
+
+    settings = {"finetune": {**SHARED["finetune"], "lr_by_task": {"DTD": 1.0}}}
+    for method in (Mine, Child):
+        found = make_options(method, settings, {})
+        assert (found.lr, found.lr_by_task, found.iterations, found.epochs) == (1e-3, {}, 500, 0)
+        assert (found.batch_size, found.label_smoothing) == (64, 0.2)

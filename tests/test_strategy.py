@@ -297,3 +297,69 @@ def test_methods_that_train_what_a_tuning_says_take_a_probe(name, toy_encoder, s
     strategy = method(encoder=toy_encoder(), options=method.Options(iterations=2), tuning_name="probe")
     strategy.train(stream.train_stream[0], eval_streams=[])
     assert [tuple(p.shape) for p in strategy.trainable] == [(3, 32)]
+
+
+def test_before_run_finds_the_same_whoever_calls(toy_encoder, stream):
+    """From the command line there is no experience yet; from `train` there must be none either."""
+    seen = []
+
+    class Spy(Strategy):
+        def before_run(self):
+            seen.append((self.experience, self.encoder.training, self.classifier.training))
+
+    for early in (True, False):
+        strategy = Spy(encoder=toy_encoder(), options=QUICK)
+        if early:
+            strategy.prepare_run()
+        strategy.train(stream.train_stream[0], eval_streams=[])
+    assert seen == [(None, False, False)] * 2
+
+
+@pytest.mark.parametrize("name", ["finetune", "paint-sequential", "lwf", "ties"])
+def test_companion_images_share_the_pass_of_every_method(name, toy_encoder, stream):
+    method, asked = STRATEGIES.get(name), []
+
+    class Spy(method):
+        def companion_images(self):
+            asked.append(1)
+            return stream.train_stream[0].domain.test.images[:3]
+
+        def compute_loss(self, batch):
+            assert self.companion_features.shape == (3, 32) and len(self.mb_output) == len(batch.labels)
+            return Strategy.compute_loss(self, batch)
+
+    options = Spy.Options(iterations=2, batch_size=8, **({"alpha": 1.0} if "alpha" in Spy.Options.__dataclass_fields__ else {}))
+    Spy(encoder=toy_encoder(), options=options).train(stream.train_stream[0], eval_streams=[])
+    assert len(asked) == 2
+
+
+def test_terms_of_a_step(toy_encoder, stream):
+    class Mine(Strategy):
+        def compute_loss(self, batch):
+            self.log(weight=0.5, mean=self.mb_output.mean())
+            return super().compute_loss(batch)
+
+    strategy = Mine(encoder=toy_encoder(), options=QUICK)
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    assert strategy.history[0]["weight"] == 0.5 and isinstance(strategy.history[0]["mean"], float)
+    with pytest.raises(ValueError, match="a term cannot be called after, loss: "):
+        strategy.log(loss=1.0, after=2.0)
+
+
+def test_what_the_harness_asks_before_it_reads_data():
+    paint, stock, zscl, lwf = (STRATEGIES.get(n) for n in ("paint-sequential", "model-stock", "zscl", "lwf"))
+    assert paint.selects(paint.Options()) and not paint.selects(paint.Options(alpha=0.5))
+    assert not stock.selects(stock.Options()) and stock.selects(stock.Options(alpha=None)) and not Strategy.selects(QUICK)
+    options = zscl.Options(reference_batch=32)
+    assert zscl.reference_count(options, [10, 20]) == 20 * 32
+    assert zscl.reference_count(replace(options, reference_reshuffle=True), [10, 20]) == 30 * 32
+    assert lwf.reference_count(lwf.Options(), [10, 20]) == 30 * 64
+    assert Strategy.reference_count(QUICK, [10]) is None
+
+
+@pytest.mark.parametrize("options", [{}, {"towers": "text"}])
+def test_distillation_needs_something_that_images_pass_through(toy_encoder, stream, reference, options):
+    name = "bitfit" if options else "text"
+    strategy = STRATEGIES.get("zscl")(encoder=toy_encoder(), tuning_name=name, tuning_options=options, reference=reference)
+    with pytest.raises(UserError, match=r"^ZSCL distils images, and under this tuning nothing trains that images pass through"):
+        strategy.train(stream.train_stream[0], eval_streams=[])

@@ -118,6 +118,7 @@ def test_what_trains_gets_a_gradient_and_nothing_else_does(name, kind, monkeypat
             for parameter in trained:
                 nn.init.normal_(parameter, std=0.1)
     pixels = torch.randint(0, 256, (4, 3, model.image_size, model.image_size), generator=torch.Generator().manual_seed(0))
+    model.train()
     logits = model.logits(model.encode_images(pixels.to(torch.uint8)), model.encode_texts(model.tokenize(["cat", "a dog"])))
     nn.functional.cross_entropy(logits, torch.tensor([0, 1, 1, 0])).backward()
     reached = {id(p) for p in model.parameters() if p.grad is not None}

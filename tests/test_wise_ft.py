@@ -63,3 +63,17 @@ def test_the_text_cache_notices_the_merge(toy_encoder, stream):
 def test_alpha_outside_the_interval():
     with pytest.raises(ValueError, match="alpha must be in"):
         WiSEFT.Options(alpha=1.5)
+
+
+@pytest.mark.parametrize("tuning", ["lora", "adapter", "full"])
+def test_alpha_one_is_fine_tuning_under_every_tuning_and_over_tasks(toy_encoder, stream, tuning, same):
+    """LoRA goes on where it stands: setting weights would start it anew."""
+
+    def run(method, **options):
+        torch.manual_seed(0)
+        strategy = method(encoder=toy_encoder(), options=method.Options(**QUICK, **options), tuning_name=tuning)
+        for experience in stream.train_stream:
+            strategy.train(experience, eval_streams=[])
+        return strategy.encoder.state_dict()
+
+    assert same(run(WiSEFT, alpha=1.0), run(Strategy))

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.streams import scenario
 from harness.config import RunConfig, resolve
+from models.registry import UserError
 from strategies.base import Strategy
 from strategies.zscl import ZSCL, ZSCLStar, distillation_loss, squared_distance
 
@@ -363,3 +364,10 @@ def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, reference, 
 def test_a_benchmarks_settings_of_zscl_hold_for_zscl_star_but_for_l2(config):
     zscl, star = (vars(resolve(RunConfig(strategy=name, **config)).options) for name in ("zscl", "zscl-star"))
     assert star == {**zscl, "l2": 0.0}
+
+
+def test_moving_averages_are_not_for_lora(toy_encoder, stream, reference):
+    options = ZSCL.Options(moving_average="start")
+    strategy = ZSCL(encoder=toy_encoder(), options=options, tuning_name="lora", reference=reference)
+    with pytest.raises(UserError, match=r"^moving_average pulls weights between updates"):
+        strategy.train(stream.train_stream[0], eval_streams=[])

@@ -14,6 +14,14 @@ STUDY = "Fine-tune each domain with each tuning from the initial model: gain, fo
 PREDICT = "What fine-tuning on a dataset would gain and cost, by a study of other datasets; one forward pass, no training."
 
 
+def add_commands(commands: Any, add_shared: Callable[..., None]) -> None:
+    """Add both commands and their flags to the command line's; `add_shared` adds the flags that others have too."""
+    study_help = "fine-tune each domain with each tuning: what predicts gain and forgetting"
+    add_study_arguments(commands.add_parser("study", help=study_help), add_shared)
+    predict_help = "gain and forgetting of a dataset before training, by a study"
+    add_predict_arguments(commands.add_parser("predict", help=predict_help), add_shared)
+
+
 def add_study_arguments(command: argparse.ArgumentParser, add_shared: Callable[..., None]) -> None:
     """The flags of `study`; `add_shared` adds those that other commands have too."""
     command.description = f"{STUDY} The same command again continues an interrupted study."

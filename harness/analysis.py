@@ -1,0 +1,57 @@
+"""The commands that read finished runs: `report` and `compare`. Imports nothing heavy until one of them works."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands and their flags to the command line's."""
+    report = commands.add_parser(
+        "report",
+        help="one page about finished runs, with figures",
+        description="One self-contained page about finished runs, which opens with no network: leaderboard, matrices, curves.",
+    )
+    report.add_argument("results", nargs="*", metavar="RESULTS", help="result folders or run.json files (default: results)")
+    report.add_argument("--html", metavar="FILE", default="report.html", help="the page (default: report.html)")
+    report.add_argument("--figures", metavar="FOLDER", help="also every figure as SVG and PNG, with the CSV behind it")
+    compare = commands.add_parser(
+        "compare",
+        help="two methods on the same data and seeds, with intervals",
+        description="Paired comparison of two methods over seeds and tasks, with 95 % intervals of a bootstrap.",
+    )
+    compare.add_argument("a", metavar="A", help="a strategy as the leaderboard names it, or a folder of its runs")
+    compare.add_argument("b", metavar="B", help="the other one")
+    compare.add_argument("--results", nargs="+", metavar="DIR", default=["results"], help="where names are looked up (results)")
+    compare.add_argument("--csv", metavar="FILE", help="write the table as CSV")
+    for command in (report, compare):
+        command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def show_report(arguments: argparse.Namespace) -> int:
+    """`report`: write the page, and its figures with --figures."""
+    from harness.report import write
+
+    page = write(arguments.results or ["results"], arguments.html, arguments.figures)
+    if not arguments.quiet:
+        print(f"wrote {page}" + (f" and figures in {arguments.figures}" if arguments.figures else ""))
+    return 0
+
+
+def show_comparison(arguments: argparse.Namespace) -> int:
+    """`compare`: two methods side by side, and the table as CSV with --csv."""
+    from harness import compare
+    from harness.records import write_table
+    from harness.screen import Screen
+
+    screen = Screen(quiet=arguments.quiet)
+    table = compare.compare(compare.CompareConfig(arguments.a, arguments.b, tuple(arguments.results)), screen)
+    if arguments.csv:
+        write_table(table, arguments.csv)
+    for part in compare.shown(table):
+        screen.show(part)
+    screen.say(compare.MEANINGS, style="dim")
+    if arguments.csv:
+        screen.say(f"wrote {arguments.csv} ({len(table)} rows)")
+    return 0
