@@ -70,7 +70,7 @@ class Strategy(SupervisedTemplate):
     experience `trained` (how many so far), `history` (a record per step), `seconds`, `images_seen`.
 
     Command: `python cli.py bench mtil --strategy finetune`.
-    Expected, mini edition, Order I, seeds 0 to 2: Transfer 44.6 to 47.3, Average 52.0 to 54.1, Last 61.7 to 63.7.
+    Expected, mini edition, Order I, seeds 0 to 2: Transfer 44.9 to 47.5, Average 52.4 to 54.2, Last 61.3 to 64.3.
     """
 
     options: Any

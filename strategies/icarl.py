@@ -37,6 +37,7 @@ class ICaRL(Distillation):
 
     Defaults and their source (the released code): memory 10,000, at most 30,000 candidates a task, temperature 2, as many
     memory images in a step as in a batch. Command: `python cli.py bench mtil --strategy icarl`.
+    Expected, mini edition, Order I, seeds 0 to 2: Transfer 49.7 to 53.3, Average 56.6 to 58.2, Last 66.5 to 67.2.
     """
 
     @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class L2(Strategy):
     logit scale, which adds 0.
 
     Default: l2 1, from the released script. Command: `python cli.py bench mtil --strategy l2`.
+    Expected, mini edition, Order I, seed 0: Transfer 68.7, Average 60.9, Last 61.6.
     """
 
     @dataclass(frozen=True)

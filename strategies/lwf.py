@@ -24,6 +24,7 @@ class LwF(Distillation):
 
     Defaults and their source (the released script): both losses 1, temperature 2, as many reference images as in a batch.
     Command: `python cli.py bench mtil --strategy lwf`.
+    Expected, mini edition, Order I, seeds 0 to 2: Transfer 64.2 to 65.0, Average 61.0 to 61.7, Last 66.1 to 67.3.
     """
 
     @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class LwFVR(LwF):
 
     The sentences are 1,000 times 10 uniformly random tokens between start and end, drawn anew (and seeded) for each task.
     Everything else is `LwF`. Command: `python cli.py bench mtil --strategy lwf-vr`.
+    Expected, mini edition, Order I, seed 0: Transfer 65.3, Average 62.8, Last 68.7.
     """
 
     @dataclass(frozen=True)

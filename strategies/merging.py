@@ -20,6 +20,7 @@ class TaskArithmetic(TaskVectors):
     [0, 1]; the paper too chooses it on validation data (of the trained tasks alone). Negation and analogies are left out.
 
     Command: `python cli.py bench mtil --strategy task-arithmetic`.
+    Expected, mini edition, Order I, seed 0: Transfer 64.1, Average 60.7, Last 62.9.
     """
 
     def merged(self) -> list[Vector]:
@@ -36,6 +37,7 @@ class Ties(TaskArithmetic):
     `keep` 0.2 is the released code's 20 %. Alpha up to 1.5 in steps of 0.05 (LiNeS's released code searches TIES up to 1.5).
 
     Command: `python cli.py bench mtil --strategy ties`.
+    Expected, mini edition, Order I, seed 0: Transfer 59.3, Average 59.2, Last 62.5.
     """
 
     @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Dare(TaskArithmetic):
     paper shows that 90 % and more can be dropped. The released code's other merges (TIES) and its magnitude masks are left out.
 
     Command: `python cli.py bench mtil --strategy dare`.
+    Expected, mini edition, Order I, seed 0: Transfer 62.6, Average 60.5, Last 62.9.
     """
 
     @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class ModelStock(TaskArithmetic):
     here they are of different tasks. Not implemented: merging during training.
 
     Command: `python cli.py bench mtil --strategy model-stock`.
+    Expected, mini edition, Order I, seed 0: Transfer 59.6, Average 57.9, Last 60.4.
     """
 
     @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Lines(TaskArithmetic):
     Not implemented: LiNeS on TIES or consensus merging, and its other setting for a single fine-tuned model.
 
     Command: `python cli.py bench mtil --strategy lines`.
+    Expected, mini edition, Order I, seed 0: Transfer 56.5, Average 58.5, Last 63.1.
     """
 
     def merged(self) -> list[Vector]:
@@ -120,6 +125,7 @@ class MagMax(TaskArithmetic):
     (`alpha=0.5`). The weights to go on from are initial weights plus last vector, exact up to the rounding of a sum.
 
     Command: `python cli.py bench mtil --strategy magmax`.
+    Expected, mini edition, Order I, seed 0: Transfer 63.7, Average 61.0, Last 62.5.
     """
 
     def before_experience(self) -> None:

@@ -172,6 +172,7 @@ class PaintSequential(Patching):
     learning rate's decay reaches 0 one step earlier than there.
 
     Command: `python cli.py bench mtil --strategy paint-sequential`.
+    Expected, mini edition, Order I, seeds 0 to 2: Transfer 59.4 to 63.7, Average 61.1 to 61.9, Last 63.7 to 65.8.
     """
 
     def before_experience(self) -> None:
@@ -195,6 +196,7 @@ class PaintJoint(JointTraining, Patching):
     task alone ("task") or for all of its tasks ("sum"). The rest as in paint-sequential.
 
     Command: `python cli.py bench mtil --strategy paint-joint`.
+    Expected, mini edition, Order I, seeds 0 to 2: Transfer 60.9 to 63.5, Average 60.2 to 60.8, Last 62.2 to 62.6.
     """
 
     @dataclass(frozen=True)
@@ -243,6 +245,7 @@ class PaintParallel(TaskVectors):
     (`alpha.refine`; their number is our choice). The sum of the alphas is not bounded. The rest as in paint-sequential.
 
     Command: `python cli.py bench mtil --strategy paint-parallel`.
+    Expected, mini edition, Order I, seed 0: Transfer 64.1, Average 60.7, Last 62.9.
     """
 
     @dataclass(frozen=True)

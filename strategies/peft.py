@@ -35,6 +35,7 @@ class BitFit(_PEFT):
 
     Not those of the layer norms outside the blocks, nor the logit scale (IIMM's code). Options of the tuning: `towers`,
     `blocks` (the last so many; that code's --train-blocks). Command: `python cli.py bench mtil --strategy bitfit`.
+    Expected, mini edition, Order I, seed 0: Transfer 67.6, Average 61.1, Last 62.9.
     """
 
     default_tuning = "bitfit"
@@ -46,6 +47,7 @@ class Attention(_PEFT):
     This is the attention mode of IIMM's code and, by the same authors, what A-CLIP (2402.09613) trains as far as its abstract
     and that code tell; whether A-CLIP is limited to some blocks or a tower is not known to us. Options of the tuning:
     `towers`, `blocks`. Command: `python cli.py bench mtil --strategy attention`.
+    Expected, mini edition, Order I, seeds 0 to 2: Transfer 67.0 to 67.3, Average 61.9 to 62.1, Last 64.3 to 64.9.
     """
 
     default_tuning = "attention"
@@ -58,6 +60,7 @@ class LoRA(_PEFT):
     (`models.lora`). Options of the tuning: `rank`, `targets`, `scale`, `towers`. What takes weights and gives weights (WiSE-FT,
     merging) sees the change added to its matrices, and LoRA starts again from none.
     Command: `python cli.py bench mtil --strategy lora`.
+    Expected, mini edition, Order I, seeds 0 to 2: Transfer 67.5 to 67.6, Average 61.2 to 61.4, Last 62.2 to 62.4.
     """
 
     default_tuning = "lora"
@@ -69,6 +72,7 @@ class Adapter(_PEFT):
     Both towers stay as they are, so a task's prompts pass through the text tower once (`PromptClassifier`); images do at each
     step. CLIP-Adapter itself trains the image adapter alone by default (the tuning's option `towers`; others: `reduction`,
     `ratio`). Every task trains the same two adapters. Command: `python cli.py bench mtil --strategy adapter`.
+    Expected, mini edition, Order I, seed 0: Transfer 68.7, Average 61.2, Last 61.9.
     """
 
     default_tuning = "adapter"
@@ -81,6 +85,7 @@ class Probe(_PEFT):
     exp(logit scale) times unit image features times the head. IIMM's probe starts at random, on features that are not
     normalised. Nothing that was learned is forgotten: tasks share no weight that trains.
     Command: `python cli.py bench mtil --strategy probe`.
+    Expected, mini edition, Order I, seed 0: Transfer 68.7, Average 69.7, Last 75.1.
     """
 
     default_tuning = "probe"
