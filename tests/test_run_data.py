@@ -183,6 +183,7 @@ def test_no_more_reference_images_than_are_looked_at(options, looks, monkeypatch
     resolved = SimpleNamespace(
         reference=("pictures", "mini"),
         reference_paths=["a.png"],
+        strategy_class=ZSCL,
         options=ZSCL.Options(**budgets),
         config=RunConfig(seed=3, data_root="there"),
     )
