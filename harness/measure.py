@@ -93,7 +93,7 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     rows = []
     try:
         for source in sources:
-            domain = _read(source, screen)
+            domain = read_domain(source, screen)
             for difference in source.differences(domain):
                 screen.say(f"warning: {difference}", style="yellow")
             for name, n, value in _rows(domain, encoder, names, config, screen):
@@ -105,7 +105,8 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _read(source: Source, screen: Screen) -> Domain:
+def read_domain(source: Source, screen: Screen) -> Domain:
+    """What can be measured of a source: its training and test images, or the latter alone where only they are there."""
     try:
         return source.build(("train", "test"), screen.data)
     except Missing:  # the training split, or all of it: the second try says so

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -11,19 +10,14 @@ from rich.table import Table
 
 import models
 from benchmarks.catalog import Source
-from benchmarks.domain import Domain
-from benchmarks.full.table import Missing
 from harness import machine
-from harness.measure import MeasureConfig, sources_of
+from harness.measure import MeasureConfig, read_domain, sources_of
 from harness.screen import Screen
-from harness.study import tables
 from harness.study.forecast import Advice, Forecast, forecast
 from harness.study.work import measured
+from metrics import outcomes
 from metrics.suite import Value
 from models.registry import UserError
-
-SHIPPED = Path(tables.__file__).parents[2] / "reference_data" / "tables" / "study_mini.csv"
-"""The study of the mini edition with the tiny model."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +66,14 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     whose measure is undefined, and for missing or broken data.
     """
     screen = screen or Screen()
-    rows = tables.read(_study(config.study))
-    if config.measure not in tables.measures_in(rows):
-        raise UserError(f"The study has no {config.measure}; it has {', '.join(tables.measures_in(rows)) or 'no measure'}.")
+    rows = outcomes.read(outcomes.file_of(config.study))
+    if config.measure not in outcomes.measures_in(rows):
+        raise UserError(f"The study has no {config.measure}; it has {', '.join(outcomes.measures_in(rows)) or 'no measure'}.")
     source = _source(config)
     model, pretrained = _model(config, rows)
     encoder = models.load(model, pretrained).to(machine.device_of(config.device))
     try:
-        domain = _read(source, screen)
+        domain = read_domain(source, screen)
     finally:
         screen.end()
     found = measured(domain, encoder, [config.measure], config.measure_n, config.seed)
@@ -109,14 +103,6 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     return prediction
 
 
-def _study(path: str | None) -> Path:
-    if path is not None:
-        return Path(path)
-    if not SHIPPED.is_file():
-        raise UserError("No study comes with this version: make one with `python cli.py study` and name it with --from.")
-    return SHIPPED
-
-
 def _source(config: PredictConfig) -> Source:
     if config.measure_n < 2:
         raise UserError(f"--measure-n must be at least 2, got {config.measure_n}.")
@@ -127,32 +113,12 @@ def _source(config: PredictConfig) -> Source:
     return source
 
 
-def _read(source: Source, screen: Screen) -> Domain:
-    try:
-        return source.build(("train", "test"), screen.data)
-    except Missing:  # the training split, or all of it: the second try says so
-        return source.build(("test",), screen.data)
-
-
 def _model(config: PredictConfig, rows: pd.DataFrame) -> tuple[str, str | None]:
     """The model asked for, or the study's. Raises UserError when that is not the model that the study was made with."""
-    from models.loading import weights_sha256
-
-    known = rows[list(tables.MODEL)].drop_duplicates()
-    if len(known) != 1:
-        raise UserError("The study holds cells of several models (or none); a prediction is for one.")
-    of_study, tag, weights = known.iloc[0]
-    if tag == "random":
-        raise UserError(f"The study was made with random weights of {of_study}, which are not the same again: nothing follows.")
-    model = of_study if config.model is None else config.model
+    name, tag, _ = outcomes.model_of(rows)
+    model = name if config.model is None else config.model
     pretrained = config.pretrained or (tag or None if config.model is None else None)
-    named = f"{of_study}{' / ' + tag if tag else ''}"
-    found = weights_sha256(model, pretrained) or ""
-    # The same file under another name is the same model; without a file the names have to say it.
-    if found != weights or (not found and (model, pretrained or "") != (of_study, tag)):
-        same_name = (model, pretrained or "") == (of_study, tag)
-        made = f"other weights of {named} than there are now" if same_name else f"{named}, not with {model}"
-        raise UserError(f"The study was made with {made}: its lines hold for its own model. Make a study of yours.")
+    outcomes.check_model(rows, model, pretrained)
     return model, pretrained
 
 
