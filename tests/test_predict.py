@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import models
-from harness import predict as predicting
 from harness.predict import PredictConfig, predict
 from harness.screen import Screen
 from harness.study import tables
+from metrics import outcomes
 from metrics.iimm import iimm
 from metrics.regression import fit
 from metrics.regression import predict as at
@@ -41,8 +41,8 @@ def rows(model_directory):
     x = np.linspace(-0.5, 1.2, 5)
     named = {"domain": NAMES, "edition": "mini", "tuning": "full", "strategy": "finetune", "seed": 0}
     named |= {"model": str(model_directory), "pretrained": "", "weights": weights_sha256(str(model_directory))}
-    outcomes = {"gain": 10 + 5 * x + [1, -1, 0, 1, -1], "forgetting": x, "gain_over_error": 20 + x, "iimm": x}
-    return tables.table(pd.DataFrame(named | outcomes).to_dict("records"))
+    found = {"gain": 10 + 5 * x + [1, -1, 0, 1, -1], "forgetting": x, "gain_over_error": 20 + x, "iimm": x}
+    return tables.table(pd.DataFrame(named | found).to_dict("records"))
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_domains_without_numbers_are_named(ask, photos, rows):
 
 
 def test_without_a_study(ask, photos, monkeypatch, tmp_path):
-    monkeypatch.setattr(predicting, "SHIPPED", tmp_path / "absent.csv")
+    monkeypatch.setattr(outcomes, "SHIPPED", tmp_path / "absent.csv")
     with pytest.raises(UserError, match=r"No study comes with this version: make one with `python cli\.py study`"):
         ask(photos, study=None)
     with pytest.raises(UserError, match="There is no study at"):
@@ -149,9 +149,9 @@ def test_without_a_study(ask, photos, monkeypatch, tmp_path):
 
 def test_the_study_that_comes_along_is_found(ask, photos, rows, monkeypatch, tmp_path):
     rows.to_csv(tmp_path / "shipped.csv", index=False)
-    monkeypatch.setattr(predicting, "SHIPPED", tmp_path / "shipped.csv")
+    monkeypatch.setattr(outcomes, "SHIPPED", tmp_path / "shipped.csv")
     assert ask(photos, study=None).n == 24
-    assert predicting.tables.read(tmp_path / "shipped.csv").domain.nunique() == 5
+    assert outcomes.read(tmp_path / "shipped.csv").domain.nunique() == 5
 
 
 def test_mistakes(ask, photos):

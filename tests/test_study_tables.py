@@ -6,18 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.study.tables import (
-    COLUMNS,
-    OUTCOMES,
-    REGRESSION_COLUMNS,
-    knows,
-    measures_in,
-    points,
-    read,
-    regressions,
-    row,
-    table,
-)
+from harness.study.tables import COLUMNS, REGRESSION_COLUMNS, knows, regressions, row, table
+from metrics.outcomes import OUTCOMES, measures_in, points, read
 from metrics.regression import fit, kendall, leave_one_out
 from models.registry import UserError
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.study.tables import MODEL, measures_in, points
+from metrics.outcomes import MODEL, measures_in, points
 from metrics.regression import FEWEST, Line, fit, leave_one_out, predict
 from models.registry import UserError, unknown
 
@@ -61,7 +61,7 @@ def forecast(
     recommended.
 
     Args:
-        rows: a study's table (`harness.study.tables.read`).
+        rows: a study's table (`metrics.outcomes.read`).
         measure, value: of the new task.
         leave_out: (domain, edition) of the new task, where it may be one of the study's.
         zero_shot: the new task's accuracy in percent, if known: no gain is larger than what is missing to 100.

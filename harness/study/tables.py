@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from metrics.outcomes import IDENTITY, MODEL, OUTCOMES, measures_in, points
 from metrics.regression import fit, kendall, leave_one_out
-from metrics.suite import MEASURES
-from models.registry import UserError
 
-IDENTITY = ("domain", "edition", "tuning", "strategy", "seed", "model", "pretrained", "weights")
 FACTS = ("classes", "n_train", "n_val", "n_test", "n_ood", "others", "updates", "trainable_params", "train_seconds")
 ACCURACIES = (
     *("zero_shot", "fine_tuned", "zero_shot_val", "fine_tuned_val", "zero_shot_ood", "fine_tuned_ood"),
     *("worst_other", "worst_other_change"),
 )
-OUTCOMES: dict[str, str] = {
-    "gain": "test accuracy of the domain after fine-tuning less before, points",
-    "gain_over_error": "gain in percent of the zero-shot error: 100 gain / (100 - zero-shot accuracy)",
-    "forgetting": "mean drop of test accuracy on all other domains, points",
-    "gain_ood": "gain on the domain's out-of-distribution set, points",
-    "gain_val": "gain on validation images",
-    "gain_over_error_val": "gain_over_error on validation images",
-    "forgetting_val": "forgetting on validation images",
-}
-"""Those on validation images are for methods that choose by a study: they must not look at test images."""
 COLUMNS = (*IDENTITY, *FACTS, *ACCURACIES, *OUTCOMES, "measured")
-MODEL = ("model", "pretrained", "weights")
 REGRESSION_COLUMNS = (
     *(*MODEL, "tuning", "strategy", "outcome", "measure", "n", "slope", "slope_low", "slope_high", "intercept", "r2", "p"),
     *("kendall", "kendall_p", "loo_mae", "loo_rmse", "loo_mae_of_mean", "reason"),
@@ -73,19 +59,6 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows as a table: `COLUMNS`, then the measures."""
     found = pd.DataFrame(list(rows))
     return found.reindex(columns=[*COLUMNS, *(c for c in found.columns if c not in COLUMNS)])
-
-
-def measures_in(rows: pd.DataFrame) -> tuple[str, ...]:
-    """The measures that a study's table has columns of."""
-    return tuple(name for name in rows.columns if name in MEASURES)
-
-
-def points(rows: pd.DataFrame, measure: str, outcome: str) -> pd.DataFrame:
-    """A row a domain: measure and outcome, means over seeds (runs of one domain are no independent tasks); none with NaN."""
-    found = rows.groupby("domain", sort=False)[[measure, outcome]].mean(numeric_only=True)
-    # A mean over the seeds that have a number would mix domains seen fully and in part.
-    broken = rows.loc[rows[[measure, outcome]].isna().any(axis=1), "domain"]
-    return found.drop(index=broken.unique(), errors="ignore").rename(columns={measure: "x", outcome: "y"})
 
 
 def regressions(rows: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:
@@ -136,25 +109,3 @@ def percent(cell: Sequence[int]) -> float:
     """[correct, n] as percent."""
     correct, n = cell
     return 100 * correct / n if n else math.nan
-
-
-def read(path: Path) -> pd.DataFrame:
-    """A study's table from its folder or its file. Raises UserError for one that is not there or is no such table."""
-    file = path / "table.csv" if path.is_dir() else path
-    try:
-        found = pd.read_csv(file, dtype={key: str for key in (*IDENTITY, "worst_other") if key != "seed"})
-    except OSError as error:
-        raise UserError(f"There is no study at {path} ({file.name}: {error.strerror}).") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not the table of a study ({str(error).splitlines()[0]}).") from error
-    needed = (*IDENTITY, "gain", "gain_over_error", "forgetting")
-    if missing := [name for name in needed if name not in found.columns]:
-        raise UserError(f"{file} is not the table of a study: it has no column {', '.join(missing)}.")
-    for name in (*OUTCOMES, *measures_in(found)):
-        if name in found.columns and not pd.api.types.is_numeric_dtype(found[name]):
-            raise UserError(f"{file}: the column {name} holds something else than numbers.")
-    if found.duplicated(["domain", "tuning", "seed", *MODEL]).any():
-        raise UserError(f"{file} holds a cell twice.")
-    text = [key for key in IDENTITY if key != "seed"]
-    found[text] = found[text].fillna("")
-    return found

@@ -1,0 +1,101 @@
+"""What a study found, as a table: a row a domain, tuning and seed, with outcomes of fine-tuning and measures taken before it.
+
+`harness.study` writes it; predictions and methods that set themselves by earlier tasks read it. A table is of one model: its
+lines say nothing of another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+import reference_data
+from metrics.suite import MEASURES
+from models.registry import UserError
+
+SHIPPED = Path(reference_data.__file__).parent / "tables" / "study_mini.csv"
+"""The study of the mini edition with the tiny model."""
+
+IDENTITY = ("domain", "edition", "tuning", "strategy", "seed", "model", "pretrained", "weights")
+OUTCOMES: dict[str, str] = {
+    "gain": "test accuracy of the domain after fine-tuning less before, points",
+    "gain_over_error": "gain in percent of the zero-shot error: 100 gain / (100 - zero-shot accuracy)",
+    "forgetting": "mean drop of test accuracy on all other domains, points",
+    "gain_ood": "gain on the domain's out-of-distribution set, points",
+    "gain_val": "gain on validation images",
+    "gain_over_error_val": "gain_over_error on validation images",
+    "forgetting_val": "forgetting on validation images",
+}
+"""Those on validation images are for methods that choose by a study: they must not look at test images."""
+MODEL = ("model", "pretrained", "weights")
+
+
+def measures_in(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The measures that a study's table has columns of."""
+    return tuple(name for name in rows.columns if name in MEASURES)
+
+
+def points(rows: pd.DataFrame, measure: str, outcome: str) -> pd.DataFrame:
+    """A row a domain: measure and outcome, means over seeds (runs of one domain are no independent tasks); none with NaN."""
+    found = rows.groupby("domain", sort=False)[[measure, outcome]].mean(numeric_only=True)
+    # A mean over the seeds that have a number would mix domains seen fully and in part.
+    broken = rows.loc[rows[[measure, outcome]].isna().any(axis=1), "domain"]
+    return found.drop(index=broken.unique(), errors="ignore").rename(columns={measure: "x", outcome: "y"})
+
+
+def file_of(path: str | None) -> Path:
+    """The table of a study by its folder or its file; None: the one that comes along. Raises UserError when there is none."""
+    if path is None and not SHIPPED.is_file():
+        raise UserError("No study comes with this version: make one with `python cli.py study` and name it.")
+    found = SHIPPED if path is None else Path(path).expanduser()
+    return found / "table.csv" if found.is_dir() else found
+
+
+def model_of(rows: pd.DataFrame) -> tuple[str, str, str]:
+    """Name, tag and digest of the weights ("" where there is none) of the model that a study was made with.
+
+    Raises UserError for a study of several models, of none, or of random weights, which are not the same again.
+    """
+    known = rows[list(MODEL)].drop_duplicates()
+    if len(known) != 1:
+        raise UserError("The study holds cells of several models (or none); a prediction is for one.")
+    name, tag, weights = map(str, known.iloc[0])
+    if tag == "random":
+        raise UserError(f"The study was made with random weights of {name}, which are not the same again: nothing follows.")
+    return name, tag, weights
+
+
+def check_model(rows: pd.DataFrame, model: str, pretrained: str | None) -> None:
+    """Raise UserError unless this is the model that the study was made with, and with the weights that it had then."""
+    from models.loading import weights_sha256
+
+    name, tag, weights = model_of(rows)
+    found, same_name = weights_sha256(model, pretrained) or "", (model, pretrained or "") == (name, tag)
+    # The same file under another name is the same model; without a file the names have to say it.
+    if found != weights or (not found and not same_name):
+        named = f"{name}{' / ' + tag if tag else ''}"
+        made = f"other weights of {named} than there are now" if same_name else f"{named}, not with {model}"
+        raise UserError(f"The study was made with {made}: its lines hold for its own model. Make a study of yours.")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A study's table from its folder or its file. Raises UserError for one that is not there or is no such table."""
+    file = path / "table.csv" if path.is_dir() else path
+    try:
+        found = pd.read_csv(file, dtype={key: str for key in (*IDENTITY, "worst_other") if key != "seed"})
+    except OSError as error:
+        raise UserError(f"There is no study at {path} ({file.name}: {error.strerror}).") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not the table of a study ({str(error).splitlines()[0]}).") from error
+    needed = (*IDENTITY, "gain", "gain_over_error", "forgetting")
+    if missing := [name for name in needed if name not in found.columns]:
+        raise UserError(f"{file} is not the table of a study: it has no column {', '.join(missing)}.")
+    for name in (*OUTCOMES, *measures_in(found)):
+        if name in found.columns and not pd.api.types.is_numeric_dtype(found[name]):
+            raise UserError(f"{file}: the column {name} holds something else than numbers.")
+    if found.duplicated(["domain", "tuning", "seed", *MODEL]).any():
+        raise UserError(f"{file} holds a cell twice.")
+    text = [key for key in IDENTITY if key != "seed"]
+    found[text] = found[text].fillna("")
+    return found
