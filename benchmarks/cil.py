@@ -158,7 +158,7 @@ def split_classes(domain: Domain, order: Sequence[int], sizes: Sequence[int]) ->
         for split in indices:
             splits[split] = Relabelled(Subset(getattr(domain, split), indices[split][k]), labels)
         names = tuple(domain.classnames[label] for label in order[start:end])
-        steps.append(replace(domain, name=f"step-{k + 1}", classnames=names, ood=None, **splits))
+        steps.append(replace(domain, name=f"step-{k + 1}", part_of=domain.name, classnames=names, ood=None, **splits))
     return steps
 
 

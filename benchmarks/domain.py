@@ -50,7 +50,7 @@ class Domain:
 
     `templates` hold "{}" for the class name; the first one trains, all average at evaluation (ZSCL's released code). `val`
     may be None: then `with_validation` takes a seeded 10 % of train, at most 5,000 images. `ood` is an out-of-distribution
-    test set of the same classes, never trained on.
+    test set of the same classes, never trained on. `part_of` names the domain whose classes these are a part of.
 
     Raises ValueError for a domain without classes or with a template that has no "{}".
     """
@@ -64,6 +64,7 @@ class Domain:
     ood: ImageDataset | None = None
     licence: str = ""
     source: str = ""
+    part_of: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classnames", tuple(self.classnames))
@@ -100,6 +101,11 @@ def targets_of(dataset: ImageDataset) -> list[int]:
 def permutation(n: int, seed: int) -> list[int]:
     """A seeded permutation of range(n) that touches no global generator."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def sample(dataset: Any, n: int, seed: int) -> Subset:
+    """A seeded random choice of at most n images of a dataset, in random order."""
+    return Subset(dataset, permutation(len(dataset), seed)[:n])
 
 
 def with_validation(domain: Domain, seed: int = 0, take: bool = True) -> Domain:

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
 from harness.options import convert, make_options, plugin_options, split, tuning_options
-from harness.user_file import check_strategy, is_file, load_strategy, source_sha256
+from harness.user_file import check_strategy, is_built_in, is_file, load_strategy, source_sha256
 from metrics.suite import AFTER, OF_RUNS, chosen
 from models.registry import UserError, unknown
 
@@ -70,7 +70,8 @@ class RunConfig:
 class Resolved:
     """A checked configuration: everything that decides the numbers, and where the record goes.
 
-    `reference_paths` are the images of a folder of the user's, so that it is searched once.
+    `files`: digests of what else the strategy reads. `reference_paths` are the images of a folder of the user's, so that it
+    is searched once.
     """
 
     config: RunConfig
@@ -89,6 +90,7 @@ class Resolved:
     data_version: str | None
     reference: tuple[str, str] | None
     reference_version: str | None
+    files: dict[str, str]
     reference_paths: Sequence[str] | None = dataclasses.field(default=None, repr=False)
 
     @property
@@ -131,7 +133,8 @@ class Resolved:
             "limit": c.limit,
             "shots": c.shots,
             "measure_n": c.measure_n,
-            # Only where it is not the default: older records keep their keys.
+            # Only where there is something to say: older records keep their keys.
+            **({"files": self.files} if self.files else {}),
             **({} if self.measures == OF_RUNS else {"measures": list(self.measures)}),
         }
 
@@ -217,7 +220,7 @@ def resolve(config: RunConfig) -> Resolved:
         strategy_class = STRATEGIES.get(config.strategy)
         check_strategy(strategy_class, config.strategy)
         # What an installed package or a registering module runs decides the numbers as much as a file of the user's.
-        sha = None if strategy_class.__module__.partition(".")[0] == "strategies" else source_sha256(strategy_class)
+        sha = None if is_built_in(strategy_class) else source_sha256(strategy_class)
     model, pretrained = model_of(config.model, config.pretrained, plan.full_size)
     changes, plugins = plugin_options(config.plugins, config.options)
     changes, tuning_changes = split(changes, "tuning")
@@ -252,6 +255,7 @@ def resolve(config: RunConfig) -> Resolved:
         data_version=_once(f"data {config.benchmark} {config.ask()}", plan.version),
         reference=reference,
         reference_version=reference_version,
+        files={what: _file_sha256(path) for what, path in strategy_class.files(options).items()},
         reference_paths=reference_paths,
     )
 
@@ -313,6 +317,13 @@ def _slug(name: str) -> str:
     """MyMethod -> my-method, ZSCL -> zscl, wise-ft -> wise-ft."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def _digest(value: Any, length: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 import reference_data
+from metrics.regression import FEWEST
 from metrics.suite import MEASURES
 from models.registry import UserError
 
@@ -28,6 +29,8 @@ OUTCOMES: dict[str, str] = {
     "forgetting_val": "forgetting on validation images",
 }
 """Those on validation images are for methods that choose by a study: they must not look at test images."""
+LEAST = FEWEST + 1
+"""Domains that a prediction takes: a line, and one more to tell how far it is off."""
 MODEL = ("model", "pretrained", "weights")
 
 
@@ -71,11 +74,12 @@ def check_model(rows: pd.DataFrame, model: str, pretrained: str | None) -> None:
     from models.loading import weights_sha256
 
     name, tag, weights = model_of(rows)
-    found, same_name = weights_sha256(model, pretrained) or "", (model, pretrained or "") == (name, tag)
+    found = (weights_sha256(model, pretrained) if model else None) or ""
+    same_name = (model, pretrained or "") == (name, tag)
     # The same file under another name is the same model; without a file the names have to say it.
     if found != weights or (not found and not same_name):
         named = f"{name}{' / ' + tag if tag else ''}"
-        made = f"other weights of {named} than there are now" if same_name else f"{named}, not with {model}"
+        made = f"other weights of {named} than there are now" if same_name else f"{named}, not with {model or 'this model'}"
         raise UserError(f"The study was made with {made}: its lines hold for its own model. Make a study of yours.")
 
 

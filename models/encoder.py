@@ -23,7 +23,7 @@ class DualEncoder(nn.Module):
         tokenizer: callable, strings -> ids [B, context]; shorter texts are padded at the end.
         image_size: side of the square input in pixels.
         mean, std: per-channel normalisation of pixel values in 0..1.
-        name: what `models.load` was asked for, for records.
+        name, pretrained: what `models.load` was asked for.
         preprocess: how images become that square; None: `Preprocess(image_size)`.
 
     Raises:
@@ -44,6 +44,7 @@ class DualEncoder(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         name: str = "",
+        pretrained: str | None = None,
         preprocess: Preprocess | None = None,
     ):
         super().__init__()
@@ -53,6 +54,7 @@ class DualEncoder(nn.Module):
         self.clip = clip
         self.image_size = image_size
         self.name = name
+        self.pretrained = pretrained
         self.image_version = 0
         self.text_version = 0
         self.text_tower_version = 0

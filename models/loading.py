@@ -97,6 +97,7 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
         mean=config["mean"],
         std=config["std"],
         name=name,
+        pretrained=pretrained,
         preprocess=preprocess,
     )
     return encoder.eval()

@@ -20,6 +20,10 @@ _TABLE = {
     "lwf-vr": ("strategies.lwf:LwFVR", "the same with random sentences (ZSCL's baseline)"),
     "icarl": ("strategies.icarl:ICaRL", "a herding memory under a budget, distillation on it (1611.07725)"),
     "wise-ft": ("strategies.wise_ft:WiSEFT", "fine-tuning, then interpolation with the weights before the task (2109.01903)"),
+    "iimm-guided": (
+        "strategies.guided:IIMMGuided",
+        "interpolation, as far as a study says of tasks with its measure before training (2407.15731)",
+    ),
     "zscl": (
         "strategies.zscl:ZSCL",
         "distilling the initial model on reference data, weight ensemble, L2 (2303.06628)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -62,9 +63,9 @@ class Strategy(SupervisedTemplate):
 
     Class attributes say what the method wants: `default_tuning`; `needs_reference`, reference images and sentences
     (how many of them: `reference_count`); `needs_validation`, validation images that training does not see, of
-    held-out domains too (without it `domain.val` may be a part of the training data). `weights` and `set_weights` are for
-    arithmetic on the weights under every tuning, `log` keeps a scalar of a step in `train.csv`, `progress` hears of long
-    work.
+    held-out domains too (without it `domain.val` may be a part of the training data); `files`, what else it reads. `weights`
+    and `set_weights` are for arithmetic on the weights under every tuning, `log` keeps a scalar of a step in `train.csv`,
+    `progress` hears of long work.
 
     Read: `classifier` (= Avalanche's `model`), `encoder`, `experience.domain`, `options`, `reference`, `trainable`; after an
     experience `trained` (how many so far), `history` (a record per step), `seconds`, `images_seen`.
@@ -166,6 +167,11 @@ class Strategy(SupervisedTemplate):
     def reference_count(cls, options: Any, updates: Sequence[int]) -> int | None:
         """How many of the reference images a run looks at that makes so many updates in each experience; None: all of them."""
         return None
+
+    @classmethod
+    def files(cls, options: Any) -> Mapping[str, Path]:
+        """Files besides the data that decide the numbers, by what they are: their content is a part of what the run is."""
+        return {}
 
     # Hooks
 

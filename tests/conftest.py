@@ -108,6 +108,23 @@ def model_directory(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def toy_study(model_directory, tmp_path_factory):
+    """A study's table of five domains, of the model of `model_directory`; outcomes made up around lines over its IIMM."""
+    from models.loading import weights_sha256
+
+    path, weights = tmp_path_factory.mktemp("study") / "table.csv", weights_sha256(str(model_directory))
+    lines = [
+        "domain,edition,tuning,strategy,seed,model,pretrained,weights,updates,iimm,gain,gain_over_error,forgetting,"
+        "gain_val,forgetting_val"
+    ]
+    for i, name in enumerate(("red", "ochre", "olive", "navy", "plum")):
+        outcomes = f"{0.4 + 0.1 * i},1,2,3,{20 - 2 * i + i % 2},{1 + i}"
+        lines.append(f"{name},mini,full,finetune,0,{model_directory},,{weights},3,{outcomes}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 @pytest.fixture
 def toy(monkeypatch):
     """An architecture that open_clip knows by name, and a state dict for it."""

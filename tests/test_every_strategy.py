@@ -30,8 +30,9 @@ def options(name):
 
 
 @pytest.mark.parametrize(("name", "protocol"), CASES)
-def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, killed, tmp_path):
-    config = replace(config, strategy=name, protocol=protocol, options=options(name))
+def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, killed, tmp_path, toy_study):
+    own = {"study": str(toy_study)} if name == "iimm-guided" else {}
+    config = replace(config, strategy=name, protocol=protocol, options=options(name) | own)
 
     def files(folder):
         return [(folder / file).read_bytes() for file in ("accuracy.csv", "train.csv", "measures.csv")]

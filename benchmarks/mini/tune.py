@@ -66,6 +66,7 @@ _OTHERS = {
     "bitfit": _RATE,
     "adapter": _RATE,
     "probe": _RATE,
+    "iimm-guided": Own(("weight",), (1.0, 3.0, 10.0, 30.0), {}),
 }
 SEARCHES = {
     "mtil": Search(

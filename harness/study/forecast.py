@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from metrics.outcomes import MODEL, measures_in, points
-from metrics.regression import FEWEST, Line, fit, leave_one_out, predict
+from metrics.outcomes import LEAST, MODEL, measures_in, points
+from metrics.regression import Line, fit, leave_one_out, predict
 from models.registry import UserError, unknown
 
-LEAST = FEWEST + 1
 PREDICTED = ("gain", "gain_over_error", "forgetting")
 NEAREST = 3
 COLUMNS = (
