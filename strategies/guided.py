@@ -137,19 +137,20 @@ def expect(rows: pd.DataFrame, measure: str, value: float, without: set[str | No
     `metrics.outcomes.LEAST` domains that are left, or a measure that is the same in all of them.
     """
     kept = rows[~rows.domain.isin(without)]
-    found, inside = [], True
+    found: dict[str, float] = {}
+    inside = True
     for outcome in (GAIN, FORGETTING):
         of = outcomes.points(kept, measure, outcome)
         if len(of) < outcomes.LEAST:
             left = f"{len(of)} other domains with {measure} and {outcome}"
             raise UserError(f"The study has {left}; it takes at least {outcomes.LEAST}.")
         if math.isnan(value):
-            found.append(float(of.y.mean()))
+            found[outcome] = float(of.y.mean())
             continue
         try:
             line = fit(of.x, of.y)
         except ValueError as error:
             raise UserError(f"The study gives no line over {measure}: {error}.") from error
         inside &= line.covers(value)
-        found.append(predict(line, float(np.clip(value, line.x_low, line.x_high))).value)
-    return Expected(*found, inside)
+        found[outcome] = predict(line, float(np.clip(value, line.x_low, line.x_high))).value
+    return Expected(found[GAIN], found[FORGETTING], inside)
