@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.user_file import is_built_in
 from models.registry import UserError, unknown
 
 # An option given by the user switches off the one that would hide it.
@@ -125,7 +126,7 @@ def _defined_after(strategy_class: Any, base: Any) -> set[str]:
         options = vars(each).get("Options")
         defines = options is not None and options is not super(each, each).Options
         own = set(vars(options).get("__annotations__", ())) if defines else set()
-        if each.__module__.partition(".")[0] == "strategies":
+        if is_built_in(each):
             own -= BUDGET
         else:
             own |= {hidden for name, (hidden, _) in HIDDEN_BY.items() if name in own}
