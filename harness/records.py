@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.registry import UserError
+from strategies.contract import TRAIN_COLUMNS as TRAIN_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ACCURACY_COLUMNS = ("after", "stream", "task", "accuracy", "correct", "n")
 MEASURE_COLUMNS = ("when", "experience", "task", "measure", "value", "n")
-TRAIN_COLUMNS = ("after", "iteration", "loss", "lr")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -21,14 +21,11 @@ from models.registry import UserError
 from reference_data import Reference
 from strategies.batches import endless, in_memory, memory_loader, training_loader
 from strategies.checks import check_training
-from strategies.contract import check_class
+from strategies.contract import TRAIN_COLUMNS, check_class
 from strategies.features import KeptFeatures
 from strategies.losses import CHECK_EVERY, check_finite, cross_entropy_by_task, settle
 from strategies.quiet import NoLogger
 from strategies.schedule import budget, learning_rate, seed_everything
-
-# Of `train.csv`, beside the method's own terms.
-TRAIN_COLUMNS = {"after", "iteration", "lr", "loss"}
 
 
 class Batch(NamedTuple):
@@ -361,7 +358,7 @@ class Strategy(SupervisedTemplate):
 
     def log(self, **terms: Tensor | float) -> None:
         """Keep scalars of this step for `train.csv`, without synchronising. Raises ValueError for a column's name."""
-        if taken := TRAIN_COLUMNS & terms.keys():
+        if taken := terms.keys() & TRAIN_COLUMNS:
             raise ValueError(f"a term cannot be called {', '.join(sorted(taken))}: that is a column of every record")
         self._terms.update({name: v.detach() if isinstance(v, Tensor) else v for name, v in terms.items()})
 

@@ -8,6 +8,8 @@ import warnings
 
 from models.registry import UserError
 
+# Of `train.csv`, before the method's own terms.
+TRAIN_COLUMNS = ("after", "iteration", "loss", "lr")
 # What the loop hands to each hook.
 HOOKS: dict[str, tuple[str, ...]] = {
     "before_run": (),

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records import read_csv, read_json
+from harness.records import TRAIN_COLUMNS, read_csv, read_json
 from metrics import matrix
 from models.registry import UserError
 
 # Of train.csv: everything else is the loss and the method's own terms.
-NOT_TERMS = ("after", "iteration", "lr")
+NOT_TERMS = set(TRAIN_COLUMNS) - {"loss"}
 
 
 @dataclass(frozen=True)
