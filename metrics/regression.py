@@ -119,6 +119,14 @@ def predict(line: Line, x: float) -> Prediction:
     return Prediction(float(value), float(value - half), float(value + half))
 
 
+def band(line: Line, x: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The line at x, and the ends of the interval of the mean of y there (not of a new task's y, which is wider): [n] each."""
+    at = np.asarray(x, dtype=np.float64)
+    y = line.intercept + line.slope * at
+    half = _quantile(line.level, line.n) * line.residual * np.sqrt(1 / line.n + (at - line.x_mean) ** 2 / line.x_squares)
+    return y, y - half, y + half
+
+
 def leave_one_out(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
     """y_i less its prediction by the line through all others, [n].
 

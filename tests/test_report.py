@@ -19,6 +19,7 @@ from harness.report.runs import Run
 from harness.report.statistics import fit, mean
 from harness.report.style import looks
 from harness.report.training import shared
+from metrics.regression import band
 
 
 def test_a_mean_has_a_students_interval():
@@ -37,9 +38,10 @@ def test_a_line_agrees_with_scipys():
     x, y = [0.1, 0.2, 0.4, 0.5, 0.9], [1.0, 3.0, 2.0, 5.0, 6.0]
     line, theirs = fit(x, y), stats.linregress(x, y)
     half = stats.t.ppf(0.975, 3) * theirs.stderr
-    assert line[:4] == pytest.approx((theirs.slope, theirs.slope - half, theirs.slope + half, theirs.intercept))
+    interval = (theirs.slope - half, theirs.slope + half)
+    assert (line.slope, line.low, line.high, line.intercept) == pytest.approx((theirs.slope, *interval, theirs.intercept))
     assert line.r2 == pytest.approx(theirs.rvalue**2) and line.n == 5
-    at_zero, low, high = line.band([0.0])
+    at_zero, low, high = band(line, [0.0])
     assert at_zero[0] == pytest.approx(theirs.intercept)
     assert high[0] - at_zero[0] == pytest.approx(stats.t.ppf(0.975, 3) * theirs.intercept_stderr) == at_zero[0] - low[0]
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure as Drawing
 from harness.report.figure import Figure, Numbers
 from harness.report.methods import Method, Section
 from harness.report.runs import Run
-from harness.report.statistics import Line, fit, mean
+from harness.report.statistics import fit, mean
 from harness.report.style import MOST_LINES, legend, looks, panels, short
+from metrics.regression import Line, band
 
 # No chain of models: a row is trained or merged from the initial one, so no step starts at the row before.
 NO_CHAIN = (
@@ -92,7 +93,7 @@ def _figure(section: Section, found: dict[str, list[Point]], what: str, title: s
             if line is None:
                 continue
             along = np.linspace(np.nanmin(x), np.nanmax(x), 40)
-            y, low, high = line.band(along)
+            y, low, high = band(line, along)
             [handles["least squares"]] = axis.plot(along, y, color=style.colour)
             handles["95 % interval of the line"] = axis.fill_between(
                 along, low, high, color=style.colour, alpha=0.18, linewidth=0
