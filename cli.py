@@ -51,23 +51,28 @@ class Parser(argparse.ArgumentParser):
                     yield from command.words()
 
 
-# What `bench` and `measure` both have; where the help text is missing, each has its own.
+# What several commands have; where the help text is missing, each has its own.
 SHARED: dict[str, dict[str, Any]] = {
+    "results": {"nargs": "*", "metavar": "RESULTS", "help": "result folders or run.json files (default: results)"},
     "--model": {},
     "--pretrained": {"help": "the open_clip tag of the weights, a file, or random"},
     "--data-root": {"metavar": "DIR"},
     "--classnames": {"metavar": "FILE", "help": "class names of your own dataset, one a line"},
     "--templates": {"metavar": "FILE", "help": "prompt templates of your own dataset, one a line, with {}"},
+    "--limit": {"type": int, "metavar": "N"},
     "--measure-n": {"type": int, "metavar": "N"},
     "--measures": {"metavar": "A,B,C"},
+    "--set": {"nargs": "+", "action": "extend", "metavar": "KEY=VALUE"},
     "--device": {"help": "auto (default), cpu, cuda, cuda:N"},
+    "--workers": {"type": int, "metavar": "N"},
     "--no-cache": {"dest": "cache", "action": "store_false", "default": None},
+    "--csv": {"metavar": "FILE"},
     "--quiet": {"action": "store_true", "help": "print nothing but errors"},
 }
 
 
 def add_shared(command: argparse.ArgumentParser, *flags: str, **more: Any) -> None:
-    """Add flags of `SHARED` to a command; `more` is what they have there alone."""
+    """Add arguments of `SHARED` to a command; `more` is what they have there alone."""
     for flag in flags:
         command.add_argument(flag, **SHARED[flag], **more)
 
@@ -107,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--heldout", nargs="*", metavar="NAME", help="domains never trained, for retention")
     add_shared(bench, "--data-root", help="where the full edition's datasets are (default: data)")
-    bench.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
+    add_shared(bench, "--limit", help="at most N images per split")
     bench.add_argument("--shots", type=int, metavar="N", help="few-shot: N training images of each class")
     add_shared(bench, "--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
     add_shared(bench, "--pretrained")
@@ -116,16 +121,14 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--seed", type=int, nargs="+", metavar="N", help="one run per seed (default: 0)")
     add_shared(bench, "--measure-n", help="images for the measures before training (default: 1000)")
     add_shared(bench, "--measures", help="which: names from `list measures`, or all (default: IIMM, silhouette, ...)")
-    bench.add_argument(
+    add_shared(
+        bench,
         "--set",
-        nargs="+",
-        action="extend",
-        metavar="KEY=VALUE",
         help="options of the strategy (iterations, lr, ...), of the tuning (tuning.rank), of a plugin (ewc.ewc_lambda)",
     )
     bench.add_argument("--config", metavar="FILE", help="TOML, or a run's run.json; flags win over it")
     add_shared(bench, "--device")
-    bench.add_argument("--workers", type=int, metavar="N", help="processes that read training images from files")
+    add_shared(bench, "--workers", help="processes that read training images from files")
     add_shared(bench, "--no-cache", help="decode evaluation images each time")
     bench.add_argument("--out", metavar="DIR", help="where records go (default: results)")
     bench.add_argument("--fresh", action="store_true", help="start over, even if the run is finished")
@@ -144,11 +147,11 @@ def parser() -> argparse.ArgumentParser:
     add_shared(measuring, "--classnames", "--templates")
     add_shared(measuring, "--measure-n", help="images of the training split (default: 1000)")
     add_shared(measuring, "--measures", help="names from `list measures` (default: all that need one model)")
-    measuring.add_argument("--limit", type=int, metavar="N", help="at most N test images")
+    add_shared(measuring, "--limit", help="at most N test images")
     measuring.add_argument("--seed", type=int, metavar="N", help="of the samples (default: 0)")
     add_shared(measuring, "--device")
     add_shared(measuring, "--no-cache", help="decode test images each time")
-    measuring.add_argument("--csv", metavar="FILE", help="write the table as CSV, one row a measure and dataset")
+    add_shared(measuring, "--csv", help="write the table as CSV, one row a measure and dataset")
     add_shared(measuring, "--quiet")
 
     data = commands.add_parser(
@@ -163,13 +166,13 @@ def parser() -> argparse.ArgumentParser:
         help="one table over finished runs",
         description="The leaderboard of all finished runs, derived from their records; seeds are averaged.",
     )
-    board.add_argument("results", nargs="*", metavar="RESULTS", help="result folders or run.json files (default: results)")
-    board.add_argument("--csv", metavar="FILE", help="write the table as CSV")
+    add_shared(board, "results")
+    add_shared(board, "--csv", help="write the table as CSV")
     board.add_argument("--published", action="store_true", help="add the papers' published rows (full edition)")
     board.add_argument("--quiet", action="store_true", help="do not print the table")
 
     add_study_commands(commands, add_shared)
-    add_analysis_commands(commands)
+    add_analysis_commands(commands, add_shared)
 
     listing = commands.add_parser("list", help="what there is to choose from", description="What there is to choose from.")
     listing.add_argument("what", nargs="?", help=", ".join(LISTS))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands and their flags to the command line's."""
+def add_commands(commands: Any, add_shared: Callable[..., None]) -> None:
+    """Add the commands and their flags to the command line's; `add_shared` adds the flags that others have too."""
     report = commands.add_parser(
         "report",
         help="one page about finished runs, with figures",
         description="One self-contained page about finished runs, which opens with no network: leaderboard, matrices, curves.",
     )
-    report.add_argument("results", nargs="*", metavar="RESULTS", help="result folders or run.json files (default: results)")
+    add_shared(report, "results")
     report.add_argument("--html", metavar="FILE", default="report.html", help="the page (default: report.html)")
     report.add_argument("--figures", metavar="FOLDER", help="also every figure as SVG and PNG, with the CSV behind it")
     compare = commands.add_parser(
@@ -24,9 +25,9 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("a", metavar="A", help="a strategy as the leaderboard names it, or a folder of its runs")
     compare.add_argument("b", metavar="B", help="the other one")
     compare.add_argument("--results", nargs="+", metavar="DIR", default=["results"], help="where names are looked up (results)")
-    compare.add_argument("--csv", metavar="FILE", help="write the table as CSV")
+    add_shared(compare, "--csv", help="write the table as CSV")
     for command in (report, compare):
-        command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        add_shared(command, "--quiet")
 
 
 def show_report(arguments: argparse.Namespace) -> int:

@@ -31,19 +31,17 @@ def add_study_arguments(command: argparse.ArgumentParser, add_shared: Callable[.
     add_shared(command, "--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
     add_shared(command, "--pretrained")
     add_shared(command, "--data-root", help="where the papers' datasets are (default: data)")
-    command.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
+    add_shared(command, "--limit", help="at most N images per split")
     add_shared(command, "--measures", help="names from `list measures` (default: all that need one model)")
     add_shared(command, "--measure-n", help="images of the training split that are measured (default: 1000)")
     command.add_argument("--seed", type=int, nargs="+", metavar="N", help="every cell once a seed (default: 0)")
-    command.add_argument(
+    add_shared(
+        command,
         "--set",
-        nargs="+",
-        action="extend",
-        metavar="KEY=VALUE",
         help="training options of all tunings (iterations, lr, ...), or of one and its own (lora.lr, lora.rank)",
     )
     add_shared(command, "--device")
-    command.add_argument("--workers", type=int, metavar="N", help="processes that read training images from files (default: 0)")
+    add_shared(command, "--workers", help="processes that read training images from files (default: 0)")
     add_shared(command, "--no-cache", help="decode evaluation images each time")
     command.add_argument("--out", metavar="DIR", help="where the study goes (default: study)")
     command.add_argument("--fresh", action="store_true", help="train all cells again")
@@ -69,7 +67,7 @@ def add_predict_arguments(command: argparse.ArgumentParser, add_shared: Callable
     add_shared(command, "--measure-n", help="images of the training split (default: 1000)")
     command.add_argument("--seed", type=int, metavar="N", help="of the sample (default: 0)")
     add_shared(command, "--device")
-    command.add_argument("--csv", metavar="FILE", help="write the predictions as CSV, one row a tuning and outcome")
+    add_shared(command, "--csv", help="write the predictions as CSV, one row a tuning and outcome")
     add_shared(command, "--quiet")
 
 
