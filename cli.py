@@ -255,14 +255,14 @@ def measure(arguments: argparse.Namespace) -> int:
     """`measure`: datasets by measures."""
     from benchmarks.catalog import check_present, find
     from benchmarks.plan import names_in
+    from harness.options import check_least
     from harness.screen import Screen
+    from harness.study.command import given
     from metrics.suite import chosen
 
-    settings = {n: v for n, v in vars(arguments).items() if v is not None and n not in ("command", "csv", "quiet")}
+    settings = given(arguments, "csv")
     settings["datasets"] = names_in(",".join(arguments.datasets))
-    for name, least in (("measure_n", 2), ("limit", 1), ("seed", 0)):
-        if settings.get(name, least) < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {settings[name]}.")
+    check_least(settings, measure_n=2, limit=1, seed=0)
     if arguments.measures is not None:
         settings["measures"] = chosen(names_in(arguments.measures))
     root = settings.get("data_root", "data")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
-from harness.options import convert, make_options, plugin_options, split, tuning_options
+from harness.options import check_least, convert, make_options, plugin_options, split, tuning_options
 from harness.user_file import check_strategy, is_built_in, is_file, load_strategy, source_sha256
 from metrics.suite import AFTER, OF_RUNS, chosen
 from models.registry import UserError, unknown
@@ -192,11 +192,7 @@ def check_names(config: RunConfig) -> StreamPlan:
         raise UserError(f"--plugin names {', '.join(sorted(twice))} twice.")
     chosen(config.measures or (), AFTER)
     # Fewer than two images have no pairs to measure.
-    limits = {"limit": 2, "shots": 1, "measure_n": 2, "seed": 0, "workers": 0}
-    for name, least in limits.items():
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
+    check_least(vars(config), limit=2, shots=1, measure_n=2, seed=0, workers=0)
     return BENCHMARKS.get(config.benchmark)(config.ask())
 
 

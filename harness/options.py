@@ -146,6 +146,14 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     return parsed
 
 
+def check_least(given: Mapping[str, Any], **least: int) -> None:
+    """Raise UserError, naming the flag, for a number below the least that it may be; None and what is not given pass."""
+    for name, smallest in least.items():
+        value = given.get(name)
+        if value is not None and value < smallest:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {smallest}, got {value}.")
+
+
 def convert(name: str, value: Any, kind: Any) -> Any:
     """A value from the command line or a file as the option's type. Lists and tuples may be joined by commas."""
     origin = typing.get_origin(kind)

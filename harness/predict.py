@@ -12,6 +12,7 @@ import models
 from benchmarks.catalog import Source
 from harness import machine
 from harness.measure import MeasureConfig, read_domain, sources_of
+from harness.options import check_least
 from harness.screen import Screen
 from harness.study.forecast import Advice, Forecast, forecast
 from harness.study.work import measured
@@ -104,10 +105,7 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
 
 
 def _source(config: PredictConfig) -> Source:
-    if config.measure_n < 2:
-        raise UserError(f"--measure-n must be at least 2, got {config.measure_n}.")
-    if config.seed < 0:
-        raise UserError(f"--seed must be at least 0, got {config.seed}.")
+    check_least(vars(config), measure_n=2, seed=0)
     shared = {name: getattr(config, name) for name in ("edition", "data_root", "classnames", "templates")}
     [source] = sources_of(MeasureConfig((config.dataset,), **shared))
     return source

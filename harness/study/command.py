@@ -76,7 +76,7 @@ def study(arguments: argparse.Namespace) -> int:
     from harness.options import parse_assignments
     from harness.screen import Screen
 
-    settings = _given(arguments, "set", "seed")
+    settings = given(arguments, "set", "seed")
     for name in ("domains", "tunings"):
         if name in settings:
             settings[name] = names_in(",".join(settings[name]))
@@ -101,7 +101,7 @@ def predict(arguments: argparse.Namespace) -> int:
     from benchmarks.catalog import check_present, find
     from harness.screen import Screen
 
-    settings = _given(arguments, "csv")
+    settings = given(arguments, "csv")
     check_present([find(arguments.dataset, arguments.edition, settings.get("data_root", "data"))])
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch ...", style="dim")
@@ -117,7 +117,7 @@ def predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _given(arguments: argparse.Namespace, *apart: str) -> dict[str, Any]:
-    """The flags that were given, less those that need more than to be passed on."""
+def given(arguments: argparse.Namespace, *apart: str) -> dict[str, Any]:
+    """The flags that were given by their names as settings, less those `apart`, which need more than to be passed on."""
     left = ("command", "quiet", *apart)
     return {name: value for name, value in vars(arguments).items() if value is not None and name not in left}

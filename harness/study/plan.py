@@ -11,6 +11,7 @@ import models
 from benchmarks.catalog import MINI, Source, check_present, find_all
 from benchmarks.mtil import ORDER_I
 from benchmarks.settings import mini, mtil
+from harness.options import check_least, make_options, split, tuning_options
 from metrics.suite import ONE_MODEL, chosen
 from models.registry import UserError, unknown
 
@@ -126,12 +127,7 @@ def check(config: StudyConfig) -> dict[str, Source]:
             raise unknown("tuning", tuning, models.TUNINGS)
     if config.measures is not None:
         chosen(config.measures)
-    for name, least in (("limit", 2), ("measure_n", 2), ("workers", 0)):
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
-    if min(config.seeds) < 0:
-        raise UserError(f"--seed must be at least 0, got {min(config.seeds)}.")
+    check_least({**vars(config), "seed": min(config.seeds)}, limit=2, measure_n=2, workers=0, seed=0)
     _, found = find_all(domains, config.edition, config.data_root)
     sources = {source.name: source for source in found}
     if len(sources) < len(found):
@@ -164,7 +160,6 @@ def resolve(config: StudyConfig) -> Study:
 
 def technique(tuning: str, settings: Any, changes: Mapping[str, Any], tunings: tuple[str, ...] = ()) -> Technique:
     """The technique of a tuning with a benchmark's settings for it and the user's changes. Raises UserError."""
-    from harness.options import make_options, split, tuning_options
     from models.tuning import options_of
     from strategies import STRATEGIES
 
