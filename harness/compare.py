@@ -13,8 +13,9 @@ import pandas as pd
 from rich.table import Table
 
 from benchmarks.plan import SEEN
+from harness.leaderboard import LESS_IS_BETTER
 from harness.report.runs import Run, read
-from harness.screen import SUMMARY, Screen, order_name
+from harness.screen import SUMMARY, Screen, stream_title
 from metrics import by_task
 from metrics.by_task import ByTask
 from metrics.comparison import Comparison, paired
@@ -30,7 +31,6 @@ METHOD = (
     *("strategy", "strategy_sha256", "options", "tuning", "tuning_options", "plugins", "reference", "reference_version"),
     *("seed", "measure_n"),
 )
-LESS_IS_BETTER = ("forgetting",)
 MEANINGS = (
     "Difference: A - B, in points, with the 95 % interval of a bootstrap over tasks and seeds: what to expect of further seeds "
     "and of tasks like these. A better, B better: the interval leaves out 0; otherwise no difference is shown, which does not "
@@ -93,7 +93,7 @@ def shown(table: pd.DataFrame) -> list[Table]:
     """The comparison for the screen, a table for each pair of settings."""
     tables = []
     for (benchmark, edition, order, model, a, b, note), rows in table.groupby([*TABLE, "a", "b", "note"], sort=False):
-        title = f"A = {a}, B = {b}: {benchmark}, {edition} edition, {order_name(order)}, {model}\n{note}"
+        title = f"A = {a}, B = {b}: {stream_title(benchmark, edition, order)}, {model}\n{note}"
         made = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for name in ("", "A", "B", "A - B", "95 % interval", "A wins / ties / loses", "verdict"):
             made.add_column(name, justify="left" if name in ("", "verdict") else "right", no_wrap=True)
@@ -291,7 +291,7 @@ def _distinct(x: Run, y: Run) -> list[str]:
 
 
 def _place(run: Run) -> str:
-    return f"{run.identity['benchmark']}, {run.identity['edition']} edition, {order_name(run.identity['order'])}"
+    return stream_title(*(run.identity[name] for name in ("benchmark", "edition", "order")))
 
 
 def _short(value: Any) -> str:

@@ -10,7 +10,7 @@ import torch
 from benchmarks.plan import PROTOCOLS
 from harness import machine
 from harness.config import Resolved
-from harness.screen import order_name
+from harness.screen import stream_title
 
 
 def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.device, scenario: Any) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def banner(r: Resolved, encoder: Any, strategy: Any, scenario: Any) -> tuple[str
         lines.append(
             "the tiny model knows simple pictures of 48 x 48 pixels; for photographs: --model ViT-B-16 --pretrained openai"
         )
-    title = f"{plan.benchmark}, {plan.edition} edition, {order_name(r.order_label)}: {r.strategy_slug}, seed {c.seed}"
+    title = f"{stream_title(plan.benchmark, plan.edition, r.order_label)}: {r.strategy_slug}, seed {c.seed}"
     return title, lines
 
 

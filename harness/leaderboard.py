@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.screen import stream_title
 from metrics import matrix
 from models.registry import UserError
 from reference_data import published
@@ -39,11 +40,21 @@ COLUMNS = [
     "run",
 ]
 METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
+LESS_IS_BETTER = ("forgetting",)
 COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
-# What sets tables apart without a column of its own, shown at the end where any run has it; the last two only where runs
-# of one benchmark, edition and order differ in it.
-MARKS = ("protocol", "shots", "limit", "data", "heldout", "data_version")
+# What sets tables apart without a column of its own, shown at the end where any run has it, and what a title says of it; the
+# last two only where runs of one benchmark, edition and order differ in it.
+MARKS = {
+    "protocol": "protocol {}",
+    "shots": "{:.0f} shots",
+    "limit": "at most {:.0f} images a split",
+    "data": "on data that is not the paper's",
+    "heldout": "held out: {}",
+    "data_version": "data {}",
+}
 TABLE = ("benchmark", "edition", "order")
+# What the rows of one printed table agree in.
+SECTION = (*TABLE, *MARKS)
 METHOD = ("model", "pretrained", "strategy", "tuning")
 SORT = [*TABLE, "model", "average"]
 
@@ -79,6 +90,12 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
     return table.sort_values(
         by, ascending=[column != "average" for column in by], kind="stable", na_position="last"
     ).reset_index(drop=True)
+
+
+def section_title(row: Mapping[str, Any]) -> str:
+    """Of a table of rows that agree in `SECTION`; a mark that is empty or None is not said."""
+    said = [words.format(row[mark]) for mark, words in MARKS.items() if row.get(mark)]
+    return ", ".join([stream_title(*(row[name] for name in TABLE)), *said])
 
 
 def _records(roots: Iterable[str | Path]) -> list[Path]:

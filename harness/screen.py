@@ -250,9 +250,9 @@ class Screen:
         return table
 
 
-def order_name(label: str) -> str:
-    """ "Order I", "default order"."""
-    return f"Order {label}" if label in ("I", "II") else f"{label} order"
+def stream_title(benchmark: str, edition: str, order: str) -> str:
+    """ "mtil, mini edition, Order I", "cil-shapes-5, mini edition, default order"."""
+    return f"{benchmark}, {edition} edition, {f'Order {order}' if order in ('I', 'II') else f'{order} order'}"
 
 
 def _number(value: float) -> str:

@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.leaderboard import MARKS, METRICS, TABLE
-from harness.screen import PIPED_WIDTH, SUMMARY, order_name
+from harness.leaderboard import MARKS, METRICS, SECTION, section_title
+from harness.screen import PIPED_WIDTH, SUMMARY
 
 SHOWN = {
     "strategy": "strategy",
@@ -64,15 +64,8 @@ def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> No
         return
     marks = {mark: table[mark].astype(object).where(table[mark].notna(), "") if mark in table else "" for mark in MARKS}
     table = table.assign(**marks)
-    keys = [*TABLE, *MARKS]
-    for (benchmark, edition, order, protocol, shots, limit, data, heldout, version), group in table.groupby(keys, sort=False):
-        title = f"{benchmark}, {edition} edition, {order_name(order)}"
-        title += f", protocol {protocol}" if protocol else ""
-        title += f", {shots:.0f} shots" if shots else ""
-        title += f", at most {limit:.0f} images a split" if limit else ""
-        title += ", on data that is not the paper's" if data else ""
-        title += f", held out: {heldout}" if heldout else ""
-        title += f", data {version}" if version else ""
+    for values, group in table.groupby(list(SECTION), sort=False):
+        title = section_title(dict(zip(SECTION, values, strict=True)))
         differ = "settings" in group and group["settings"].notna().any()
         columns = [name for name in SHOWN if name != "settings" or differ]
         shown = _leaderboard_table(title, group, columns)

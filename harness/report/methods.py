@@ -10,12 +10,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from harness.leaderboard import MARKS, leaderboard
+from harness.leaderboard import SECTION, leaderboard, section_title
 from harness.report.figure import distinct
 from harness.report.runs import Run
-from harness.screen import order_name
-
-TABLE = ("benchmark", "edition", "order", *MARKS)
 
 
 class Method(NamedTuple):
@@ -62,11 +59,11 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         return []
     rows: dict[tuple[Any, ...], list[tuple[dict[str, Any], tuple[Run, ...]]]] = {}
     for row, seeds in _rows(by_folder):
-        rows.setdefault(tuple(row.get(name) for name in TABLE), []).append((row, seeds))
+        rows.setdefault(tuple(row.get(name) for name in SECTION), []).append((row, seeds))
     slugs: set[str] = set()
     made = []
     for found in rows.values():
-        title = _title(found[0][0])
+        title = section_title(found[0][0])
         methods = (Method(label, *pair) for label, pair in zip(_labels([row for row, _ in found]), found, strict=True))
         made.append(Section(title, unique(title, slugs), tuple(methods)))
     return made
@@ -83,15 +80,6 @@ def _rows(by_folder: dict[Path, Run]) -> Iterable[tuple[dict[str, Any], tuple[Ru
         named = f";{row['run']};"
         group = next(run.group for f, run in by_folder.items() if f";{f};" in named or f";{os.path.relpath(f)};" in named)
         yield row, tuple(sorted(groups[group], key=lambda run: run.identity["seed"]))
-
-
-def _title(row: dict[str, Any]) -> str:
-    title = f"{row['benchmark']}, {row['edition']} edition, {order_name(row['order'])}"
-    said = {
-        "protocol": "protocol {}", "shots": "{:.0f} shots", "limit": "at most {:.0f} images a split",
-        "data": "on data that is not the paper's", "heldout": "held out: {}", "data_version": "data {}",
-    }  # fmt: skip
-    return title + "".join(f", {said[name].format(row[name])}" for name in MARKS if row.get(name))
 
 
 def _labels(rows: list[dict[str, Any]]) -> list[str]:

@@ -94,7 +94,7 @@ def _header(sections: Sequence[Section], unfinished: Sequence[Run]) -> Markup:
 
 def _meanings() -> Markup:
     said = [("R[j, i]", "accuracy in percent on task i after training task j; row 0 is zero-shot")]
-    said += [(name, meaning) for name, meaning, *_ in (*words.METRICS.values(), *words.INCREMENTAL.values())]
+    said += [(of.heading, of.meaning) for of in (*words.METRICS.values(), *words.INCREMENTAL.values())]
     said.append(("Learning", "mean of R[i, i] - R[0, i]: the gain on a task from training it, over the initial model"))
     rows = [part for name, meaning in said for part in (tag("dt", name), tag("dd", meaning))]
     return tag("footer", tag("h2", "What the numbers are"), tag("dl", *rows))

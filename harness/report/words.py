@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from harness.leaderboard import LESS_IS_BETTER
 from harness.report.markup import Cell, Markup, number, table
 from harness.report.methods import Method, Section
+from harness.screen import SUMMARY
 from harness.summary import zero_shot_summary
 
-# Heading, meaning, digits, and whether more is better.
-METRICS: dict[str, tuple[str, str, int, bool]] = {
-    "transfer": ("Transfer", "accuracy on tasks not trained yet: mean over i >= 2 of the mean of R[j, i] over j < i", 1, True),
-    "average": ("Average", "mean of all cells", 1, True),
-    "last": ("Last", "mean of the last row: all tasks after the whole stream", 1, True),
-    "forgetting": ("Forgetting", "mean drop of a task from its best since it was trained to the end", 1, False),
-    "bwt": ("BWT", "mean of R[T, i] - R[i, i]", 1, True),
-    "retention": ("Retention", "zero-shot accuracy kept on held-out domains and tasks not trained yet, in percent", 1, True),
-    "iimm_mean": ("IIMM", "inter-intra modal measure of a task on the initial model, mean over tasks", 3, True),
+
+class Metric(NamedTuple):
+    """A column of numbers of a leaderboard."""
+
+    heading: str
+    meaning: str
+    digits: int = 1
+
+
+METRICS = {
+    "transfer": Metric(
+        SUMMARY["transfer"], "accuracy on tasks not trained yet: mean over i >= 2 of the mean of R[j, i] over j < i"
+    ),
+    "average": Metric(SUMMARY["average"], "mean of all cells"),
+    "last": Metric(SUMMARY["last"], "mean of the last row: all tasks after the whole stream"),
+    "forgetting": Metric(SUMMARY["forgetting"], "mean drop of a task from its best since it was trained to the end"),
+    "bwt": Metric(SUMMARY["bwt"], "mean of R[T, i] - R[i, i]"),
+    "retention": Metric(
+        SUMMARY["retention"], "zero-shot accuracy kept on held-out domains and tasks not trained yet, in percent"
+    ),
+    "iimm_mean": Metric("IIMM", "inter-intra modal measure of a task on the initial model, mean over tasks", 3),
 }
 INCREMENTAL = {
-    "average": ("CIL Avg", "accuracy on all classes seen so far, mean over the steps", 1, True),
-    "last": ("CIL Last", "accuracy on all classes after the last step", 1, True),
+    "average": Metric(SUMMARY["cil_average"], "accuracy on all classes seen so far, mean over the steps"),
+    "last": Metric(SUMMARY["cil_last"], "accuracy on all classes after the last step"),
 }
 SUMMARISED = ("last", "transfer", "average")
 
 
-def metrics(section: Section) -> dict[str, tuple[str, str, int, bool]]:
+def metrics(section: Section) -> dict[str, Metric]:
     """The columns of numbers of a section's leaderboard."""
     seen = section.first.identity["benchmark"].startswith("cil-") and "cil_average" in (section.first.document["summary"] or {})
     return {**METRICS, **INCREMENTAL} if seen else METRICS
@@ -36,7 +50,7 @@ def summary(section: Section) -> str:
     trained = [m for m in section.methods if m.trains]
     if not trained:
         return f"No trained method here yet. {_reference(section)}".strip()
-    said = [_best(trained, key, metrics(section)[key][0]) for key in SUMMARISED]
+    said = [_best(trained, key, metrics(section)[key].heading) for key in SUMMARISED]
     sentences = [sentence for sentence in said if sentence]
     counts = sorted({len(m.runs) for m in trained})
     seeds = f"{counts[0]} seed{'s' * (counts[0] != 1)} each" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds each"
@@ -64,7 +78,7 @@ def _reference(section: Section) -> str:
     names = metrics(section)
     for method in section.methods:
         if not method.trains:
-            values = ", ".join(f"{names[k][0]} {method.row[k]:.1f}" for k in SUMMARISED if method.row.get(k) is not None)
+            values = ", ".join(f"{names[k].heading} {method.row[k]:.1f}" for k in SUMMARISED if method.row.get(k) is not None)
             return f"{method.label[:1].upper()}{method.label[1:]}, without training, has {values}." if values else ""
     if section.incremental:
         return "There is no zero-shot run to compare with."
@@ -73,7 +87,7 @@ def _reference(section: Section) -> str:
     for model, run in models.items():
         row = {("test", task): _Percent(run.cells.get((0, "test", task), float("nan"))) for task in run.tasks}
         zero = zero_shot_summary({0: row}, run.tasks)
-        values = ", ".join(f"{names[k][0]} {zero[k]:.1f}" for k in SUMMARISED if zero[k] == zero[k])
+        values = ", ".join(f"{names[k].heading} {zero[k]:.1f}" for k in SUMMARISED if zero[k] == zero[k])
         said += [f"Zero-shot{f' of {model}' * (len(models) > 1)} (row 0 of the runs) has {values}."] if values else []
     return " ".join(said)
 
@@ -90,14 +104,15 @@ def leaderboard(section: Section) -> Markup:
     plain = [name for name in ("model", "tuning") if len({row[name] for row in rows}) > 1]
     columns: dict[str, str | None] = {"method": None, **dict.fromkeys(plain)}
     columns |= {"seeds": "number of runs averaged"}
-    columns |= {heading: f"{meaning} ({'more' if more else 'less'} is better)" for heading, meaning, _, more in names.values()}
-    columns["IIMM"] = names["iimm_mean"][1]
+    columns |= {
+        of.heading: f"{of.meaning} ({'less' if name in LESS_IS_BETTER else 'more'} is better)" for name, of in names.items()
+    }
+    columns["IIMM"] = names["iimm_mean"].meaning
     columns |= {"train s": "seconds of training, mean over seeds", "eval s": "seconds of evaluation, mean over seeds"}
     cells: list[list[Any]] = []
     for m in section.methods:
         numbers = [
-            number(m.row.get(k), digits, None if k == "iimm_mean" else m.row.get(f"{k}_std"))
-            for k, (_, _, digits, _) in names.items()
+            number(m.row.get(k), of.digits, None if k == "iimm_mean" else m.row.get(f"{k}_std")) for k, of in names.items()
         ]
         times = [number(m.row.get(k), 0) for k in ("train_seconds", "eval_seconds")]
         cells.append([m.label, *(m.row[name] for name in plain), Cell(len(m.runs), len(m.runs)), *numbers, *times])
