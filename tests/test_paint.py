@@ -27,18 +27,7 @@ def stream(toy_domain):
 
 
 def make(method, encoder, **options):
-    return method(encoder=encoder, options=method.Options(**{**QUICK, **options}), seed=options.pop("seed", 0))
-
-
-def run(method, encoder, experiences, **options):
-    strategy = make(method, encoder, **options)
-    for experience in experiences:
-        strategy.train(experience, eval_streams=[])
-    return strategy
-
-
-def same(found, expected):
-    return set(found) == set(expected) and all(torch.equal(found[name], expected[name]) for name in expected)
+    return method(encoder=encoder, options=method.Options(**{**QUICK, **options}))
 
 
 class Tuned(Patching):
@@ -46,31 +35,31 @@ class Tuned(Patching):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.35, 1.0, None])
-def test_with_one_task_the_three_are_one(toy_encoder, stream, alpha):
+def test_with_one_task_the_three_are_one(toy_encoder, stream, alpha, trained, same):
     first = [stream.train_stream[0]]
-    runs = [run(method, toy_encoder(), first, alpha=alpha) for method in METHODS]
+    runs = [trained(method, toy_encoder(), first, alpha=alpha) for method in METHODS]
     assert same(runs[0].weights(), runs[1].weights()) and same(runs[0].weights(), runs[2].weights())
     assert runs[0].searches == runs[1].searches == runs[2].searches
-    vector = run(PaintParallel, toy_encoder(), first, alpha=alpha, search="vector")
+    vector = trained(PaintParallel, toy_encoder(), first, alpha=alpha, search="vector")
     assert same(runs[0].weights(), vector.weights()), "one alpha each is one alpha for one"
     start = toy_encoder().state_dict()
     if alpha == 0:
         assert same(runs[0].weights(), start)
     if alpha is not None:
-        tuned = run(Tuned, toy_encoder(), first).weights()
+        tuned = trained(Tuned, toy_encoder(), first).weights()
         for name, tensor in runs[0].weights().items():
             expected = (1 - alpha) * start[name] + alpha * tuned[name]
             torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_only_the_image_tower_moves(toy_encoder, stream):
+def test_only_the_image_tower_moves(toy_encoder, stream, trained):
     start = toy_encoder().state_dict()
     for method in METHODS:
-        moved = task_vector(start, run(method, toy_encoder(), stream.train_stream, alpha=0.5).weights())
+        moved = task_vector(start, trained(method, toy_encoder(), stream.train_stream, alpha=0.5).weights())
         assert moved and all(name.startswith("clip.visual.") for name in moved)
 
 
-def test_training_uses_the_ensemble_head(toy_encoder, stream):
+def test_training_uses_the_ensemble_head(toy_encoder, stream, trained):
     """One update: the loss is the cross-entropy under the head of all templates, without smoothing."""
 
     class Spy(Tuned):
@@ -79,7 +68,7 @@ def test_training_uses_the_ensemble_head(toy_encoder, stream):
             assert self.classifier.training and self.encoder.training
             return super().compute_loss(batch)
 
-    strategy = run(Spy, toy_encoder(), [stream.train_stream[0]], iterations=1)
+    strategy = trained(Spy, toy_encoder(), [stream.train_stream[0]], iterations=1)
     plain = toy_encoder()
     judge = PromptClassifier(plain).eval()
     judge.register_domain(0, stream.train_stream[0].domain)
@@ -90,7 +79,7 @@ def test_training_uses_the_ensemble_head(toy_encoder, stream):
     assert strategy.history[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
-def test_gradients_are_clipped(toy_encoder, stream):
+def test_gradients_are_clipped(toy_encoder, stream, trained):
     norms = []
 
     class Spy(Tuned):
@@ -100,9 +89,9 @@ def test_gradients_are_clipped(toy_encoder, stream):
         def after_step(self, step):
             norms.append(torch.stack([p.grad.norm() for p in self.trainable]).norm().item())
 
-    run(Spy, toy_encoder(), [stream.train_stream[0]])
+    trained(Spy, toy_encoder(), [stream.train_stream[0]])
     assert max(norms) <= 1.0 + 1e-5
-    run(Spy, toy_encoder(), [stream.train_stream[0]], clip=0.0)
+    trained(Spy, toy_encoder(), [stream.train_stream[0]], clip=0.0)
     assert norms[4] > 10
 
 
@@ -120,26 +109,26 @@ def test_sequential_by_formula(toy_encoder, stream):
     assert [s["chosen"] for s in strategy.searches] == [[0.3]] * 3
 
 
-def test_parallel_by_formula(toy_encoder, stream):
+def test_parallel_by_formula(toy_encoder, stream, trained):
     """Every task from the initial weights; row j is their start plus alpha times the sum of the first j vectors."""
     start, vectors = toy_encoder().state_dict(), []
     strategy = make(PaintParallel, toy_encoder(), alpha=0.3)
     for experience in stream.train_stream:
         strategy.train(experience, eval_streams=[])
-        alone = run(Tuned, toy_encoder(), [experience]).weights()
+        alone = trained(Tuned, toy_encoder(), [experience]).weights()
         vectors.append({n: alone[n] - start[n] for n in start})
         for name, tensor in strategy.weights().items():
             expected = start[name] + 0.3 * sum(v[name] for v in vectors)
             torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_search_takes_the_best_point_of_the_grid(toy_encoder, stream):
+def test_a_search_takes_the_best_point_of_the_grid(toy_encoder, stream, trained):
     """Against evaluating a model made for each alpha, on validation images of both groups."""
     first = stream.train_stream[0]
-    strategy = run(PaintSequential, toy_encoder(), [first], iterations=20, lr=3e-3)
+    strategy = trained(PaintSequential, toy_encoder(), [first], iterations=20, lr=3e-3)
     [search] = strategy.searches
     start, slow = toy_encoder().state_dict(), toy_encoder()
-    tuned = run(Tuned, toy_encoder(), [first], iterations=20, lr=3e-3).weights()
+    tuned = trained(Tuned, toy_encoder(), [first], iterations=20, lr=3e-3).weights()
     values = []
     for [alpha] in search["points"]:
         slow.load_state_dict(patched(start, [task_vector(start, tuned)], [alpha]))
@@ -153,7 +142,7 @@ def test_a_search_takes_the_best_point_of_the_grid(toy_encoder, stream):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_start_is_evaluated_once_per_run(toy_encoder, stream, method, monkeypatch):
+def test_the_start_is_evaluated_once_per_run(toy_encoder, stream, method, monkeypatch, trained):
     """Supported tasks: the points other than alpha = 0, and alpha = 0 in the first row only."""
     import strategies.alpha as alpha_module
 
@@ -165,7 +154,7 @@ def test_the_start_is_evaluated_once_per_run(toy_encoder, stream, method, monkey
 
     count_correct = alpha_module.count_correct
     monkeypatch.setattr(alpha_module, "count_correct", spy)
-    run(method, toy_encoder(), stream.train_stream)
+    trained(method, toy_encoder(), stream.train_stream)
     supported = tuple(stream.train_stream[0].heldout_domains[0].val.targets)
     # Tasks a and c have the same labels as the held-out one: rows 1 to 3 ask for a, row 3 for c.
     assert supported == tuple(stream.train_stream[0].domain.val.targets)
@@ -173,8 +162,8 @@ def test_the_start_is_evaluated_once_per_run(toy_encoder, stream, method, monkey
     assert asked[tuple(stream.train_stream[1].domain.val.targets)] == 5 + 4
 
 
-def test_the_bound_holds_against_the_initial_model(toy_encoder, stream):
-    strategy = run(PaintSequential, toy_encoder(), stream.train_stream, rule="bounded", epsilon=0.0, iterations=20, lr=3e-3)
+def test_the_bound_holds_against_the_initial_model(toy_encoder, stream, trained):
+    strategy = trained(PaintSequential, toy_encoder(), stream.train_stream, rule="bounded", epsilon=0.0, iterations=20, lr=3e-3)
     initial = strategy.searches[0]["supported"][0]
     for search in strategy.searches:
         at = search["points"].index(search["chosen"])
@@ -183,10 +172,10 @@ def test_the_bound_holds_against_the_initial_model(toy_encoder, stream):
         assert search["patching"][at] == max(allowed)
 
 
-def test_a_vector_search_is_no_worse_than_the_shared_one(toy_encoder, stream):
+def test_a_vector_search_is_no_worse_than_the_shared_one(toy_encoder, stream, trained, same):
     options = {"iterations": 20, "lr": 3e-3}
-    shared = run(PaintParallel, toy_encoder(), stream.train_stream, **options)
-    vector = run(PaintParallel, toy_encoder(), stream.train_stream, search="vector", evaluations=12, **options)
+    shared = trained(PaintParallel, toy_encoder(), stream.train_stream, **options)
+    vector = trained(PaintParallel, toy_encoder(), stream.train_stream, search="vector", evaluations=12, **options)
 
     def best(strategy):
         search = strategy.searches[-1]
@@ -199,24 +188,24 @@ def test_a_vector_search_is_no_worse_than_the_shared_one(toy_encoder, stream):
     assert same(vector.weights(), patched(vector.initial, vector.vectors, chosen))
 
 
-def test_without_supported_tasks_the_run_says_so(toy_encoder, toy_domain):
+def test_without_supported_tasks_the_run_says_so(toy_encoder, toy_domain, trained):
     alone = scenario([toy_domain("a", 3), toy_domain("b", 4, seed=1)])
-    strategy = run(PaintSequential, toy_encoder(), alone.train_stream)
+    strategy = trained(PaintSequential, toy_encoder(), alone.train_stream)
     assert len(strategy.notes) == 1 and "trained tasks alone" in strategy.notes[0]
     search = strategy.searches[0]
     assert search["supported"] == []
     assert search["patching"][search["points"].index(search["chosen"])] == max(search["patching"])
-    assert run(PaintSequential, toy_encoder(), alone.train_stream, alpha=0.5).notes == []
+    assert trained(PaintSequential, toy_encoder(), alone.train_stream, alpha=0.5).notes == []
 
 
-def test_without_validation_images(toy_encoder, toy_domain):
+def test_without_validation_images(toy_encoder, toy_domain, trained):
     bare = scenario([replace(toy_domain("a", 3), val=None)])
     with pytest.raises(ValueError, match="validation images of 'a'"):
-        run(PaintSequential, toy_encoder(), bare.train_stream)
-    run(PaintSequential, toy_encoder(), bare.train_stream, alpha=0.5)
+        trained(PaintSequential, toy_encoder(), bare.train_stream)
+    trained(PaintSequential, toy_encoder(), bare.train_stream, alpha=0.5)
 
 
-def test_test_images_are_never_looked_at(toy_encoder, toy_domain):
+def test_test_images_are_never_looked_at(toy_encoder, toy_domain, trained):
     class Forbidden(TensorImages):
         def __getitem__(self, index):
             raise AssertionError("a test image was read")
@@ -227,11 +216,11 @@ def test_test_images_are_never_looked_at(toy_encoder, toy_domain):
     domains = [without(toy_domain(name, 3, seed=i)) for i, name in enumerate("abh")]
     guarded = scenario(domains[:2], domains[2:])
     for method in METHODS:
-        run(method, toy_encoder(), guarded.train_stream)
+        trained(method, toy_encoder(), guarded.train_stream)
 
 
 @pytest.mark.parametrize("method", [*METHODS, "vector"])
-def test_kill_and_resume(toy_encoder, stream, method, tmp_path):
+def test_kill_and_resume(toy_encoder, stream, method, tmp_path, same):
     """Through the files of a checkpoint: the same weights, searches and state."""
     options = {"rule": "bounded"}
     if method == "vector":
@@ -260,7 +249,7 @@ def test_kill_and_resume(toy_encoder, stream, method, tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
-def test_other_tunings(toy_encoder, stream, method, tuning_name):
+def test_other_tunings(toy_encoder, stream, method, tuning_name, same):
     options = method.Options(**QUICK, alpha=0.0)
     torch.manual_seed(0)
     strategy = method(encoder=toy_encoder(), options=options, tuning_name=tuning_name)
@@ -286,7 +275,7 @@ def test_joint_budget(toy_encoder, stream):
         assert lengths == expected
 
 
-def test_joint_trains_all_tasks_so_far_in_turn(toy_encoder, stream):
+def test_joint_trains_all_tasks_so_far_in_turn(toy_encoder, stream, trained):
     seen = []
 
     class Spy(PaintJoint):
@@ -295,11 +284,11 @@ def test_joint_trains_all_tasks_so_far_in_turn(toy_encoder, stream):
             assert self.mb_output.shape[1] == self.classifier.classes(seen[-1][0])
             return super().compute_loss(batch)
 
-    run(Spy, toy_encoder(), stream.train_stream, joint_budget="task", alpha=0.5)
+    trained(Spy, toy_encoder(), stream.train_stream, joint_budget="task", alpha=0.5)
     assert seen == [[0]] * 4 + [[0], [1], [0], [1]] + [[0], [1], [2], [0]]
 
 
-def test_a_row_of_joint_forgets_the_rows_before(toy_encoder, stream):
+def test_a_row_of_joint_forgets_the_rows_before(toy_encoder, stream, same):
     """Row 2 from the initial weights: the same after a first row with another alpha."""
     second = []
     for alpha in (0.0, 1.0):
@@ -385,9 +374,9 @@ def test_options_out_of_range(options, message):
         PaintParallel.Options(**options)
 
 
-def test_plain_evaluation_is_untouched(toy_encoder, stream):
+def test_plain_evaluation_is_untouched(toy_encoder, stream, trained):
     """The ensemble flag of training does not leak into the modules' modes."""
-    strategy = run(PaintSequential, toy_encoder(), [stream.train_stream[0]], alpha=0.5)
+    strategy = trained(PaintSequential, toy_encoder(), [stream.train_stream[0]], alpha=0.5)
     base = Strategy(encoder=toy_encoder(), options=Strategy.Options(iterations=1), tuning_name="visual")
     base.set_weights(strategy.weights())
     images = stream.train_stream[0].domain.test.images
