@@ -8,18 +8,17 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from torch.utils.data import Subset
 
 import models
 from benchmarks.catalog import Source, check_present, find
-from benchmarks.domain import Domain, permutation
+from benchmarks.domain import Domain, limited, sample
 from benchmarks.full.table import Missing
 from benchmarks.pixels import cached_domain
 from harness import machine
 from harness.config import model_of
 from harness.screen import Screen
 from metrics.embedding import Embedded, embed
-from metrics.evaluate import Accuracy, count_correct, evaluate
+from metrics.evaluate import evaluate, evaluate_features
 from metrics.suite import ONE_MODEL, Value, chosen, measure_all
 from models.classifier import PromptClassifier
 from models.registry import UserError
@@ -114,18 +113,16 @@ def read_domain(source: Source, screen: Screen) -> Domain:
 
 
 def _rows(domain: Domain, encoder: Any, names: tuple[str, ...], config: MeasureConfig, screen: Screen) -> list[_Row]:
-    test: Any = domain.test
+    train, domain = domain.train, Domain(domain.name, domain.classnames, domain.templates, None, None, domain.test)
     if config.limit is not None:
-        test = Subset(test, sorted(permutation(len(test), config.seed)[: config.limit]))
-    train: Any = domain.train
+        domain = limited(domain, config.limit, config.seed)
+    test: Any = domain.test
     if train is None:
         train = test
         screen.say(f"{domain.name} has no training images here: its test images are measured", style="dim")
-    sample = Subset(train, permutation(len(train), config.seed)[: config.measure_n])
-    domain = Domain(domain.name, domain.classnames, domain.templates, None, None, test)
     if config.cache:
         domain = cached_domain(domain, encoder.preprocess, ("test",), progress=screen.data)
-    embedded = embed(encoder, sample, domain.prompts(0))
+    embedded = embed(encoder, sample(train, config.measure_n, config.seed), domain.prompts(0))
     labels = embedded.features.labels
     absent = len(domain.classnames) - len(labels.unique())
     if absent:
@@ -140,21 +137,10 @@ def _rows(domain: Domain, encoder: Any, names: tuple[str, ...], config: MeasureC
         sizes = {"zero_shot": len(labels), "zero_shot_test": len(test)}
         return rows + [_Row(name, n, Value(math.nan, reason=broken)) for name, n in sizes.items()]
     accuracies = {
-        "zero_shot": _zero_shot(domain, encoder, embedded),
+        "zero_shot": evaluate_features(PromptClassifier(encoder), domain, *embedded.features[:2]),
         "zero_shot_test": evaluate(PromptClassifier(encoder), domain),
     }
     return rows + [_Row(name, found.n, Value(found.percent, *found.interval())) for name, found in accuracies.items()]
-
-
-def _zero_shot(domain: Domain, encoder: Any, embedded: Embedded) -> Accuracy:
-    """Accuracy on images whose features are known, within the domain's classes, with the template ensemble."""
-    images, labels = embedded.features[:2]
-    classifier = PromptClassifier(encoder)
-    classifier.register_domain(0, domain)
-    classifier.eval()
-    with torch.no_grad():
-        logits = classifier.classify(images.to(encoder.device), 0)
-        return Accuracy(int(count_correct(logits, labels.to(encoder.device))), len(labels))
 
 
 def _broken(embedded: Embedded) -> str | None:

@@ -6,6 +6,7 @@ The accuracy matrix is filled by Avalanche's evaluation loop, so that users' plu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -67,20 +68,37 @@ def evaluate(
     dataset = getattr(domain, split)
     if dataset is None:
         raise ValueError(f"domain {domain.name!r} has no {split} split")
+    with _asked(classifier, domain, task_label) as (asked, label):
+        encoder = asked.encoder
+        correct = torch.zeros((), dtype=torch.int64, device=encoder.device)
+        for pixels, labels in pixel_batches(dataset, encoder.preprocess, batch_size):
+            logits = asked(pixels.to(encoder.device), label)
+            correct += count_correct(logits, labels.to(encoder.device))
+    return Accuracy(int(correct), len(dataset))
+
+
+def evaluate_features(
+    classifier: Any, domain: Domain, image_features: Tensor, labels: Tensor, *, task_label: int | None = None
+) -> Accuracy:
+    """`evaluate` of images that have passed through the image tower already: unit features [N, d] and labels [N]."""
+    with _asked(classifier, domain, task_label) as (asked, label):
+        device = asked.encoder.device
+        return Accuracy(int(count_correct(asked.classify(image_features.to(device), label), labels.to(device))), len(labels))
+
+
+@contextmanager
+def _asked(classifier: Any, domain: Domain, task_label: int | None) -> Iterator[tuple[Any, int]]:
+    """In evaluation mode and without gradients: the classifier that knows the domain, and the domain's task in it."""
     if task_label is None:
         wanted = (domain.name, domain.classnames, domain.templates)
         task_label = next((label for label, prompts in classifier.prompts.items() if prompts == wanted), None)
     if task_label is None:
         classifier, task_label = type(classifier)(classifier.encoder), 0
     classifier.register_domain(task_label, domain)
-    encoder, was_training = classifier.encoder, classifier.encoder.training
+    was_training = classifier.encoder.training
     classifier.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=encoder.device)
     try:
         with torch.inference_mode():
-            for pixels, labels in pixel_batches(dataset, encoder.preprocess, batch_size):
-                logits = classifier(pixels.to(encoder.device), task_label)
-                correct += count_correct(logits, labels.to(encoder.device))
+            yield classifier, task_label
     finally:
         classifier.train(was_training)
-    return Accuracy(int(correct), len(dataset))

@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import Subset
 
 from benchmarks.catalog import SPLITS, Source
-from benchmarks.domain import Domain, limited, permutation, with_validation
+from benchmarks.domain import Domain, limited, sample, with_validation
 from benchmarks.pixels import cached_domain
 from benchmarks.plan import Progress
 from benchmarks.streams import scenario
 from harness.study.plan import Cell, Study
 from metrics.embedding import embed
-from metrics.evaluate import Accuracy, count_correct, evaluate
+from metrics.evaluate import Accuracy, evaluate, evaluate_features
 from metrics.suite import Value, measure_all
 from models.classifier import PromptClassifier
 from models.registry import UserError
@@ -52,14 +51,10 @@ def read(source: Source, study: Study, seed: int, preprocess: Any, progress: Pro
 def measured(domain: Domain, encoder: Any, names: Sequence[str], n: int, seed: int) -> Measured:
     """Measures of a seeded sample of n training images (the test images of a domain without), one prompt a class."""
     images: Any = domain.train if domain.train is not None else domain.test
-    sample = Subset(images, permutation(len(images), seed)[:n])
-    features = embed(encoder, sample, domain.prompts(0)).features
-    classifier = PromptClassifier(encoder).eval()
-    classifier.register_domain(0, domain)
-    with torch.no_grad():
-        logits = classifier.classify(features.image_features.to(encoder.device), 0)
-        correct = count_correct(logits, features.labels.to(encoder.device))
-    return Measured(measure_all(features, names), len(sample), Accuracy(int(correct), len(sample)))
+    drawn = sample(images, n, seed)
+    features = embed(encoder, drawn, domain.prompts(0)).features
+    zero_shot = evaluate_features(PromptClassifier(encoder), domain, features.image_features, features.labels)
+    return Measured(measure_all(features, names), len(drawn), zero_shot)
 
 
 def before(study: Study, domain: Domain, encoder: Any, classifier: Any, seed: int) -> dict[str, Any]:
