@@ -17,7 +17,7 @@ BENCHMARKS = Registry(
     {
         "mtil": "benchmarks.mtil:stream",
         "cil": "benchmarks.cil:stream",
-        "stream": "benchmarks.custom:stream",
+        "stream": "benchmarks.any_domains:stream",
     },
 )
 ABOUT = {

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import mini, settings
-from benchmarks.custom import stream
+from benchmarks.any_domains import stream
 from benchmarks.plan import Ask
 from benchmarks.streams import make
 from harness.config import RunConfig, resolve
