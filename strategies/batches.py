@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,32 @@ class DrawnBatches:
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
+
+
+class DrawnPart:
+    """The batches of one of several datasets put together: of indices into the whole, and of numbers no other part draws.
+
+    `offset`: the images before this part. It is part number `place` of so many `parts`.
+    """
+
+    def __init__(self, batches: DrawnBatches, offset: int, place: int, parts: int):
+        self.batches, self.offset, self.place, self.parts = batches, offset, place, parts
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in self.batches:
+            yield [(self.offset + index, draw * self.parts + self.place) for index, draw in batch]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def drawn_parts(counts: Sequence[int], sizes: Sequence[int], seeds: tuple[int, ...]) -> list[DrawnPart]:
+    """Shuffled batches of sizes[i] images of each of several datasets put together, counts[i] images long."""
+    parts = []
+    for i, (count, size) in enumerate(zip(counts, sizes, strict=True)):
+        batches = DrawnBatches(count, size, True, (*seeds, i))
+        parts.append(DrawnPart(batches, sum(counts[:i]), i, len(counts)))
+    return parts
 
 
 class DrawnItems(Dataset):

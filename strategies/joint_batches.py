@@ -10,7 +10,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 from strategies import schedule
 from strategies.base import Strategy
-from strategies.batches import DrawnBatches, drawn_loader, endless, in_memory
+from strategies.batches import DrawnPart, drawn_loader, drawn_parts, endless, in_memory
 
 
 class JointTraining(Strategy):
@@ -59,25 +59,21 @@ def joint_loader(
     data = [experience.dataset.train() for experience in experiences]
     if all(in_memory(experience.domain.train) for experience in experiences):
         workers = 0
-    batches = _InTurn([len(part) for part in data], batch_size, seeds)
+    batches = _InTurn(drawn_parts([len(part) for part in data], [batch_size] * len(data), seeds))
     return drawn_loader(ConcatDataset(data), batches, collate=data[0].collate_fn, workers=workers, seeds=seeds, pin=pin)
 
 
 class _InTurn:
-    """Batches of (index into the datasets put together, number of the draw), from each dataset in turn."""
+    """Batches of one part after the other, the parts in turn, until the longest has been seen whole."""
 
-    def __init__(self, counts: Sequence[int], batch_size: int, seeds: tuple[int, ...]):
-        each = [DrawnBatches(count, batch_size, True, (*seeds, i)) for i, count in enumerate(counts)]
-        self.rounds = max(len(batches) for batches in each)
-        self.offsets = [sum(counts[:i]) for i in range(len(counts))]
-        self.streams = [endless(batches) for batches in each]
+    def __init__(self, parts: Sequence[DrawnPart]):
+        self.rounds = max(map(len, parts))
+        self.streams = [endless(part) for part in parts]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        count = len(self.streams)
         for _ in range(self.rounds):
-            for i, (offset, stream) in enumerate(zip(self.offsets, self.streams, strict=True)):
-                # Draws are numbered apart for every dataset; no two may share a number.
-                yield [(offset + index, draw * count + i) for index, draw in next(stream)]
+            for stream in self.streams:
+                yield next(stream)
 
     def __len__(self) -> int:
         return self.rounds * len(self.streams)

@@ -12,7 +12,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 from benchmarks.domain import permutation
 from models.registry import UserError
-from strategies.batches import DrawnBatches, drawn_loader, endless, in_memory, mixed_seed
+from strategies.batches import DrawnPart, drawn_loader, drawn_parts, endless, in_memory, mixed_seed
 
 
 class Replay(ReplayPlugin):
@@ -112,28 +112,19 @@ def replay_loader(
     The others go on where they stand, each shuffled anew when it has been seen whole; the last, smaller batch of each is used.
     Order and augmentation depend on `seeds` alone.
     """
-    batches = _Together([len(data) for data in datasets], sizes, seeds)
+    batches = _Together(drawn_parts([len(data) for data in datasets], sizes, seeds))
     return drawn_loader(ConcatDataset(datasets), batches, collate=collate, workers=workers, seeds=seeds, pin=pin)
 
 
 class _Together:
-    """Batches of (index into the datasets put together, number of the draw), from all datasets at once."""
+    """Batches of all parts at once, until the first part has been seen whole."""
 
-    def __init__(self, counts: Sequence[int], sizes: Sequence[int], seeds: tuple[int, ...]):
-        each = [DrawnBatches(n, size, True, (*seeds, i)) for i, (n, size) in enumerate(zip(counts, sizes, strict=True))]
-        self.data, self.memory = each[0], [endless(batches) for batches in each[1:]]
-        self.offsets = [sum(counts[:i]) for i in range(len(counts))]
+    def __init__(self, parts: Sequence[DrawnPart]):
+        self.first, self.others = parts[0], [endless(part) for part in parts[1:]]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        count = len(self.offsets)
-        for batch in self.data:
-            parts = [batch, *(next(stream) for stream in self.memory)]
-            # Draws are numbered apart for every dataset; no two may share a number.
-            yield [
-                (offset + index, draw * count + i)
-                for i, (offset, part) in enumerate(zip(self.offsets, parts, strict=True))
-                for index, draw in part
-            ]
+        for batch in self.first:
+            yield [*batch, *(key for stream in self.others for key in next(stream))]
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.first)
