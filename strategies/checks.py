@@ -12,6 +12,18 @@ def check_not_negative(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
 
 
+def check_positive(name: str, value: float) -> None:
+    """Raise ValueError, naming the option, unless its value is greater than 0; infinity is."""
+    if not value > 0:
+        raise ValueError(f"{name} must be greater than 0, got {value}")
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Raise ValueError, naming the option, for a value below `least`."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
 def check_fraction(name: str, value: float) -> None:
     """Raise ValueError, naming the option, unless its value is in [0, 1]."""
     if not 0 <= value <= 1:
@@ -25,8 +37,7 @@ def check_training(options: Any) -> None:
             raise ValueError(f"{name} must be a finite number, got {getattr(options, name)}")
     least = {"iterations": 1, "epochs": 0, "batch_size": 1, "warmup": 0, "lr": 0, "weight_decay": 0}
     for name, value in least.items():
-        if getattr(options, name) < value:
-            raise ValueError(f"{name} must be at least {value}, got {getattr(options, name)}")
+        check_at_least(name, getattr(options, name), value)
     for task, rate in options.lr_by_task.items():
         check_not_negative(f"lr_by_task.{task}", rate)
     check_fraction("label_smoothing", options.label_smoothing)

@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, Subset
 from benchmarks.domain import permutation
 from benchmarks.reference import FileImages
 from strategies.batches import mixed_seed
+from strategies.checks import check_at_least
 from strategies.distillation import Distillation
 
 CANDIDATES = 30_000
@@ -47,8 +48,7 @@ class ICaRL(Distillation):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if self.memory < 1:
-                raise ValueError(f"memory must be at least 1, got {self.memory}")
+            check_at_least("memory", self.memory, 1)
 
     def sources(self) -> tuple[str, str]:
         return "memory", "classnames"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +47,7 @@ class Ties(TaskArithmetic):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if not (math.isfinite(self.keep) and 0 < self.keep <= 1):
+            if not 0 < self.keep <= 1:
                 raise ValueError(f"keep must be in (0, 1], got {self.keep}")
 
     def merged(self) -> list[Vector]:
@@ -71,7 +70,7 @@ class Dare(TaskArithmetic):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if not (math.isfinite(self.drop) and 0 <= self.drop < 1):
+            if not 0 <= self.drop < 1:
                 raise ValueError(f"drop must be in [0, 1), got {self.drop}")
 
     def merged(self) -> list[Vector]:

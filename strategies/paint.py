@@ -13,7 +13,7 @@ from benchmarks.domain import limited
 from models.merging import Vector, task_vector
 from strategies.alpha import Path, Point, Question, Rule, Search, Validation, refine
 from strategies.base import Strategy
-from strategies.checks import check_not_negative
+from strategies.checks import check_at_least, check_not_negative
 from strategies.joint_batches import JointTraining
 
 
@@ -62,8 +62,8 @@ class Patching(Strategy):
                 raise ValueError(f"alpha must be in [0, {self.max_alpha:g}] (max_alpha), got {self.alpha}")
             if self.alphas < 2:
                 raise ValueError(f"alphas must be at least 2, the ends of the interval, got {self.alphas}")
-            if self.validation_images is not None and self.validation_images < 1:
-                raise ValueError(f"validation_images must be at least 1, got {self.validation_images}")
+            if self.validation_images is not None:
+                check_at_least("validation_images", self.validation_images, 1)
 
     @classmethod
     def selects(cls, options: Any) -> bool:
@@ -255,8 +255,7 @@ class PaintParallel(TaskVectors):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if self.evaluations < 1:
-                raise ValueError(f"evaluations must be at least 1, got {self.evaluations}")
+            check_at_least("evaluations", self.evaluations, 1)
 
     def combine(self) -> None:
         self.patch(self.initial, self.vectors, self.options.evaluations if self.options.search == "vector" else 0)
