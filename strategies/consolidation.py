@@ -49,7 +49,7 @@ class EWC(EWCPlugin):
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         t = strategy.clock.train_exp_counter
-        found = importances(strategy, lambda: strategy.criterion(), torch.square)
+        found = importances(strategy, strategy.criterion, torch.square)
         self.update_importances(_param_data(found), t)
         self.saved_params[t] = _param_data(_copies(strategy.model))
         if t and not self.keep_importance_data:
@@ -165,8 +165,10 @@ class MAS(MASPlugin):
         self.importance, self.params = (_param_data(_to(strategy, state[kind])) or None for kind in ("importance", "params"))
 
 
-class LwF(LwFPlugin):
-    """Learning without forgetting (Li and Hoiem 2016, 1606.09282), multi-head.
+class MultiHeadLwF(LwFPlugin):
+    """Learning without forgetting (Li and Hoiem 2016, 1606.09282): outputs for all earlier tasks are kept.
+
+    The strategy `strategies.lwf.LwF` is CLIP's variant of it, on the current task's class names.
 
     Loss + alpha * sum over the earlier tasks t of the batch's mean of KL(softmax(z'_t / T) || softmax(z_t / T)): z_t are the
     logits of task t's prompts by the model, z'_t by the model as it was after the last task, its text tower included; of each

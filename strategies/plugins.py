@@ -11,22 +11,14 @@ import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from models.registry import unknown
-from strategies.checks import check_fraction, check_not_negative
-
-PLUGINS = {
-    "ewc": "elastic weight consolidation: a penalty by each weight's Fisher information (1612.00796)",
-    "si": "synaptic intelligence: a penalty by each weight's share in the loss's fall (1703.04200)",
-    "mas": "memory aware synapses: a penalty by each weight's influence on the logits (1711.09601)",
-    "replay": "earlier tasks' images beside every batch, each scored among its own task's classes",
-    "lwf": "learning without forgetting: the previous model's outputs for all earlier tasks (1606.09282)",
-}
+from strategies.checks import check_at_least, check_fraction, check_not_negative, check_positive
 
 
 @dataclass(frozen=True)
-class EWC:
+class EWCOptions:
     """`ewc_lambda`: weight of the penalty, which Avalanche does not halve.
 
     mode: "separate", a penalty for each earlier task; "online", one, whose Fisher information is decay_factor times the old
@@ -49,12 +41,12 @@ class EWC:
 
 
 @dataclass(frozen=True)
-class SI:
+class SIOptions:
     """`si_lambda`: twice the weight of the penalty; `eps` keeps importances finite; they are cut to [0, clip], None: no limit.
 
-    Avalanche has no default for the weight. Ours is the best of 0.1, 0.3, 1, 10 and 100, found as `EWC.ewc_lambda` was. `eps`
-    is Avalanche's. It cuts at 0.001, which after the first of those tasks three quarters of all values exceeded, so that the
-    penalty would be nearly plain L2; the paper has no limit.
+    Avalanche has no default for the weight. Ours is the best of 0.1, 0.3, 1, 10 and 100, found as `EWCOptions.ewc_lambda` was.
+    `eps` is Avalanche's. It cuts at 0.001, which after the first of those tasks three quarters of all values exceeded, so that
+    the penalty would be nearly plain L2; the paper has no limit.
     """
 
     si_lambda: float = 0.3
@@ -63,14 +55,13 @@ class SI:
 
     def __post_init__(self) -> None:
         check_not_negative("si_lambda", self.si_lambda)
-        if not self.eps > 0:
-            raise ValueError(f"eps must be greater than 0, got {self.eps}")
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip must be greater than 0, got {self.clip}")
+        check_positive("eps", self.eps)
+        if self.clip is not None:
+            check_positive("clip", self.clip)
 
 
 @dataclass(frozen=True)
-class MAS:
+class MASOptions:
     """`lambda_reg`: weight of the penalty; `alpha`: share of the old importances in the new ones. Defaults: Avalanche's."""
 
     lambda_reg: float = 1.0
@@ -82,7 +73,7 @@ class MAS:
 
 
 @dataclass(frozen=True)
-class Replay:
+class ReplayOptions:
     """`mem_size` images in all, shared equally by the tasks; `batch_size_mem` of them in a step, None: as many as in a batch.
 
     Defaults: Avalanche's.
@@ -93,14 +84,13 @@ class Replay:
     task_balanced_dataloader: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("mem_size", "batch_size_mem"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_at_least("mem_size", self.mem_size, 1)
+        if self.batch_size_mem is not None:
+            check_at_least("batch_size_mem", self.batch_size_mem, 1)
 
 
 @dataclass(frozen=True)
-class LwF:
+class LwFOptions:
     """`alpha`: weight of the distillation. Defaults: Avalanche's."""
 
     alpha: float = 1.0
@@ -112,22 +102,49 @@ class LwF:
             raise ValueError(f"temperature must be greater than 0, got {self.temperature}")
 
 
-OPTIONS: Mapping[str, type] = {"ewc": EWC, "si": SI, "mas": MAS, "replay": Replay, "lwf": LwF}
+class _Plugin(NamedTuple):
+    """What it is in a line, its options, and where the class is."""
 
-_CLASSES = {
-    "ewc": "strategies.consolidation:EWC",
-    "si": "strategies.consolidation:SynapticIntelligence",
-    "mas": "strategies.consolidation:MAS",
-    "replay": "strategies.replay:Replay",
-    "lwf": "strategies.consolidation:LwF",
+    about: str
+    options: type
+    target: str
+
+
+_TABLE = {
+    "ewc": _Plugin(
+        "elastic weight consolidation: a penalty by each weight's Fisher information (1612.00796)",
+        EWCOptions,
+        "strategies.consolidation:EWC",
+    ),
+    "si": _Plugin(
+        "synaptic intelligence: a penalty by each weight's share in the loss's fall (1703.04200)",
+        SIOptions,
+        "strategies.consolidation:SynapticIntelligence",
+    ),
+    "mas": _Plugin(
+        "memory aware synapses: a penalty by each weight's influence on the logits (1711.09601)",
+        MASOptions,
+        "strategies.consolidation:MAS",
+    ),
+    "replay": _Plugin(
+        "earlier tasks' images beside every batch, each scored among its own task's classes",
+        ReplayOptions,
+        "strategies.replay:Replay",
+    ),
+    "lwf": _Plugin(
+        "learning without forgetting: the previous model's outputs for all earlier tasks (1606.09282)",
+        LwFOptions,
+        "strategies.consolidation:MultiHeadLwF",
+    ),
 }
+PLUGINS = {name: plugin.about for name, plugin in _TABLE.items()}
 
 
 def options_of(name: str) -> type:
     """The frozen dataclass of a plugin's options. Raises UserError for an unknown plugin."""
-    if name not in PLUGINS:
-        raise unknown("plugin", name, PLUGINS)
-    return OPTIONS[name]
+    if name not in _TABLE:
+        raise unknown("plugin", name, _TABLE)
+    return _TABLE[name].options
 
 
 def make(name: str, options: Any = None) -> Any:
@@ -136,7 +153,7 @@ def make(name: str, options: Any = None) -> Any:
     Raises UserError for an unknown plugin.
     """
     kind = options_of(name)
-    module, attribute = _CLASSES[name].split(":")
+    module, attribute = _TABLE[name].target.split(":")
     found = getattr(importlib.import_module(module), attribute)
     return found(**dataclasses.asdict(options if options is not None else kind()))
 
