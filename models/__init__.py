@@ -14,7 +14,7 @@ __getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.l
 
 # Any open_clip name works; these are the ones the papers use, for `list models`.
 KNOWN = {
-    "tiny": "ships with the project: 48 x 48 pixels, 1.7 M parameters, the mini edition's default",
+    "tiny": "ships with the project: 48 x 48 pixels, 1.9 M parameters, the mini edition's default",
     "ViT-B-16": "pretrained: openai (ZSCL, the full edition's default)",
     "ViT-B-32": "pretrained: openai (IIMM, PAINT)",
     "ViT-L-14": "pretrained: openai (PAINT)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # open_clip's CLIP keeps its text tower unpacked on the model; CustomTextCLIP and CoCa keep theirs under `text.`.
 UNPACKED_TEXT = ("transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection")
-TOWERS = {"visual": "image", "text": "text", "logit_scale": "scale", "logit_bias": "scale", "text_decoder": "unused"}
+PARTS = {"visual": "image", "text": "text", "logit_scale": "scale", "logit_bias": "scale", "text_decoder": "unused"}
 
 
 def tower_of(name: str) -> str:
@@ -16,7 +16,7 @@ def tower_of(name: str) -> str:
         ValueError: a name that belongs to none of open_clip's parts: a new part must be placed, not guessed.
     """
     part = name.split(".", 1)[0]
-    tower = "text" if part in UNPACKED_TEXT else TOWERS.get(part)
+    tower = "text" if part in UNPACKED_TEXT else PARTS.get(part)
     if tower is None:
         raise ValueError(f"the parameter {name!r} belongs to no tower that is known")
     return tower

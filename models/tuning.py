@@ -58,7 +58,7 @@ class Partial:
 
 
 @dataclass(frozen=True)
-class LoRA:
+class LowRank:
     """lora. `targets` strings together any of q, k, v, o, fc (an MLP's first layer) and proj (its second): "qv", "q,v,fc"."""
 
     rank: int = 4
@@ -105,7 +105,7 @@ OPTIONS: dict[str, type] = {
     "text": Whole,
     "bitfit": Partial,
     "attention": Partial,
-    "lora": LoRA,
+    "lora": LowRank,
     "adapter": Bottleneck,
     "probe": Heads,
 }
@@ -161,7 +161,7 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 
 def trains_images(encoder: DualEncoder) -> bool:
     """Whether anything in the image tower is trainable, LoRA included: if not, `encoder.raw_images` stays what it is."""
-    return any(p.requires_grad and tower_of(name) == "image" for name, p in encoder.clip.named_parameters())
+    return _trains(encoder, "image")
 
 
 def trains_text(encoder: DualEncoder) -> bool:
@@ -172,7 +172,11 @@ def trains_text(encoder: DualEncoder) -> bool:
 
 def trains_text_tower(encoder: DualEncoder) -> bool:
     """Whether anything in the text tower is trainable, LoRA included: if not, `encoder.raw_texts` stays what it is."""
-    return any(p.requires_grad and tower_of(name) == "text" for name, p in encoder.clip.named_parameters())
+    return _trains(encoder, "text")
+
+
+def _trains(encoder: DualEncoder, tower: str) -> bool:
+    return any(p.requires_grad and tower_of(name) == tower for name, p in encoder.clip.named_parameters())
 
 
 def weights(encoder: DualEncoder) -> dict[str, Tensor]:
@@ -224,7 +228,7 @@ def _chosen(encoder: DualEncoder, name: str, options: Any) -> Iterable[nn.Parame
         return [p for parameter, p in encoder.clip.named_parameters() if tower_of(parameter) in parts]
     if isinstance(options, Partial):
         return _in_blocks(encoder, name, options)
-    if isinstance(options, LoRA):
+    if isinstance(options, LowRank):
         return lora.inject(encoder, options.rank, options.roles, options.scale, options.towers)
     if isinstance(options, Bottleneck):
         return _adapters(encoder, options)

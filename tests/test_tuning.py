@@ -181,7 +181,7 @@ def test_a_tower_without_known_blocks_is_named(name):
 
 def test_every_tuning_has_options_and_a_text():
     assert set(tuning.OPTIONS) == set(TUNINGS) and all(TUNINGS.values())
-    assert tuning.options_of("lora")() == tuning.LoRA(rank=4, targets="qv", scale=0.2, towers="both")
+    assert tuning.options_of("lora")() == tuning.LowRank(rank=4, targets="qv", scale=0.2, towers="both")
     with pytest.raises(UserError, match="Did you mean adapter"):
         tuning.options_of("adaptor")
 
