@@ -58,6 +58,7 @@ class DualEncoder(nn.Module):
         self.image_version = 0
         self.text_version = 0
         self.text_tower_version = 0
+        self.cuts_texts = True
         # `models.tuning` says what trains here, and puts the adapters in.
         self.tuning = "full"
         self.image_adapter = None
@@ -121,13 +122,13 @@ class DualEncoder(nn.Module):
 
         What is pooled in a causal text tower never looks at padding, so the batch is cut to its longest text: the features
         are those of the full context at a fraction of the arithmetic. Towers that are not causal (SigLIP) or are pooled at
-        the last position get the full context.
+        the last position get the full context, as every tower does while `cuts_texts` is False.
         """
         return self.finish_texts(self.raw_texts(tokens))
 
     def raw_texts(self, tokens: Tensor) -> Tensor:
         """What the text tower gives [B, d], before adapter and normalisation: it changes with the tower alone."""
-        length = self._needed(tokens)
+        length = self._needed(tokens) if self.cuts_texts else tokens.shape[1]
         if length >= tokens.shape[1]:
             return self._raw_texts_plain(tokens)
         with parametrize.cached():

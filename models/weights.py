@@ -56,11 +56,13 @@ class RunningAverage:
     """The plain mean of the states seen so far, the first one included.
 
     After n updates: average <- (n * average + theta) / (n + 1) with n = 1, 2, ... (ZSCL's weight ensemble, where the first
-    state is the model at the start of the task). Floating tensors only; others keep the latest value.
+    state is the model at the start of the task). Floating tensors only; others keep the latest value. `foreach` False takes
+    one tensor after another.
     """
 
-    def __init__(self, theta: State):
+    def __init__(self, theta: State, foreach: bool = True):
         self.count = 1
+        self.foreach = foreach
         self._floating = [name for name, tensor in theta.items() if tensor.is_floating_point()]
         self._average = {name: tensor.detach().clone() for name, tensor in theta.items()}
 
@@ -68,8 +70,12 @@ class RunningAverage:
         """Add one state. Raises ValueError when names or shapes differ from the first one's."""
         check_same(self._average, theta)
         self.count += 1
-        average = [self._average[name] for name in self._floating]
-        torch._foreach_lerp_(average, [theta[name].detach() for name in self._floating], 1 / self.count)
+        average, now = [self._average[name] for name in self._floating], [theta[name].detach() for name in self._floating]
+        if self.foreach:
+            torch._foreach_lerp_(average, now, 1 / self.count)
+        else:
+            for mean, value in zip(average, now, strict=True):
+                mean.mul_(self.count - 1).add_(value).div_(self.count)
         for name, tensor in theta.items():
             if not tensor.is_floating_point():
                 self._average[name].copy_(tensor)

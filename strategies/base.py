@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +19,12 @@ from models.encoder import DualEncoder
 from models.registry import UserError
 from reference_data import Reference
 from strategies.batches import endless, in_memory, memory_loader, training_loader
-from strategies.checks import check_training
 from strategies.contract import TRAIN_COLUMNS, check_class
 from strategies.features import KeptFeatures
 from strategies.losses import CHECK_EVERY, check_finite, cross_entropy_by_task, settle
 from strategies.quiet import NoLogger
 from strategies.schedule import budget, learning_rate, seed_everything
+from strategies.training_options import TrainingOptions
 
 
 class Batch(NamedTuple):
@@ -80,28 +79,7 @@ class Strategy(SupervisedTemplate):
     needs_validation = False
     default_tuning = "full"
 
-    @dataclass(frozen=True)
-    class Options:
-        """Training options; the defaults are the paper's (MTIL, ViT-B/16), other benchmarks have their own.
-
-        `epochs` > 0 replaces `iterations` by that many passes over the task's images and one update more (ZSCL's
-        class-incremental code); `lr_by_task` replaces `lr` for the tasks it names.
-        """
-
-        iterations: int = 1001
-        epochs: int = 0
-        lr: float = 1e-5
-        lr_by_task: Mapping[str, float] = field(default_factory=dict)
-        batch_size: int = 64
-        warmup: int = 100
-        label_smoothing: float = 0.2
-        weight_decay: float = 0.0
-        beta1: float = 0.9
-        beta2: float = 0.999
-
-        def __post_init__(self) -> None:
-            """Raise ValueError for values that cannot work. A subclass with checks of its own calls this first."""
-            check_training(self)
+    Options = TrainingOptions
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -140,6 +118,7 @@ class Strategy(SupervisedTemplate):
         self._frozen_images = False
         self._stop_training: bool = False
         self._terms: dict[str, Tensor | float] = {}
+        encoder.cuts_texts = not self.plain
         self.trainable = tuning.apply(encoder, tuning_name or self.default_tuning, **(tuning_options or {}))
         super().__init__(
             model=PromptClassifier(encoder),
@@ -331,6 +310,11 @@ class Strategy(SupervisedTemplate):
         return self.model.encoder
 
     @property
+    def plain(self) -> bool:
+        """Whether nothing is computed in a shorter way (`exactness`)."""
+        return getattr(self.options, "exactness", "fast") == "plain"
+
+    @property
     def experiences(self) -> list[Any]:
         """The training experiences up to the current one, in order: for methods that may look back."""
         return list(self.experience.origin_stream)[: self.experience.current_experience + 1]
@@ -399,4 +383,4 @@ class Strategy(SupervisedTemplate):
         o = self.options
         # As a group: a probe has nothing to train before its first task, and an empty list is refused.
         groups = [{"params": self.trainable}]
-        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=True)
+        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=not self.plain)

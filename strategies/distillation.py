@@ -66,7 +66,8 @@ class Distillation(Strategy):
     Reference images and sentences are named by words (`sources`): those of `reference_sources`, or data that came with the run.
     What the teacher says of them is computed once: per run where neither teacher nor data change, otherwise at the start of a
     task, of those images that the task will look at. Only of "batch", whose images are augmented, is a copy of the teacher
-    asked in each step. Other images have the evaluation transform and pass through the student together with the batch.
+    asked in each step; with `exactness` "plain" of everything. Other images have the evaluation transform and pass through the
+    student together with the batch, or in a pass of their own.
 
     negatives: texts that compete with the task's classes in the cross-entropy (`strategies.negatives`). "captions": 100 of the
     run's reference sentences, drawn anew in each step; "previous": the class names of earlier tasks, less those that the
@@ -80,6 +81,7 @@ class Distillation(Strategy):
     teacher_images: Tensor
     negatives: Negatives | None
     _rows: Tensor | None
+    _sentences: Tensor | None
 
     @dataclass(frozen=True)
     class Options(Strategy.Options):
@@ -160,7 +162,10 @@ class Distillation(Strategy):
             self.initial = self.weights()
         if given_images:
             self.images = reference.images
-        if fixed:
+        if self.plain:
+            self.teacher = self._copy() if fixed else None
+            self._sentences = self.encoder.tokenize(reference.sentences) if given_sentences else None
+        elif fixed:
             with self.teaching(initial=True):
                 if given_sentences:
                     self.teacher_texts = self.embed_sentences()
@@ -181,6 +186,13 @@ class Distillation(Strategy):
         if not self.distils_now:
             return
         self._reference_order = self._reference_batches()
+        if self.plain:
+            if not given_sentences:
+                self._sentences = self.task_tokens(sentence_word)
+            if not fixed:
+                with self.teaching():
+                    self.teacher = self._copy()
+            return
         texts_known, images_known = fixed and given_sentences, fixed and given_images
         if texts_known and images_known:
             return
@@ -190,7 +202,7 @@ class Distillation(Strategy):
                     self.embed_sentences() if given_sentences else self._embed_tokens(self.task_tokens(sentence_word))
                 )
             if self.images is None:
-                self.teacher = copy.deepcopy(self.encoder).requires_grad_(False)
+                self.teacher = self._copy()
             elif not images_known:
                 looked_at = torch.cat(list(islice(self._reference_batches(), self.budget(self.experience)))).unique()
                 self._rows = torch.full((len(self.images),), -1)
@@ -201,7 +213,10 @@ class Distillation(Strategy):
         if not self.distils_now or self.images is None:
             return None
         self.reference_index = next(self._reference_order)
-        return self.images[self.reference_index]
+        if not self.plain:
+            return self.images[self.reference_index]
+        self._reference_pixels = self.images[self.reference_index].to(self.device)
+        return None
 
     def class_logits(self, features: Tensor) -> Tensor:
         self.batch_features = features
@@ -238,7 +253,8 @@ class Distillation(Strategy):
         student, teacher = self._both(batch)
         adjusted = 0.5 if o.weight_adjust else 1.0
         if o.image_loss or o.text_loss:
-            ours, theirs = logits(student, self.teacher_texts), logits(teacher, self.teacher_texts)
+            texts = self._texts_now() if self.plain else self.teacher_texts
+            ours, theirs = logits(student, texts), logits(teacher, texts)
             if o.image_loss:
                 yield "image_loss", adjusted * o.image_loss, distillation_loss(ours, theirs, o.temperature)
             if o.text_loss:
@@ -292,12 +308,25 @@ class Distillation(Strategy):
 
     def _both(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Features of this step's reference images by the student, with gradient, and by the teacher, without."""
+        if self.teacher is None:
+            rows = self.reference_index if self._rows is None else self._rows[self.reference_index]
+            return self.companion_features, self.teacher_images[rows]
         if self.images is None:
-            assert self.teacher is not None
-            with torch.no_grad():
-                return self.batch_features, self.teacher.encode_images(batch.images)
-        rows = self.reference_index if self._rows is None else self._rows[self.reference_index]
-        return self.companion_features, self.teacher_images[rows]
+            pixels, student = batch.images, self.batch_features
+        else:
+            pixels, student = self._reference_pixels, self.encoder.encode_images(self._reference_pixels)
+        with torch.no_grad():
+            return student, self.teacher.encode_images(pixels)
+
+    def _texts_now(self, chunk: int = 512) -> Tensor:
+        """What the teacher says of all reference sentences, computed anew."""
+        assert self.teacher is not None and self._sentences is not None
+        with torch.no_grad():
+            return torch.cat([self.teacher.encode_texts(part) for part in self._sentences.split(chunk)])
+
+    def _copy(self) -> DualEncoder:
+        """The encoder as it stands, for a teacher that is asked in each step."""
+        return copy.deepcopy(self.encoder).requires_grad_(False).eval()
 
     def _given(self) -> tuple[bool, bool]:
         """Whether reference images and sentences came with the run, and are the same in every task."""

@@ -39,12 +39,14 @@ class L2(Strategy):
         loss = super().compute_loss(batch)
         if not self.options.l2:
             return loss
-        drift = squared_distance(self.trainable, self.anchor)
+        drift = squared_distance(self.trainable, self.anchor, foreach=not self.plain)
         self.log(cross_entropy=loss, l2=drift)
         return loss + self.options.l2 * drift
 
 
-def squared_distance(parameters: Sequence[Tensor], anchor: Sequence[Tensor]) -> Tensor:
-    """Sum over all tensors of the squared differences, a scalar with gradient."""
+def squared_distance(parameters: Sequence[Tensor], anchor: Sequence[Tensor], foreach: bool = True) -> Tensor:
+    """Sum over all tensors of the squared differences, a scalar with gradient; `foreach` False: one after another."""
+    if not foreach:
+        return sum((((p - a) ** 2).sum() for p, a in zip(parameters, anchor, strict=True)), torch.zeros(()))
     differences = torch._foreach_sub(list(parameters), list(anchor))
     return torch.stack([d.square().sum() for d in differences]).sum()

@@ -102,7 +102,7 @@ class ZSCL(Distillation):
         self._moving_anchor = self.zero_shot
         if o.moving_average in ("start", "previous"):
             self._moving_anchor = self.start or self.weights()
-        self.average = PulledAverage(self.weights(), o.average_pull) if self.ensembles else None
+        self.average = PulledAverage(self.weights(), o.average_pull, foreach=not self.plain) if self.ensembles else None
 
     @property
     def ensembles(self) -> bool:
@@ -113,7 +113,7 @@ class ZSCL(Distillation):
         loss = super().compute_loss(batch)
         if not self.options.l2:
             return loss
-        drift = squared_distance(self.trainable, self.anchor)
+        drift = squared_distance(self.trainable, self.anchor, foreach=not self.plain)
         self.log(l2=drift)
         return loss + self.options.l2 * drift
 
@@ -162,8 +162,8 @@ class PulledAverage(RunningAverage):
     average <- pull * (n * average + theta) / (n + 1) + (1 - pull) * start (ZSCL's released code, --we_wise); pull 1: the mean.
     """
 
-    def __init__(self, start: State, pull: float = 1.0):
-        super().__init__(start)
+    def __init__(self, start: State, pull: float = 1.0, foreach: bool = True):
+        super().__init__(start, foreach)
         self.pull = pull
         self._start = {name: start[name].detach().clone() for name in self._floating} if pull < 1 else {}
 
