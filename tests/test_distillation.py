@@ -22,11 +22,6 @@ PLAIN = {**QUICK, "l2": 0.0, "average_every": 0, "reference_batch": 8}
 
 
 @pytest.fixture
-def stream(toy_domain):
-    return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
-
-
-@pytest.fixture
 def run(trained):
     return partial(trained, seed=3)
 
@@ -236,10 +231,12 @@ class Against(ZSCL):
 def test_negatives_by_definition(toy_encoder, stream, reference, negatives, tuning_name, run):
     """All 30 sentences compete, there being no more than 100."""
     options = {**PLAIN, "image_loss": 0.0, "text_loss": 0.0, "negatives": negatives, "iterations": 2}
-    # Of the same tuning: a frozen text tower encodes prompts without gradients, in other kernels, which may round otherwise.
+    # Of the same tuning, and up to the last bits: a frozen text tower encodes prompts without gradients, in other kernels, and
+    # a matrix product's rounding depends on where the data lies in memory too.
     plain = run(ZSCL, toy_encoder(), stream.train_stream, tuning_name=tuning_name, **{**options, "negatives": "none"})
     found = run(Against, toy_encoder(), stream.train_stream, reference, tuning_name=tuning_name, **options)
-    assert (found.losses[0] == plain.losses[0]) == (negatives == "previous"), "the first task has no earlier ones"
+    unchanged = found.losses[0] == pytest.approx(plain.losses[0], rel=1e-6)
+    assert unchanged == (negatives == "previous"), "the first task has no earlier ones"
     assert found.losses[2] > plain.losses[2]
 
 
