@@ -84,6 +84,14 @@ def toy_encoder():
 
 
 @pytest.fixture
+def stream():
+    """Two tasks of other colours and numbers of classes."""
+    from benchmarks.streams import scenario
+
+    return scenario([make_domain("a", 3), make_domain("b", 5, seed=1)])
+
+
+@pytest.fixture
 def reference():
     generator = torch.Generator().manual_seed(5)
     images = torch.randint(0, 256, (40, 3, 48, 48), generator=generator).to(torch.uint8)

@@ -3,16 +3,10 @@
 import pytest
 import torch
 
-from benchmarks.streams import scenario
 from strategies.base import Strategy
 from strategies.l2 import L2, squared_distance
 
 QUICK = {"iterations": 4, "lr": 3e-3, "batch_size": 8, "warmup": 1}
-
-
-@pytest.fixture
-def stream(toy_domain):
-    return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
 
 
 def test_the_penalty_is_the_sum_of_squares_to_the_start_of_the_task(toy_encoder, stream, trained):

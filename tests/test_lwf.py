@@ -14,11 +14,6 @@ from strategies.zscl import distillation_loss
 QUICK = {"iterations": 4, "lr": 3e-3, "batch_size": 8, "warmup": 1}
 
 
-@pytest.fixture
-def stream(toy_domain):
-    return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
-
-
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
 @pytest.mark.parametrize("images", ["batch", "current"])
 def test_the_teacher_is_the_previous_model_and_never_moves(toy_encoder, stream, images, tuning_name, same):

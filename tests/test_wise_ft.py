@@ -3,17 +3,11 @@
 import pytest
 import torch
 
-from benchmarks.streams import scenario
 from models.classifier import PromptClassifier
 from strategies.base import Strategy
 from strategies.wise_ft import WiSEFT
 
 QUICK = {"iterations": 4, "lr": 1e-3, "batch_size": 8, "warmup": 1}
-
-
-@pytest.fixture
-def stream(toy_domain):
-    return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
 
 
 @pytest.mark.parametrize("anchor", ["previous", "zero-shot"])
