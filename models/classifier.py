@@ -53,7 +53,7 @@ class PromptClassifier(MultiTaskModule):
         self.max_class_label: int = 0
         self.prompts: dict[int, Prompts] = {}
         self.rivals: dict[int, tuple[int, ...]] = {}
-        self._heads: dict[tuple[int, bool], tuple[int, Tensor]] = {}
+        self._frozen: dict[tuple[int, bool], tuple[int, Tensor]] = {}
         self._tokens: dict[tuple[int, int], Tensor] = {}
         self._raw: dict[tuple[int, int], tuple[int, Tensor]] = {}
         self.heads = nn.ParameterDict()
@@ -97,21 +97,19 @@ class PromptClassifier(MultiTaskModule):
         """
         if str(task_label) in self.heads:
             return self.heads[str(task_label)]
-        templates = range(1 if self.training else len(self.prompts[task_label].templates))
         if torch.is_grad_enabled() and trains_text(self.encoder):
-            return self._encode(task_label, templates)
+            return self._encode(task_label, self.training)
         return self._frozen_head(task_label, self.training)
 
     def _frozen_head(self, task_label: int, training: bool) -> Tensor:
         """The head of `text_features` without gradients, made once for each state of the text tower."""
-        templates = range(1 if training else len(self.prompts[task_label].templates))
         key = (task_label, training)
-        version, head = self._heads.get(key, (-1, None))
+        version, head = self._frozen.get(key, (-1, None))
         if head is None or version != self.encoder.text_version or head.device != self.encoder.device:
             # Not an inference tensor even inside inference mode: training may use the head later.
             with torch.inference_mode(False), torch.no_grad():
-                head = self._encode_frozen(task_label, templates)
-            self._heads[key] = (self.encoder.text_version, head)
+                head = self._encode_frozen(task_label, training)
+            self._frozen[key] = (self.encoder.text_version, head)
         return head
 
     def compete(self, task_label: int, rivals: Iterable[int] = ()) -> None:
@@ -184,23 +182,25 @@ class PromptClassifier(MultiTaskModule):
             self._raw[key] = (encoder.text_tower_version, raw)
         return encoder.finish_texts(raw)
 
-    def _encode_frozen(self, task_label: int, templates: Iterable[int]) -> Tensor:
+    def _encode_frozen(self, task_label: int, training: bool) -> Tensor:
         """A head that is kept: made with the encoder's layers in evaluation mode, or one draw of a dropout would stay in it."""
         modes = {module: module.training for module in self.encoder.modules()}
         self.encoder.eval()
         try:
-            return self._encode(task_label, templates)
+            return self._encode(task_label, training)
         finally:
             for module, training in modes.items():
                 module.training = training
 
-    def _encode(self, task_label: int, templates: Iterable[int]) -> Tensor:
-        """Mean over templates of unit features, normalised again (a single template's features as they are)."""
-        each = []
-        for template in templates:
+    def _encode(self, task_label: int, training: bool) -> Tensor:
+        """Mean over templates of unit features, normalised again (a single template's features as they are).
+
+        In training the first template alone.
+        """
+        prompts, each = self.prompts[task_label], []
+        for template in range(1 if training else len(prompts.templates)):
             key = (task_label, template)
             if key not in self._tokens:
-                prompts = self.prompts[task_label]
                 self._tokens[key] = self.encoder.tokenize(fill(prompts.templates[template], prompts.classnames))
             each.append(self._encode_prompts(key))
         return each[0] if len(each) == 1 else F.normalize(torch.stack(each).mean(dim=0), dim=-1)
