@@ -38,6 +38,7 @@ from benchmarks.images import fingerprint_of
 from benchmarks.pixel_files import Cached as Cached
 from benchmarks.pixel_files import clear as clear
 from benchmarks.pixel_files import usage as usage
+from benchmarks.plan import Progress
 from models.registry import UserError
 from models.transforms import Preprocess, evaluation_transform
 
@@ -52,8 +53,6 @@ BLOCK = 16
 MOST_WORKERS = 16
 PATIENCE = 3600.0
 """Seconds to wait for another process that builds the same file, before building it too."""
-
-Progress = Callable[[int, int, str], None]
 
 
 class CachedImages(TensorImages):
@@ -95,7 +94,8 @@ def cached(
 
     Raises UserError, naming the file, for a damaged image.
     """
-    preprocess = _preprocess(preprocess)
+    # One file for both ways to say the same.
+    preprocess = Preprocess.of(preprocess)
     size = preprocess.size
     if len(dataset) == 0 or (isinstance(dataset, TensorImages) and tuple(dataset.images.shape[2:]) == (size, size)):
         return dataset
@@ -144,7 +144,7 @@ def cached_domain(
 
 def bytes_needed(images: int, preprocess: int | Preprocess) -> int:
     """On disk, for so many images: 3 S^2 each, and the header's page."""
-    return images * 3 * _preprocess(preprocess).size ** 2 + pixel_files.PAGE
+    return images * 3 * Preprocess.of(preprocess).size ** 2 + pixel_files.PAGE
 
 
 def decoded(dataset: Any, preprocess: int | Preprocess, workers: int | None = None) -> Iterator[np.ndarray]:
@@ -153,7 +153,7 @@ def decoded(dataset: Any, preprocess: int | Preprocess, workers: int | None = No
     Threads, not processes: Pillow decodes and resizes outside the interpreter's lock, nothing has to be sent between
     processes, and nothing has to be started (tests/speed/loading.py measures both).
     """
-    transform, size = evaluation_transform(preprocess), _preprocess(preprocess).size
+    transform, size = evaluation_transform(preprocess), Preprocess.of(preprocess).size
     workers = threads() if workers is None else workers
     starts = iter(range(0, len(dataset), BLOCK))
 
@@ -261,11 +261,6 @@ def _key(fingerprint: str, preprocess: Preprocess) -> str:
     for image in (Image.fromarray(noise), Image.fromarray(noise[:, :29, 0].copy())):
         digest.update(transform(image).contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def _preprocess(given: int | Preprocess) -> Preprocess:
-    # One file for both ways to say the same.
-    return given if isinstance(given, Preprocess) else Preprocess(int(given))
 
 
 def _processors() -> int:

@@ -27,7 +27,7 @@ from benchmarks.pixels import cached, threads
 from benchmarks.plan import Progress
 from models.prompts import fill
 from models.registry import UserError
-from models.transforms import evaluation_transform
+from models.transforms import Preprocess, evaluation_transform
 from reference_data import Reference
 
 NAMES = ("mini", "imagenet", "conceptual_captions")
@@ -84,7 +84,7 @@ def load(
     """
     said = load_sentences(sentences, data_root)
     if images in OWN_IMAGES:
-        size = preprocess if isinstance(preprocess, int) else preprocess.size
+        size = Preprocess.of(preprocess).size
         return Reference(torch.zeros(0, 3, size, size, dtype=torch.uint8), said)
     if images == "mini":
         from benchmarks.mini import reference

@@ -37,6 +37,11 @@ class Preprocess(NamedTuple):
     fill: int = 0
 
     @classmethod
+    def of(cls, given: int | Preprocess) -> Preprocess:
+        """Of a size alone "shortest" and bicubic, as ZSCL."""
+        return given if isinstance(given, Preprocess) else cls(int(given))
+
+    @classmethod
     def from_open_clip(cls, config: Mapping[str, Any]) -> Preprocess:
         """From the `preprocess_cfg` of an open_clip model.
 
@@ -56,14 +61,14 @@ class Preprocess(NamedTuple):
 
 
 def evaluation_transform(preprocess: int | Preprocess) -> Callable[[Any], torch.Tensor]:
-    """Image -> uint8 [3, size, size], the way the model was evaluated. An int means "shortest" and bicubic, as ZSCL.
+    """Image -> uint8 [3, size, size], the way the model was evaluated. An int: `Preprocess.of`.
 
     The pixels are those of open_clip's `image_transform`, which converts to RGB after resizing too, except for 16-bit
     greyscale (`eight_bit`), for padding (in RGB, so that `fill` is never a palette index or CMYK ink), and for strips that
     are more than 32 times as long as wide, whose ends are cut off first (resized whole they can take gigabytes; the pixels
     are the same up to rounding).
     """
-    return _Evaluation(_preprocess(preprocess))
+    return _Evaluation(Preprocess.of(preprocess))
 
 
 def training_transform(preprocess: int | Preprocess) -> Callable[[Any], torch.Tensor]:
@@ -72,7 +77,7 @@ def training_transform(preprocess: int | Preprocess) -> Callable[[Any], torch.Te
     ZSCL's training transform (bicubic); RGB comes after resizing, as there, which matters for palette images. Every resize
     mode trains with it, as in open_clip; the model's interpolation is kept (our choice: open_clip always takes bicubic).
     """
-    given = _preprocess(preprocess)
+    given = Preprocess.of(preprocess)
     crop = v2.RandomResizedCrop(given.size, scale=(0.9, 1.0), interpolation=INTERPOLATIONS[given.interpolation], antialias=True)
     return v2.Compose([eight_bit, crop, to_rgb])
 
@@ -93,10 +98,6 @@ def eight_bit(image: Any) -> Any:
         return image
     values = np.asarray(image).astype(np.int64).clip(0, 65535)
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-
-
-def _preprocess(given: int | Preprocess) -> Preprocess:
-    return given if isinstance(given, Preprocess) else Preprocess(int(given))
 
 
 @dataclass(frozen=True)
