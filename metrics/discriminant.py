@@ -16,7 +16,7 @@ from scipy.special import softmax
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from metrics.labelled import Floats, Labelled, labelled
+from metrics.labelled import Floats, Integers, Labelled, labelled
 
 
 def sfda(features: Any, labels: Any) -> float:
@@ -37,10 +37,15 @@ def sfda(features: Any, labels: Any) -> float:
     largest = float(linalg.eigvalsh(_within(data)).max())
     strength = max(float(np.exp(-5 * largest)), 1e-10)
     probabilities = softmax(_fisher_probabilities(data, share, strength), axis=1)
-    p = probabilities[np.arange(len(data.y)), data.y][:, None]
+    p = _of_right_class(probabilities, data.y)[:, None]
     others = (means.sum(axis=0) - means) / (len(means) - 1)
     mixed = data._replace(x=p * data.x + (1 - p) * others[data.y])
-    return float(_fisher_probabilities(mixed, share, strength)[np.arange(len(data.y)), data.y].mean())
+    return float(_of_right_class(_fisher_probabilities(mixed, share, strength), data.y).mean())
+
+
+def _of_right_class(probabilities: Floats, y: Integers) -> Floats:
+    """[N] of class probabilities [N, K]."""
+    return probabilities[np.arange(len(y)), y]
 
 
 def _within(data: Labelled) -> Floats:
@@ -97,7 +102,7 @@ def ncti_terms(features: Any, labels: Any) -> NCTITerms:
     compactness = sum(linalg.norm(probabilities[data.y == c], "nuc") for c in range(len(data.counts)))
     return NCTITerms(
         seli=float(linalg.norm(projected - projected.mean(axis=0), "nuc")),
-        ncc=float(probabilities[np.arange(len(data.y)), data.y].mean()),
+        ncc=float(_of_right_class(probabilities, data.y).mean()),
         vc=float(np.log(compactness)),
     )
 

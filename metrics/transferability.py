@@ -37,9 +37,8 @@ def logme(features: Any, labels: Any) -> float:
     """
     data = labelled(features, labels)
     n = len(data.x)
-    u, sigma, _ = linalg.svd(data.x, full_matrices=False)
-    kept = sigma > sigma[0] * max(data.x.shape) * np.finfo(np.float64).eps
-    u, squared = u[:, kept], sigma[kept] ** 2
+    u, sigma, _ = _reduced_svd(data.x)
+    squared = sigma**2
     if not len(squared):
         raise ValueError("all features are zero")
     projections = np.stack([u[data.y == c].sum(axis=0) for c in range(len(data.counts))]) ** 2
@@ -105,12 +104,11 @@ def hscore(features: Any, labels: Any) -> float:
     says something only for N well above d; the shrunk version (2110.06893) is not implemented.
     """
     data = labelled(features, labels)
-    centred = data.x - data.x.mean(axis=0)
-    _, sigma, vt = linalg.svd(centred, full_matrices=False)
-    kept = sigma > sigma[0] * max(data.x.shape) * np.finfo(np.float64).eps
-    if not kept.any():
+    centre = data.x.mean(axis=0)
+    _, sigma, vt = _reduced_svd(data.x - centre)
+    if not len(sigma):
         raise ValueError("all features are the same")
-    whitened = (data.means - data.x.mean(axis=0)) @ (vt[kept] / sigma[kept, None]).T
+    whitened = (data.means - centre) @ (vt / sigma[:, None]).T
     return float((data.counts @ (whitened**2)).sum())
 
 
@@ -158,6 +156,13 @@ def gbc(features: Any, labels: Any, covariance: Literal["spherical", "diagonal"]
         # The class with itself is at distance 0.
         total += np.exp(-distance).sum() - 1
     return -float(total)
+
+
+def _reduced_svd(x: Floats) -> tuple[Floats, Floats, Floats]:
+    """Left vectors [N, r], singular values [r] and right vectors [r, d], those left out that are rounding noise."""
+    u, sigma, vt = linalg.svd(x, full_matrices=False)
+    kept = sigma > sigma[0] * max(x.shape) * np.finfo(np.float64).eps
+    return u[:, kept], sigma[kept], vt[kept]
 
 
 def _coding_rate(z: Floats, epsilon: float) -> float:
