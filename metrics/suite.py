@@ -9,6 +9,7 @@ Importing this module imports neither torch nor numpy, so that names and meaning
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -135,11 +136,11 @@ def _modality_gap(f: Features) -> Values:
     return {"modality_gap": Value(modality_gap(ClassSums().update(f.image_features, f.labels), f.text_features))}
 
 
-def _on_labels(name: str) -> Callable[[Features], Values]:
-    def score(f: Features) -> Values:
-        from metrics import discriminant, transferability
+def _on_labels(name: str, module: str = "metrics.transferability") -> Callable[[Features], Values]:
+    """The measure that the function of that name makes of image features and labels alone."""
 
-        function: Any = getattr(discriminant if name == "sfda" else transferability, name)
+    def score(f: Features) -> Values:
+        function: Any = getattr(importlib.import_module(module), name)
         return {name: Value(function(*_arrays(f)))}
 
     return score
@@ -270,7 +271,10 @@ MEASURES: dict[str, Described] = {
         "Pandy et al. 2111.12780",
     ),
     "sfda": Described(
-        _on_labels("sfda"), "Mean right probability of a self-challenging Fisher analysis.", FITS, "Shao et al. 2207.03036"
+        _on_labels("sfda", "metrics.discriminant"),
+        "Mean right probability of a self-challenging Fisher analysis.",
+        FITS,
+        "Shao et al. 2207.03036",
     ),
     "ncti": Described(_ncti, "Nearness to neural collapse among several models; NaN for one.", FITS, "Wang et al., ICCV 2023"),
     "ncti_seli": Described(_ncti, "NCTI's spread of the classes.", "classes lie apart", "Wang et al., ICCV 2023"),
