@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
-from torch.utils.data import Subset
 
-from benchmarks.domain import permutation
+from benchmarks.domain import sample
 from metrics.cka import linear_cka
 from metrics.embedding import Embedded, embed, embed_images
 from metrics.evaluate import Accuracy, count_correct
@@ -197,5 +196,4 @@ class MeasuresBeforeTraining(PluginMetric[list]):
         return embed(strategy.encoder, self._sample_of(experience), experience.domain.prompts(0), known)
 
     def _sample_of(self, experience: Any) -> Any:
-        dataset = experience.domain.train
-        return Subset(dataset, permutation(len(dataset), self._seed)[: self._sample])
+        return sample(experience.domain.train, self._sample, self._seed)
