@@ -31,7 +31,7 @@ class KeptFeatures:
         """Before the first batch of an experience, which will come in order and whole."""
         self._experience, self._version, self._fresh, self._position = experience, encoder.image_version, [], 0
         kept = self._kept.get(id(experience))
-        if kept is not None and kept[1:2] != (encoder.image_version,):
+        if kept is not None and kept[1] != encoder.image_version:
             del self._kept[id(experience)]
 
     def encode(self, encoder: DualEncoder, pixels: Tensor) -> Tensor:
