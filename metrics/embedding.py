@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from metrics.evaluate import pixel_batches
 from metrics.suite import Features
+from models.modes import evaluating
 
 
 class Embedded(NamedTuple):
@@ -35,7 +35,7 @@ def embed(encoder: Any, images: Any, prompts: Sequence[str], known: Embedded | N
     if known is not None and known.text_version == encoder.text_version:
         texts = known.features.text_features
     else:
-        with _evaluating(encoder):
+        with evaluating(encoder), torch.no_grad():
             texts = encoder.encode_texts(encoder.tokenize(prompts)).cpu()
     raw, image_features, labels = _images(encoder, images, known)
     if not len(labels):
@@ -56,7 +56,7 @@ def _images(encoder: Any, images: Any, known: Embedded | None) -> tuple[tuple[Te
         return (), known.features.image_features, known.features.labels
     adapted = encoder.image_adapter is not None
     raw, finished, labels = [], [], [torch.zeros(0, dtype=torch.int64)]
-    with _evaluating(encoder):
+    with evaluating(encoder), torch.no_grad():
         if known is not None and same and known.raw:
             # Batch by batch: an adapter's products of another shape would round in another way.
             finished = [encoder.finish_images(batch.to(encoder.device)).cpu() for batch in known.raw]
@@ -68,14 +68,3 @@ def _images(encoder: Any, images: Any, known: Embedded | None) -> tuple[tuple[Te
             if adapted:
                 raw.append(given.cpu())
     return tuple(raw), torch.cat(finished) if finished else torch.zeros(0, 0), torch.cat(labels)
-
-
-@contextmanager
-def _evaluating(encoder: Any) -> Iterator[None]:
-    was_training = encoder.training
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        encoder.train(was_training)

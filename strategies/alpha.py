@@ -16,6 +16,7 @@ from models import tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.merging import Vector, place, weighted
+from models.modes import evaluating
 
 Point = tuple[float, ...]
 Rule = Literal["mean", "bounded"]
@@ -149,16 +150,11 @@ class Validation:
 
     def count(self, path: Path, points: Sequence[Point], questions: Sequence[Question]) -> np.ndarray:
         """Correct answers [P, Q] of the path's points. The encoder stays at one of them; its training mode is as before."""
-        was_training = self.encoder.training
-        self.encoder.eval()
-        try:
-            with torch.inference_mode():
-                columns = []
-                for i, question in enumerate(questions):
-                    self.progress(i, len(questions), f"alpha: {self.domains[question.label].name}")
-                    columns.append(self._column(path, points, question))
-        finally:
-            self.encoder.train(was_training)
+        columns = []
+        with evaluating(self.encoder), torch.inference_mode():
+            for i, question in enumerate(questions):
+                self.progress(i, len(questions), f"alpha: {self.domains[question.label].name}")
+                columns.append(self._column(path, points, question))
         return np.array(columns, dtype=np.int64).reshape(len(questions), len(points)).T
 
     def _column(self, path: Path, points: Sequence[Point], question: Question) -> list[int]:

@@ -12,6 +12,7 @@ from torch.utils.data import ConcatDataset, Subset
 
 from benchmarks.domain import permutation
 from benchmarks.reference import FileImages
+from models.modes import evaluating
 from strategies.batches import mixed_seed
 from strategies.checks import check_at_least
 from strategies.distillation import Distillation
@@ -85,12 +86,9 @@ class ICaRL(Distillation):
     @torch.no_grad()
     def _features(self, dataset: Any, indices: list[int], chunk: int = 256) -> Tensor:
         """Unit features [n, d] of some of a dataset's images, evaluation transform, under the current weights."""
-        images, was_training = FileImages(dataset, self.encoder.preprocess), self.encoder.training
-        self.encoder.eval()
-        parts = torch.tensor(indices).split(chunk)
-        features = torch.cat([self.encoder.encode_images(images[part].to(self.device)) for part in parts])
-        self.encoder.train(was_training)
-        return features
+        images, parts = FileImages(dataset, self.encoder.preprocess), torch.tensor(indices).split(chunk)
+        with evaluating(self.encoder):
+            return torch.cat([self.encoder.encode_images(images[part].to(self.device)) for part in parts])
 
 
 def herd(features: Tensor, count: int) -> list[int]:

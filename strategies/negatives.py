@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models import tuning
 from models.encoder import DualEncoder
+from models.modes import evaluating
 
 Kind = Literal["none", "captions", "previous"]
 CAPTIONS = 100
@@ -27,11 +28,8 @@ class Negatives:
         self.generator = torch.Generator().manual_seed(seed)
         self._raw: Tensor | None = None
         if not tuning.trains_text_tower(encoder):
-            was_training = encoder.training
-            encoder.eval()
-            with torch.no_grad():
+            with evaluating(encoder), torch.no_grad():
                 self._raw = torch.cat([encoder.raw_texts(part) for part in tokens.split(512)])
-            encoder.train(was_training)
 
     def features(self) -> Tensor:
         """Unit features [count, d] of this step's negatives."""
