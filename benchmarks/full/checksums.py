@@ -5,13 +5,11 @@ Fashion-MNIST's archives where they were kept.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.full.download import digest
 from benchmarks.full.table import Entry
-
-Progress = Callable[[int, int, str], None]
+from benchmarks.plan import Progress
 
 
 def known(row: Entry, root: Path) -> dict[Path, str]:

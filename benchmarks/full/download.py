@@ -9,14 +9,14 @@ import shutil
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from benchmarks.plan import Progress
 from models.registry import UserError
 
-Progress = Callable[[int, int, str], None]
 CHUNK = 2**20
 TIMEOUT = 60.0
 """Seconds without a byte."""

@@ -13,7 +13,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from benchmarks.full.download import Damaged, Progress, check_room
+from benchmarks.full.download import Damaged, check_room
+from benchmarks.plan import Progress
 from models.registry import UserError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

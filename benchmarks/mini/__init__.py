@@ -7,19 +7,18 @@ What each domain is, and what the tiny CLIP has seen of it, is in docs/mini.md.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from benchmarks.mini.table import ENTRIES, HELDOUT, ORDER_II, STREAM, summary
+from benchmarks.plan import Progress
 
 if TYPE_CHECKING:
     import numpy as np
 
     from benchmarks.domain import Domain
 
-__all__ = ["HELDOUT", "ORDER_II", "STREAM", "Progress", "build", "draw", "summary"]
+__all__ = ["HELDOUT", "ORDER_II", "STREAM", "build", "draw", "summary"]
 
-Progress = Callable[[int, int, str], None]
 SPLITS = ("train", "val", "test", "ood")
 
 

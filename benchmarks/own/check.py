@@ -13,9 +13,9 @@ from torch.utils.data import Subset
 
 from benchmarks.domain import Domain
 from benchmarks.images import ImageFiles
+from benchmarks.plan import Progress
 from models.registry import UserError
 
-Progress = Callable[[int, int, str], None]
 SPLITS = ("train", "val", "test", "ood")
 # Images between two reports of progress, and in flight at a time.
 CHUNK = 256
