@@ -187,9 +187,8 @@ def test_every_tuning_has_options_and_a_text():
 
 
 @pytest.mark.parametrize("name", ["bitfit", "attention", "lora", "adapter"])
-def test_training_moves_what_trains_and_nothing_else(name, toy_encoder, toy_domain):
+def test_training_moves_what_trains_and_nothing_else(name, toy_encoder, stream):
     """Two tasks with decay: Avalanche and AdamW leave frozen tensors as they are."""
-    stream = scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
     options = Strategy.Options(iterations=4, lr=1e-2, batch_size=8, warmup=2, weight_decay=0.1)
     strategy = Strategy(encoder=toy_encoder(), options=options, tuning_name=name)
     before = {n: t.clone() for n, t in strategy.encoder.state_dict().items()}
@@ -203,9 +202,8 @@ def test_training_moves_what_trains_and_nothing_else(name, toy_encoder, toy_doma
 
 
 @pytest.mark.parametrize("name", ["visual", "bitfit", "attention", "lora", "adapter"])
-def test_wise_ft_back_to_the_start(name, toy_encoder, toy_domain):
+def test_wise_ft_back_to_the_start(name, toy_encoder, stream):
     """alpha = 0 gives the initial encoder under every tuning, task after task: state dicts equal to the bit."""
-    stream = scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
     options = WiSEFT.Options(iterations=3, lr=1e-2, batch_size=8, warmup=1, alpha=0.0)
     strategy = WiSEFT(encoder=toy_encoder(), options=options, tuning_name=name)
     before = {n: t.clone() for n, t in strategy.encoder.state_dict().items()}
@@ -216,9 +214,8 @@ def test_wise_ft_back_to_the_start(name, toy_encoder, toy_domain):
 
 
 @pytest.mark.parametrize("name", ["bitfit", "attention", "lora", "adapter"])
-def test_a_resumed_run_is_the_uninterrupted_one(name, toy_encoder, toy_domain):
+def test_a_resumed_run_is_the_uninterrupted_one(name, toy_encoder, stream):
     """What a tuning puts in is part of the encoder's state dict, so a checkpoint of it is enough."""
-    stream = scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)])
     options = Strategy.Options(iterations=3, lr=1e-2, batch_size=8, warmup=1)
     whole = Strategy(encoder=toy_encoder(), options=options, tuning_name=name)
     whole.train(stream.train_stream[0], eval_streams=[])

@@ -26,6 +26,18 @@ def tokens_of(strings, context_length=20):
     return out
 
 
+def inputs(model, seed=0):
+    """Four images of noise and three texts."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (4, 3, model.image_size, model.image_size), generator=generator)
+    return pixels.to(torch.uint8), model.tokenize(["cat", "a dog", "birds"])
+
+
+def close(found, expected):
+    """Equal but for the last bits, which in a matrix product depend on where the data lies in memory."""
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+
+
 def small(kind, monkeypatch):
     """A model of the same classes as the real one, built by open_clip, with random weights."""
     create = timm.create_model
