@@ -238,6 +238,19 @@ def same():
     return compare
 
 
+@pytest.fixture(scope="session")
+def go_on():
+    """Gives a new strategy what a checkpoint held, in the harness's order, and trains the next experience."""
+
+    def resume(strategy, weights, state, experience):
+        strategy.prepare_run()
+        strategy.encoder.load_state_dict(weights)
+        strategy.load(state)
+        strategy.train(experience, eval_streams=[])
+
+    return resume
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 

@@ -119,17 +119,14 @@ def test_weights_0_are_fine_tuning_to_the_bit(toy_encoder, stream, trained, same
 
 
 @pytest.mark.parametrize("teacher", ["zero-shot", "previous"])
-def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, teacher, trained, same):
+def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, teacher, trained, same, go_on):
     first, second, third = stream.train_stream
     options = {"memory": 11, "teacher": teacher}
     whole = trained(ICaRL, toy_encoder(), [first, second], **options)
     saved, state = copy.deepcopy(whole.encoder.state_dict()), copy.deepcopy(whole.state())
     whole.train(third, eval_streams=[])
     resumed = ICaRL(encoder=toy_encoder(), options=ICaRL.Options(**QUICK, **options))
-    resumed.prepare_run()
-    resumed.encoder.load_state_dict(saved)
-    resumed.load(state)
-    resumed.train(third, eval_streams=[])
+    go_on(resumed, saved, state, third)
     assert same(whole.encoder.state_dict(), resumed.encoder.state_dict()) and whole.memory == resumed.memory
     forgets = ICaRL(encoder=toy_encoder(), options=ICaRL.Options(**QUICK, **options))
     forgets.prepare_run()

@@ -66,16 +66,13 @@ def test_budget(toy_encoder, stream, budget, updates):
     assert len(strategy.history) == updates[1]
 
 
-def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, trained, same):
+def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, trained, same, go_on):
     first, second, _ = stream.train_stream
     whole = trained(Joint, toy_encoder(), [first])
     saved, state = copy.deepcopy(whole.encoder.state_dict()), whole.state()
     whole.train(second, eval_streams=[])
     resumed = Joint(encoder=toy_encoder(), options=Joint.Options(**QUICK))
-    resumed.prepare_run()
-    resumed.encoder.load_state_dict(saved)
-    resumed.load(state)
-    resumed.train(second, eval_streams=[])
+    go_on(resumed, saved, state, second)
     assert same(whole.encoder.state_dict(), resumed.encoder.state_dict())
 
 

@@ -122,16 +122,13 @@ def test_vr_has_other_random_sentences_for_each_task_and_asks_about_them_once(to
 
 
 @pytest.mark.parametrize(("method", "images"), [(LwF, "batch"), (LwF, "current"), (LwFVR, "current")])
-def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, method, images, trained, same):
+def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, method, images, trained, same, go_on):
     first, second = stream.train_stream
     whole = trained(method, toy_encoder(), [first], reference_images=images)
     saved, state = copy.deepcopy(whole.encoder.state_dict()), whole.state()
     whole.train(second, eval_streams=[])
     resumed = method(encoder=toy_encoder(), options=method.Options(**QUICK, reference_images=images))
-    resumed.prepare_run()
-    resumed.encoder.load_state_dict(saved)
-    resumed.load(state)
-    resumed.train(second, eval_streams=[])
+    go_on(resumed, saved, state, second)
     assert same(whole.encoder.state_dict(), resumed.encoder.state_dict())
 
 

@@ -211,17 +211,14 @@ def test_equal_alphas_in_parallel_are_task_arithmetic(toy_encoder, stream, train
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_merging_searches_on_validation_and_survives_a_kill(toy_encoder, stream, method, same):
+def test_merging_searches_on_validation_and_survives_a_kill(toy_encoder, stream, method, same, go_on):
     first, second = stream.train_stream
     options = replace(method.Options(**QUICK), alpha=None, alphas=3)
     whole, resumed = (method(encoder=toy_encoder(), options=options, seed=4) for _ in range(2))
     whole.train(first, eval_streams=[])
     weights, state = {n: t.clone() for n, t in whole.encoder.state_dict().items()}, whole.state()
     whole.train(second, eval_streams=[])
-    resumed.prepare_run()
-    resumed.encoder.load_state_dict(weights)
-    resumed.load(state)
-    resumed.train(second, eval_streams=[])
+    go_on(resumed, weights, state, second)
     assert same(whole.weights(), resumed.weights())
     assert whole.searches == resumed.searches
     assert len(whole.searches[1]["patching"]) == len(whole.searches[1]["supported"]) == 3

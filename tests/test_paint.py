@@ -220,7 +220,7 @@ def test_test_images_are_never_looked_at(toy_encoder, toy_domain, trained):
 
 
 @pytest.mark.parametrize("method", [*METHODS, "vector"])
-def test_kill_and_resume(toy_encoder, stream, method, tmp_path, same):
+def test_kill_and_resume(toy_encoder, stream, method, tmp_path, same, go_on):
     """Through the files of a checkpoint: the same weights, searches and state."""
     options = {"rule": "bounded"}
     if method == "vector":
@@ -236,11 +236,8 @@ def test_kill_and_resume(toy_encoder, stream, method, tmp_path, same):
     whole.train(last, eval_streams=[])
 
     resumed = make(method, toy_encoder(), **options)
-    resumed.prepare_run()
     weights, state = checkpoint.load_state(tmp_path, 2)
-    resumed.encoder.load_state_dict(weights)
-    resumed.load(state)
-    resumed.train(last, eval_streams=[])
+    go_on(resumed, weights, state, last)
     assert same(resumed.weights(), whole.weights())
     assert resumed.searches == whole.searches and resumed.history == whole.history
     assert resumed.state().keys() == whole.state().keys() and resumed.start == whole.start
