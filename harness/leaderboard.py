@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harness.screen import stream_title
+from harness.summary import summary_of
 from metrics import matrix
 from models.registry import UserError
 from reference_data import published
@@ -207,14 +208,7 @@ def _published() -> list[dict[str, Any]]:
         zero = [published.ZERO_SHOT[task] for task in published.TASKS[order]]
         matrices = {strategy: published.matrix(order, strategy) for strategy in published.METHODS}
         for strategy, R in {**matrices, "zero-shot": published.zero_shot_matrix(order)}.items():
-            summary = {
-                "transfer": matrix.transfer(R),
-                "average": matrix.average(R),
-                "last": matrix.last(R),
-                "forgetting": matrix.forgetting(R),
-                "bwt": matrix.backward_transfer(R),
-                "retention": matrix.retention(R, zero).summary,
-            }
+            summary = {**summary_of(R), "retention": matrix.retention(R, zero).summary}
             rows.append(
                 {**base, "benchmark": "mtil", "order": order, "strategy": strategy, **summary, "source": published.SOURCE}
             )

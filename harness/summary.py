@@ -27,11 +27,7 @@ def summarise(rows: Cells, tasks: Sequence[str], heldout: Sequence[str], measure
     seen = [rows[after]["test", SEEN].percent for after in sorted(rows) if ("test", SEEN) in rows[after]]
     return {
         **({"cil_average": float(np.mean(seen)), "cil_last": seen[-1]} if seen else {}),
-        "transfer": matrix.transfer(R[1:]),
-        "average": matrix.average(R[1:]),
-        "last": matrix.last(R[1:]),
-        "forgetting": matrix.forgetting(R[1:]),
-        "bwt": matrix.backward_transfer(R[1:]),
+        **summary_of(R[1:]),
         "retention": kept.summary,
         "iimm_mean": float(np.mean(iimm)) if iimm else float("nan"),
     }
@@ -40,14 +36,17 @@ def summarise(rows: Cells, tasks: Sequence[str], heldout: Sequence[str], measure
 def zero_shot_summary(rows: Cells, tasks: Sequence[str]) -> dict[str, float]:
     """The same numbers of a model that never changes from row 0: what the others are read against."""
     row = accuracy_rows({0: rows[0]}, "test", tasks)[0]
-    square = np.tile(row, (len(tasks), 1))
+    return {**summary_of(np.tile(row, (len(tasks), 1))), "retention": 100.0}
+
+
+def summary_of(R: NDArray[np.float64]) -> dict[str, float]:
+    """What the matrix R of `metrics.matrix` says by itself: transfer, average, last, forgetting and BWT."""
     return {
-        "transfer": matrix.transfer(square),
-        "average": matrix.average(square),
-        "last": matrix.last(square),
-        "forgetting": matrix.forgetting(square),
-        "bwt": matrix.backward_transfer(square),
-        "retention": 100.0,
+        "transfer": matrix.transfer(R),
+        "average": matrix.average(R),
+        "last": matrix.last(R),
+        "forgetting": matrix.forgetting(R),
+        "bwt": matrix.backward_transfer(R),
     }
 
 
