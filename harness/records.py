@@ -1,4 +1,4 @@
-"""The files of a run: written whole or not at all, and read back."""
+"""The files of a run: written whole or not at all, by one process at a time, and read back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,24 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A folder, made where it is not there, for this process alone. Raises UserError when another one is at work on it."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # The system releases it when the process dies, however it dies.
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"Another process is at work on {folder}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from avalanche.core import SupervisedPlugin
-from filelock import FileLock, Timeout
 
 import models
 from benchmarks.full import Missing
@@ -20,7 +19,7 @@ from benchmarks.streams import assemble
 from harness import checkpoint, machine
 from harness.config import Resolved, RunConfig, resolve
 from harness.describe import banner, document, short_warmup
-from harness.records import read_json
+from harness.records import locked, read_json
 from harness.screen import Screen
 from harness.state import RunState
 from harness.summary import zero_shot_summary
@@ -98,12 +97,8 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     encoder = models.load(resolved.model, resolved.pretrained)
     try:
         scenario = _scenario(resolved, encoder, screen)
-        resolved.folder.mkdir(parents=True, exist_ok=True)
-        # The system releases it when the process dies, however it dies.
-        with FileLock(resolved.folder / ".lock", timeout=0):
+        with locked(resolved.folder):
             return _run(resolved, encoder, scenario, device, screen)
-    except Timeout as error:
-        raise UserError(f"Another process is at work on {resolved.folder}.") from error
     finally:
         screen.end()
 

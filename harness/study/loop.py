@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 
 import models
 from benchmarks.domain import Domain
 from harness import machine
-from harness.records import read_json, write_json, write_table
+from harness.records import locked, read_json, write_json, write_table
 from harness.screen import Screen, duration
 from harness.study import report, tables, work
 from harness.study.plan import Cell, Study, StudyConfig, resolve
@@ -41,13 +40,9 @@ def run(config: StudyConfig, screen: Screen | None = None) -> StudyResult:
     """
     screen, study = screen or Screen(), resolve(config)
     device, folder = machine.device_of(config.device), Path(config.out)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        # The system releases it when the process dies, however it dies.
-        with FileLock(folder / ".lock", timeout=0):
+        with locked(folder):
             return _run(study, folder, device, screen)
-    except Timeout as error:
-        raise UserError(f"Another process is at work on {folder}.") from error
     finally:
         screen.end()
 
