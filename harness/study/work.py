@@ -22,7 +22,7 @@ from models.classifier import PromptClassifier
 from models.registry import UserError
 from strategies.schedule import seed_everything
 
-Cells = dict[str, dict[str, list[int]]]
+Answers = dict[str, dict[str, list[int]]]
 """split -> domain -> [correct, n]."""
 
 
@@ -96,14 +96,7 @@ def fine_tuned(
     [experience] = scenario([domain], preprocess=encoder.preprocess).streams["train"]
     strategy.train(experience, eval_streams=[])
     began = time.perf_counter()
-    after: Cells = {"val": {}, "test": {}, "ood": {}}
-    # The trained task is 0 to the classifier: a probe's head is its own.
-    ordered = [domain, *(other for name, other in domains.items() if name != cell.domain)]
-    for label, asked in enumerate(ordered):
-        for split in ("val", "test"):
-            after[split][asked.name] = _pair(evaluate(strategy.classifier, asked, split, task_label=label))
-    if domain.ood is not None:
-        after["ood"][domain.name] = _pair(evaluate(strategy.classifier, domain, "ood", task_label=0))
+    after = _answers(strategy.classifier, domain, [other for name, other in domains.items() if name != cell.domain])
     return {
         "identity": study.identity(cell),
         "after": after,
@@ -113,6 +106,18 @@ def fine_tuned(
         "eval_seconds": round(time.perf_counter() - began, 3),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _answers(classifier: Any, trained: Domain, others: Sequence[Domain]) -> Answers:
+    """Of every domain on validation and test images, of the trained one on its out-of-distribution set, too."""
+    found: Answers = {"val": {}, "test": {}, "ood": {}}
+    # The trained task is 0 to the classifier: a probe's head is its own.
+    for label, asked in enumerate([trained, *others]):
+        for split in ("val", "test"):
+            found[split][asked.name] = _pair(evaluate(classifier, asked, split, task_label=label))
+    if trained.ood is not None:
+        found["ood"][trained.name] = _pair(evaluate(classifier, trained, "ood", task_label=0))
+    return found
 
 
 def _pair(accuracy: Accuracy) -> list[int]:
