@@ -14,6 +14,7 @@ from benchmarks.full.download import readable
 from benchmarks.full.fetch import PARTIAL
 from benchmarks.full.table import fetch_command, root_flag
 from harness.data_screen import Work
+from harness.screen import plain_table
 
 STYLES = {"complete": "green", "hub copy": "green", "incomplete": "yellow", "differs": "yellow", "missing": "dim"}
 
@@ -72,7 +73,7 @@ def _line(console: Console, text: str, style: str | None = None) -> None:
 
 
 def _suite(states: list[store.State], sizes: dict[Path, int]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("  name", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("images")

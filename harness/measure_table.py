@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from harness.screen import PIPED_WIDTH, Screen
+from harness.screen import PIPED_WIDTH, Screen, plain_table
 from metrics.suite import MEASURES
 
 ACCURACIES = {
@@ -39,7 +39,7 @@ def show(table: pd.DataFrame, screen: Screen) -> None:
 
 def explained(table: pd.DataFrame) -> Table:
     """A row a measure of one dataset: value, interval, what it means, what a higher value says; NaN with its reason."""
-    out = Table(box=None, pad_edge=False, header_style="dim")
+    out = plain_table()
     out.add_column("measure", no_wrap=True)
     out.add_column("value", justify="right", no_wrap=True)
     out.add_column("95 % interval", no_wrap=True)
@@ -73,7 +73,7 @@ def side_by_side(table: pd.DataFrame, width: int) -> Iterator[Table]:
 
 
 def _columns(cells: Mapping[str, Mapping[str, Any]], measures: list[str]) -> Table:
-    out = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    out = plain_table(padding=(0, 1, 0, 0))
     out.add_column("", no_wrap=True)
     for name in cells:
         out.add_column(name, justify="right", no_wrap=True)

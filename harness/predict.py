@@ -13,7 +13,7 @@ from benchmarks.catalog import Source
 from harness import machine
 from harness.measure import MeasureConfig, read_domain, sources_of
 from harness.options import check_least
-from harness.screen import Screen
+from harness.screen import Screen, plain_table
 from harness.study.forecast import Advice, Forecast, forecast
 from harness.study.work import measured
 from metrics import outcomes
@@ -138,9 +138,7 @@ def _show(p: Prediction, said: Forecast, rows: pd.DataFrame, config: PredictConf
 
 def _predictions(table: pd.DataFrame) -> Table:
     """Change on the task and on the others by tuning: predicted, 95 % prediction interval, as seen where it was left out."""
-    out = Table(
-        box=None, pad_edge=False, header_style="dim", title="predicted, with 95 % prediction intervals", title_justify="left"
-    )
+    out = plain_table("predicted, with 95 % prediction intervals")
     seen = table.observed.notna().any()
     out.add_column("tuning", no_wrap=True)
     for name in ("gain", "of the error %", "on the others"):
@@ -161,9 +159,7 @@ def _predictions(table: pd.DataFrame) -> Table:
 
 
 def _analogous(nearest: pd.DataFrame, measure: str) -> Table:
-    out = Table(
-        box=None, pad_edge=False, header_style="dim", title=f"nearest tasks of the study by {measure}", title_justify="left"
-    )
+    out = plain_table(f"nearest tasks of the study by {measure}")
     for name in ("task", measure):
         out.add_column(name, no_wrap=True)
     tunings = list(dict.fromkeys(nearest.tuning))

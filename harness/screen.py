@@ -186,7 +186,7 @@ class Screen:
         """The summary, beside zero-shot's where row 0 alone says what that is, and where the record is."""
         if self.quiet:
             return
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = plain_table()
         table.add_column("")
         shown = {key: name for key, name in SUMMARY.items() if key in summary}
         for name in shown.values():
@@ -225,7 +225,7 @@ class Screen:
             wide = Measurement.get(self.console, self.console.options.update(max_width=1000), self._table(True)).maximum <= (
                 self.console.width
             )
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = plain_table()
         table.add_column("after")
         counts_seen = any(("test", SEEN) in cells for cells in self._rows.values())
         # Fifty steps have no room, and what is read of them is the accuracy on all classes seen.
@@ -248,6 +248,11 @@ class Screen:
             held = held if wide or not held else [sum(held) / len(held)]
             table.add_row(*texts, *(Text(f"{value:.1f}", style="dim") for value in held))
         return table
+
+
+def plain_table(title: str | None = None, **options: Any) -> Table:
+    """A table without lines, with dim headings and its title at the left; `options` are rich's."""
+    return Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", **options)
 
 
 def stream_title(benchmark: str, edition: str, order: str) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.leaderboard import MARKS, METRICS, SECTION, section_title
-from harness.screen import PIPED_WIDTH, SUMMARY
+from harness.screen import PIPED_WIDTH, SUMMARY, plain_table
 
 SHOWN = {
     "strategy": "strategy",
@@ -136,7 +136,7 @@ def _domains_table(long: bool) -> Table:
     from benchmarks import mini
     from benchmarks.full.table import ENTRIES
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = plain_table()
     for name in ("  name", "edition"):
         table.add_column(name, no_wrap=True)
     for name in ("classes", "train", "val", "test", "templates"):
@@ -160,7 +160,7 @@ def _measures_table() -> Table:
     """What `--measures` takes, those logged by default marked, then what records hold beside them."""
     from metrics.suite import MEASURES, OF_RUNS
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("  name", no_wrap=True)
     for name in ("what it is", "higher means", "source"):
         table.add_column(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from harness.screen import Screen
+from harness.screen import Screen, plain_table
 from harness.study.plan import Study
 
 
@@ -47,9 +47,7 @@ def show(table: pd.DataFrame, lines: pd.DataFrame, folder: Path, screen: Screen)
 
 
 def _outcomes(table: pd.DataFrame) -> Table:
-    out = Table(
-        box=None, pad_edge=False, header_style="dim", title="means over domains and seeds, points", title_justify="left"
-    )
+    out = plain_table("means over domains and seeds, points")
     out.add_column("tuning", no_wrap=True)
     for name in ("cells", "gain", "of the error %", "out of distribution", "others", "worst other"):
         out.add_column(name, justify="right")
@@ -68,13 +66,7 @@ def _outcomes(table: pd.DataFrame) -> Table:
 
 def _lines(lines: pd.DataFrame) -> Table:
     measure = lines.measure.iloc[0]
-    out = Table(
-        box=None,
-        pad_edge=False,
-        header_style="dim",
-        title=f"lines over {measure}; slopes are for 0.1 of it",
-        title_justify="left",
-    )
+    out = plain_table(f"lines over {measure}; slopes are for 0.1 of it")
     for name in ("tuning", "outcome"):
         out.add_column(name, no_wrap=True)
     for name in ("domains", "slope", "95 % interval", "R2", "p", "Kendall", "error left out", "of the mean"):
