@@ -13,7 +13,7 @@ import pandas as pd
 from rich.table import Table
 
 from benchmarks.plan import SEEN
-from harness.leaderboard import LESS_IS_BETTER
+from harness.leaderboard import LESS_IS_BETTER, TABLE
 from harness.report.runs import Run, read
 from harness.screen import SUMMARY, Screen, stream_title
 from metrics import by_task
@@ -21,15 +21,15 @@ from metrics.by_task import ByTask
 from metrics.comparison import Comparison, paired
 from models.registry import UserError, unknown
 
+WHERE = (*TABLE, "model")
 COLUMNS = (
-    *("benchmark", "edition", "order", "model", "a", "b", "metric", "mean_a", "mean_b", "difference", "low", "high"),
+    *(*WHERE, "a", "b", "metric", "mean_a", "mean_b", "difference", "low", "high"),
     *("wins", "ties", "losses", "seeds", "tasks", "verdict", "note"),
 )
-TABLE = ("benchmark", "edition", "order", "model")
 # What a method brings along; everything else of a run's identity is the data and the model that it starts from.
-METHOD = (
+OWN = (
     *("strategy", "strategy_sha256", "options", "tuning", "tuning_options", "plugins", "reference", "reference_version"),
-    *("seed", "measure_n"),
+    *("files", "seed", "measure_n", "measures"),
 )
 MEANINGS = (
     "Difference: A - B, in points, with the 95 % interval of a bootstrap over tasks and seeds: what to expect of further seeds "
@@ -92,7 +92,7 @@ def compare(config: CompareConfig, screen: Screen | None = None) -> pd.DataFrame
 def shown(table: pd.DataFrame) -> list[Table]:
     """The comparison for the screen, a table for each pair of settings."""
     tables = []
-    for (benchmark, edition, order, model, a, b, note), rows in table.groupby([*TABLE, "a", "b", "note"], sort=False):
+    for (benchmark, edition, order, model, a, b, note), rows in table.groupby([*WHERE, "a", "b", "note"], sort=False):
         title = f"A = {a}, B = {b}: {stream_title(benchmark, edition, order)}, {model}\n{note}"
         made = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for name in ("", "A", "B", "A - B", "95 % interval", "A wins / ties / loses", "verdict"):
@@ -172,11 +172,11 @@ def _pairs(a: Side, b: Side) -> tuple[list[Pair], list[str]]:
             seeds = sorted(ours[i].keys() & theirs[j].keys())
             if seeds:
                 pairs.append(Pair([ours[i][s] for s in seeds], [theirs[j][s] for s in seeds]))
-    paired_ = {run.folder for pair in pairs for run in (*pair.a, *pair.b)}
+    matched = {run.folder for pair in pairs for run in (*pair.a, *pair.b)}
     alone = []
     for side, of, other in ((a, variants[0], b), (b, variants[1], a)):
         for variant in (variant for found in of.values() for variant in found):
-            left = [run for run in variant.values() if run.folder not in paired_]
+            left = [run for run in variant.values() if run.folder not in matched]
             if left:
                 seeds_said = ", ".join(str(run.identity["seed"]) for run in left)
                 alone.append(
@@ -215,7 +215,7 @@ def _any(variant: dict[int, Run]) -> Run:
 
 
 def _setting(run: Run) -> dict[str, Any]:
-    return {name: value for name, value in run.identity.items() if name not in METHOD}
+    return {name: value for name, value in run.identity.items() if name not in OWN}
 
 
 def _options(run: Run) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def _rows(pair: Pair, a: str, b: str) -> list[dict[str, Any]]:
         found = _compared([of[name] for of in of_a], [of[name] for of in of_b], name)
         if found is not None:
             verdict = found.verdict(name not in LESS_IS_BETTER)
-            where = {column: first.identity[column] for column in TABLE}
+            where = {column: first.identity[column] for column in WHERE}
             rows.append({**where, "a": a, "b": b, "metric": name, **found._asdict(), "verdict": verdict, "note": note})
     return rows
 
@@ -273,25 +273,26 @@ def _note(pair: Pair) -> str:
 
 def _apart(a: Side, b: Side) -> str:
     """Why no run of A has a counterpart: the least that any two differ in."""
-    run = min(a.runs, key=lambda run: min(len(_distinct(run, other)) for other in b.runs))
+    run = min(a.runs, key=lambda run: min(len(_unlike(run, other)) for other in b.runs))
     return f"the nearest are of {_place(run)} and {_nearest(run, b.runs)}"
 
 
 def _nearest(run: Run, others: Sequence[Run]) -> str:
     """In what the most similar of the others differs, in words; empty where only its options do."""
-    other = min(others, key=lambda other: len(_distinct(run, other)))
+    other = min(others, key=lambda other: len(_unlike(run, other)))
     x, y = run.identity, other.identity
-    said = [f"{name} ({_short(x.get(name))} and {_short(y.get(name))})" for name in _distinct(run, other)]
+    said = [f"{name} ({_short(x.get(name))} and {_short(y.get(name))})" for name in _unlike(run, other)]
     return f"differ in {', '.join(said)}" if said else ""
 
 
-def _distinct(x: Run, y: Run) -> list[str]:
+def _unlike(x: Run, y: Run) -> list[str]:
+    """The settings, and the seed, in which two runs differ."""
     names = [*dict.fromkeys([*_setting(x), *_setting(y)]), "seed"]
     return [name for name in names if x.identity.get(name) != y.identity.get(name)]
 
 
 def _place(run: Run) -> str:
-    return stream_title(*(run.identity[name] for name in ("benchmark", "edition", "order")))
+    return stream_title(*(run.identity[name] for name in TABLE))
 
 
 def _short(value: Any) -> str:

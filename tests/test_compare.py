@@ -129,6 +129,13 @@ def test_seeds_are_paired_and_those_alone_are_said(record, compared):
     assert "finetune on mtil, mini edition, Order I, seed 5: zscl has no such run" in said
 
 
+@pytest.mark.parametrize("own", [{"files": {"study": "0ab1"}}, {"measures": ["iimm"]}])
+def test_what_a_method_reads_and_what_is_measured_set_no_runs_apart(record, compared, own):
+    record("iimm-guided", level=6, **own)
+    record("finetune", level=1)
+    assert compared("iimm-guided", "finetune")[0].set_index("metric").verdict["average"] == "A better"
+
+
 def test_settings_are_compared_one_by_one(record, compared):
     for strategy in ("zscl", "finetune"):
         record(strategy)
