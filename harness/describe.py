@@ -15,7 +15,7 @@ from harness.screen import stream_title
 
 def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.device, scenario: Any) -> dict[str, Any]:
     """The part of `run.json` that is known before the first step."""
-    c, plan = resolved.config, resolved.plan
+    c, plan, identity = resolved.config, resolved.plan, resolved.identity()
     request = {
         "benchmark": c.benchmark,
         "strategy": c.strategy,
@@ -40,15 +40,15 @@ def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.devi
         "measure_n": c.measure_n,
         "measures": list(resolved.measures),
         "options": {
-            **resolved.identity()["options"],
-            **{f"tuning.{name}": value for name, value in resolved.identity()["tuning_options"].items()},
-            **{f"{p}.{name}": v for p, of in resolved.identity()["plugins"].items() for name, v in of.items()},
+            **identity["options"],
+            **{f"tuning.{name}": value for name, value in identity["tuning_options"].items()},
+            **{f"{p}.{name}": v for p, of in identity["plugins"].items() for name, v in of.items()},
         },
     }
     return {
         "request": request,
         "key": resolved.key,
-        "identity": resolved.identity(),
+        "identity": identity,
         "status": "running",
         "summary": None,
         "differences": scenario.differences,
