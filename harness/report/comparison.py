@@ -11,10 +11,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from benchmarks.plan import SEEN
-from harness.report.figure import Figure, Numbers
+from harness.report.figure import Figure, Numbers, not_drawn
 from harness.report.methods import Method, Section
 from harness.report.statistics import mean
 from harness.report.style import GRID, MOST_LINES, MOST_PANELS, WIDTH, legend, looks, panels, short
+
+# What stands beside the seconds in the numbers of `cost`.
+BESIDE = ("images_per_second", "peak_memory_mb", "trainable_params")
 
 
 def learning(section: Section) -> Figure | str:
@@ -111,13 +114,12 @@ def curves(section: Section) -> Figure | str:
         for j in range(len(centre))
         if n[j]
     ]
-    left = [f"{len(section.methods) - len(methods)} further methods" * (len(methods) < len(section.methods))]
-    left += [f"{len(of) - len(drawn)} further tasks" * (len(drawn) < len(of))]
     caption = (
         "Accuracy in percent after 0 (zero-shot), 1, ... tasks, one panel a task, one line a method: means over seeds, shaded "
         "one sample standard deviation either side. A grey bar marks the step that trains the task; held-out domains are in "
         f"parentheses. Seeds: {', '.join(f'{m.label} n = {len(m.runs)}' for m in methods)}."
-        + "".join(f" Not drawn, but in the CSV: {what}." for what in left if what)
+        + not_drawn(len(section.methods) - len(methods), "methods")
+        + not_drawn(len(of) - len(drawn), "tasks")
     )
     columns = ("method", "stream", "task", "after", "accuracy", "sd", "n")
     said = "; ".join(_ends(lines, m.label, drawn) for m in methods)
@@ -161,18 +163,15 @@ def cost(section: Section) -> Figure | str:
         return figure
 
     rows = [
-        (m.label, *(v for e in of for v in (e.mean, e.sd)), of[0].n, *(m.row.get(k) for k in COSTS))
+        (m.label, *(v for e in of for v in (e.mean, e.sd)), of[0].n, *(m.row.get(k) for k in BESIDE))
         for m, of in zip(shown, seconds, strict=True)
     ]
-    columns = ("method", "train_seconds", "train_seconds_sd", "eval_seconds", "eval_seconds_sd", "n", *COSTS)
+    columns = ("method", "train_seconds", "train_seconds_sd", "eval_seconds", "eval_seconds_sd", "n", *BESIDE)
     machines = sorted({str(run.document.get("device")) for m in shown for run in m.runs})
     where = f"Measured on: {machines[0]}." if len(machines) == 1 else f"Not comparable: on {', '.join(machines)}."
     said = "; ".join(f"{m.label} {t.mean:.0f} + {e.mean:.0f} s" for m, (t, e) in zip(shown, seconds, strict=True))
     caption = f"Seconds of training and of evaluation, means over seeds. {where}"
     return Figure(f"{section.slug}-cost", "Cost", caption, f"{said}.", Numbers(columns, rows), draw)
-
-
-COSTS = ("images_per_second", "peak_memory_mb", "trainable_params")
 
 
 def _recorded(run: Any, name: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,10 +50,8 @@ def inline(figure: Figure) -> Markup:
     with styled():
         root = ET.fromstring(_svg(figure, transparent=True))
     _plain(root, figure.slug)
-    for element in [e for e in root if e.tag in ("metadata",)]:
-        root.remove(element)
     for parent in list(root.iter()):
-        for child in [c for c in parent if c.tag == "style"]:
+        for child in [c for c in parent if c.tag in ("metadata", "style")]:
             parent.remove(child)
     width = float(root.get("viewBox", "0 0 500 0").split()[2])
     root.attrib = {
@@ -103,13 +101,17 @@ def _plain(root: ET.Element, prefix: str) -> None:
                 element.set(name, " ".join(value.split()))
 
 
+def not_drawn(count: int, what: str) -> str:
+    """For a caption: how many further methods or tasks a figure has no room for; nothing where there is room for all."""
+    return f" Not drawn, but in the CSV: {count} further {what}." if count else ""
+
+
+def settled(value: float) -> float:
+    """The number, or 0 where it is rounding: sums of equal numbers differ in the last digit, and that is no spread."""
+    return 0.0 if abs(value) < TINY else value
+
+
 def _text(value: Any) -> Any:
     if isinstance(value, float):
-        # Sums of equal numbers differ in the last digit; that is no spread.
-        return "" if value != value else f"{0.0 if abs(value) < TINY else value:.6g}"
+        return "" if value != value else f"{settled(value):.6g}"
     return "" if value is None else clean(value) if isinstance(value, str) else value
-
-
-def distinct(values: Sequence[Any]) -> list[Any]:
-    """Each value once, in order."""
-    return list(dict.fromkeys(values))

@@ -75,4 +75,9 @@ def table(
             cells.append(tag("td", shown, **options) if i else tag("th", shown, scope="row", **options))
         body.append(tag("tr", *cells))
     inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *heads)), tag("tbody", *body))
-    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return scrolling(inner, caption)
+
+
+def scrolling(wide: Markup, label: str) -> Markup:
+    """A box in which what is wider than the page scrolls, by the keyboard too."""
+    return tag("div", wide, class_="scroll", tabindex=0, role="region", aria_label=label)

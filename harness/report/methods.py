@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.leaderboard import SECTION, leaderboard, section_title
-from harness.report.figure import distinct
 from harness.report.runs import Run
 
 
@@ -94,6 +93,11 @@ def _labels(rows: list[dict[str, Any]]) -> list[str]:
     return [
         label if labels.count(label) == 1 else f"{label} ({labels[: i + 1].count(label)})" for i, label in enumerate(labels)
     ]
+
+
+def distinct(values: Sequence[Any]) -> list[Any]:
+    """Each value once, in order."""
+    return list(dict.fromkeys(values))
 
 
 def unique(text: str, taken: set[str]) -> str:

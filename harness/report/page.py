@@ -14,8 +14,8 @@ import numpy as np
 
 from harness.report import words
 from harness.report.comparison import cost, curves, learning
-from harness.report.figure import TINY, Figure, inline
-from harness.report.markup import Cell, Markup, number, table, tag
+from harness.report.figure import Figure, inline, settled
+from harness.report.markup import Cell, Markup, number, scrolling, table, tag
 from harness.report.matrix import columns, grid, matrix, shades
 from harness.report.methods import Section, unique
 from harness.report.prediction import prediction
@@ -115,8 +115,7 @@ def _figure(figure: Figure) -> Markup:
 
 def _cell(value: Any) -> Cell:
     if isinstance(value, float):
-        value = 0.0 if abs(value) < TINY else value
-        return Cell("-", "") if value != value else Cell(f"{value:.4g}", f"{value:.6g}")
+        return Cell("-", "") if value != value else Cell(f"{settled(value):.4g}", f"{settled(value):.6g}")
     return Cell("-", "") if value is None else Cell(value, value)
 
 
@@ -185,7 +184,7 @@ def _heat(run: Run, figure: Figure) -> Markup:
     head = tag("tr", tag("th", "after", scope="col"), *(tag("th", h, scope="col", class_="n") for *_, h in heads))
     caption = f"{figure.title}. {figure.caption} Framed: the task just trained."
     inner = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *rows), class_="heat")
-    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=figure.title)
+    return scrolling(inner, figure.title)
 
 
 def _unfinished(runs: Sequence[Run], slugs: set[str], keep: Callable[[Figure], None]) -> Markup:

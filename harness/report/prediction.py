@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from harness.report.figure import Figure, Numbers
+from harness.report.figure import Figure, Numbers, not_drawn
 from harness.report.methods import Method, Section
 from harness.report.runs import Run
 from harness.report.statistics import fit, mean
@@ -108,7 +108,7 @@ def _figure(section: Section, found: dict[str, list[Point]], what: str, title: s
     rows = [(label, p.task, p.iimm, getattr(p, what), p.n, *_numbers(fits[label])) for label in shown for p in found[label]]
     columns = ("method", "task", "iimm", what, "n", "slope", "slope_low", "slope_high", "intercept", "r2")
     said = "; ".join(_said(label, fits[label]) for label in shown)
-    left += f" Not drawn, but in the CSV: {len(shown) - len(drawn)} further methods." if len(drawn) < len(shown) else ""
+    left += not_drawn(len(shown) - len(drawn), "methods")
     competing = " Classes that arrive compete too, so part of a drop is not forgetting." if section.incremental else ""
     caption = (
         f"A point a task: IIMM on the model before the step, against the {meaning}, in points, means over seeds. Lines are "

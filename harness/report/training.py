@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
-from harness.report.figure import Figure, Numbers, distinct
-from harness.report.methods import Method, Section
+from harness.report.figure import Figure, Numbers, not_drawn
+from harness.report.methods import Method, Section, distinct
 from harness.report.style import COLOURS, GRID, INK, MOST_PANELS, legend, panels
 
 BINS = 200
@@ -53,7 +53,7 @@ def alphas(slug: str, method: Method) -> Figure | str | None:
         return figure
 
     more = f" {apart} points with an alpha for each vector are in the CSV alone." if apart else ""
-    more += f" Not drawn, but in the CSV: {len(every) - len(tasks)} further tasks." if len(tasks) < len(every) else ""
+    more += not_drawn(len(every) - len(tasks), "tasks")
     chosen = "; ".join(
         f"{record.get('task')} (seed {seed}): {', '.join(f'{a:g}' for a in distinct(record.get('chosen') or []))}"
         for seed, record in records
@@ -86,8 +86,7 @@ def losses(section: Section) -> Figure | str:
     if not found:
         return "There are no losses: nothing was trained, or there is no train.csv."
     drawn = list(found)[: MOST_PANELS // 2]
-    more = len(found) - len(drawn)
-    left = f" Not drawn, but in the CSV: {more} further methods." if more else ""
+    left = not_drawn(len(found) - len(drawn), "methods")
     terms = distinct([term for of in found.values() for term in of])
 
     def draw() -> Drawing:
