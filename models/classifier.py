@@ -54,7 +54,7 @@ class PromptClassifier(MultiTaskModule):
         self.prompts: dict[int, Prompts] = {}
         self.rivals: dict[int, tuple[int, ...]] = {}
         self._frozen: dict[tuple[int, bool], tuple[int, Tensor]] = {}
-        self._tokens: dict[tuple[int, int], Tensor] = {}
+        self._tokens: dict[tuple[int, int], tuple[Tensor, int]] = {}
         self._raw: dict[tuple[int, int], tuple[int, Tensor]] = {}
         self.heads = nn.ParameterDict()
 
@@ -172,13 +172,13 @@ class PromptClassifier(MultiTaskModule):
 
     def _encode_prompts(self, key: tuple[int, int]) -> Tensor:
         """Unit features [C, d] of a task's tokens in one template; behind a frozen tower from what it gave the first time."""
-        encoder, tokens = self.encoder, self._tokens[key]
+        encoder, (tokens, length) = self.encoder, self._tokens[key]
         if encoder.text_adapter is None or trains_text_tower(encoder):
-            return encoder.encode_texts(tokens.to(encoder.device))
+            return encoder.encode_texts(tokens.to(encoder.device), length)
         version, raw = self._raw.get(key, (-1, None))
         if raw is None or version != encoder.text_tower_version or raw.device != encoder.device:
             with torch.inference_mode(False), torch.no_grad():
-                raw = encoder.raw_texts(tokens.to(encoder.device))
+                raw = encoder.raw_texts(tokens.to(encoder.device), length)
             self._raw[key] = (encoder.text_tower_version, raw)
         return encoder.finish_texts(raw)
 
@@ -201,6 +201,7 @@ class PromptClassifier(MultiTaskModule):
         for template in range(1 if training else len(prompts.templates)):
             key = (task_label, template)
             if key not in self._tokens:
-                self._tokens[key] = self.encoder.tokenize(fill(prompts.templates[template], prompts.classnames))
+                tokens = self.encoder.tokenize(fill(prompts.templates[template], prompts.classnames))
+                self._tokens[key] = tokens, self.encoder.needed_length(tokens)
             each.append(self._encode_prompts(key))
         return each[0] if len(each) == 1 else F.normalize(torch.stack(each).mean(dim=0), dim=-1)

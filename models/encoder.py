@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
 from models.adapter import Adapter
 from models.transforms import Preprocess
@@ -16,6 +19,11 @@ from models.transforms import Preprocess
 
 class DualEncoder(nn.Module):
     """An image tower and a text tower that share a space of unit vectors.
+
+    How they compute: `cuts_texts` (see `encode_texts`); `precision` "bf16" runs the towers' matrix products in it (autocast;
+    weights, features and logits stay what they are); `microbatch`, how many rows pass at once where there is a gradient: the
+    same gradients from less memory, for the price of one more forward pass (activations are computed again). Layers that
+    look at a batch as a whole, batch normalisation in training, then see the chunk.
 
     Args:
         clip: an open_clip model (CLIP; CustomTextCLIP: SigLIP, EVA-02; CoCa) with `encode_image`, `encode_text`,
@@ -59,6 +67,8 @@ class DualEncoder(nn.Module):
         self.text_version = 0
         self.text_tower_version = 0
         self.cuts_texts = True
+        self.precision: Literal["fp32", "bf16"] = "fp32"
+        self.microbatch: int | None = None
         # `models.tuning` says what trains here, and puts the adapters in.
         self.tuning = "full"
         self.image_adapter = None
@@ -107,8 +117,7 @@ class DualEncoder(nn.Module):
         """What the image tower gives [B, d], before adapter and normalisation: it changes with the tower alone."""
         if pixels.dtype == torch.uint8:
             pixels = self.normalise(pixels)
-        with parametrize.cached():
-            return self.clip.encode_image(pixels, normalize=False)
+        return self._pass(partial(self.clip.encode_image, normalize=False), pixels)
 
     def finish_images(self, raw: Tensor) -> Tensor:
         """Unit-norm image features of `raw_images`: through the adapter, if there is one."""
@@ -117,22 +126,22 @@ class DualEncoder(nn.Module):
             raw = self.image_adapter(raw)
         return F.normalize(raw, dim=-1)
 
-    def encode_texts(self, tokens: Tensor) -> Tensor:
+    def encode_texts(self, tokens: Tensor, length: int | None = None) -> Tensor:
         """Unit-norm text features [B, d] of token ids [B, context].
 
         What is pooled in a causal text tower never looks at padding, so the batch is cut to its longest text: the features
         are those of the full context at a fraction of the arithmetic. Towers that are not causal (SigLIP) or are pooled at
-        the last position get the full context, as every tower does while `cuts_texts` is False.
+        the last position get the full context, as every tower does while `cuts_texts` is False. `length`: what
+        `needed_length` says of the tokens, where it was asked before; to ask a GPU waits for it.
         """
-        return self.finish_texts(self.raw_texts(tokens))
+        return self.finish_texts(self.raw_texts(tokens, length))
 
-    def raw_texts(self, tokens: Tensor) -> Tensor:
+    def raw_texts(self, tokens: Tensor, length: int | None = None) -> Tensor:
         """What the text tower gives [B, d], before adapter and normalisation: it changes with the tower alone."""
-        length = self._needed(tokens) if self.cuts_texts else tokens.shape[1]
+        length = self.needed_length(tokens) if length is None else length
         if length >= tokens.shape[1]:
             return self._raw_texts_plain(tokens)
-        with parametrize.cached():
-            return self._encode_cut(tokens[:, :length])
+        return self._pass(self._encode_cut, tokens[:, :length])
 
     def finish_texts(self, raw: Tensor) -> Tensor:
         """Unit-norm text features of `raw_texts`: through the adapter, if there is one."""
@@ -171,17 +180,30 @@ class DualEncoder(nn.Module):
         self.text_tower_version += tower
 
     def _raw_texts_plain(self, tokens: Tensor) -> Tensor:
-        with parametrize.cached():
-            return self.clip.encode_text(tokens, normalize=False)
+        return self._pass(partial(self.clip.encode_text, normalize=False), tokens)
+
+    def _pass(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+        """Through a tower, with gradient in chunks of `microbatch` rows: their activations are computed again for it."""
+        run = partial(self._run, tower)
+        size = self.microbatch
+        if not (size and len(given) > size and torch.is_grad_enabled()):
+            return run(given)
+        return torch.cat([checkpoint(run, part, use_reentrant=False) for part in given.split(size)])
+
+    def _run(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+        """In `precision`; what comes out has the weights' type, so that similarities and losses are computed in it."""
+        half = self.precision == "bf16"
+        with parametrize.cached(), torch.autocast(given.device.type, torch.bfloat16) if half else nullcontext():
+            return tower(given).to(self.mean.dtype)
 
     def _text_tower(self) -> Any:
         """The module that holds the text tower's parts: CLIP itself, or the `text` of CustomTextCLIP and CoCa."""
         return getattr(self.clip, "text", self.clip)
 
-    def _needed(self, tokens: Tensor) -> int:
-        """How many of the context's positions the features of these texts depend on."""
+    def needed_length(self, tokens: Tensor) -> int:
+        """How many of the context's positions `encode_texts` computes: those that the features of these texts depend on."""
         tower, context = self._text_tower(), tokens.shape[1]
-        if getattr(tower, "attn_mask", None) is None or not hasattr(tower, "token_embedding"):
+        if not self.cuts_texts or getattr(tower, "attn_mask", None) is None or not hasattr(tower, "token_embedding"):
             return context
         if getattr(tower, "cls_emb", None) is not None:
             # CoCa: the class token behind the text attends to no padding, but open_clip's mask stands one position off

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from avalanche.training.plugins import EvaluationPlugin
-from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from benchmarks.plan import Progress
@@ -18,12 +18,12 @@ from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.registry import UserError
 from reference_data import Reference
-from strategies.batches import endless, in_memory, memory_loader, training_loader
+from strategies.batches import endless, sent
 from strategies.contract import TRAIN_COLUMNS, check_class
-from strategies.features import KeptFeatures
-from strategies.losses import CHECK_EVERY, check_finite, cross_entropy_by_task, settle
+from strategies.losses import CHECK_EVERY, check_finite, settle
 from strategies.quiet import NoLogger
 from strategies.schedule import budget, learning_rate, seed_everything
+from strategies.template import Template
 from strategies.training_options import TrainingOptions
 
 
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     task_labels: Tensor
 
 
-class Strategy(SupervisedTemplate):
+class Strategy(Template):
     """Continual fine-tuning (`finetune`): each task in turn with cross-entropy over its class prompts, nothing else.
 
     Protocol: that of ZSCL's released MTIL code (2303.06628): AdamW, a new optimiser per task, linear warm-up then
@@ -79,7 +79,9 @@ class Strategy(SupervisedTemplate):
     needs_validation = False
     default_tuning = "full"
 
-    Options = TrainingOptions
+    @dataclass(frozen=True)
+    class Options(TrainingOptions):
+        """What every method has; a method adds its own (`strategies.training_options`)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -114,15 +116,12 @@ class Strategy(SupervisedTemplate):
         self.images_seen = 0
         self.companion_features = None
         self._prepared = False
-        self._kept_features = KeptFeatures()
-        self._frozen_images = False
         self._stop_training: bool = False
         self._terms: dict[str, Tensor | float] = {}
         encoder.cuts_texts = not self.plain
         self.trainable = tuning.apply(encoder, tuning_name or self.default_tuning, **(tuning_options or {}))
         super().__init__(
             model=PromptClassifier(encoder),
-            optimizer=self._new_optimizer(),
             criterion=torch.nn.CrossEntropyLoss(label_smoothing=self.options.label_smoothing),
             train_mb_size=self.options.batch_size,
             train_epochs=1,
@@ -273,46 +272,17 @@ class Strategy(SupervisedTemplate):
         if self._frozen_images and not self.is_training:
             return self.class_logits(self._kept_features.encode(self.encoder, self.mb_x))
         companions = self.companion_images() if self.is_training else None
-        pixels = self.mb_x if companions is None else torch.cat([self.mb_x, companions.to(self.device)])
+        pixels = self.mb_x if companions is None else torch.cat([self.mb_x, sent(companions, self.device)])
         features = self.encoder.encode_images(pixels)
         self.companion_features = None if companions is None else features[len(self.mb_x) :]
         return self.class_logits(features[: len(self.mb_x)])
 
     def class_logits(self, features: Tensor) -> Tensor:
         """Logits of the batch from its unit image features [B, d]: against its tasks' prompts."""
-        return self.classifier.classify(features, self.mb_task_id)
-
-    def _before_eval_exp(self, **kwargs: Any) -> None:
-        """Let in the classes that compete at test time under the benchmark's protocol."""
-        rivals = self.experience.rivals(self.trained)
-        for label in rivals:
-            self.classifier.register_domain(label, self.experience.stream_domains[label])
-        self.classifier.compete(self.experience.task_label, rivals)
-        self._frozen_images = not (self.trains and tuning.trains_images(self.encoder))
-        self._kept_features.begin(self.encoder, self.experience)
-        super()._before_eval_exp(**kwargs)
-
-    def _after_eval_exp(self, **kwargs: Any) -> None:
-        super()._after_eval_exp(**kwargs)
-        self._kept_features.end()
-        self._frozen_images = False
-        self.classifier.compete(self.experience.task_label)
+        tasks = self.tasks_of(self.mb_task_id)
+        return self.classifier.classify(features, tasks[0] if len(tasks) == 1 else self.mb_task_id)
 
     # Pieces
-
-    @property
-    def classifier(self) -> PromptClassifier:
-        """The model that plugins see."""
-        return self.model
-
-    @property
-    def encoder(self) -> DualEncoder:
-        return self.model.encoder
-
-    @property
-    def plain(self) -> bool:
-        """Whether nothing is computed in a shorter way (`exactness`)."""
-        return getattr(self.options, "exactness", "fast") == "plain"
 
     @property
     def experiences(self) -> list[Any]:
@@ -345,42 +315,3 @@ class Strategy(SupervisedTemplate):
         if taken := terms.keys() & TRAIN_COLUMNS:
             raise ValueError(f"a term cannot be called {', '.join(sorted(taken))}: that is a column of every record")
         self._terms.update({name: v.detach() if isinstance(v, Tensor) else v for name, v in terms.items()})
-
-    def criterion(self) -> Tensor:
-        """Avalanche's loss of the current batch, in training and evaluation: cross-entropy, each task among its own classes."""
-        return self.cross_entropy(self.mb_output, self.mb_y, self.mb_task_id)
-
-    def cross_entropy(self, logits: Tensor, labels: Tensor, task_labels: Tensor) -> Tensor:
-        """Smoothed cross-entropy, mean over the batch, where padding takes no part: each task's rows are cut to its classes."""
-        return cross_entropy_by_task(logits, labels, task_labels, self._criterion, self.classifier.classes)
-
-    def _make_empty_loss(self) -> Tensor:
-        # In the model's precision: Avalanche's float32 would round a float64 loss.
-        return torch.zeros(1, device=self.device, dtype=self.encoder.mean.dtype)
-
-    def make_train_dataloader(self, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
-        """A shuffled loader; the last, smaller batch is used (the paper's code). Images in files are read by `workers`."""
-        # A draw of its own: a method may shuffle the same images by seed and experience for other ends.
-        seeds, pin = (self.seed, self.experience.current_experience, 8), self.device.type == "cuda"
-        data, size = self.adapted_dataset, self.train_mb_size
-        if self.experience.domain.train is None or in_memory(self.experience.domain.train):
-            self.dataloader = memory_loader(data, size, shuffle=shuffle, workers=num_workers, pin=pin)
-        else:
-            workers = num_workers or self.workers
-            self.dataloader = training_loader(data, size, shuffle=shuffle, workers=workers, seeds=seeds, pin=pin)
-
-    def make_optimizer(self, **kwargs: Any) -> None:
-        """A new optimiser over exactly the trainable parameters; Avalanche's version puts frozen ones back in."""
-        self.optimizer = self._new_optimizer()
-
-    def check_model_and_optimizer(self, **kwargs: Any) -> None:
-        self.model = self.model_adaptation()
-        # A probe's heads come and go with the tasks.
-        self.trainable = tuning.trainable(self.model)
-        self.make_optimizer()
-
-    def _new_optimizer(self) -> torch.optim.Optimizer:
-        o = self.options
-        # As a group: a probe has nothing to train before its first task, and an empty list is refused.
-        groups = [{"params": self.trainable}]
-        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=not self.plain)

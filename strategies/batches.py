@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from benchmarks.domain import TensorImages
@@ -55,6 +56,11 @@ def in_memory(dataset: Any) -> bool:
     while isinstance(dataset, (Subset, Relabelled)):
         dataset = dataset.dataset
     return isinstance(dataset, TensorImages)
+
+
+def sent(images: Tensor, device: torch.device) -> Tensor:
+    """Images on the device; the way to a GPU does not wait for what it is doing."""
+    return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images.to(device)
 
 
 def endless(loader: Iterable[Any]) -> Iterator[Any]:

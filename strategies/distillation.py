@@ -310,7 +310,7 @@ class Distillation(Strategy):
         """Features of this step's reference images by the student, with gradient, and by the teacher, without."""
         if self.teacher is None:
             rows = self.reference_index if self._rows is None else self._rows[self.reference_index]
-            return self.companion_features, self.teacher_images[rows]
+            return self.companion_features, self.teacher_images[rows.to(self.device, non_blocking=True)]
         if self.images is None:
             pixels, student = batch.images, self.batch_features
         else:

@@ -16,13 +16,18 @@ class NonFiniteLoss(RuntimeError):
 
 
 def cross_entropy_by_task(
-    logits: Tensor, labels: Tensor, task_labels: Tensor, criterion: Callable[[Tensor, Tensor], Tensor], classes: Any
+    logits: Tensor,
+    labels: Tensor,
+    task_labels: Tensor,
+    criterion: Callable[[Tensor, Tensor], Tensor],
+    classes: Any,
+    tasks: Sequence[int],
 ) -> Tensor:
     """`criterion` averaged over the batch, where padding takes no part: each task's rows are cut to its classes.
 
-    logits [B, C], labels [B], task labels [B]; `classes(task)` is the number of a task's classes. A scalar.
+    logits [B, C], labels [B], task labels [B]; `classes(task)` is the number of a task's classes, `tasks` are those of the
+    batch. A scalar.
     """
-    tasks = torch.unique(task_labels).tolist()
     if len(tasks) == 1:
         return criterion(logits[:, : classes(tasks[0])], labels)
     total = logits.new_zeros(())
