@@ -1,0 +1,247 @@
+"""What PAINT's sequential selection of alpha costs: `python tests/speed/paint_search.py [--supported imagenet]`.
+
+Nine tasks patched one after the other, 21 alphas, on the tasks so far and the supported ones. Random task vectors and small
+sets of JPEG files stand for the paper's; decoded images and forwards of each set are counted while the real code runs, as both
+are so many times the set's size, and multiplied out to the sizes of the paper's protocol (2208.05592 and its released
+code). Ways:
+
+    tests    what the released code can do: for each alpha every set's test images anew, and the best of those is taken
+    plain    the paper's protocol, one alpha and one validation set after the other; then every test set once
+    ours     the same by `strategies.alpha`: validation and test images decoded once a run, all alphas in one pass, alpha = 0
+             known from the search before; then every test set once
+
+and the floor: every validation image at every alpha but the known one, without the tests. `plain` and `ours` must choose the
+same alphas; else the exit status is 1. Sizes: validation is 10 % of the training images, at most 5,000, or the set's own;
+KITTI's, which is split by videos, is taken to be as large as its test set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+import models
+from benchmarks.domain import Domain
+from benchmarks.pixels import cached_domain
+from metrics.evaluate import evaluate
+from models import tuning
+from models.classifier import PromptClassifier
+from models.merging import patched
+from strategies.alpha import Path as AlphaPath
+from strategies.alpha import Question, Scores, Search, Validation, choose
+
+# Validation and test images.
+PATCHING = {
+    "Cars": (814, 8041),
+    "DTD": (376, 1880),
+    "EuroSAT": (2700, 2700),
+    "GTSRB": (2664, 12630),
+    "KITTI": (711, 711),
+    "MNIST": (5000, 10000),
+    "RESISC45": (1890, 6300),
+    "SUN397": (1985, 19850),
+    "SVHN": (5000, 26032),
+}
+SUPPORTED = {
+    "ImageNet": (5000, 50000),
+    "CIFAR-10": (5000, 10000),
+    "CIFAR-100": (5000, 10000),
+    "STL-10": (500, 8000),
+    "Food101": (5000, 25250),
+}
+
+
+class Encoded(torch.utils.data.Dataset):
+    """JPEG files in memory: every look at one decodes it, and is counted."""
+
+    def __init__(self, name: str, count: int, side: int, classes: int, size: int, seed: int):
+        random = np.random.default_rng(seed)
+        self.name, self.size, self.decoded, self.forwards = name, size, 0, 0
+        self.targets, self.files = [i % classes for i in range(count)], []
+        for _ in range(count):
+            buffer = io.BytesIO()
+            Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, "JPEG")
+            self.files.append(buffer.getvalue())
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Any:
+        self.decoded += 1
+        return Image.open(io.BytesIO(self.files[index])).convert("RGB"), self.targets[index]
+
+    def fingerprint(self) -> str:
+        return f"{self.name} {len(self)}"
+
+
+class Cost(NamedTuple):
+    seconds: float
+    alphas: list[float]
+    decoded: int
+    forwards: int
+
+
+class Protocol:
+    """The sets, the encoder and the task vectors that all ways share."""
+
+    def __init__(self, a: argparse.Namespace):
+        torch.manual_seed(0)
+        self.encoder = models.load(a.model, a.pretrained).eval()
+        tuning.apply(self.encoder, "visual")
+        self.theta = tuning.weights(self.encoder)
+        self.grid = [(i / (a.alphas - 1),) for i in range(a.alphas)]
+        self.tasks, self.vectors, self.domains = len(PATCHING), [], {}
+        for _ in range(self.tasks):
+            moved = {n: t for n, t in self.theta.items() if "visual" in n and t.is_floating_point()}
+            self.vectors.append({n: a.noise * t.std(correction=0) * torch.randn_like(t) for n, t in moved.items()})
+        names = [f"thing {i}" for i in range(a.classes)]
+        wanted = SUPPORTED if a.supported == "five" else {"ImageNet": SUPPORTED["ImageNet"]}
+        for label, (name, sizes) in enumerate({**PATCHING, **wanted}.items()):
+            val, test = (
+                Encoded(f"{name} {kind}", count, a.side, a.classes, size, 2 * label + i)
+                for i, (kind, count, size) in enumerate(zip(("validation", "test"), (a.validation, a.test), sizes, strict=True))
+            )
+            self.domains[label] = Domain(name, names, ["a photo of a {}.", "the {}."], None, val, test)
+        self.sets = [split for d in self.domains.values() for split in (d.val, d.test)]
+        self.looked: Encoded | None = None
+        self.encoder.clip.visual.register_forward_hook(self._count)
+
+    def _count(self, tower: Any, given: Any, output: Any) -> None:
+        assert self.looked is not None
+        self.looked.forwards += len(given[0])
+
+    def asked(self, task: int) -> list[int]:
+        """The sets of a search: the tasks so far, then the supported ones."""
+        return [*range(task + 1), *range(self.tasks, len(self.domains))]
+
+    def scores(self, counts: list[list[int]], task: int, split: str) -> Scores:
+        sizes = np.array([len(getattr(self.domains[d], split)) for d in self.asked(task)])
+        percent = 100 * np.array(counts) / sizes
+        return Scores(percent[:, : task + 1].mean(axis=1), percent[:, task + 1 :].mean(axis=1))
+
+    def correct(self, domain: Domain, label: int, split: str) -> int:
+        self.looked = getattr(self.domains[label], split)
+        return evaluate(PromptClassifier(self.encoder), domain, split).correct
+
+    def grid_search(self, split: str, tests_after: bool) -> list[float]:
+        """One alpha and one set after the other."""
+        start, chosen = self.theta, []
+        for task, vector in enumerate(self.vectors):
+            counts = []
+            for point in self.grid:
+                self.encoder.load_state_dict(patched(start, [vector], point))
+                counts.append([self.correct(self.domains[d], d, split) for d in self.asked(task)])
+            point = self.grid[choose(self.grid, self.scores(counts, task, split), "mean")]
+            chosen.append(point[0])
+            start = patched(start, [vector], point)
+            if tests_after:
+                self.encoder.load_state_dict(start)
+                for d in self.asked(task):
+                    self.correct(self.domains[d], d, "test")
+        return chosen
+
+    def ours(self, folder: Path) -> list[float]:
+        kept = {
+            label: cached_domain(d, self.encoder.preprocess, ("val", "test"), folder=folder)
+            for label, d in self.domains.items()
+        }
+        start, chosen, validation = self.theta, [], Watched(self, kept)
+        for task, vector in enumerate(self.vectors):
+            path = AlphaPath(self.encoder, start, [vector])
+            supported = [Question(d) for d in range(self.tasks, len(self.domains))]
+            search = Search(validation, path, [Question(d) for d in range(task + 1)], supported)
+            search.ask(self.grid)
+            point = search.best()
+            # As `PaintSequential.rebase`: the next search starts where this one ended.
+            validation.known = search.correct(point)
+            path.move(point)
+            chosen.append(point[0])
+            start = tuning.weights(self.encoder)
+            for d in self.asked(task):
+                self.correct(kept[d], d, "test")
+        return chosen
+
+    def cost(self, way: Callable[[], list[float]]) -> Cost:
+        """A way's seconds on the small sets, and its counts at the paper's sizes."""
+        for split in self.sets:
+            split.decoded = split.forwards = 0
+        self.encoder.load_state_dict(self.theta)
+        began = time.perf_counter()
+        alphas = way()
+        seconds = time.perf_counter() - began
+        decoded = sum(split.size * split.decoded // len(split) for split in self.sets)
+        return Cost(seconds, alphas, decoded, sum(split.size * split.forwards // len(split) for split in self.sets))
+
+    def floor(self) -> int:
+        """Forwards of every validation image at every alpha but 0."""
+        sizes = {label: domain.val.size for label, domain in self.domains.items()}  # type: ignore[union-attr]
+        return (len(self.grid) - 1) * sum(sizes[d] for task in range(self.tasks) for d in self.asked(task))
+
+
+class Watched(Validation):
+    """Says whose images pass."""
+
+    def __init__(self, protocol: Protocol, domains: dict[int, Domain]):
+        super().__init__(protocol.encoder, domains)
+        self.protocol = protocol
+
+    def _column(self, path: Any, points: Any, question: Question) -> list[int]:
+        self.protocol.looked = self.protocol.domains[question.label].val  # type: ignore[assignment]
+        return super()._column(path, points, question)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--pretrained")
+    parser.add_argument("--supported", choices=("five", "imagenet"), default="five")
+    parser.add_argument("--alphas", type=int, default=21)
+    parser.add_argument("--validation", type=int, default=5, help="images of each small validation set")
+    parser.add_argument("--test", type=int, default=1, help="images of each small test set")
+    parser.add_argument("--side", type=int, default=64, help="of the files, in pixels")
+    parser.add_argument("--classes", type=int, default=4)
+    parser.add_argument("--noise", type=float, default=0.1, help="size of the random task vectors")
+    a = parser.parse_args()
+    protocol = Protocol(a)
+    with tempfile.TemporaryDirectory() as folder:
+        costs = {
+            "tests": protocol.cost(lambda: protocol.grid_search("test", tests_after=False)),
+            "plain": protocol.cost(lambda: protocol.grid_search("val", tests_after=True)),
+            "ours": protocol.cost(lambda: protocol.ours(Path(folder))),
+        }
+    table = Table(
+        title=f"nine tasks, {a.supported} supported, {a.alphas} alphas; sets of {a.validation} and {a.test} images "
+        f"in seconds by the {a.model} model, {torch.get_num_threads()} threads"
+    )
+    for header in ("way", "seconds", "images decoded", "tests / way", "image forwards", "tests / way"):
+        table.add_column(header, justify="left" if header == "way" else "right")
+    first = costs["tests"]
+    for name, cost in costs.items():
+        decodes, forwards = first.decoded / cost.decoded, first.forwards / cost.forwards
+        table.add_row(
+            name, f"{cost.seconds:.1f}", f"{cost.decoded:,}", f"{decodes:.1f}", f"{cost.forwards:,}", f"{forwards:.2f}"
+        )
+    least, once = protocol.floor(), sum(split.size for split in protocol.sets)
+    table.add_row("floor", "", f"{once:,}", f"{first.decoded / once:.1f}", f"{least:,}", f"{first.forwards / least:.2f}")
+    Console().print(table)
+    same = costs["plain"].alphas == costs["ours"].alphas
+    print(("same alphas: " if same else "DIFFERENT ALPHAS: ") + ", ".join(f"{alpha:g}" for alpha in costs["ours"].alphas))
+    raise SystemExit(not same)
+
+
+if __name__ == "__main__":
+    main()
