@@ -128,6 +128,10 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--config", metavar="FILE", help="TOML, or a run's run.json; flags win over it")
     add_shared(bench, "--device")
+    bench.add_argument("--precision", help="fp32 (default), tf32 (NVIDIA GPUs), bf16 (the towers; faster on GPUs)")
+    bench.add_argument(
+        "--microbatch", type=int, metavar="N", help="train on N images at a time: the same gradients from less memory, slower"
+    )
     add_shared(bench, "--workers", help="processes that read training images from files")
     add_shared(bench, "--no-cache", help="decode evaluation images each time")
     bench.add_argument("--out", metavar="DIR", help="where records go (default: results)")
@@ -331,6 +335,7 @@ def show_list(arguments: argparse.Namespace) -> int:
 BENCH_SETTINGS = (
     *("benchmark", "strategy", "edition", "order", "dataset", "steps", "base", "classnames", "templates", "protocol"),
     *("data_root", "limit", "shots", "model", "pretrained", "tuning", "measure_n", "device", "workers", "cache", "out"),
+    *("precision", "microbatch"),
 )
 LISTS = ("benchmarks", "strategies", "plugins", "tunings", "measures", "domains", "models")
 

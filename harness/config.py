@@ -21,6 +21,11 @@ from harness.user_file import check_strategy, is_built_in, is_file, load_strateg
 from metrics.suite import AFTER, OF_RUNS, chosen
 from models.registry import UserError, unknown
 
+PRECISIONS = {
+    "fp32": "float32 throughout",
+    "tf32": "float32 whose matrix products have 10 bits of mantissa: NVIDIA GPUs from Ampere on",
+    "bf16": "the towers in bfloat16 (autocast); weights, features and losses in float32",
+}
 DEFAULT_MODELS = {False: ("tiny", None), True: ("ViT-B-16", "openai")}
 
 
@@ -57,6 +62,8 @@ class RunConfig:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     device: str = "auto"
     workers: int | None = None
+    precision: str = "fp32"
+    microbatch: int | None = None
     cache: bool = True
     out: str = "results"
     fresh: bool = False
@@ -135,6 +142,7 @@ class Resolved:
             "measure_n": c.measure_n,
             # Only where there is something to say: older records keep their keys.
             **({"files": self.files} if self.files else {}),
+            **({} if c.precision == "fp32" else {"precision": c.precision}),
             **({} if self.measures == OF_RUNS else {"measures": list(self.measures)}),
         }
 
@@ -183,6 +191,7 @@ def check_names(config: RunConfig) -> StreamPlan:
         ("edition", config.edition, EDITIONS),
         ("protocol", config.protocol, PROTOCOLS),
         ("tuning", config.tuning, models.TUNINGS),
+        ("precision", config.precision, PRECISIONS),
         *(("plugin", name, PLUGINS) for name in config.plugins),
         *strategies,
     ):
@@ -192,7 +201,7 @@ def check_names(config: RunConfig) -> StreamPlan:
         raise UserError(f"--plugin names {', '.join(sorted(twice))} twice.")
     chosen(config.measures or (), AFTER)
     # Fewer than two images have no pairs to measure.
-    check_least(vars(config), limit=2, shots=1, measure_n=2, seed=0, workers=0)
+    check_least(vars(config), limit=2, shots=1, measure_n=2, seed=0, workers=0, microbatch=1)
     return BENCHMARKS.get(config.benchmark)(config.ask())
 
 

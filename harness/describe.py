@@ -38,6 +38,8 @@ def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.devi
         "shots": c.shots,
         "heldout": list(resolved.heldout if c.heldout is None else c.heldout),
         "measure_n": c.measure_n,
+        "precision": c.precision,
+        "microbatch": c.microbatch,
         "measures": list(resolved.measures),
         "options": {
             **identity["options"],

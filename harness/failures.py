@@ -12,6 +12,12 @@ import torch
 
 from strategies.losses import NonFiniteLoss
 
+LESS = (
+    "in training a lower --microbatch helps (the same gradients, a chunk of the batch at a time), or --precision bf16, or a "
+    "smaller batch (--set batch_size=..., and reference_batch=... where the method has one); in evaluation, which looks at 256 "
+    "images at a time, only --precision bf16, a smaller model or --device cpu."
+)
+
 
 @contextmanager
 def expected(fresh: bool = False) -> Iterator[None]:
@@ -24,10 +30,13 @@ def expected(fresh: bool = False) -> Iterator[None]:
     except NonFiniteLoss as error:
         _stop(f"{error} The tasks before it are kept in the record.")
     except torch.OutOfMemoryError:
-        _stop(
-            "the GPU's memory is full; in training a smaller batch helps (--set batch_size=..., and reference_batch=... where "
-            "the method has one), in evaluation, which looks at 256 images at a time, only a smaller model or --device cpu."
-        )
+        _stop(f"the GPU's memory is full; {LESS}")
+    except MemoryError:
+        _stop(f"the memory is full; {LESS}")
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # torch has no class of its own for it on a CPU
+            raise
+        _stop(f"the memory is full; {LESS}")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -40,6 +40,21 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+def compute_in(precision: str, device: torch.device) -> None:
+    """Let float32 products be what `precision` says (`harness.config.PRECISIONS`), convolutions included.
+
+    Raises UserError for a precision that the device does not have.
+    """
+    on_gpu = device.type == "cuda"
+    if precision == "tf32" and not (on_gpu and torch.cuda.get_device_capability(device) >= (8, 0)):
+        raise UserError("--precision tf32 is of NVIDIA GPUs from Ampere on; here there are fp32 and bf16.")
+    if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported():
+        raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16: use --precision fp32.")
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    # torch's own default lets convolutions use it.
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device}: {torch.cuda.get_device_name(device)}"

@@ -92,9 +92,12 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
 
         reference.check(*resolved.reference, config.data_root)
     device = machine.device_of(config.device)
+    machine.compute_in(config.precision, device)
     # For --pretrained random: a resumed run must start from the same weights.
     seed_everything(config.seed, 0)
     encoder = models.load(resolved.model, resolved.pretrained)
+    encoder.precision = "bf16" if config.precision == "bf16" else "fp32"
+    encoder.microbatch = config.microbatch
     try:
         scenario = _scenario(resolved, encoder, screen)
         with locked(resolved.folder):
