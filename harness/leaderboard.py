@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from harness.screen import stream_title
 from harness.summary import summary_of
 from metrics import matrix
 from models.registry import UserError
 from reference_data import published
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = [
     "benchmark",
@@ -73,6 +75,8 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
 
     Raises UserError, naming the file, for a damaged record.
     """
+    import pandas as pd
+
     groups: dict[str, list[dict[str, Any]]] = {}
     keys = set()
     for path in _records(roots):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -11,6 +12,10 @@ from rich.text import Text
 
 from harness.leaderboard import MARKS, METRICS, SECTION, section_title
 from harness.screen import PIPED_WIDTH, SUMMARY, plain_table
+
+# Lists answer at once, without the third of a second that pandas takes.
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = {
     "strategy": "strategy",
@@ -192,6 +197,8 @@ def _entries(what: str) -> dict[str, str]:
 
 
 def _cell(row: pd.Series, name: str) -> str:
+    import pandas as pd
+
     value = row[name]
     if name == "settings":
         return "" if pd.isna(value) else value

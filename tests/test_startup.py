@@ -31,10 +31,11 @@ def modules(folder, *arguments):
     [
         (["--help"], HEAVY | TABLES | {"PIL", "safetensors"}),
         (["bench", "--help"], HEAVY | TABLES | {"PIL", "safetensors"}),
+        (["list"], HEAVY | {"pandas", "pyarrow"}),
         (["data", "status"], HEAVY | {"pandas", "pyarrow"}),
         (["leaderboard"], HEAVY),
     ],
-    ids=["help", "bench-help", "data-status", "leaderboard"],
+    ids=["help", "bench-help", "list", "data-status", "leaderboard"],
 )
 def test_light_commands_leave_heavy_modules_alone(arguments, left_alone, tmp_path):
     found = modules(tmp_path, *arguments)
