@@ -80,6 +80,7 @@ def add_shared(command: argparse.ArgumentParser, *flags: str, **more: Any) -> No
 def parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
     from harness.analysis import add_commands as add_analysis_commands
+    from harness.bench import add_arguments as add_bench_arguments
     from harness.data import add_arguments as add_data_arguments
     from harness.study.command import add_commands as add_study_commands
 
@@ -98,45 +99,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    bench.add_argument("benchmark", nargs="?", help="mtil, cil or stream (see `list benchmarks`)")
-    bench.add_argument("--strategy", help="a name from `list strategies`, or FILE.py:Class (default: zscl)")
-    bench.add_argument("--edition", help="mini, full or own (default: mini, or what the named data belongs to)")
-    bench.add_argument("--order", help="I (default), II, or names joined by commas: of domains, for cil of all classes")
-    bench.add_argument("--tasks", metavar="A,B,C", help="stream: domains in order: names from `list domains`, folders, ...")
-    bench.add_argument("--dataset", metavar="NAME", help="cil: cifar100, tinyimagenet, imagenet100, a mini domain or a folder")
-    bench.add_argument("--steps", type=int, metavar="N", help="cil: in how many steps the classes arrive (after --base)")
-    bench.add_argument("--base", type=int, metavar="N", help="cil: classes of a first step before those (tinyimagenet: 100)")
-    add_shared(bench, "--classnames", "--templates")
-    bench.add_argument(
-        "--protocol", help="which classes compete at test time: task, class or agnostic (default: the benchmark's)"
-    )
-    bench.add_argument("--heldout", nargs="*", metavar="NAME", help="domains never trained, for retention")
-    add_shared(bench, "--data-root", help="where the full edition's datasets are (default: data)")
-    add_shared(bench, "--limit", help="at most N images per split")
-    bench.add_argument("--shots", type=int, metavar="N", help="few-shot: N training images of each class")
-    add_shared(bench, "--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
-    add_shared(bench, "--pretrained")
-    bench.add_argument("--tuning", help="what trains: a name from `list tunings` (default: the strategy's)")
-    bench.add_argument("--plugin", nargs="+", metavar="NAME", help="Avalanche's plugins beside the strategy (`list plugins`)")
-    bench.add_argument("--seed", type=int, nargs="+", metavar="N", help="one run per seed (default: 0)")
-    add_shared(bench, "--measure-n", help="images for the measures before training (default: 1000)")
-    add_shared(bench, "--measures", help="which: names from `list measures`, or all (default: IIMM, silhouette, ...)")
-    add_shared(
-        bench,
-        "--set",
-        help="options of the strategy (iterations, lr, ...), of the tuning (tuning.rank), of a plugin (ewc.ewc_lambda)",
-    )
-    bench.add_argument("--config", metavar="FILE", help="TOML, or a run's run.json; flags win over it")
-    add_shared(bench, "--device")
-    bench.add_argument("--precision", help="fp32 (default), tf32 (NVIDIA GPUs), bf16 (the towers; faster on GPUs)")
-    bench.add_argument(
-        "--microbatch", type=int, metavar="N", help="train on N images at a time: the same gradients from less memory, slower"
-    )
-    add_shared(bench, "--workers", help="processes that read training images from files")
-    add_shared(bench, "--no-cache", help="decode evaluation images each time")
-    bench.add_argument("--out", metavar="DIR", help="where records go (default: results)")
-    bench.add_argument("--fresh", action="store_true", help="start over, even if the run is finished")
-    add_shared(bench, "--quiet")
+    add_bench_arguments(bench, add_shared)
 
     measuring = commands.add_parser(
         "measure",
@@ -187,10 +150,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: 0 when it worked, 2 for a mistake in it, 130 when interrupted; SystemExit(1) for a run that failed."""
     from harness import analysis
+    from harness import bench as benching
     from harness.study import command as studies
 
     commands = {
-        "bench": bench,
+        "bench": benching.bench,
         "measure": measure,
         "study": studies.study,
         "predict": studies.predict,
@@ -209,50 +173,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("perennial: interrupted.", file=sys.stderr)
         return 130
-
-
-def bench(arguments: argparse.Namespace) -> int:
-    """`bench`: one run per seed."""
-    from benchmarks.plan import names_in
-    from harness.config import RunConfig, check_names, read_file, unchanged_data
-    from harness.options import merged, parse_assignments
-
-    settings: dict[str, Any] = read_file(arguments.config) if arguments.config else {}
-    seeds = settings.pop("seed", 0)
-    seeds = arguments.seed or (seeds if isinstance(seeds, list) else [seeds])
-    for name in BENCH_SETTINGS:
-        value = getattr(arguments, name)
-        if value is not None:
-            settings[name] = value
-    if arguments.model is not None and arguments.pretrained is None:
-        settings.pop("pretrained", None)
-    if arguments.tasks is not None:
-        settings["tasks"] = names_in(arguments.tasks)
-    if arguments.heldout is not None:
-        settings["heldout"] = tuple(n.strip() for n in arguments.heldout if n.strip())
-    if arguments.plugin is not None:
-        settings["plugins"] = names_in(",".join(arguments.plugin))
-    if arguments.measures is not None:
-        settings["measures"] = names_in(arguments.measures)
-    settings["options"] = merged(settings.get("options", {}), parse_assignments(arguments.set or []))
-    settings["fresh"] = arguments.fresh
-    if "benchmark" not in settings:
-        raise UserError("Which benchmark? For example: bench mtil --strategy zscl.")
-    configs = [RunConfig(**settings, seed=seed) for seed in dict.fromkeys(seeds)]
-    for config in configs:
-        check_names(config).check()
-
-    from harness.screen import Screen
-
-    screen = Screen(quiet=arguments.quiet)
-    screen.say("loading torch and Avalanche ...", style="dim")
-    from harness.failures import expected
-    from harness.run import run
-
-    with expected(fresh=arguments.fresh), unchanged_data():
-        for config in configs:
-            run(config, screen)
-    return 0
 
 
 def measure(arguments: argparse.Namespace) -> int:
@@ -331,12 +251,6 @@ def show_list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# The flags of `bench` that are settings of a run, as a configuration file has them.
-BENCH_SETTINGS = (
-    *("benchmark", "strategy", "edition", "order", "dataset", "steps", "base", "classnames", "templates", "protocol"),
-    *("data_root", "limit", "shots", "model", "pretrained", "tuning", "measure_n", "device", "workers", "cache", "out"),
-    *("precision", "microbatch"),
-)
 LISTS = ("benchmarks", "strategies", "plugins", "tunings", "measures", "domains", "models")
 
 if __name__ == "__main__":

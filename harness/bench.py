@@ -1,0 +1,114 @@
+"""`bench` on the command line: its flags, the runs that they ask for, and running them. Imports neither torch nor Avalanche."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.plan import names_in
+from models.registry import UserError
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
+
+# The flags of `bench` that are settings of a run, as a configuration file has them.
+BENCH_SETTINGS = (
+    *("benchmark", "strategy", "edition", "order", "dataset", "steps", "base", "classnames", "templates", "protocol"),
+    *("data_root", "limit", "shots", "model", "pretrained", "tuning", "measure_n", "device", "workers", "cache", "out"),
+    *("precision", "microbatch"),
+)
+
+
+def add_arguments(command: argparse.ArgumentParser, add_shared: Callable[..., None]) -> None:
+    """The flags of `bench`; `add_shared` adds those that other commands have too."""
+    command.add_argument("benchmark", nargs="?", help="mtil, cil or stream (see `list benchmarks`)")
+    command.add_argument("--strategy", help="a name from `list strategies`, or FILE.py:Class (default: zscl)")
+    command.add_argument("--edition", help="mini, full or own (default: mini, or what the named data belongs to)")
+    command.add_argument("--order", help="I (default), II, or names joined by commas: of domains, for cil of all classes")
+    command.add_argument("--tasks", metavar="A,B,C", help="stream: domains in order: names from `list domains`, folders, ...")
+    command.add_argument(
+        "--dataset", metavar="NAME", help="cil: cifar100, tinyimagenet, imagenet100, a mini domain or a folder"
+    )
+    command.add_argument("--steps", type=int, metavar="N", help="cil: in how many steps the classes arrive (after --base)")
+    command.add_argument("--base", type=int, metavar="N", help="cil: classes of a first step before those (tinyimagenet: 100)")
+    add_shared(command, "--classnames", "--templates")
+    command.add_argument(
+        "--protocol", help="which classes compete at test time: task, class or agnostic (default: the benchmark's)"
+    )
+    command.add_argument("--heldout", nargs="*", metavar="NAME", help="domains never trained, for retention")
+    add_shared(command, "--data-root", help="where the full edition's datasets are (default: data)")
+    add_shared(command, "--limit", help="at most N images per split")
+    command.add_argument("--shots", type=int, metavar="N", help="few-shot: N training images of each class")
+    add_shared(command, "--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
+    add_shared(command, "--pretrained")
+    command.add_argument("--tuning", help="what trains: a name from `list tunings` (default: the strategy's)")
+    command.add_argument("--plugin", nargs="+", metavar="NAME", help="Avalanche's plugins beside the strategy (`list plugins`)")
+    command.add_argument("--seed", type=int, nargs="+", metavar="N", help="one run per seed (default: 0)")
+    add_shared(command, "--measure-n", help="images for the measures before training (default: 1000)")
+    add_shared(command, "--measures", help="which: names from `list measures`, or all (default: IIMM, silhouette, ...)")
+    add_shared(
+        command,
+        "--set",
+        help="options of the strategy (iterations, lr, ...), of the tuning (tuning.rank), of a plugin (ewc.ewc_lambda)",
+    )
+    command.add_argument("--config", metavar="FILE", help="TOML, or a run's run.json; flags win over it")
+    add_shared(command, "--device")
+    command.add_argument("--precision", help="fp32 (default), tf32 (NVIDIA GPUs), bf16 (the towers; faster on GPUs)")
+    command.add_argument(
+        "--microbatch", type=int, metavar="N", help="train on N images at a time: the same gradients from less memory, slower"
+    )
+    add_shared(command, "--workers", help="processes that read training images from files")
+    add_shared(command, "--no-cache", help="decode evaluation images each time")
+    command.add_argument("--out", metavar="DIR", help="where records go (default: results)")
+    command.add_argument("--fresh", action="store_true", help="start over, even if the run is finished")
+    add_shared(command, "--quiet")
+
+
+def configs(arguments: argparse.Namespace) -> list[RunConfig]:
+    """The runs that the flags of `bench` and the file of --config ask for, one a seed. Raises UserError."""
+    from harness.config import RunConfig, read_file
+    from harness.options import merged, parse_assignments
+
+    settings: dict[str, Any] = read_file(arguments.config) if arguments.config else {}
+    seeds = settings.pop("seed", 0)
+    seeds = arguments.seed or (seeds if isinstance(seeds, list) else [seeds])
+    for name in BENCH_SETTINGS:
+        value = getattr(arguments, name)
+        if value is not None:
+            settings[name] = value
+    if arguments.model is not None and arguments.pretrained is None:
+        settings.pop("pretrained", None)
+    if arguments.tasks is not None:
+        settings["tasks"] = names_in(arguments.tasks)
+    if arguments.heldout is not None:
+        settings["heldout"] = tuple(n.strip() for n in arguments.heldout if n.strip())
+    if arguments.plugin is not None:
+        settings["plugins"] = names_in(",".join(arguments.plugin))
+    if arguments.measures is not None:
+        settings["measures"] = names_in(arguments.measures)
+    settings["options"] = merged(settings.get("options", {}), parse_assignments(arguments.set or []))
+    settings["fresh"] = arguments.fresh
+    if "benchmark" not in settings:
+        raise UserError("Which benchmark? For example: bench mtil --strategy zscl.")
+    return [RunConfig(**settings, seed=seed) for seed in dict.fromkeys(seeds)]
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Run `bench`. Raises UserError."""
+    from harness.config import check_names, unchanged_data
+    from harness.screen import Screen
+
+    found = configs(arguments)
+    for config in found:
+        check_names(config).check()
+
+    screen = Screen(quiet=arguments.quiet)
+    screen.say("loading torch and Avalanche ...", style="dim")
+    from harness.failures import expected
+    from harness.run import run
+
+    with expected(fresh=arguments.fresh), unchanged_data():
+        for config in found:
+            run(config, screen)
+    return 0
