@@ -3,78 +3,201 @@
 checkpoint/after-<j>/encoder.safetensors    the dual encoder's weights
 checkpoint/after-<j>/strategy.safetensors   the tensors of `Strategy.state()`
 checkpoint/after-<j>/strategy.json          its other values, with the tensors' names in their places
+checkpoint/after-<j>/sha256.json            digests of these files
 checkpoint/latest.json                      {"after": j, ...}, written last: it never points at half a checkpoint
+checkpoint/previous.json                    what latest.json was before, for the day when a file turns out to be damaged
+
+While a run lasts, its last two checkpoints are kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.records import read_json, write_bytes, write_json
-from models.registry import UserError
+from harness.records import naming, plain, read_json, reading, write_bytes, write_json
+from models.registry import UserError, first_line
 
 TENSOR = "__tensor__"
+FILES = ("encoder.safetensors", "strategy.safetensors", "strategy.json")
+LATEST, PREVIOUS, DIGESTS = "latest.json", "previous.json", "sha256.json"
+
+
+class Sound(NamedTuple):
+    """A checkpoint whose files are as they were written: its experience and counters, and what is wrong with a later one."""
+
+    after: int
+    counters: dict[str, Any]
+    warning: str | None
 
 
 def save_state(folder: Path, after: int, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write `checkpoint/after-<after>`, in full, under `folder`; it counts once `commit` has been called."""
+    """Write `checkpoint/after-<after>`, in full, under `folder`; it counts once `commit` has been called.
+
+    Raises OSError, naming the file, when the disk does not take it; what counted before counts still.
+    """
     target = folder / f"after-{after}"
     temporary = folder / f".after-{after}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     tensors: dict[str, Tensor] = {}
+    committed = latest(folder)
+    if committed is not None:
+        # Before the new one takes its place on the disk, not after.
+        _keep(folder, {committed["after"]})
     try:
-        save_file(_detached(weights), temporary / "encoder.safetensors")
+        with naming(target):
+            temporary.mkdir(parents=True)
         structure = _flatten(state, "state", tensors)
-        save_file(_detached(tensors), temporary / "strategy.safetensors")
-        write_bytes(temporary / "strategy.json", json.dumps(structure).encode())
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
+        _save(_detached(weights), temporary / "encoder.safetensors", target)
+        _save(_detached(tensors), temporary / "strategy.safetensors", target)
+        with naming(target / "strategy.json"):
+            write_bytes(temporary / "strategy.json", json.dumps(structure).encode())
+        with naming(target):
+            write_json(temporary / DIGESTS, {name: _sha256(temporary / name) for name in FILES})
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.rename(target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 def commit(folder: Path, after: int, **counters: Any) -> None:
-    """Make `after` the checkpoint to resume from, together with counters that belong to it, and remove the older
-    ones.
-    """
-    write_json(folder / "latest.json", {"after": after, **counters})
-    for other in folder.iterdir():
-        if other.is_dir() and other.name != f"after-{after}":
-            shutil.rmtree(other, ignore_errors=True)
+    """Make `after` the checkpoint to resume from, together with counters that belong to it; the one before it is kept."""
+    before = latest(folder)
+    if before is not None:
+        write_json(folder / PREVIOUS, _signed(before))
+    write_json(folder / LATEST, _signed(plain({"after": after, **counters})))
+    _keep(folder, {after} if before is None else {after, before["after"]})
+
+
+def prune(folder: Path) -> None:
+    """Keep the latest checkpoint alone: the run is finished."""
+    found = latest(folder)
+    if found is not None:
+        (folder / PREVIOUS).unlink(missing_ok=True)
+        _keep(folder, {found["after"]})
 
 
 def latest(folder: Path) -> dict[str, Any] | None:
-    """The experience to resume after ("after") and its counters, or None."""
-    return read_json(folder / "latest.json")
+    """The experience to resume after ("after") and its counters, or None. Raises UserError when the file is damaged."""
+    return _counters(folder / LATEST)
+
+
+def sound(folder: Path) -> Sound | None:
+    """The last checkpoint that is undamaged, or None where nothing has been committed. Reads the files through.
+
+    Where that is the one before the latest, it becomes the latest. Raises UserError, naming the file, when neither can be used.
+    """
+    if not (folder / LATEST).is_file():
+        return None
+    try:
+        return _sound(folder, LATEST)
+    except UserError as error:
+        try:
+            found = _sound(folder, PREVIOUS)
+        except UserError:
+            raise error from None
+        write_json(folder / LATEST, _signed({"after": found.after, **found.counters}))
+        return found._replace(warning=f"{str(error).partition(';')[0]}; going on from the checkpoint before it")
 
 
 def load_state(folder: Path, after: int, device: Any = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights and strategy state of a checkpoint, on a device.
 
-    Raises UserError, naming the file, when one is missing or damaged.
+    Raises UserError, naming the file, when one is missing, damaged or not what was written.
     """
     source = folder / f"after-{after}"
+    check(source)
     path = source
     try:
         path = source / "encoder.safetensors"
         weights = load_file(path)
         path = source / "strategy.safetensors"
-        tensors = load_file(path)
+        tensors = {name: tensor.to(device) for name, tensor in load_file(path).items()}
         path = source / "strategy.json"
-        structure = json.loads(path.read_text(encoding="utf-8"))
+        state = _restore(json.loads(path.read_text(encoding="utf-8")), tensors)
     except Exception as error:  # safetensors raises its own class for damaged files
-        raise UserError(f"The checkpoint file {path} is missing or damaged ({error}); --fresh starts over.") from error
-    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-    return {name: w.to(device) for name, w in weights.items()}, _restore(structure, tensors)
+        raise _damaged(path, first_line(error)) from error
+    return {name: w.to(device) for name, w in weights.items()}, state
+
+
+def check(source: Path) -> None:
+    """Raise UserError, naming the first file of `after-<j>` that is missing or has another digest than when it was written."""
+    digests = read_json(source / DIGESTS)
+    for name in (DIGESTS, *FILES):
+        path = source / name
+        if digests is None or not path.is_file():
+            raise _damaged(path, "there is no such file")
+        if name != DIGESTS and _sha256(path) != digests.get(name):
+            raise _damaged(path, "its SHA-256 is another one than when it was written")
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(f"The checkpoint file {path} is missing or damaged ({why}); --fresh starts over.")
+
+
+def _sound(folder: Path, name: str) -> Sound:
+    found = _counters(folder / name)
+    if found is None:
+        raise _damaged(folder / name, "there is no such file")
+    check(folder / f"after-{found['after']}")
+    return Sound(found.pop("after"), found, None)
+
+
+def _counters(path: Path) -> dict[str, Any] | None:
+    """What `commit` wrote, less its digest; None where there is no file."""
+    found = read_json(path)
+    if found is None:
+        return None
+    with reading(path):
+        digest = found.pop("sha256")
+        if _signed(found)["sha256"] != digest:
+            raise ValueError("its SHA-256 is another one than when it was written")
+        if type(found["after"]) is not int or found["after"] < 0:
+            raise ValueError("no number of an experience")
+    return found
+
+
+def _signed(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "sha256": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}
+
+
+def _keep(folder: Path, experiences: set[int]) -> None:
+    kept = {f"after-{after}" for after in experiences}
+    # Half-written ones of killed processes start with a dot.
+    for other in (*folder.glob("after-*"), *folder.glob(".after-*")):
+        if other.name not in kept:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _save(tensors: dict[str, Tensor], path: Path, target: Path) -> None:
+    """A safetensors file, on the disk when this returns. Raises OSError, naming where the file was to stand in the end."""
+    with naming(target / path.name):
+        try:
+            save_file(tensors, path)
+        except SafetensorError as error:
+            # It has the system's error as text alone.
+            number = re.search(r"os error (\d+)|code: (\d+)", str(error))
+            if number is None:
+                raise
+            code = int(number[1] or number[2])
+            raise OSError(code, os.strerror(code)) from error
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -84,6 +207,9 @@ def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
+        # {"a.b": x, "a": {"b": y}} asks for one name twice.
+        while name in tensors:
+            name += "'"
         tensors[name] = value
         return {TENSOR: name}
     if isinstance(value, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.registry import UserError
+from models.registry import UserError, first_line
 from strategies.contract import TRAIN_COLUMNS as TRAIN_COLUMNS
 
 if TYPE_CHECKING:
@@ -23,43 +24,71 @@ MEASURE_COLUMNS = ("when", "experience", "task", "measure", "value", "n")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically: a temporary file in the same folder, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file atomically: a temporary file in the same folder, flushed to disk, then renamed.
+
+    Raises OSError, naming the file, when the disk does not take it; what was there before is there still.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp makes private files; a record is as readable as any other file of its owner.
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give every OSError the name of the file that was meant: a failed write has none, a failed rename a temporary one."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; a record is as readable as any other file of its owner.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """A folder, made where it is not there, for this process alone. Raises UserError when another one is at work on it."""
+    """A folder, made where it is not there, for this process alone.
+
+    Raises UserError when another process is at work on it, and when nothing can be written to it.
+    """
     from filelock import FileLock, Timeout
 
-    folder.mkdir(parents=True, exist_ok=True)
     # The system releases it when the process dies, however it dies.
     lock = FileLock(folder / ".lock", timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise UserError(f"Another process is at work on {folder}.") from error
+    except OSError as error:
+        raise _refused(folder, error) from error
     try:
+        try:
+            # A lock file that is there already can be locked on a disk that takes nothing more.
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b" ")
+        except OSError as error:
+            raise _refused(folder, error) from error
         yield
     finally:
         lock.release()
 
 
+def _refused(folder: Path, error: OSError) -> UserError:
+    return UserError(f"Cannot write to {folder}: {error.strerror or error}; --out names another place.")
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """JSON with NaN as null, so that any reader takes it."""
-    write_bytes(path, (json.dumps(_plain(value), indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(plain(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -82,30 +111,63 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """All rows as text; an absent file is empty."""
+    """All rows as text; an absent file is empty. Raises UserError, naming the file, for one that is no table."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    with reading(path):
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = [line for line in csv.reader(file, strict=True) if line]
+        header = lines[0] if lines else []
+        if len(set(header)) < len(header):
+            raise ValueError("its header has a name twice")
+        for number, line in enumerate(lines, start=1):
+            if len(line) != len(header):
+                raise ValueError(f"row {number} has {len(line)} values for {len(header)} columns")
+        return [dict(zip(header, line, strict=True)) for line in lines[1:]]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The document, or None where there is no file. Raises UserError, naming the file, when it is not JSON."""
+    """The document, or None where there is no file. Raises UserError, naming the file, when it is no JSON object."""
     if not path.is_file():
         return None
+    with reading(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__} where an object is wanted")
+    return found
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with the contents of a file of ours into a UserError that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}); --fresh starts over.") from error
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+    # Of json: ValueError for syntax and for endless numbers, RecursionError for endless brackets.
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, csv.Error) as error:
+        said = f"no {error}" if type(error) is KeyError else first_line(error)
+        raise UserError(f"{path} is damaged ({said}); --fresh starts over.") from error
 
 
-def _plain(value: Any) -> Any:
+def digest(rows: Iterable[Mapping[str, str]]) -> str:
+    """SHA-256 of rows as `read_csv` gives them. Empty values count as absent: later rows may add columns to earlier ones."""
+    total = hashlib.sha256()
+    for row in rows:
+        total.update(json.dumps([[name, value] for name, value in row.items() if value]).encode() + b"\n")
+    return total.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """A value as it comes back from a JSON file of ours: NaN is null, a tuple a list, a key a string."""
     if isinstance(value, float) and value != value:
         return None
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value
 
 

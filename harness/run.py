@@ -6,6 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,10 @@ import models
 from benchmarks.full import Missing
 from benchmarks.plan import SEEN
 from benchmarks.streams import assemble
-from harness import checkpoint, machine
+from harness import checkpoint, machine, resume
 from harness.config import Resolved, RunConfig, resolve
 from harness.describe import banner, document, short_warmup
-from harness.records import locked, read_json
+from harness.records import locked
 from harness.screen import Screen
 from harness.state import RunState
 from harness.summary import zero_shot_summary
@@ -82,8 +83,8 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     another process is at work on the same run.
     """
     screen, resolved = screen or Screen(), resolve(config)
-    existing = None if config.fresh else read_json(resolved.folder / "run.json")
-    if existing and existing.get("status") == "finished":
+    existing = None if config.fresh else resume.record(resolved)
+    if existing and existing["status"] == "finished":
         screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")
         return RunResult(resolved.folder, existing["summary"], True)
     resolved.plan.check()
@@ -140,14 +141,20 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
     state.document = document(resolved, encoder, strategy, device, scenario)
     if config.fresh:
         state.clear()
+    elif state.done >= 0:
+        for said in resume.continued(state.document, resume.record(resolved), state.done, state.damage):
+            screen.say(f"warning: {said}", style="yellow")
     try:
         _loop(state, strategy, plugins, scenario, meters, screen)
     except KeyboardInterrupt:
-        state.write_document("interrupted")
+        with suppress(OSError):
+            state.write_document("interrupted")
         raise
     except Exception as error:
         said = without_traceback(error) if isinstance(error, UserError) else error
-        state.write_document("failed", error=f"{type(said).__name__}: {said}")
+        # A disk that takes nothing more must not hide what went wrong.
+        with suppress(OSError):
+            state.write_document("failed", error=f"{type(said).__name__}: {said}")
         if said is not error:
             raise said from None
         raise
@@ -214,6 +221,7 @@ def _loop(state: RunState, strategy: Any, plugins: Mapping[str, Any], scenario: 
         screen.row(number, state.rows[number])
         state.save(number, strategy, plugins)
     state.write_document("finished")
+    checkpoint.prune(state.folder / "checkpoint")
 
 
 def _report(state: RunState, strategy: Any, screen: Screen) -> None:

@@ -13,7 +13,9 @@ from harness.records import (
     ACCURACY_COLUMNS,
     MEASURE_COLUMNS,
     TRAIN_COLUMNS,
+    digest,
     read_csv,
+    reading,
     write_csv,
     write_json,
 )
@@ -21,6 +23,9 @@ from harness.summary import summarise
 from metrics.evaluate import Accuracy
 from metrics.plugins import Measure, Row
 from models.registry import UserError
+
+# The tables of a run, and what says after which experience a row was written.
+TABLES = {"accuracy.csv": "after", "measures.csv": "experience", "train.csv": "after"}
 
 
 class RunState:
@@ -35,28 +40,44 @@ class RunState:
         self.timings: dict[str, float] = {"train": 0.0, "evaluate": 0.0}
         self.images_trained = 0
         self.done = -1
+        self.damage: str | None = None
         self.document: dict[str, Any] = {}
 
     def load(self) -> None:
-        """Take up what a killed run left: rows up to its last checkpoint. Nothing there: start from nothing."""
-        latest = checkpoint.latest(self.folder / "checkpoint")
-        if latest is None:
+        """Take up what a killed run left: rows up to its last checkpoint. Nothing there: start from nothing.
+
+        Raises UserError, naming the file, for tables that are not what was written. `damage` says what is wrong with the latest
+        checkpoint where the one before it is taken.
+        """
+        found = checkpoint.sound(self.folder / "checkpoint")
+        if found is None:
             return
-        done = int(latest["after"])
-        for r in read_csv(self.folder / "accuracy.csv"):
-            if int(r["after"]) <= done:
+        done, path = found.after, self.folder / "accuracy.csv"
+        tables = self._tables(done)
+        with reading(path):
+            for r in tables["accuracy.csv"]:
                 cell = Accuracy(int(r["correct"]), int(r["n"]))
                 self.rows.setdefault(int(r["after"]), {})[r["stream"], r["task"]] = cell
-        for m in read_csv(self.folder / "measures.csv"):
-            if int(m["experience"]) <= done:
-                value = float(m["value"]) if m["value"] else float("nan")
-                self.measures.append(Measure(m["when"], int(m["experience"]), m["task"], m["measure"], value, int(m["n"])))
-        self.losses = [dict(r) for r in read_csv(self.folder / "train.csv") if int(r["after"]) <= done]
         if sorted(self.rows) != list(range(done + 1)):
-            raise UserError(f"{self.folder / 'accuracy.csv'} does not hold rows 0 to {done}; --fresh starts over.")
-        self.timings = latest["timings"]
-        self.images_trained = latest["images_trained"]
-        self.done = done
+            raise UserError(f"{path} does not hold rows 0 to {done}; --fresh starts over.")
+        for name, rows in tables.items():
+            if found.counters["tables"].get(name) != digest(rows):
+                raise UserError(f"{self.folder / name} is damaged (not the rows that were written); --fresh starts over.")
+        for m in tables["measures.csv"]:
+            value = float(m["value"]) if m["value"] else float("nan")
+            self.measures.append(Measure(m["when"], int(m["experience"]), m["task"], m["measure"], value, int(m["n"])))
+        self.losses = [dict(r) for r in tables["train.csv"]]
+        self.timings = found.counters["timings"]
+        self.images_trained = found.counters["images_trained"]
+        self.done, self.damage = done, found.warning
+
+    def _tables(self, done: int) -> dict[str, list[dict[str, str]]]:
+        """The rows of each table up to experience `done`, as they stand on the disk."""
+        found = {}
+        for name, when in TABLES.items():
+            with reading(self.folder / name):
+                found[name] = [row for row in read_csv(self.folder / name) if int(row[when]) <= done]
+        return found
 
     def save(self, after: int, strategy: Any, plugins: Mapping[str, Any]) -> None:
         """Write everything up to experience `after`; it counts from the moment `latest.json` is replaced."""
@@ -78,7 +99,9 @@ class RunState:
         )
         write_csv(self.folder / "measures.csv", MEASURE_COLUMNS, [m._asdict() for m in self.measures])
         write_csv(self.folder / "train.csv", TRAIN_COLUMNS, self.losses)
-        checkpoint.commit(self.folder / "checkpoint", after, timings=self.timings, images_trained=self.images_trained)
+        tables = {name: digest(rows) for name, rows in self._tables(after).items()}
+        counters = {"timings": self.timings, "images_trained": self.images_trained, "tables": tables}
+        checkpoint.commit(self.folder / "checkpoint", after, **counters)
         self.done = after
         self.write_document("running")
 
@@ -101,5 +124,5 @@ class RunState:
     def clear(self) -> None:
         """Forget what the folder holds: only the files that a run writes."""
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
-        for name in ("run.json", "accuracy.csv", "measures.csv", "train.csv"):
+        for name in ("run.json", *TABLES):
             (self.folder / name).unlink(missing_ok=True)

@@ -36,11 +36,64 @@ def test_everything_comes_back_on_the_device_asked_for(tmp_path):
     assert weights["a"].device.type == state["t"][0].device.type == "meta"
 
 
-def test_committing_removes_the_older_ones(tmp_path):
-    for after in (0, 1):
-        checkpoint.save_state(tmp_path, after, {"a": torch.zeros(1)}, {})
-        checkpoint.commit(tmp_path, after)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["after-1", "latest.json"]
+def committed(folder, *experiences):
+    for after in experiences:
+        checkpoint.save_state(folder, after, {"a": torch.full((1,), float(after))}, {})
+        checkpoint.commit(folder, after, images=10 * after)
+
+
+def test_the_last_two_are_kept_and_the_end_keeps_one(tmp_path):
+    committed(tmp_path, 0, 1, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["after-1", "after-2", "latest.json", "previous.json"]
+    assert checkpoint.sound(tmp_path) == (2, {"images": 20}, None)
+    checkpoint.prune(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["after-2", "latest.json"]
+    assert checkpoint.sound(tmp_path).after == 2
+
+
+def test_the_oldest_makes_room_before_the_next_is_written(tmp_path, monkeypatch):
+    committed(tmp_path, 0, 1)
+    there = []
+    monkeypatch.setattr(checkpoint, "_save", lambda *_: there.append(sorted(p.name for p in tmp_path.glob("after-*"))))
+    with pytest.raises(OSError, match="No such file"):
+        committed(tmp_path, 2)
+    assert there == [["after-1"]] * 2 and checkpoint.sound(tmp_path).after == 1
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["latest.json", *(f"after-2/{n}" for n in (*checkpoint.FILES, "sha256.json"))])
+def test_a_flipped_bit_is_named_and_the_checkpoint_before_goes_on(tmp_path, name):
+    committed(tmp_path, 0, 1, 2)
+    flip(tmp_path / name)
+    after, counters, warning = checkpoint.sound(tmp_path)
+    # Of wrong digests nobody can tell from wrong files.
+    file = "after-2/" if name.endswith("sha256.json") else name
+    assert (after, counters) == (1, {"images": 10}) and warning.endswith("; going on from the checkpoint before it")
+    assert file in warning
+    assert torch.equal(checkpoint.load_state(tmp_path, 1)[0]["a"], torch.ones(1))
+    assert checkpoint.sound(tmp_path) == (1, {"images": 10}, None), "it is the latest now"
+    committed(tmp_path, 2)
+    assert checkpoint.sound(tmp_path) == (2, {"images": 20}, None)
+
+
+def test_two_flipped_bits_are_too_many(tmp_path):
+    committed(tmp_path, 0, 1, 2)
+    flip(tmp_path / "after-2" / "strategy.json")
+    flip(tmp_path / "after-1" / "encoder.safetensors")
+    with pytest.raises(UserError, match=r"after-2/strategy\.json is missing or damaged .*SHA-256.*--fresh starts over"):
+        checkpoint.sound(tmp_path)
+    assert (tmp_path / "after-1").is_dir() and (tmp_path / "after-2").is_dir()
+
+
+def test_names_that_meet_stay_apart(tmp_path):
+    state = {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}
+    checkpoint.save_state(tmp_path, 0, {}, state)
+    assert checkpoint.load_state(tmp_path, 0)[1] == {"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}
 
 
 def test_a_failed_save_keeps_the_last_one(tmp_path):
