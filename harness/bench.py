@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 BENCH_SETTINGS = (
     *("benchmark", "strategy", "edition", "order", "dataset", "steps", "base", "classnames", "templates", "protocol"),
     *("data_root", "limit", "shots", "model", "pretrained", "tuning", "measure_n", "device", "workers", "cache", "out"),
-    *("precision", "microbatch"),
+    *("precision", "microbatch", "checkpoint_minutes"),
 )
 
 
-def add_arguments(command: argparse.ArgumentParser, add_shared: Callable[..., None]) -> None:
+def add_arguments(command: argparse._ActionsContainer, add_shared: Callable[..., None]) -> None:
     """The flags of `bench`; `add_shared` adds those that other commands have too."""
     command.add_argument("benchmark", nargs="?", help="mtil, cil or stream (see `list benchmarks`)")
     command.add_argument("--strategy", help="a name from `list strategies`, or FILE.py:Class (default: zscl)")
@@ -57,6 +57,9 @@ def add_arguments(command: argparse.ArgumentParser, add_shared: Callable[..., No
     command.add_argument("--precision", help="fp32 (default), tf32 (NVIDIA GPUs), bf16 (the towers; faster on GPUs)")
     command.add_argument(
         "--microbatch", type=int, metavar="N", help="train on N images at a time: the same gradients from less memory, slower"
+    )
+    command.add_argument(
+        "--checkpoint-minutes", type=float, metavar="M", help="save long tasks in between too (default: every 5; 0: never)"
     )
     add_shared(command, "--workers", help="processes that read training images from files")
     add_shared(command, "--no-cache", help="decode evaluation images each time")

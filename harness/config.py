@@ -64,6 +64,7 @@ class RunConfig:
     workers: int | None = None
     precision: str = "fp32"
     microbatch: int | None = None
+    checkpoint_minutes: float = 5.0
     cache: bool = True
     out: str = "results"
     fresh: bool = False
@@ -201,7 +202,7 @@ def check_names(config: RunConfig) -> StreamPlan:
         raise UserError(f"--plugin names {', '.join(sorted(twice))} twice.")
     chosen(config.measures or (), AFTER)
     # Fewer than two images have no pairs to measure.
-    check_least(vars(config), limit=2, shots=1, measure_n=2, seed=0, workers=0, microbatch=1)
+    check_least(vars(config), limit=2, shots=1, measure_n=2, seed=0, workers=0, microbatch=1, checkpoint_minutes=0)
     return BENCHMARKS.get(config.benchmark)(config.ask())
 
 

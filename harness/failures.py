@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import torch
 
+from harness.pauses import Stopped
 from strategies.losses import NonFiniteLoss
 
 LESS = (
@@ -25,6 +26,8 @@ def expected(fresh: bool = False) -> Iterator[None]:
     again = "the same command without --fresh" if fresh else "the same command"
     try:
         yield
+    except Stopped as stopped:
+        _stop(f"{stopped.word}; {again} continues after {stopped.saved or 'the last finished task'}.", stopped.status)
     except KeyboardInterrupt:
         _stop(f"interrupted; {again} continues after the last finished task.", 130)
     except NonFiniteLoss as error:

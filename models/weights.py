@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,6 +80,15 @@ class RunningAverage:
         for name, tensor in theta.items():
             if not tensor.is_floating_point():
                 self._average[name].copy_(tensor)
+
+    def state(self) -> dict[str, Any]:
+        """What `load` takes: how many states there were, and the average itself."""
+        return {"count": self.count, "average": {**self._average}}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.count = int(state["count"])
+        self._average = {name: state["average"][name].to(tensor) for name, tensor in self._average.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of the average."""

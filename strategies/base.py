@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +19,14 @@ from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.registry import UserError
 from reference_data import Reference
-from strategies.batches import endless, sent
+from strategies.batches import sent
 from strategies.contract import TRAIN_COLUMNS, check_class
 from strategies.losses import CHECK_EVERY, check_finite, settle
 from strategies.quiet import NoLogger
 from strategies.schedule import budget, learning_rate, seed_everything
 from strategies.template import Template
 from strategies.training_options import TrainingOptions
+from strategies.within import Batches, go_on, snapshot
 
 
 class Batch(NamedTuple):
@@ -56,6 +58,8 @@ class Strategy(Template):
         after_experience   may change the weights that are evaluated and go on to the next task (`set_weights`; after
                            writing into a tower in another way, call `encoder.touch()`)
         state, load        what must survive a kill, besides the weights
+        task_state, load_task   what a task has changed of the method so far; without it (where a class has steps of its own)
+                           a killed run goes on from the start of the task
 
     Class attributes say what the method wants: `default_tuning`; `needs_reference`, reference images and sentences
     (how many of them: `reference_count`); `needs_validation`, validation images that training does not see, of
@@ -115,6 +119,10 @@ class Strategy(Template):
         self.seconds = 0.0
         self.images_seen = 0
         self.companion_features = None
+        # Called after each update with a function that gives the task as it stands (`strategies.within.snapshot`).
+        self.between_steps: Callable[[Callable[[], dict[str, Any]]], None] | None = None
+        # Weights and snapshot that the next task goes on from.
+        self.middle: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self._prepared = False
         self._stop_training: bool = False
         self._terms: dict[str, Tensor | float] = {}
@@ -177,6 +185,13 @@ class Strategy(Template):
     def load(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
 
+    def task_state(self) -> dict[str, Any]:
+        """What has changed during the task besides the weights and the optimiser, so that it can be taken up in the middle."""
+        return {}
+
+    def load_task(self, state: dict[str, Any], step: int) -> None:
+        """Take back what `task_state` gave after `step` updates; `before_experience` was called just before."""
+
     # The loop
 
     def prepare_run(self) -> None:
@@ -201,13 +216,17 @@ class Strategy(Template):
         self.before_experience()
         self._before_training_epoch(**kwargs)
         # Read here and not earlier: replay replaces the loader in its `before_training_exp`.
-        batches = endless(self.dataloader)
+        batches = Batches(self.dataloader)
         losses: list[Tensor] = []
+        if self.middle is not None:
+            (weights, saved), self.middle = self.middle, None
+            losses = go_on(self, weights, saved, batches)
+            began -= saved["seconds"]
         trains_images, trains_text = tuning.trains_images(self.encoder), tuning.trains_text(self.encoder)
         trains_text_tower = tuning.trains_text_tower(self.encoder)
         o, total = self.options, self.budget(experience)
         peak = o.lr_by_task.get(experience.domain.name, o.lr)
-        for step in range(total):
+        for step in range(len(losses), total):
             if self._stop_training:  # a plugin's wish, early stopping for example
                 self._stop_training = False
                 break
@@ -245,6 +264,8 @@ class Strategy(Template):
             self.history.append({"iteration": step + 1, "lr": rate, **self._terms})  # type: ignore[dict-item]
             if (step + 1) % CHECK_EVERY == 0:
                 check_finite(losses, experience.domain.name)
+            if self.between_steps is not None:
+                self.between_steps(partial(snapshot, self, step + 1, batches, losses, time.perf_counter() - began))
         check_finite(losses, experience.domain.name)
         settle(self.history, losses)
         self.after_experience()

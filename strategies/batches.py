@@ -34,7 +34,7 @@ def drawn_loader(
     """The items of `data` by batches of (index, number of the draw), augmented by `seeds` and that number alone."""
     return DataLoader(
         DrawnItems(data, seeds),
-        batch_sampler=batches,
+        batch_sampler=Skippable(batches),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin,
@@ -86,6 +86,23 @@ def without_traceback(error: UserError) -> UserError:
     # The last line of a traceback: the class with its module, and what was said.
     said = re.split(rf"^(?:\w+\.)*{wrapped[1]}: ", text, flags=re.MULTILINE)[-1]
     return type(error)(said.strip())
+
+
+class Skippable:
+    """Batches of indices, of which the next `skip` are left out: nothing is read for them."""
+
+    def __init__(self, batches: Any):
+        self.batches, self.skip = batches, 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in self.batches:
+            if self.skip:
+                self.skip -= 1
+            else:
+                yield batch
+
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
 class DrawnBatches:

@@ -21,6 +21,8 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "state": (),
     "load": ("state",),
     "budget": ("experience",),
+    "task_state": (),
+    "load_task": ("state", "step"),
 }
 
 

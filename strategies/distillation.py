@@ -230,6 +230,14 @@ class Distillation(Strategy):
             loss = loss + weight * term
         return loss
 
+    def load_task(self, state: dict[str, Any], step: int) -> None:
+        super().load_task(state, step)
+        if self.distils_now and self.images is not None:
+            for _ in range(step):
+                next(self._reference_order)
+        if self.negatives is not None:
+            self.negatives.skip(step)
+
     # Pieces
 
     def classification_loss(self, batch: Batch) -> Tensor:

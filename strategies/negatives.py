@@ -31,9 +31,18 @@ class Negatives:
             with evaluating(encoder), torch.no_grad():
                 self._raw = torch.cat([encoder.raw_texts(part) for part in tokens.split(512)])
 
+    def skip(self, steps: int) -> None:
+        """Leave out what so many steps would have drawn."""
+        for _ in range(steps):
+            self._draw()
+
+    def _draw(self) -> Tensor | None:
+        """Indices of a step's negatives; None: all."""
+        return None if self.count is None else torch.randperm(len(self.tokens), generator=self.generator)[: self.count]
+
     def features(self) -> Tensor:
         """Unit features [count, d] of this step's negatives."""
-        index = None if self.count is None else torch.randperm(len(self.tokens), generator=self.generator)[: self.count]
+        index = self._draw()
         if self._raw is not None:
             return self.encoder.finish_texts(self._raw if index is None else self._raw[index])
         return self.encoder.encode_texts(self.tokens if index is None else self.tokens[index])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -135,6 +135,18 @@ class ZSCL(Distillation):
         if o.merge != "none":
             anchor = self.start if o.merge == "previous" else self.zero_shot
             self.set_weights(interpolate(anchor, self.weights(), o.merge_alpha))
+
+    def task_state(self) -> dict[str, Any]:
+        own: dict[str, Any] = {} if self.average is None else {"average": self.average.state()}
+        if self.options.moving_average == "previous":
+            own["moving_anchor"] = {**self._moving_anchor}
+        return {**super().task_state(), **own}
+
+    def load_task(self, state: dict[str, Any], step: int) -> None:
+        super().load_task(state, step)
+        if self.average is not None:
+            self.average.load(state["average"])
+        self._moving_anchor = state.get("moving_anchor", self._moving_anchor)
 
     def _pull(self) -> None:
         """Move the model a little towards the anchor of `moving_average`."""

@@ -1,0 +1,102 @@
+"""Saving in the middle of a task: every few minutes, and when the process is told to end.
+
+checkpoint/within/    the same files as after a task, of the latest moment: `after` counts updates, `experience` is the last one
+                      that was finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from harness import checkpoint
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the run; `status` is what shells give such a process, `saved` says how far the record goes."""
+
+    def __init__(self, number: int, saved: str = ""):
+        super().__init__()
+        self.status = 128 + number
+        self.word = "terminated" if number == signal.SIGTERM else "interrupted"
+        self.saved = saved
+
+
+class Pauses:
+    """Called after each update: saves the task when `minutes` have gone since the last time, or a signal has come.
+
+    A signal is answered at the end of the update, with a save and `Stopped`; a second one at once, and so is one that comes
+    while no task is trained. `minutes` 0: saves for signals alone.
+    """
+
+    def __init__(self, folder: Path, minutes: float, weights: Callable[[], dict[str, Tensor]]):
+        self.folder = folder / "checkpoint" / "within"
+        self.minutes = minutes
+        self._weights = weights
+        self._after, self._name = 0, ""
+        self._waits = False
+        self._signal: int | None = None
+        self._last = time.monotonic()
+
+    def middle(self, after: int, device: Any) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Weights and snapshot of the task after experience `after`, where it was interrupted.
+
+        Raises UserError for one that is damaged.
+        """
+        found = checkpoint.sound(self.folder)
+        if found is None or found.counters.get("experience") != after:
+            return None
+        return checkpoint.load_state(self.folder, found.after, device)
+
+    @contextlib.contextmanager
+    def task(self, after: int, name: str, saves: bool) -> Iterator[None]:
+        """While the task after experience `after` is trained; `saves`: it can be taken up in the middle."""
+        self._after, self._name, self._last, self._waits = after, name, time.monotonic(), saves
+        try:
+            yield
+        finally:
+            self._waits = False
+
+    def __call__(self, snapshot: Callable[[], dict[str, Any]]) -> None:
+        due = self.minutes > 0 and time.monotonic() - self._last >= 60 * self.minutes
+        if not due and self._signal is None:
+            return
+        taken = snapshot()
+        checkpoint.save_state(self.folder, taken["step"], self._weights(), taken)
+        checkpoint.commit(self.folder, taken["step"], experience=self._after)
+        self._last = time.monotonic()
+        if self._signal is not None:
+            raise Stopped(self._signal, f"update {taken['step']} of {self._name}")
+
+    def clear(self) -> None:
+        """The task is over: what was saved within it is of no more use."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Answer signals as above; outside the main thread, where that cannot be, nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def noted(number: int, frame: Any) -> None:
+            if self._signal is not None or not self._waits:
+                raise Stopped(number)
+            self._signal = number
+
+        before = {number: signal.signal(number, noted) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
