@@ -20,6 +20,7 @@ from benchmarks.streams import assemble
 from harness import checkpoint, machine, resume
 from harness.config import Resolved, RunConfig, resolve
 from harness.describe import banner, document, short_warmup
+from harness.pauses import Pauses
 from harness.records import locked
 from harness.screen import Screen
 from harness.state import RunState
@@ -30,6 +31,7 @@ from models.registry import UserError
 from strategies import plugins as plugin_module
 from strategies.batches import in_memory, without_traceback
 from strategies.schedule import budget, seed_everything
+from strategies.within import refusal
 
 
 class RunResult(NamedTuple):
@@ -142,10 +144,12 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
     if config.fresh:
         state.clear()
     elif state.done >= 0:
-        for said in resume.continued(state.document, resume.record(resolved), state.done, state.damage):
-            screen.say(f"warning: {said}", style="yellow")
+        for warning in resume.continued(state.document, resume.record(resolved), state.done, state.damage):
+            screen.say(f"warning: {warning}", style="yellow")
+    pauses = Pauses(state.folder, config.checkpoint_minutes, lambda: dict(encoder.state_dict()))
     try:
-        _loop(state, strategy, plugins, scenario, meters, screen)
+        with pauses.listening():
+            _loop(state, strategy, plugins, scenario, meters, screen, pauses)
     except KeyboardInterrupt:
         with suppress(OSError):
             state.write_document("interrupted")
@@ -167,7 +171,15 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
     return RunResult(state.folder, summary, False)
 
 
-def _loop(state: RunState, strategy: Any, plugins: Mapping[str, Any], scenario: Any, meters: Meters, screen: Screen) -> None:
+def _loop(
+    state: RunState,
+    strategy: Any,
+    plugins: Mapping[str, Any],
+    scenario: Any,
+    meters: Meters,
+    screen: Screen,
+    pauses: Pauses,
+) -> None:
     """Row 0, then for each experience: measures, training, evaluation, checkpoint and record."""
     resolved, accuracy = state.resolved, meters.accuracy
     train, tests = scenario.streams["train"], [*scenario.streams["test"], *scenario.streams["heldout"]]
@@ -198,10 +210,16 @@ def _loop(state: RunState, strategy: Any, plugins: Mapping[str, Any], scenario: 
         screen.row(0, state.rows[0])
         state.save(0, strategy, plugins)
 
+    saves = refusal(strategy, list(plugins)) is None
+    if saves:
+        strategy.between_steps = pauses
+        strategy.middle = _middle(pauses, state, strategy, screen)
+
     for experience in remaining:
         number, name = experience.current_experience + 1, experience.domain.name
         if strategy.trains or len(experience.dataset):
-            strategy.train(experience, eval_streams=[])
+            with pauses.task(number - 1, name, saves=saves):
+                strategy.train(experience, eval_streams=[])
         strategy.trained = number
         if strategy.trains:
             state.document["trainable_params"] = sum(p.numel() for p in strategy.trainable)
@@ -220,8 +238,21 @@ def _loop(state: RunState, strategy: Any, plugins: Mapping[str, Any], scenario: 
         state.losses += [{"after": number, **record} for record in strategy.history]
         screen.row(number, state.rows[number])
         state.save(number, strategy, plugins)
+        pauses.clear()
     state.write_document("finished")
     checkpoint.prune(state.folder / "checkpoint")
+
+
+def _middle(pauses: Pauses, state: RunState, strategy: Any, screen: Screen) -> Any:
+    """The next task where it was interrupted, or None: then it starts at its beginning."""
+    try:
+        found = pauses.middle(max(0, state.done), strategy.device)
+    except UserError as error:
+        screen.say(f"warning: {error} The task starts at its beginning.", style="yellow")
+        return None
+    if found is not None:
+        screen.say(f"continuing after update {found[1]['step']} of the next task")
+    return found
 
 
 def _report(state: RunState, strategy: Any, screen: Screen) -> None:
