@@ -22,6 +22,7 @@ examples:
   python cli.py bench cil --dataset PHOTOS --steps 5            the same on a folder of yours: PHOTOS/CLASS/*.jpg
   python cli.py bench stream --tasks PHOTOS,digits              any domains, one after the other
   python cli.py bench mtil --edition full --data-root DATA      the paper's eleven datasets, ViT-B-16
+  python cli.py sweep --strategies zscl,lora --seeds 0-4        a grid of runs, on one machine or a cluster
   python cli.py leaderboard --csv leaderboard.csv               all finished runs, one row a method
   python cli.py measure PHOTOS digits                           IIMM and other measures, before any training
   python cli.py predict PHOTOS                                  what fine-tuning on it would gain and cost, by a study
@@ -71,7 +72,7 @@ SHARED: dict[str, dict[str, Any]] = {
 }
 
 
-def add_shared(command: argparse.ArgumentParser, *flags: str, **more: Any) -> None:
+def add_shared(command: argparse._ActionsContainer, *flags: str, **more: Any) -> None:
     """Add arguments of `SHARED` to a command; `more` is what they have there alone."""
     for flag in flags:
         command.add_argument(flag, **SHARED[flag], **more)
@@ -83,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     from harness.bench import add_arguments as add_bench_arguments
     from harness.data import add_arguments as add_data_arguments
     from harness.study.command import add_commands as add_study_commands
+    from harness.sweep.command import add_commands as add_sweep_commands
 
     top = Parser(
         prog="perennial",
@@ -100,6 +102,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_bench_arguments(bench, add_shared)
+
+    add_sweep_commands(commands, add_shared)
 
     measuring = commands.add_parser(
         "measure",
@@ -152,9 +156,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from harness import analysis
     from harness import bench as benching
     from harness.study import command as studies
+    from harness.sweep import command as sweeps
 
     commands = {
         "bench": benching.bench,
+        "sweep": sweeps.sweep,
         "measure": measure,
         "study": studies.study,
         "predict": studies.predict,

@@ -1,0 +1,237 @@
+"""Keep a backend busy with what is missing of a grid: one failure stops nothing else, an interrupt saves everything."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from harness.sweep.plan import Run
+from harness.sweep.status import Status, at_work, last_line, look
+
+MISTAKE = 2
+"""The exit status of a mistake of the user's: another attempt ends the same."""
+GRACE = 60.0
+"""Seconds in which a process whose worker was lost saves and lets go of its folder."""
+APPEARS = 10.0
+"""Seconds in which a record that another machine has written is seen here."""
+
+
+class Ending(NamedTuple):
+    """How a process ended: its exit status (None: it was lost), and what there is to say of a worker or job beside its log."""
+
+    status: int | None
+    said: str = ""
+
+
+class Handle(Protocol):
+    """A run that was started."""
+
+    where: str
+
+    def poll(self) -> Ending | None:
+        """How it ended; None while it goes on."""
+
+    def interrupt(self) -> None:
+        """Ask it to save and end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class Backend(Protocol):
+    """Where runs are started.
+
+    `slots`: how many at a time (None: it has a queue of its own). `stays`: runs outlive this process, so that an interrupt
+    leaves them alone.
+    """
+
+    slots: int | None
+    stays: bool
+
+    def start(self, run: Run, fresh: bool) -> Handle:
+        """Start a run."""
+
+    def adopt(self, run: Run) -> Handle | None:
+        """A run that an earlier sweep started and that is still on its way."""
+
+    def close(self) -> None:
+        """Give back what the backend holds."""
+
+
+@dataclass
+class Outcome:
+    """A run of the sweep so far. State: waiting, running, elsewhere (another process has it), finished, failed, interrupted."""
+
+    run: Run
+    state: str = "waiting"
+    note: str = ""
+    attempts: int = 0
+    now: bool = False
+    began: float = 0.0
+    seconds: float = 0.0
+    not_before: float = 0.0
+    status: Status = field(default_factory=lambda: Status("missing"))
+
+
+class Interrupted(Exception):
+    """The sweep was interrupted; `left` are the runs that go on without it."""
+
+    def __init__(self, outcomes: Sequence[Outcome], left: Sequence[Run]):
+        super().__init__()
+        self.outcomes, self.left = outcomes, left
+
+
+def fill(
+    runs: Sequence[Run], backend: Backend, screen: Any, *, fresh: bool = False, retries: int = 1, pause: float = 0.2
+) -> list[Outcome]:
+    """Start what is missing, and again what failed or was lost, up to `retries` times each; how every run ended.
+
+    Finished runs are left alone unless `fresh`; an attempt after the first goes on from the last checkpoint even then.
+    `screen`: a `harness.sweep.screen.SweepScreen`.
+
+    Raises Interrupted after an interrupt or SIGTERM, when all processes have saved.
+    """
+    outcomes = [Outcome(run) for run in runs]
+    for outcome in outcomes:
+        outcome.status = look(outcome.run)
+        if outcome.status.state == "finished" and not fresh:
+            outcome.state, outcome.note = "finished", outcome.status.note
+    waiting = deque(outcome for outcome in outcomes if outcome.state == "waiting")
+    active: dict[Run, tuple[Outcome, Handle]] = {}
+    screen.begin(outcomes)
+    with _terminated_as_interrupted():
+        try:
+            while waiting or active:
+                _start(waiting, active, backend, screen, fresh)
+                for outcome, handle in list(active.values()):
+                    ending = handle.poll()
+                    if ending is not None:
+                        del active[outcome.run]
+                        _ended(outcome, ending, retries, waiting, screen)
+                screen.update(outcomes)
+                time.sleep(pause)
+        except KeyboardInterrupt:
+            left = [] if not backend.stays else [run for run in active]
+            _stop(active, backend, screen)
+            raise Interrupted(outcomes, left) from None
+        finally:
+            screen.end(outcomes)
+    return outcomes
+
+
+def _start(
+    waiting: deque[Outcome], active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: Any, fresh: bool
+) -> None:
+    for _ in range(len(waiting)):
+        if backend.slots is not None and len(active) >= backend.slots:
+            return
+        outcome = waiting.popleft()
+        now = time.monotonic()
+        if outcome.not_before > now:
+            waiting.append(outcome)
+            continue
+        outcome.status = look(outcome.run)
+        first = outcome.attempts == 0
+        handle = backend.adopt(outcome.run) if first else None
+        if handle is None and outcome.status.state == "finished" and not (fresh and first):
+            # Another sweep over the same folder was quicker.
+            outcome.state, outcome.note = "finished", outcome.status.note
+            continue
+        if handle is None and outcome.status.state == "running":
+            if not first and now < outcome.began + outcome.seconds + GRACE:
+                outcome.not_before = now + 1
+                waiting.append(outcome)
+                continue
+            outcome.state, outcome.note = "elsewhere", "another process is at work on it"
+            screen.passed(outcome)
+            continue
+        if handle is None:
+            handle = backend.start(outcome.run, fresh and first)
+        outcome.state, outcome.note, outcome.now = "running", handle.where, True
+        outcome.attempts += 1
+        outcome.began = now
+        active[outcome.run] = outcome, handle
+        screen.started(outcome)
+
+
+def _ended(outcome: Outcome, ending: Ending, retries: int, waiting: deque[Outcome], screen: Any) -> None:
+    outcome.seconds = time.monotonic() - outcome.began
+    outcome.status = look(outcome.run)
+    if ending.status == 0:
+        until = time.monotonic() + APPEARS
+        while outcome.status.state != "finished" and time.monotonic() < until:
+            time.sleep(0.5)
+            outcome.status = look(outcome.run)
+        if outcome.status.state == "finished":
+            outcome.state, outcome.note = "finished", outcome.status.note
+            screen.finished(outcome)
+            return
+        ending = Ending(
+            MISTAKE, f"it ended well, but {outcome.run.folder} has no finished record: other data or versions there?"
+        )
+    outcome.note = reason(outcome.run, ending, outcome.status)
+    if outcome.attempts <= retries and ending.status != MISTAKE:
+        outcome.state = "waiting"
+        waiting.appendleft(outcome)
+        screen.again(outcome)
+    else:
+        outcome.state = "failed"
+        screen.failed(outcome)
+
+
+def reason(run: Run, ending: Ending, status: Status) -> str:
+    """Why a run did not finish: what the worker says, the signal, the error of its record, or the last line of its log."""
+    if ending.said:
+        return ending.said
+    if ending.status is not None and ending.status < 0:
+        try:
+            return f"killed by {signal.Signals(-ending.status).name}"
+        except ValueError:
+            return f"killed by signal {-ending.status}"
+    if status.state == "failed" and status.note:
+        return status.note
+    return last_line(run.log) or f"exit status {ending.status}"
+
+
+def _stop(active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: Any) -> None:
+    if backend.stays:
+        return
+    screen.stopping(len(active))
+    try:
+        for _, handle in active.values():
+            handle.interrupt()
+        # A process may outlive the worker that it was started by, while it saves.
+        while any(handle.poll() is None for _, handle in active.values()):
+            time.sleep(0.1)
+        until = time.monotonic() + GRACE
+        while any(at_work(run.folder) for run in active) and time.monotonic() < until:
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        for _, handle in active.values():
+            handle.kill()
+    for outcome, _ in active.values():
+        outcome.status = look(outcome.run)
+        outcome.state, outcome.note = "interrupted", ""
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM is taken for an interrupt, as a scheduler means it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,160 @@
+"""The grid of runs before anything is started: which there are, in which order, and the command of each."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.plan import names_in
+from harness.bench import configs
+from harness.config import RunConfig, check_names, resolve, unchanged_data
+from models.registry import UserError
+
+ENTRY = Path(__file__).resolve().parents[2] / "cli.py"
+"""The command line of the same installation, whatever the working directory is."""
+
+NAMED_ORDERS = ("I", "II")
+APART = ("benchmark", "strategy", "order", "seed", "fresh", "quiet")
+"""Flags of `bench` that are not passed on as they are: the grid's, and those that are the sweep's own affair."""
+
+
+class Run(NamedTuple):
+    """One run of the grid: what is varied, its record's folder, its log, and the arguments of `bench`."""
+
+    strategy: str
+    order: str
+    seed: int
+    folder: Path
+    log: Path
+    arguments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.strategy}, order {self.order}, seed {self.seed}"
+
+
+Command = Callable[[Run, bool, str | None], list[str]]
+"""command(run, fresh, device): what is executed for a run; None: the device of the run's own arguments."""
+
+
+def command_of(run: Run, fresh: bool = False, device: str | None = None) -> list[str]:
+    """`bench` in this interpreter."""
+    last = [*(["--fresh"] if fresh else []), *(["--device", device] if device else [])]
+    return [sys.executable, str(ENTRY), "bench", *run.arguments, *last]
+
+
+def again(parser: argparse.ArgumentParser, arguments: argparse.Namespace, apart: Sequence[str] = ()) -> list[str]:
+    """The flags that a parser makes these arguments of, less those `apart` and the defaults."""
+    found: list[str] = []
+    for action in parser._actions:
+        value = getattr(arguments, action.dest, None)
+        if action.dest in apart or value is None or value == action.default:
+            continue
+        if action.nargs == 0:
+            found.append(action.option_strings[0])
+        elif isinstance(value, list):
+            found += [action.option_strings[0], *map(str, value)]
+        else:
+            # In one word: a value may begin with a dash.
+            dashed = str(value).startswith("-")
+            found += [f"{action.option_strings[0]}={value}"] if dashed else [action.option_strings[0], str(value)]
+    return found
+
+
+def orders_in(given: Sequence[str]) -> list[str]:
+    """`I,II` is two orders; any other comma-joined word is one order of those names."""
+    found: list[str] = []
+    for word in given:
+        names = names_in(word)
+        found += names if all(name in NAMED_ORDERS for name in names) else [",".join(names)]
+    return found
+
+
+def seeds_in(given: Sequence[str]) -> list[int]:
+    """Whole numbers and ranges of them (`0-4`), joined by commas. Raises UserError."""
+    found: list[int] = []
+    for word in names_in(",".join(given)):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+        if match is None:
+            raise UserError(f"--seeds takes whole numbers and ranges such as 0,1,2 or 0-4, got {word!r}.")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return found
+
+
+def axis(many: str, given: Sequence[Any] | None, one: str, single: Any) -> list[Any]:
+    """The values along an axis of the grid without repetitions; [None] where nothing is given. Raises UserError.
+
+    `given` are those of the flag `many`, `single` that or those of `bench`'s own flag `one`.
+    """
+    if given is not None and single is not None:
+        raise UserError(f"{many} and {one} say the same: leave one out.")
+    values = given if given is not None else single if isinstance(single, list) else [single]
+    if not values:
+        raise UserError(f"{many} names nothing.")
+    return list(dict.fromkeys(values))
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """ "2/4" as (2, 4). Raises UserError unless 1 <= i <= n."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"--shard takes i/n with i from 1 to n, such as 1/4, got {text!r}.")
+    return int(match[1]), int(match[2])
+
+
+def part(runs: Sequence[Run], shard: tuple[int, int]) -> list[Run]:
+    """Every n-th run of the whole grid, from the i-th on: shards 1/n to n/n cover each run once, whatever is finished."""
+    return list(runs[shard[0] - 1 :: shard[1]])
+
+
+def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Run]:
+    """All runs, seeds outermost, so that one seed of everything comes first; strategies innermost. Raises UserError.
+
+    Names, options and data are checked for all of them before any is started. `parser` is `bench`'s; `arguments` has its
+    flags, and `strategies`, `orders` and `seeds`.
+    """
+    strategies = axis("--strategies", _names(arguments.strategies), "--strategy", arguments.strategy)
+    orders = axis("--orders", orders_in(arguments.orders) if arguments.orders else None, "--order", arguments.order)
+    seeds = axis("--seeds", seeds_in(arguments.seeds) if arguments.seeds else None, "--seed", arguments.seed)
+    common = again(parser, arguments, APART)
+    benchmark = [arguments.benchmark] if arguments.benchmark else [] if arguments.config else ["mtil"]
+    asked: list[tuple[RunConfig, tuple[str, ...]]] = []
+    for seed, order, strategy in itertools.product(seeds, orders, strategies):
+        varied = (("--strategy", strategy), ("--order", order), ("--seed", seed))
+        words = [*benchmark, *(str(word) for flag, value in varied if value is not None for word in (flag, value)), *common]
+        # A configuration file may name several seeds.
+        for config in configs(parser.parse_args(words)):
+            asked.append((config, tuple(words if seed is not None else [*words, "--seed", str(config.seed)])))
+    runs: dict[Path, Run] = {}
+    with unchanged_data():
+        for config, _ in asked:
+            with _named(config, len(asked)):
+                check_names(config).check()
+        for config, words_of in asked:
+            with _named(config, len(asked)):
+                resolved = resolve(config)
+            folder = resolved.folder
+            key = folder.name.rpartition("-")[2]
+            log = Path(config.out) / "logs" / f"{folder.parent.name}-{resolved.strategy_slug}-seed{config.seed}-{key}.log"
+            runs.setdefault(folder, Run(config.strategy, resolved.order_label, config.seed, folder, log, words_of))
+    return list(runs.values())
+
+
+def _names(given: Sequence[str] | None) -> list[str] | None:
+    return None if given is None else list(names_in(",".join(given)))
+
+
+@contextmanager
+def _named(config: RunConfig, of: int) -> Iterator[None]:
+    """Within it a mistake says which run of several it is in."""
+    try:
+        yield
+    except UserError as error:
+        if of == 1:
+            raise
+        raise UserError(f"{config.strategy}, seed {config.seed}: {error}") from error

@@ -1,0 +1,91 @@
+"""Runs as tasks of a Ray cluster, or of one that is started on this machine. Ray is imported when it is asked for.
+
+The files of `--out`, the data and the installation must be at the same paths on every machine (a shared file system). A task
+whose worker or machine is lost is started again as any failed run is, by `harness.sweep.loop`, not by Ray: it counts as an
+attempt and is told, and the run goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from harness.sweep import child
+from harness.sweep.loop import Ending
+from harness.sweep.plan import Command, Run, command_of
+from models.registry import UserError, first_line
+
+
+class Reference:
+    """A run as a task."""
+
+    def __init__(self, ray: Any, reference: Any):
+        self.ray, self.reference = ray, reference
+        self.where = "ray"
+
+    def poll(self) -> Ending | None:
+        if not self.ray.wait([self.reference], timeout=0)[0]:
+            return None
+        try:
+            return Ending(self.ray.get(self.reference))
+        except self.ray.exceptions.TaskCancelledError:
+            return Ending(130, "cancelled")
+        except self.ray.exceptions.RayError as error:
+            return Ending(None, f"its worker was lost ({type(error).__name__}: {first_line(error)})")
+
+    def interrupt(self) -> None:
+        self.ray.cancel(self.reference)
+
+    def kill(self) -> None:
+        self.ray.cancel(self.reference, force=True)
+
+
+class Ray:
+    """Runs wherever the cluster has `cpus` processors and `gpus` devices free (None: one device, where it has any)."""
+
+    stays = False
+
+    def __init__(
+        self,
+        address: str | None = None,
+        cpus: float = 1,
+        gpus: float | None = None,
+        jobs: int | None = None,
+        command: Command = command_of,
+    ):
+        try:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            import ray
+        except ImportError as error:
+            raise UserError("--backend ray needs Ray: pip install 'perennial[ray]'.") from error
+        self.ray, self.slots, self.command = ray, jobs, command
+        try:
+            ray.init(
+                address=address or os.environ.get("RAY_ADDRESS") or "local",
+                include_dashboard=False if address is None and "RAY_ADDRESS" not in os.environ else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # of many kinds, by what is not there
+            raise UserError(f"There is no Ray cluster at {address or 'this machine'}: {first_line(error)}.") from error
+        there = ray.cluster_resources()
+        gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
+        for what, wanted in (("CPU", cpus), ("GPU", gpus)):
+            if wanted > there.get(what, 0):
+                self.close()
+                raise UserError(f"The Ray cluster has {there.get(what, 0):g} {what}s, and a run is to have {wanted:g}.")
+        ray.cloudpickle.register_pickle_by_value(child)
+        # A worker for each task: the next one finds nothing of the last one's.
+        self.task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(child.run)
+
+    def start(self, run: Run, fresh: bool) -> Reference:
+        log, folder = str(run.log.resolve()), str(Path.cwd())
+        return Reference(self.ray, self.task.remote(self.command(run, fresh, None), log, folder, {}))
+
+    def adopt(self, run: Run) -> None:
+        return None
+
+    def close(self) -> None:
+        self.ray.shutdown()

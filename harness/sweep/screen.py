@@ -1,0 +1,164 @@
+"""What a person sees of a sweep: what runs now and how far it is, what ended and how, what there is to do about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from harness.screen import Screen, duration, plain_table
+from harness.sweep.loop import Outcome
+from harness.sweep.plan import Run
+from harness.sweep.status import Status, counts, look
+
+STYLES = {
+    "finished": "green",
+    "failed": "bold red",
+    "interrupted": "yellow",
+    "running": "bold",
+    "missing": "dim",
+    "waiting": "dim",
+}
+ROWS = 30
+"""Rows of the live table; a terminal shows no more of it."""
+
+
+class SweepScreen:
+    """On a terminal a live table of what is running; piped, a line for each thing that happens; quiet, only errors."""
+
+    def __init__(self, screen: Screen, live: bool | None = None):
+        self.screen = screen
+        self._use_live = (screen.console.is_terminal if live is None else live) and not screen.quiet
+        self._live: Live | None = None
+        self._shown = 0.0
+        self._all = 0
+
+    def begin(self, outcomes: Sequence[Outcome]) -> None:
+        """What is there already, and what is to do."""
+        self._all = len(outcomes)
+        there = sum(o.state == "finished" for o in outcomes)
+        left = self._all - there
+        self.screen.say(f"{many(self._all)}, {there} finished already, {left} to do")
+        if self._use_live and left:
+            self._live = Live(self._table(outcomes), console=self.screen.console, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def started(self, outcome: Outcome) -> None:
+        if self._live is None:
+            attempt = f", attempt {outcome.attempts}" if outcome.attempts > 1 else ""
+            where = f" on {outcome.note}" if outcome.note else ""
+            self.screen.say(f"started {outcome.run}{where}{attempt}: {outcome.run.log}")
+
+    def finished(self, outcome: Outcome) -> None:
+        self.screen.say(f"finished {outcome.run} in {elapsed(outcome.seconds)}: {outcome.note}")
+
+    def again(self, outcome: Outcome) -> None:
+        self.screen.say(f"{outcome.run} is started again: {outcome.note}", style="yellow")
+
+    def failed(self, outcome: Outcome) -> None:
+        self.screen.say(f"failed {outcome.run}: {outcome.note}", style="bold red")
+
+    def passed(self, outcome: Outcome) -> None:
+        self.screen.say(f"left alone {outcome.run}: {outcome.note}", style="yellow")
+
+    def stopping(self, running: int) -> None:
+        if running:
+            self.screen.say(f"stopping: {many(running)} saving; Ctrl-C again does not wait for it", style="yellow")
+
+    def update(self, outcomes: Sequence[Outcome]) -> None:
+        """Called often; looks and draws once a second."""
+        if self._live is None or time.monotonic() < self._shown + 1:
+            return
+        self._shown = time.monotonic()
+        for outcome in outcomes:
+            if outcome.state == "running":
+                outcome.status = look(outcome.run)
+        self._live.update(self._table(outcomes))
+
+    def end(self, outcomes: Sequence[Outcome]) -> None:
+        """Leave the live display."""
+        if self._live is not None:
+            self._live.stop()
+        self._live = None
+
+    def summary(self, outcomes: Sequence[Outcome], out: str) -> None:
+        """What is not finished and why, how to see its log, and how to go on."""
+        table = runs_table()
+        left = [o for o in outcomes if o.state != "finished"]
+        for o in left:
+            state = "missing" if o.state == "waiting" else o.state
+            _add(table, o.run, o.status._replace(state=state, note=o.note))
+        if left:
+            self.screen.show(table)
+        now = sum(o.now and o.state == "finished" for o in outcomes)
+        states = counts("missing" if o.state == "waiting" else o.state for o in outcomes)
+        self.screen.say(f"{many(len(outcomes))}: {states}{f' ({now} of them now)' if now else ''}")
+        failed = [o for o in left if o.state == "failed"]
+        for o in failed[:ROWS]:
+            self.screen.say(f"  log: {o.run.log}", style="dim")
+        if failed:
+            self.screen.say("the same command tries again what failed, from its last checkpoint, and fills what is missing")
+        elif not left:
+            self.screen.say(f"python cli.py leaderboard {out}", style="dim")
+
+    def _table(self, outcomes: Sequence[Outcome]) -> Table:
+        table = runs_table()
+        running = [o for o in outcomes if o.state == "running"]
+        for o in running[:ROWS]:
+            note = " ".join(part for part in (elapsed(time.monotonic() - o.began), o.note) if part)
+            _add(table, o.run, o.status._replace(state="running", note=note))
+        table.caption = counts(o.state for o in outcomes) + _left(outcomes, len(running))
+        table.caption_justify = "left"
+        return table
+
+
+def show_status(runs: Sequence[Run], screen: Screen) -> None:
+    """`--status`: every run, and how many are in which state."""
+    table, states = runs_table(), []
+    for run in runs:
+        status = look(run)
+        states.append(status.state)
+        _add(table, run, status)
+    screen.show(table)
+    screen.say(f"{many(len(runs))}: {counts(states)}")
+
+
+def runs_table() -> Table:
+    table = plain_table()
+    for name in ("strategy", "order"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("seed", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("tasks", justify="right", no_wrap=True)
+    table.add_column("")
+    return table
+
+
+def many(runs: int) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{runs} run{'s' * (runs != 1)}"
+
+
+def elapsed(seconds: float) -> str:
+    """ "8 s", "2:05", "1:02:10"."""
+    return duration(seconds).removesuffix(" left")
+
+
+def _add(table: Table, run: Run, status: Status) -> None:
+    tasks = f"{status.done} of {status.of}" if status.of else ""
+    state = Text(status.state, style=STYLES.get(status.state, ""))
+    table.add_row(run.strategy, run.order, str(run.seed), state, tasks, Text(status.note))
+
+
+def _left(outcomes: Sequence[Outcome], running: int) -> str:
+    """About how long the rest takes, by the runs that this sweep has finished; nothing before the first."""
+    took = [o.seconds for o in outcomes if o.now and o.state == "finished" and o.attempts == 1]
+    if not took or not running:
+        return ""
+    mean, now = sum(took) / len(took), time.monotonic()
+    begun = sum(min(mean, now - o.began) for o in outcomes if o.state == "running")
+    todo = sum(o.state in ("waiting", "running") for o in outcomes) * mean - begun
+    return f", about {duration(todo / running)}"

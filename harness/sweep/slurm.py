@@ -1,0 +1,132 @@
+"""Runs as jobs of Slurm, through submitit, which is imported when it is asked for.
+
+submitit writes what it sends and gets back, pickled, into `logs/submitit` beside the records; nothing of a run is in there. A
+job whose time is up, or that gives way to another, saves and is queued again by submitit. Jobs go on when the sweep is
+interrupted: `logs/*.job` holds their numbers, and the same command waits for them instead of queueing them twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.records import read_json, write_json
+from harness.sweep import child
+from harness.sweep.loop import Ending
+from harness.sweep.plan import Command, Run, command_of
+from models.registry import UserError, first_line
+
+# The names that submitit has for all clusters; others are Slurm's own.
+SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node", "stderr_to_stdout")
+DEFAULTS = {"name": "perennial", "timeout_min": 240}
+"""Our choice: four hours, after which a run is queued again and goes on."""
+REQUEUES = 100
+"""How often a run may be queued again because its time was up (submitit's own default is 3)."""
+ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "SUSPENDED")
+ASK = 60.0
+"""Seconds between questions to Slurm; a job that ends well is seen at once, by its file."""
+
+
+class Job:
+    """A run as a job."""
+
+    def __init__(self, job: Any, backend: Slurm, file: Path):
+        self.job, self.backend, self.file = job, backend, file
+        self.where = f"job {job.job_id}"
+
+    def poll(self) -> Ending | None:
+        if not self.job.done(force_check=self.backend.may_ask()):
+            return None
+        self.file.unlink(missing_ok=True)
+        try:
+            return Ending(self.job.result())
+        except Exception as error:  # submitit's own, or what the job raised
+            return Ending(None, f"{self.where} was lost ({first_line(error)})")
+
+    def interrupt(self) -> None:
+        self.job.cancel(check=False)
+
+    kill = interrupt
+
+
+class Slurm:
+    """Jobs with submitit's parameters (`given`, as text); `local`: submitit's stand-in for Slurm on this machine, for a try."""
+
+    def __init__(
+        self,
+        folder: Path,
+        given: Mapping[str, str],
+        local: bool = False,
+        jobs: int | None = None,
+        command: Command = command_of,
+    ):
+        try:
+            import submitit
+            from cloudpickle import register_pickle_by_value
+        except ImportError as error:
+            raise UserError("--backend slurm needs submitit: pip install 'perennial[slurm]'.") from error
+        self.slots, self.command, self.stays = jobs, command, not local
+        self._asked = time.monotonic()
+        try:
+            more = {} if local else {"slurm_max_num_timeout": REQUEUES}
+            self.executor = submitit.AutoExecutor(folder=folder, cluster="local" if local else "slurm", **more)
+            self.executor.update_parameters(**{**DEFAULTS, **parameters(given)})
+        except RuntimeError as error:
+            raise UserError("There is no Slurm on this machine (no srun); --slurm-local tries the same without it.") from error
+        except (NameError, ValueError, TypeError, AssertionError) as error:
+            raise UserError(f"--slurm: {first_line(error)}.") from error
+        register_pickle_by_value(child)
+        self.job_class = submitit.LocalJob if local else submitit.SlurmJob
+
+    def start(self, run: Run, fresh: bool) -> Job:
+        words = self.command(run, fresh, None), self.command(run, False, None)
+        task = child.Task(*words, str(run.log.resolve()), str(Path.cwd()), {})
+        job = self.executor.submit(task)
+        write_json(self._file(run), {"job": job.job_id})
+        return Job(job, self, self._file(run))
+
+    def adopt(self, run: Run) -> Job | None:
+        known = read_json(self._file(run))
+        if known is None or not isinstance(known.get("job"), str):
+            return None
+        job: Any = self.job_class(self.executor.folder, known["job"])
+        info = job.get_info(mode="force")
+        if str(info.get("State") or info.get("jobState")).split(" ")[0] not in ALIVE:
+            self._file(run).unlink(missing_ok=True)
+            return None
+        return Job(job, self, self._file(run))
+
+    def may_ask(self) -> bool:
+        """Whether to ask Slurm now; one answer is about all jobs."""
+        if time.monotonic() < self._asked + ASK:
+            return False
+        self._asked = time.monotonic()
+        return True
+
+    def close(self) -> None:
+        pass
+
+    @staticmethod
+    def _file(run: Run) -> Path:
+        return run.log.with_suffix(".job")
+
+
+def parameters(given: Mapping[str, str]) -> dict[str, Any]:
+    """Text as submitit's parameters: `timeout_min=60` is its own, `partition=gpu` Slurm's (`slurm_partition`)."""
+    return {
+        name if name in SHARED or name.startswith("slurm_") else f"slurm_{name}": text if name == "name" else _value(text)
+        for name, text in given.items()
+    }
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

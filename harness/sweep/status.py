@@ -1,0 +1,90 @@
+"""How far each run is: read from its record, its lock and its log, from nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.records import locked, read_json
+from harness.screen import SUMMARY
+from harness.sweep.plan import Run
+from models.registry import UserError
+
+STATES = ("finished", "running", "interrupted", "failed", "missing")
+SHOWN = ("cil_average", "cil_last"), ("transfer", "average", "last")
+
+
+class Status(NamedTuple):
+    """A name in `STATES`; after how many of how many tasks; its numbers, or what went wrong; seconds of work, if known."""
+
+    state: str
+    done: int = 0
+    of: int = 0
+    note: str = ""
+    seconds: float = math.nan
+
+
+def look(run: Run) -> Status:
+    """The state of a run.
+
+    finished: its record says so. running: a process holds its lock. failed: its record says so, or cannot be read.
+    interrupted: there is something to continue from. missing: there is nothing; the note is how a last attempt ended.
+    """
+    try:
+        record = read_json(run.folder / "run.json")
+    except (UserError, OSError) as error:
+        return Status("running" if at_work(run.folder) else "failed", note=str(error))
+    record = record if isinstance(record, dict) else {}
+    progress = record.get("progress") or {}
+    done, of = max(0, progress.get("after") or 0), progress.get("of") or 0
+    if record.get("status") == "finished":
+        seconds = (record.get("train_seconds") or 0.0) + (record.get("eval_seconds") or 0.0)
+        return Status("finished", done, of, _numbers(record.get("summary") or {}), seconds)
+    if at_work(run.folder):
+        return Status("running", done, of)
+    if record.get("status") == "failed":
+        return Status("failed", done, of, str(record.get("error") or ""))
+    if record or (run.folder / "checkpoint" / "latest.json").is_file():
+        return Status("interrupted", done, of)
+    said = last_line(run.log)
+    return Status("missing", note=f"last attempt: {said}" if said else "")
+
+
+def at_work(folder: Path) -> bool:
+    """Whether a process holds the lock of a run's folder. Nothing is made there that was not there."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with locked(folder):
+            return False
+    except UserError:
+        return True
+    except OSError:  # a folder that may be read only
+        return False
+
+
+def counts(states: Iterable[str]) -> str:
+    """ "3 finished, 1 failed"."""
+    found = Counter(states)
+    order = (*STATES, *(state for state in found if state not in STATES))
+    return ", ".join(f"{found[state]} {state}" for state in order if found[state])
+
+
+def last_line(log: Path) -> str:
+    """What a process said last: the end of its log, without the program's name."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip().removeprefix("perennial: ") for line in reversed(lines) if line.strip()), "")
+
+
+def _numbers(summary: dict[str, float | None]) -> str:
+    cil, others = SHOWN
+    keys = cil if any(summary.get(key) is not None for key in cil) else others
+    return ", ".join(f"{SUMMARY[key]} {summary[key]:.1f}" for key in keys if summary.get(key) is not None)
