@@ -19,7 +19,7 @@ from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
 from harness.options import check_least, convert, make_options, plugin_options, split, tuning_options
 from harness.user_file import check_strategy, is_built_in, is_file, load_strategy, source_sha256
 from metrics.suite import AFTER, OF_RUNS, chosen
-from models.registry import UserError, unknown
+from models.registry import UserError, first_line, unknown
 
 PRECISIONS = {
     "fp32": "float32 throughout",
@@ -299,15 +299,16 @@ def read_file(path: str) -> dict[str, Any]:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-        if file.suffix == ".json":
-            document = json.loads(text)
-            found = dict(document.get("request", document))
-        else:
-            found = tomllib.loads(text)
+        found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+        if file.suffix == ".json" and isinstance(found, dict):
+            found = found.get("request", found)
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__} where settings are wanted")
     except OSError as error:
         raise UserError(f"Cannot read the configuration {path}: {error.strerror}.") from error
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"The configuration {path} is not valid: {error}.") from error
+    # ValueError is that of both parsers and of endless numbers, RecursionError of endless brackets.
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"The configuration {path} is not valid: {first_line(error)}.") from error
     valid = [f.name for f in dataclasses.fields(RunConfig)]
     found = {name: value for name, value in found.items() if value is not None}
     hints = {**typing.get_type_hints(RunConfig), "options": dict, "seed": int | list[int]}
@@ -315,7 +316,10 @@ def read_file(path: str) -> dict[str, Any]:
         if name not in valid:
             raise unknown(f"setting in {path}", name, valid)
         listed = name == "order" and isinstance(value, list)
-        found[name] = tuple(map(str, value)) if listed else convert(name, value, hints[name])
+        try:
+            found[name] = tuple(map(str, value)) if listed else convert(name, value, hints[name])
+        except UserError as error:
+            raise UserError(f"In the configuration {path}: {error}") from error
     return found
 
 

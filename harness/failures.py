@@ -13,6 +13,10 @@ import torch
 from harness.pauses import Stopped
 from strategies.losses import NonFiniteLoss
 
+# A disk or a quota that is full, and a file that is larger than the process may write.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A folder that has become read-only, or a disk or a network drive that has gone.
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 LESS = (
     "in training a lower --microbatch helps (the same gradients, a chunk of the batch at a time), or --precision bf16, or a "
     "smaller batch (--set batch_size=..., and reference_batch=... where the method has one); in evaluation, which looks at 256 "
@@ -41,9 +45,12 @@ def expected(fresh: bool = False) -> Iterator[None]:
             raise
         _stop(f"the memory is full; {LESS}")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _stop(f"no space left for {error.filename or 'the record'}; {again} continues once there is some.")
+        what = error.filename or "the record"
+        if error.errno in FULL:
+            _stop(f"no space left for {what}; {again} continues once there is some.")
+        if error.errno in REFUSED:
+            _stop(f"{error.strerror}: {what}; what was written before is kept, and {again} continues from there.")
+        raise
 
 
 def _stop(message: str, status: int = 1) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.run_json import COSTS, read_run
 from harness.screen import stream_title
 from harness.summary import summary_of
 from metrics import matrix
@@ -44,7 +45,6 @@ COLUMNS = [
 ]
 METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
 LESS_IS_BETTER = ("forgetting",)
-COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
 # What sets tables apart without a column of its own, shown at the end where any run has it, and what a title says of it; the
 # last two only where runs of one benchmark, edition and order differ in it.
 MARKS = {
@@ -113,35 +113,34 @@ def _records(roots: Iterable[str | Path]) -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     """What the leaderboard needs of a record; None for a run that is not finished."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["status"] != "finished":
-            return None
-        identity = document["identity"]
-        shared = {k: v for k, v in identity.items() if k != "seed"}
-        return {
-            **{k: identity[k] for k in (*TABLE, *METHOD)},
-            **_metrics(document["summary"], identity["benchmark"]),
-            **{c: document.get(c) for c in COSTS},
-            "trainable_params": document["trainable_params"],
-            "seed": identity["seed"],
-            **_marks(identity),
-            "data": "differs" if document.get("differences") else None,
-            "heldout": ", ".join(identity["heldout"]) or "none",
-            "data_version": identity.get("data_version"),
-            "differing": _flat({k: v for k, v in shared.items() if k not in (*TABLE, *METHOD, *MARKS)}),
-            "key": document["key"],
-            "run": path.parent,
-            "group": json.dumps(shared, sort_keys=True),
-        }
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not the record of a run ({type(error).__name__}: {error}).") from error
+    document = read_run(path)
+    if document["status"] != "finished":
+        return None
+    identity = document["identity"]
+    if document.get("summary") is None or document.get("trainable_params") is None:
+        raise UserError(f"{path} is not the record of a run (finished, without a summary or trainable_params).")
+    shared = {k: v for k, v in identity.items() if k != "seed"}
+    return {
+        **{k: identity.get(k) for k in (*TABLE, *METHOD)},
+        **_metrics(document["summary"], identity["benchmark"]),
+        **{c: document.get(c) for c in COSTS},
+        "trainable_params": document["trainable_params"],
+        "seed": identity["seed"],
+        **_marks(identity),
+        "data": "differs" if document.get("differences") else None,
+        "heldout": ", ".join(identity["heldout"]) or "none",
+        "data_version": identity.get("data_version"),
+        "differing": _flat({k: v for k, v in shared.items() if k not in (*TABLE, *METHOD, *MARKS)}),
+        "key": document["key"],
+        "run": path.parent,
+        "group": json.dumps(shared, sort_keys=True),
+    }
 
 
 def _metrics(summary: dict[str, Any], benchmark: str) -> dict[str, Any]:
     found = {m: summary.get(m) for m in METRICS}
     if benchmark.startswith("cil-") and "cil_average" in summary:
-        found.update(average=summary["cil_average"], last=summary["cil_last"])
+        found.update(average=summary["cil_average"], last=summary.get("cil_last"))
     return found
 
 
@@ -150,7 +149,7 @@ def _marks(identity: dict[str, Any]) -> dict[str, Any]:
     return {
         "protocol": None if identity.get("protocol", usual) == usual else identity["protocol"],
         "shots": identity.get("shots"),
-        "limit": identity["limit"],
+        "limit": identity.get("limit"),
     }
 
 

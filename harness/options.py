@@ -202,6 +202,6 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         if isinstance(value, (list, dict)) or (kind is int and (isinstance(value, bool) or not whole_number)):
             raise ValueError
         return kind(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         word = {int: "a whole number", float: "a number"}.get(kind, getattr(kind, "__name__", str(kind)))
         raise UserError(f"{name} takes {word}, got {value!r}.") from error

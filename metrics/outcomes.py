@@ -13,7 +13,7 @@ import pandas as pd
 import reference_data
 from metrics.regression import FEWEST
 from metrics.suite import MEASURES
-from models.registry import UserError
+from models.registry import UserError, first_line
 
 SHIPPED = Path(reference_data.__file__).parent / "tables" / "study_mini.csv"
 """The study of the mini edition with the tiny model."""
@@ -91,7 +91,7 @@ def read(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise UserError(f"There is no study at {path} ({file.name}: {error.strerror}).") from error
     except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not the table of a study ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"{file} is not the table of a study ({first_line(error)}).") from error
     needed = (*IDENTITY, "gain", "gain_over_error", "forgetting")
     if missing := [name for name in needed if name not in found.columns]:
         raise UserError(f"{file} is not the table of a study: it has no column {', '.join(missing)}.")

@@ -16,6 +16,10 @@ from strategies.losses import NonFiniteLoss
         (KeyboardInterrupt(), 130, ("interrupted; the same command continues",)),
         (NonFiniteLoss("The loss is nan."), 1, ("The loss is nan. The tasks before it are kept",)),
         (OSError(errno.ENOSPC, "full", "results"), 1, ("no space left for results",)),
+        (OSError(errno.EDQUOT, "quota", "results"), 1, ("no space left for results",)),
+        (OSError(errno.EFBIG, "large"), 1, ("no space left for the record",)),
+        (OSError(errno.EROFS, "Read-only file system", "results"), 1, ("Read-only file system: results; what was written",)),
+        (OSError(errno.EIO, "Input/output error", "results"), 1, ("Input/output error: results", "the same command continues")),
     ],
 )
 def test_one_sentence(error, status, words, capsys):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.registry import UserError, unknown
+from models.registry import UserError, first_line, unknown
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
@@ -122,8 +122,11 @@ def _read(path: Path, key: str, where: str) -> list[Any] | dict[str, Any]:
             raise UserError(f"{where} must end in .txt, .json or .toml.")
     except FileNotFoundError as error:
         raise UserError(f"{where} is missing.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{where} cannot be read: {error}.") from error
+    except UserError:
+        raise
+    # ValueError is that of both parsers and of endless numbers, RecursionError of endless brackets.
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{where} cannot be read: {first_line(error)}.") from error
     if path.suffix == ".toml":
         if key not in found:
             raise UserError(f"{where} has no key {key!r}.")

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records import TRAIN_COLUMNS, read_csv, read_json
+from harness.records import TRAIN_COLUMNS, read_csv, reading
+from harness.run_json import read_run
 from metrics import matrix
 from models.registry import UserError
 
@@ -85,16 +86,7 @@ def read(roots: Sequence[Path]) -> list[Run]:
 
 
 def _run(path: Path) -> Run:
-    try:
-        document = read_json(path)
-        assert isinstance(document, dict)
-        identity = document["identity"]
-        _ = document["key"], document["status"], identity["seed"], identity["strategy"]
-        tasks, heldout = list(identity["tasks"]), list(identity["heldout"])
-    except (AssertionError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not the record of a run ({type(error).__name__}: {error}).") from error
-    assert all(isinstance(name, str) for name in (*tasks, *heldout))
-    folder = path.parent
+    document, folder = read_run(path), path.parent
     cells = {
         (int(row["after"]), row["stream"], row["task"]): _number(row["accuracy"])
         for row in _rows(folder / "accuracy.csv", "after", "stream", "task", "accuracy")
@@ -112,17 +104,15 @@ def _run(path: Path) -> Run:
 
 
 def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
-    try:
+    with reading(path):
         rows = read_csv(path)
-        for number, row in enumerate(rows, start=2):
+        for number, row in enumerate(rows, start=1):
             for name in columns:
-                if row.get(name) is None:
-                    raise ValueError(f"line {number} has no {name}")
-                if name in ("after", "experience"):
-                    int(row[name])
+                if name not in row:
+                    raise ValueError(f"it has no column {name}")
+                if name in ("after", "experience") and int(row[name]) < 0:
+                    raise ValueError(f"row {number} is of the experience {row[name]}")
         return rows
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}).") from error
 
 
 def _number(text: str | None) -> float:

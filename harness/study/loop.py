@@ -122,7 +122,8 @@ def _mine(path: Path, identity: Mapping[str, Any], fresh: bool) -> dict[str, Any
     record = read_json(path)
     if record is None:
         return None
-    theirs = record.get("identity", {})
+    theirs = record.get("identity")
+    theirs = theirs if isinstance(theirs, dict) else {}
     if differing := [name for name in identity if theirs.get(name) != _json(identity[name])]:
         if fresh:
             return None
