@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import torch
 
+from harness.parallel import leads
 from harness.pauses import Stopped
 from strategies.losses import NonFiniteLoss
 
@@ -54,5 +55,5 @@ def expected(fresh: bool = False) -> Iterator[None]:
 
 
 def _stop(message: str, status: int = 1) -> NoReturn:
-    print(f"perennial: {message}", file=sys.stderr)
+    print(f"perennial{'' if leads() else ' (a process that follows)'}: {message}", file=sys.stderr)
     raise SystemExit(status) from None

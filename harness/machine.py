@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from harness.parallel import processes
 from models.registry import UserError
 
 VERSIONS = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy")
@@ -20,6 +21,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     """The machine's part of `run.json`."""
     return {
         "device": _device_name(device),
+        "processes": processes(),
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "platform": platform.platform(),

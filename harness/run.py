@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import models
 from benchmarks.full import Missing
 from benchmarks.plan import SEEN
 from benchmarks.streams import assemble
-from harness import checkpoint, machine, resume
+from harness import checkpoint, machine, parallel, resume
 from harness.config import Resolved, RunConfig, resolve
 from harness.describe import banner, document, short_warmup
 from harness.pauses import Pauses
@@ -53,6 +53,8 @@ class Meters(NamedTuple):
 class _Watch(SupervisedPlugin):
     """Tells the screen about every step; knows nothing else."""
 
+    supports_distributed = True
+
     def __init__(self, screen: Screen):
         super().__init__()
         self.screen = screen
@@ -73,6 +75,8 @@ class _Watch(SupervisedPlugin):
 class _Readers(SupervisedPlugin):
     """In evaluation, processes read the images that are not in memory: those that no cache could be kept of."""
 
+    supports_distributed = True
+
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         if strategy.workers and not in_memory(strategy.experience.domain.test):
             strategy.make_eval_dataloader(num_workers=strategy.workers)
@@ -84,7 +88,7 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     Raises UserError for mistakes in the configuration, before anything is trained or an old record is touched, and when
     another process is at work on the same run.
     """
-    screen, resolved = screen or Screen(), resolve(config)
+    screen, resolved = screen if screen and parallel.leads() else Screen(quiet=not parallel.leads()), resolve(config)
     existing = None if config.fresh else resume.record(resolved)
     if existing and existing["status"] == "finished":
         screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")
@@ -94,6 +98,10 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
         from benchmarks import reference
 
         reference.check(*resolved.reference, config.data_root)
+    if parallel.processes() > 1 and config.plugins:
+        raise UserError(
+            f"--plugin {' '.join(config.plugins)} makes passes of its own and runs in one process: leave torchrun out."
+        )
     device = machine.device_of(config.device)
     machine.compute_in(config.precision, device)
     # For --pretrained random: a resumed run must start from the same weights.
@@ -103,8 +111,8 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     encoder.microbatch = config.microbatch
     try:
         scenario = _scenario(resolved, encoder, screen)
-        with locked(resolved.folder):
-            return _run(resolved, encoder, scenario, device, screen)
+        with locked(resolved.folder) if parallel.leads() else nullcontext(), parallel.group(device) as own:
+            return _run(resolved, encoder, scenario, own, screen)
     finally:
         screen.end()
 
@@ -141,7 +149,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
     if (short := short_warmup(resolved, strategy, scenario)) is not None:
         screen.say(f"warning: {short}", style="yellow")
     state.document = document(resolved, encoder, strategy, device, scenario)
-    if config.fresh:
+    if config.fresh and parallel.leads():
         state.clear()
     elif state.done >= 0:
         for warning in resume.continued(state.document, resume.record(resolved), state.done, state.damage):
@@ -210,7 +218,8 @@ def _loop(
         screen.row(0, state.rows[0])
         state.save(0, strategy, plugins)
 
-    saves = refusal(strategy, list(plugins)) is None
+    # Several processes would not hear of a signal, or of the time, at the same update.
+    saves = refusal(strategy, list(plugins)) is None and parallel.processes() == 1
     if saves:
         strategy.between_steps = pauses
         strategy.middle = _middle(pauses, state, strategy, screen)
@@ -238,9 +247,11 @@ def _loop(
         state.losses += [{"after": number, **record} for record in strategy.history]
         screen.row(number, state.rows[number])
         state.save(number, strategy, plugins)
-        pauses.clear()
+        if saves:
+            pauses.clear()
     state.write_document("finished")
-    checkpoint.prune(state.folder / "checkpoint")
+    if parallel.leads():
+        checkpoint.prune(state.folder / "checkpoint")
 
 
 def _middle(pauses: Pauses, state: RunState, strategy: Any, screen: Screen) -> Any:

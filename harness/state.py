@@ -9,6 +9,7 @@ from typing import Any
 from harness import checkpoint
 from harness.config import Resolved
 from harness.machine import peak_memory_mb
+from harness.parallel import leads
 from harness.records import (
     ACCURACY_COLUMNS,
     MEASURE_COLUMNS,
@@ -81,6 +82,9 @@ class RunState:
 
     def save(self, after: int, strategy: Any, plugins: Mapping[str, Any]) -> None:
         """Write everything up to experience `after`; it counts from the moment `latest.json` is replaced."""
+        self.done = after
+        if not leads():
+            return
         weights = dict(strategy.encoder.state_dict())
         state = {
             "method": strategy.state(),
@@ -102,7 +106,6 @@ class RunState:
         tables = {name: digest(rows) for name, rows in self._tables(after).items()}
         counters = {"timings": self.timings, "images_trained": self.images_trained, "tables": tables}
         checkpoint.commit(self.folder / "checkpoint", after, **counters)
-        self.done = after
         self.write_document("running")
 
     def write_document(self, status: str, error: str | None = None) -> None:
@@ -119,7 +122,8 @@ class RunState:
             images_per_second=round(self.images_trained / self.timings["train"], 1) if self.images_trained else None,
             peak_memory_mb=peak_memory_mb(),
         )
-        write_json(self.folder / "run.json", self.document)
+        if leads():
+            write_json(self.folder / "run.json", self.document)
 
     def clear(self) -> None:
         """Forget what the folder holds: only the files that a run writes."""

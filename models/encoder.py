@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
+from models import parallel
 from models.adapter import Adapter
 from models.transforms import Preprocess
 
@@ -183,7 +184,11 @@ class DualEncoder(nn.Module):
         return self._pass(partial(self.clip.encode_text, normalize=False), tokens)
 
     def _pass(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
-        """Through a tower, with gradient in chunks of `microbatch` rows: their activations are computed again for it."""
+        """Through a tower; where there are several processes, each computes a share of the rows."""
+        return parallel.shared(partial(self._in_chunks, tower), given)
+
+    def _in_chunks(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+        """With gradient in chunks of `microbatch` rows: their activations are computed again for it."""
         run = partial(self._run, tower)
         size = self.microbatch
         if not (size and len(given) > size and torch.is_grad_enabled()):

@@ -22,7 +22,7 @@ from reference_data import Reference
 from strategies.batches import sent
 from strategies.contract import TRAIN_COLUMNS, check_class
 from strategies.losses import CHECK_EVERY, check_finite, settle
-from strategies.quiet import NoLogger
+from strategies.quiet import silence
 from strategies.schedule import budget, learning_rate, seed_everything
 from strategies.template import Template
 from strategies.training_options import TrainingOptions
@@ -136,7 +136,7 @@ class Strategy(Template):
             eval_mb_size=eval_batch_size,
             device=device,
             plugins=list(plugins),
-            evaluator=EvaluationPlugin(*metrics, loggers=[*loggers] or [NoLogger()], collect_all=False),
+            evaluator=EvaluationPlugin(*metrics, loggers=[*loggers] or silence(), collect_all=False),
             eval_every=-1,
         )
         self.model.to(self.device)

@@ -8,7 +8,7 @@ import torch
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
-from models import tuning
+from models import parallel, tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from strategies.batches import in_memory, memory_loader, training_loader
@@ -91,6 +91,10 @@ class Template(SupervisedTemplate):
         # As a group: a probe has nothing to train before its first task, and an empty list is refused.
         groups = [{"params": self.trainable}]
         return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=not self.plain)
+
+    def backward(self) -> None:
+        super().backward()
+        parallel.average_gradients(self.trainable)
 
     def _unpack_minibatch(self) -> None:
         # Asked before the labels go to the device, which would have to finish everything to answer.
