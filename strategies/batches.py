@@ -60,7 +60,22 @@ def in_memory(dataset: Any) -> bool:
 
 def sent(images: Tensor, device: torch.device) -> Tensor:
     """Images on the device; the way to a GPU does not wait for what it is doing."""
-    return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images.to(device)
+    if device.type != "cuda" or images.is_cuda:
+        return images.to(device)
+    return images.pin_memory().to(device, non_blocking=True)
+
+
+def kept_on(images: Any, device: torch.device, share: float = 0.25) -> Any:
+    """Images in memory on a GPU, where they take at most this share of what is free there; others as they are."""
+    if device.type != "cuda" or not isinstance(images, Tensor):
+        return images
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.to(device) if images.nbytes <= share * free else images
+
+
+def rows_of(images: Any, index: Tensor) -> Tensor:
+    """`images[index]` for indices in memory, wherever the images are."""
+    return images[index.to(images.device, non_blocking=True) if isinstance(images, Tensor) else index]
 
 
 def endless(loader: Iterable[Any]) -> Iterator[Any]:

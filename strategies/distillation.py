@@ -19,7 +19,7 @@ from models.encoder import DualEncoder
 from models.registry import UserError
 from models.weights import interpolate
 from strategies.base import Batch, Strategy
-from strategies.batches import mixed_seed
+from strategies.batches import kept_on, mixed_seed, rows_of, sent
 from strategies.checks import check_fraction, check_not_negative
 from strategies.negatives import CAPTIONS, Kind, Negatives
 from strategies.reference_sources import NoiseImages, random_sentences
@@ -161,7 +161,7 @@ class Distillation(Strategy):
         if o.teacher == "wise" or (fixed and not (given_images and given_sentences)):
             self.initial = self.weights()
         if given_images:
-            self.images = reference.images
+            self.images = kept_on(reference.images, self.device)
         if self.plain:
             self.teacher = self._copy() if fixed else None
             self._sentences = self.encoder.tokenize(reference.sentences) if given_sentences else None
@@ -214,8 +214,8 @@ class Distillation(Strategy):
             return None
         self.reference_index = next(self._reference_order)
         if not self.plain:
-            return self.images[self.reference_index]
-        self._reference_pixels = self.images[self.reference_index].to(self.device)
+            return rows_of(self.images, self.reference_index)
+        self._reference_pixels = sent(rows_of(self.images, self.reference_index), self.device)
         return None
 
     def class_logits(self, features: Tensor) -> Tensor:
@@ -300,7 +300,7 @@ class Distillation(Strategy):
         features = []
         for i, part in enumerate(index.split(chunk)):
             self.progress(i * chunk, len(index), "teacher: reference images")
-            features.append(self.encoder.encode_images(self.images[part].to(self.device)))
+            features.append(self.encoder.encode_images(sent(rows_of(self.images, part), self.device)))
         return torch.cat(features)
 
     def embed_sentences(self, chunk: int = 512) -> Tensor:

@@ -90,7 +90,10 @@ class Template(SupervisedTemplate):
         o = self.options
         # As a group: a probe has nothing to train before its first task, and an empty list is refused.
         groups = [{"params": self.trainable}]
-        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, foreach=not self.plain)
+        # One kernel for all tensors, on a GPU; in memory one for each operation.
+        fused = not self.plain and bool(self.trainable) and self.trainable[0].is_cuda
+        how: dict[str, bool] = {"fused": True} if fused else {"foreach": not self.plain}
+        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, **how)
 
     def backward(self) -> None:
         super().backward()

@@ -123,8 +123,8 @@ def kills(config: Any, count: int, seed: int, say: Any = print) -> list[str]:
             wrong.append(f"{config.strategy}, round {round_}: the record is not that of the undisturbed run")
         shutil.rmtree(out / f"round-{round_}")
     say(
-        f"{config.strategy}: {done} kills in {finished} runs of {lasts:.1f} s, {len(wrong)} differences; tasks saved at each kill "
-        f"(+: and a part of the next): {', '.join(moments)}"
+        f"{config.strategy}: {done} kills in {finished} runs of {lasts:.1f} s, {len(wrong)} differences; tasks saved "
+        f"at each kill (+: and a part of the next): {', '.join(moments)}"
     )
     return wrong
 
