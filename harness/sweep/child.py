@@ -17,10 +17,11 @@ from typing import Any
 
 # Run by an interpreter that then becomes the command. Where the process that started it dies, however it dies, Linux sends it
 # the signal that an interrupt is, so that nothing goes on unwatched and what it has done is saved. A shell's background jobs
-# ignore interrupts, and what they start would too.
+# ignore interrupts, and Ray's workers block them; what they start would too.
 BECOME = """
 import ctypes, os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 try:
     ctypes.CDLL(None).prctl(1, signal.SIGINT, 0, 0, 0)
 except (AttributeError, OSError):
@@ -85,7 +86,10 @@ class Task:
 
     def __call__(self) -> int:
         self.process = start(self.command, *self.rest)
-        return wait(self.process)
+        try:
+            return wait(self.process)
+        except KeyboardInterrupt:
+            return interrupt(self.process)
 
     def checkpoint(self) -> Any:
         """What submitit queues again; called in a signal handler while `__call__` waits. `later` starts nothing over."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.plan import names_in
 from harness.bench import configs
-from harness.config import RunConfig, check_names, resolve, unchanged_data
+from harness.config import RunConfig, check_names, read_file, resolve, unchanged_data
 from models.registry import UserError
 
 ENTRY = Path(__file__).resolve().parents[2] / "cli.py"
@@ -122,7 +122,9 @@ def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list
     orders = axis("--orders", orders_in(arguments.orders) if arguments.orders else None, "--order", arguments.order)
     seeds = axis("--seeds", seeds_in(arguments.seeds) if arguments.seeds else None, "--seed", arguments.seed)
     common = again(parser, arguments, APART)
-    benchmark = [arguments.benchmark] if arguments.benchmark else [] if arguments.config else ["mtil"]
+    benchmark = [arguments.benchmark or "mtil"]
+    if arguments.benchmark is None and arguments.config and "benchmark" in read_file(arguments.config):
+        benchmark = []
     asked: list[tuple[RunConfig, tuple[str, ...]]] = []
     for seed, order, strategy in itertools.product(seeds, orders, strategies):
         varied = (("--strategy", strategy), ("--order", order), ("--seed", seed))

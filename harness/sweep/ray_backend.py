@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from harness.sweep import child
 from harness.sweep.loop import Ending
 from harness.sweep.plan import Command, Run, command_of
 from models.registry import UserError, first_line
+
+STORE = 100_000_000
+"""Bytes of the store of a cluster on this machine: exit statuses are all that goes through it."""
 
 
 class Reference:
@@ -59,17 +64,16 @@ class Ray:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             import ray
         except ImportError as error:
-            raise UserError("--backend ray needs Ray: pip install 'perennial[ray]'.") from error
+            raise UserError("--backend ray needs Ray: install perennial[ray] (pip install -e '.[ray]').") from error
         self.ray, self.slots, self.command = ray, jobs, command
+        address = address or os.environ.get("RAY_ADDRESS") or "local"
+        # Of a cluster that is there already these are not ours to choose.
+        own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
+        _reach(address)
         try:
-            ray.init(
-                address=address or os.environ.get("RAY_ADDRESS") or "local",
-                include_dashboard=False if address is None and "RAY_ADDRESS" not in os.environ else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except Exception as error:  # of many kinds, by what is not there
-            raise UserError(f"There is no Ray cluster at {address or 'this machine'}: {first_line(error)}.") from error
+            raise UserError(f"There is no Ray cluster at {address}: {first_line(error)}.") from error
         there = ray.cluster_resources()
         gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
         for what, wanted in (("CPU", cpus), ("GPU", gpus)):
@@ -89,3 +93,15 @@ class Ray:
 
     def close(self) -> None:
         self.ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise UserError where nobody listens at HOST:PORT; Ray itself tries for a minute."""
+    match = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)
+    if match is None:
+        return
+    try:
+        socket.create_connection((match[1], int(match[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"There is no Ray cluster at {address}: {reason}.") from error

@@ -66,8 +66,11 @@ class Slurm:
             import submitit
             from cloudpickle import register_pickle_by_value
         except ImportError as error:
-            raise UserError("--backend slurm needs submitit: pip install 'perennial[slurm]'.") from error
-        self.slots, self.command, self.stays = jobs, command, not local
+            raise UserError(
+                "--backend slurm needs submitit: install the extra perennial[slurm] (pip install -e '.[slurm]')."
+            ) from error
+        # Slurm has a queue; its stand-in would start everything at once.
+        self.slots, self.command, self.stays = jobs or (1 if local else None), command, not local
         self._asked = time.monotonic()
         try:
             more = {} if local else {"slurm_max_num_timeout": REQUEUES}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.records import locked, read_json
+from harness.records import AtWork, locked, read_json
 from harness.screen import SUMMARY
 from harness.sweep.plan import Run
 from models.registry import UserError
@@ -60,9 +60,9 @@ def at_work(folder: Path) -> bool:
     try:
         with locked(folder):
             return False
-    except UserError:
+    except AtWork:
         return True
-    except OSError:  # a folder that may be read only
+    except UserError:  # a folder that may be read only
         return False
 
 

@@ -1,0 +1,75 @@
+"""Stands for `bench` in tests of `sweep`: FOLDER STEPS SECONDS WHAT [--fresh]. The standard library alone: it starts at once.
+
+Locks its folder as a run does, goes on from the step that it saved, and leaves a record. WHAT: good; bad (fails in the middle,
+with the error in its record); mistake (status 2, no record); dies (killed in the middle of its first attempt).
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+folder, steps, seconds, what = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+folder.mkdir(parents=True, exist_ok=True)
+lock = (folder / ".lock").open("a")
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    print(f"perennial: Another process is at work on {folder}.")
+    sys.exit(2)
+saved = folder / "saved"
+if "--fresh" in sys.argv:
+    saved.unlink(missing_ok=True)
+first = int(saved.read_text()) if saved.exists() else 0
+began = time.time()
+
+
+def record(status, after, error=None, summary=None):
+    document = {"status": status, "error": error, "summary": summary, "progress": {"after": after, "of": steps}}
+    temporary = folder / f"{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(document))
+    temporary.rename(folder / "run.json")
+
+
+def told(how):
+    entry = {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "first": first,
+        "began": began,
+        "ended": time.time(),
+        "how": how,
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "arguments": sys.argv[5:],
+    }
+    with (folder / "attempts.jsonl").open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+if what == "mistake":
+    told("mistake")
+    print("perennial: Unknown option 'x'.")
+    sys.exit(2)
+try:
+    told("began")
+    for step in range(first, steps):
+        if step == steps // 2:
+            if what == "bad":
+                record("failed", step, "RuntimeError: it broke")
+                told("failed")
+                sys.exit(1)
+            if what == "dies" and first == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(seconds)
+        saved.write_text(str(step + 1))
+        record("running", step + 1)
+except KeyboardInterrupt:
+    record("interrupted", int(saved.read_text()) if saved.exists() else 0)
+    told("interrupted")
+    print("perennial: interrupted.")
+    sys.exit(130)
+record("finished", steps, summary={"transfer": 60.0, "average": 61.0, "last": 62.04})
+told("finished")

@@ -1,0 +1,221 @@
+"""The loop of a sweep on this machine, with a script in the place of `bench`."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.records import locked
+from harness.screen import Screen
+from harness.sweep import loop
+from harness.sweep.local import Local, threads
+from harness.sweep.loop import Ending, Interrupted, fill
+from harness.sweep.plan import Run
+from harness.sweep.screen import SweepScreen
+from harness.sweep.status import Status, at_work, look
+
+FAKE = Path(__file__).parent / "fakes" / "sweep_run.py"
+QUICK = 0.02
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs of the script by what they do, each of four steps of so many seconds."""
+
+    def runs(*whats, seconds=QUICK):
+        logs, words = tmp_path / "logs", ("4", str(seconds))
+        return [
+            Run(what, "I", seed, tmp_path / f"{what}-{seed}", logs / f"{what}-{seed}.log", (*words, what))
+            for seed, what in enumerate(whats)
+        ]
+
+    return runs
+
+
+def command(run, fresh, device):
+    extra = [*(["--fresh"] if fresh else []), *(["--device", device] if device else [])]
+    return [sys.executable, "-S", str(FAKE), str(run.folder), *run.arguments, *extra]
+
+
+def attempts(run):
+    file = run.folder / "attempts.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+@pytest.fixture
+def sweep():
+    """Fills a grid; the outcomes' states, and what was shown."""
+
+    def work(runs, jobs=1, devices=(), live=False, **more):
+        text = io.StringIO()
+        screen = SweepScreen(Screen(console=Console(file=text, width=150, force_terminal=live or None)), live=live)
+        outcomes = fill(runs, Local(jobs, devices, command), screen, pause=0.02, **more)
+        screen.summary(outcomes, "results")
+        return [outcome.state for outcome in outcomes], text.getvalue()
+
+    return work
+
+
+def test_everything_missing_is_run_once(make, sweep):
+    runs = make("good", "good")
+    states, shown = sweep(runs)
+    assert states == ["finished", "finished"]
+    assert [[e["how"] for e in attempts(run)] for run in runs] == [["began", "finished"]] * 2
+    assert "finished good, order I, seed 1 in" in shown and "Transfer 60.0, Average 61.0, Last 62.0" in shown
+    assert runs[0].log.read_text().startswith("$ ") and str(FAKE) in runs[0].log.read_text()
+    states, shown = sweep(runs)
+    assert states == ["finished", "finished"] and "2 finished already, 0 to do" in shown
+    assert len(attempts(runs[0])) == 2, "not started again"
+
+
+def test_one_failure_stops_nothing_else_and_is_told(make, sweep):
+    good, bad, mistake, last = runs = make("good", "bad", "mistake", "good")
+    states, shown = sweep(runs, retries=1)
+    assert states == ["finished", "failed", "failed", "finished"]
+    assert "failed bad, order I, seed 1: RuntimeError: it broke" in shown
+    assert "failed mistake, order I, seed 2: Unknown option 'x'." in shown
+    assert shown.count(f"log: {bad.log}") == shown.count(f"log: {mistake.log}") == 1
+    assert "4 runs: 2 finished, 2 failed (2 of them now)" in shown
+    assert [e["how"] for e in attempts(bad)] == ["began", "failed"] * 2, "tried again once"
+    assert [e["how"] for e in attempts(mistake)] == ["mistake"], "a mistake is the same again"
+    assert look(last).state == look(good).state == "finished"
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_killed_process_is_started_again_and_goes_on(make, sweep, retries):
+    (run,) = make("dies")
+    states, shown = sweep([run], retries=retries)
+    assert "killed by SIGKILL" in shown
+    if retries:
+        assert states == ["finished"] and [e["first"] for e in attempts(run)] == [0, 2, 2], "went on from the second step"
+    else:
+        assert states == ["failed"] and look(run).state == "interrupted"
+
+
+def test_fresh_starts_over_once(make, sweep):
+    runs = make("good", "dies")
+    sweep(runs)
+    states, _ = sweep(runs, fresh=True)
+    assert states == ["finished", "finished"]
+    for run in runs:
+        starts = [(e["first"], e["arguments"]) for e in attempts(run) if e["how"] == "began"]
+        # The one that is killed in the middle goes on from there, though its first attempt started over.
+        assert starts[-1 if run.strategy == "good" else -2] == (0, ["--fresh"])
+        if run.strategy == "dies":
+            assert starts[-1] == (2, [])
+
+
+def test_two_at_a_time_overlap_and_share_the_processors(make, sweep, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    runs = make("good", "good", "good", seconds=0.1)
+    sweep(runs, jobs=2)
+    spans = [next(e for e in attempts(run) if e["how"] == "finished") for run in runs]
+    together = [sum(a["began"] < b["ended"] and b["began"] < a["ended"] for b in spans) for a in spans]
+    assert max(together) >= 2
+    moments = sorted(e["began"] for e in spans)
+    assert all(sum(e["began"] <= m < e["ended"] for e in spans) <= 2 for m in moments), "never three"
+    assert {e["threads"] for e in spans} == {threads(2)["OMP_NUM_THREADS"]}
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads(2) == {} and threads(1) == {}
+
+
+def test_devices_are_dealt_out(make, sweep):
+    runs = make("good", "good", "good", "good", seconds=0.1)
+    sweep(runs, jobs=None, devices=("cuda:0", "cuda:1"))
+    dealt = [attempts(run)[0]["arguments"] for run in runs]
+    assert sorted(dealt) == [["--device", "cuda:0"]] * 2 + [["--device", "cuda:1"]] * 2
+    assert dealt[0] != dealt[1]
+
+
+def test_a_run_of_another_process_is_left_alone(make, sweep):
+    mine, theirs = make("good", "good")
+    with locked(theirs.folder):
+        states, shown = sweep([mine, theirs])
+    assert states == ["finished", "elsewhere"] and "another process is at work on it" in shown
+    assert attempts(theirs) == []
+
+
+def test_a_second_attempt_waits_for_what_is_left_of_the_first(make, sweep, monkeypatch):
+    """A process whose worker was lost lives a little longer; the run is not given up for it."""
+    (run,) = make("dies")
+    holder, again = [], SweepScreen.again
+
+    def hold(self, outcome):
+        lock = locked(outcome.run.folder)
+        lock.__enter__()
+        holder.append(lock)
+        threading.Timer(0.5, lambda: lock.__exit__(None, None, None)).start()
+        again(self, outcome)
+
+    monkeypatch.setattr(SweepScreen, "again", hold)
+    assert sweep([run])[0] == ["finished"] and len(holder) == 1
+
+
+def test_well_ended_without_a_record_is_no_success(make, monkeypatch):
+    monkeypatch.setattr(loop, "APPEARS", 0.1)
+    (run,) = make("good")
+    backend = Local(1, (), lambda run, fresh, device: [sys.executable, "-S", "-c", "pass"])
+    screen = SweepScreen(Screen(quiet=True))
+    (outcome,) = fill([run], backend, screen, pause=0.02)
+    assert outcome.state == "failed" and "no finished record" in outcome.note and outcome.attempts == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_lets_every_process_save(make, sweep, number):
+    runs = make("good", "good", "good", seconds=0.3)
+    threading.Timer(0.8, lambda: os.kill(os.getpid(), number)).start()
+    with pytest.raises(Interrupted) as stop:
+        sweep(runs, jobs=2)
+    assert [outcome.state for outcome in stop.value.outcomes] == ["interrupted", "interrupted", "waiting"]
+    assert stop.value.left == []
+    for run in runs[:2]:
+        assert look(run).state == "interrupted" and [e["how"] for e in attempts(run)] == ["began", "interrupted"]
+        assert not at_work(run.folder), "nothing goes on behind one's back"
+    assert sweep(runs, jobs=3)[0] == ["finished"] * 3
+    assert attempts(runs[0])[-1]["first"] > 0, "it went on"
+
+
+def test_children_end_with_a_sweep_that_is_killed(make, tmp_path):
+    (run,) = make("good", seconds=0.5)
+    code = (
+        "import sys; from harness.sweep import child; from pathlib import Path\n"
+        "child.run(sys.argv[2:], sys.argv[1], str(Path.cwd()), {})"
+    )
+    words = [sys.executable, "-c", code, str(run.log), *command(run, False, None)]
+    parent = subprocess.Popen(words, cwd=FAKE.parents[2])
+    wait_for(lambda: (run.folder / "saved").exists())
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not at_work(run.folder))
+    assert [e["how"] for e in attempts(run)] == ["began", "interrupted"] and look(run).state == "interrupted"
+
+
+def test_a_live_table(make, sweep):
+    states, shown = sweep(make("good", "bad", seconds=0.6), live=True, retries=0)
+    assert states == ["finished", "failed"]
+    assert "1 of 4" in shown and "1 running, 1 waiting" in shown and "RuntimeError: it broke" in shown
+
+
+def test_reasons(make):
+    (run,) = make("good")
+    nothing = Status("missing")
+    assert loop.reason(run, Ending(-9), nothing) == "killed by SIGKILL"
+    assert loop.reason(run, Ending(-99), nothing) == "killed by signal 99"
+    assert loop.reason(run, Ending(1), Status("failed", note="E: x")) == "E: x"
+    assert loop.reason(run, Ending(1), nothing) == "exit status 1"
+    assert loop.reason(run, Ending(None, "its worker was lost"), nothing) == "its worker was lost"
+
+
+def wait_for(condition, seconds=20):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.05)

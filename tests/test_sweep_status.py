@@ -1,0 +1,82 @@
+"""How far a run is, from made-up folders."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from harness.records import locked
+from harness.screen import Screen
+from harness.sweep.plan import Run
+from harness.sweep.screen import show_status
+from harness.sweep.status import at_work, counts, last_line, look
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run("zscl", "I", 0, tmp_path / "zscl-1", tmp_path / "logs" / "zscl.log", ())
+
+
+def record(run, **document):
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "run.json").write_text(json.dumps({"progress": {"after": 2, "of": 8}, **document}))
+
+
+def test_nothing_there_yet(run):
+    assert look(run) == look(run)._replace(state="missing", done=0, of=0, note="")
+    assert not run.folder.exists(), "looking makes nothing"
+
+
+def test_finished(run):
+    record(run, status="finished", summary={"transfer": 1.25, "average": 2.0, "last": None}, train_seconds=3, eval_seconds=1)
+    found = look(run)
+    assert found == ("finished", 2, 8, "Transfer 1.2, Average 2.0", 4.0)
+    record(run, status="finished", summary={"transfer": 1.25, "cil_average": 5.0, "cil_last": 6.0})
+    assert look(run).note == "CIL Avg 5.0, CIL Last 6.0"
+
+
+def test_a_lock_means_running(run):
+    record(run, status="failed", error="of an earlier attempt")
+    with locked(run.folder):
+        assert at_work(run.folder) and look(run).state == "running"
+    assert not at_work(run.folder)
+    assert look(run).state == "failed" and look(run).note == "of an earlier attempt"
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted"])
+def test_what_was_killed_or_stopped_is_interrupted(run, status):
+    record(run, status=status)
+    assert look(run)[:3] == ("interrupted", 2, 8)
+
+
+def test_a_checkpoint_without_a_record_is_something_to_continue_from(run):
+    (run.folder / "checkpoint").mkdir(parents=True)
+    (run.folder / "checkpoint" / "latest.json").write_text("{}")
+    assert look(run).state == "interrupted"
+
+
+def test_missing_says_how_the_last_attempt_ended(run):
+    run.log.parent.mkdir()
+    run.log.write_text("$ bench\nTraceback\n\nperennial: There is no data.\n\n")
+    assert look(run)[::3] == ("missing", "last attempt: There is no data.")
+    assert last_line(run.log.with_name("none")) == ""
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"x"', "5", '{"status": "finished", "summary": null}'])
+def test_a_damaged_record_is_never_finished_work_nor_a_crash(run, text):
+    run.folder.mkdir()
+    (run.folder / "run.json").write_text(text)
+    assert look(run).state in ("failed", "interrupted", "missing") or (look(run).state, look(run).note) == ("finished", "")
+
+
+def test_counts():
+    assert counts(["missing", "failed", "finished", "waiting", "finished"]) == "2 finished, 1 failed, 1 missing, 1 waiting"
+
+
+def test_the_table(run):
+    record(run, status="failed", error="NonFiniteLoss: the loss is nan")
+    text = io.StringIO()
+    show_status([run, run._replace(seed=1, folder=run.folder / "none")], Screen(console=Console(file=text, width=120)))
+    assert "zscl      I         0  failed   2 of 8  NonFiniteLoss: the loss is nan" in text.getvalue()
+    assert "2 runs: 1 failed, 1 missing" in text.getvalue()
