@@ -31,11 +31,12 @@ def modules(folder, *arguments):
     [
         (["--help"], HEAVY | TABLES | {"PIL", "safetensors"}),
         (["bench", "--help"], HEAVY | TABLES | {"PIL", "safetensors"}),
+        (["sweep", "--help"], HEAVY | TABLES | {"PIL", "safetensors", "ray", "submitit"}),
         (["list"], HEAVY | {"pandas", "pyarrow"}),
         (["data", "status"], HEAVY | {"pandas", "pyarrow"}),
         (["leaderboard"], HEAVY),
     ],
-    ids=["help", "bench-help", "list", "data-status", "leaderboard"],
+    ids=["help", "bench-help", "sweep-help", "list", "data-status", "leaderboard"],
 )
 def test_light_commands_leave_heavy_modules_alone(arguments, left_alone, tmp_path):
     found = modules(tmp_path, *arguments)
