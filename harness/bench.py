@@ -23,7 +23,9 @@ BENCH_SETTINGS = (
 def add_arguments(command: argparse._ActionsContainer, add_shared: Callable[..., None]) -> None:
     """The flags of `bench`; `add_shared` adds those that other commands have too."""
     command.add_argument("benchmark", nargs="?", help="mtil, cil or stream (see `list benchmarks`)")
-    command.add_argument("--strategy", help="a name from `list strategies`, or FILE.py:Class (default: zscl)")
+    command.add_argument(
+        "--strategy", help="a name from `list strategies`, or FILE.py:Class, which is run as code (default: zscl)"
+    )
     command.add_argument("--edition", help="mini, full or own (default: mini, or what the named data belongs to)")
     command.add_argument("--order", help="I (default), II, or names joined by commas: of domains, for cil of all classes")
     command.add_argument("--tasks", metavar="A,B,C", help="stream: domains in order: names from `list domains`, folders, ...")

@@ -53,11 +53,15 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
+class AtWork(UserError):
+    """Another process has the folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """A folder, made where it is not there, for this process alone.
 
-    Raises UserError when another process is at work on it, and when nothing can be written to it.
+    Raises AtWork when another process is at work on it, UserError when nothing can be written to it.
     """
     from filelock import FileLock, Timeout
 
@@ -67,7 +71,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise UserError(f"Another process is at work on {folder}.") from error
+        raise AtWork(f"Another process is at work on {folder}.") from error
     except OSError as error:
         raise _refused(folder, error) from error
     try:

@@ -82,8 +82,8 @@ class RunState:
 
     def save(self, after: int, strategy: Any, plugins: Mapping[str, Any]) -> None:
         """Write everything up to experience `after`; it counts from the moment `latest.json` is replaced."""
-        self.done = after
         if not leads():
+            self.done = after
             return
         weights = dict(strategy.encoder.state_dict())
         state = {
@@ -106,6 +106,7 @@ class RunState:
         tables = {name: digest(rows) for name, rows in self._tables(after).items()}
         counters = {"timings": self.timings, "images_trained": self.images_trained, "tables": tables}
         checkpoint.commit(self.folder / "checkpoint", after, **counters)
+        self.done = after
         self.write_document("running")
 
     def write_document(self, status: str, error: str | None = None) -> None:
