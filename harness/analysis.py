@@ -32,9 +32,16 @@ def add_commands(commands: Any, add_shared: Callable[..., None]) -> None:
 
 def show_report(arguments: argparse.Namespace) -> int:
     """`report`: write the page, and its figures with --figures."""
-    from harness.report import write
+    from pathlib import Path
 
-    page = write(arguments.results or ["results"], arguments.html, arguments.figures)
+    from harness.report import write
+    from harness.report.runs import read
+    from models.registry import UserError
+
+    results = arguments.results or ["results"]
+    if not read([Path(path) for path in results]):
+        raise UserError(f"There is no run in {', '.join(results)}: nothing to report.")
+    page = write(results, arguments.html, arguments.figures)
     if not arguments.quiet:
         print(f"wrote {page}" + (f" and figures in {arguments.figures}" if arguments.figures else ""))
     return 0

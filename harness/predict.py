@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from harness.study.work import measured
 from metrics import outcomes
 from metrics.suite import Value
 from models.registry import UserError
+
+# Means over images or pairs: their expectation does not depend on how many there are.
+ANY_SIZE = ("iimm", "iimm_intra", "iimm_inter", "correct_pair", "text_text")
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,22 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
         warnings.append(
             f"the study's domains are of the {kinds} edition, {source.name} is not: its tasks may be of another kind"
         )
+    warnings += _sizes(rows, config.measure, found.n)
     prediction = Prediction(
         source.name, source.edition, value, found.n, found.zero_shot.percent, said.table, said.nearest, warnings, said.advice
     )
     _show(prediction, said, rows, config, screen)
     return prediction
+
+
+def _sizes(rows: pd.DataFrame, measure: str, n: int) -> list[str]:
+    """A warning where the measure shifts with the sample's size and that is far from the study's (our choice: twice)."""
+    if measure in ANY_SIZE or "measured" not in rows.columns:
+        return []
+    low, high = rows.measured.min(), rows.measured.max()
+    if low / 2 <= n <= 2 * high:
+        return []
+    return [f"{measure} depends on how many images are measured: {n:,} here, {low:,.0f} to {high:,.0f} in the study"]
 
 
 def _source(config: PredictConfig) -> Source:
@@ -133,7 +148,30 @@ def _show(p: Prediction, said: Forecast, rows: pd.DataFrame, config: PredictConf
     screen.show(_predictions(said.table))
     screen.show(_analogous(said.nearest, config.measure))
     screen.say(f"recommended: {p.advice.sentence}.")
-    screen.say(f"it rests on the study's cells {', '.join(p.advice.rests_on)}", style="dim")
+    if p.advice.tuning is not None:
+        screen.say(_accuracy(said.table[said.table.tuning == p.advice.tuning], config.measure), style="dim")
+    screen.say(f"it rests on the study's cells {_cells(p.advice.rests_on)}", style="dim")
+
+
+def _accuracy(of: pd.DataFrame, measure: str) -> str:
+    """How far off the lines of a tuning are on the study's own domains, each left out, beside the mean of the others."""
+    errors = (
+        f"{r.loo_mae:.1f} points of {r.outcome} (the mean of the others by {r.loo_mae_of_mean:.1f})"
+        for r in of[of.outcome != "gain_over_error"].itertuples()
+    )
+    return f"with each domain of the study left out, its lines over {measure} are off by {' and '.join(errors)}"
+
+
+def _cells(names: Sequence[str]) -> str:
+    """Cells by tuning, with the domains of one set of seeds together: "full-0/1/2 of letters, mnist"."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        domain, tuning, seed = name.rsplit("-", 2)
+        seeds.setdefault((tuning, domain), []).append(seed)
+    domains: dict[str, list[str]] = {}
+    for (tuning, domain), of in seeds.items():
+        domains.setdefault(f"{tuning}-{'/'.join(of)}", []).append(domain)
+    return "; ".join(f"{which} of {', '.join(of)}" for which, of in domains.items())
 
 
 def _predictions(table: pd.DataFrame) -> Table:
@@ -159,12 +197,12 @@ def _predictions(table: pd.DataFrame) -> Table:
 
 
 def _analogous(nearest: pd.DataFrame, measure: str) -> Table:
-    out = plain_table(f"nearest tasks of the study by {measure}")
+    out = plain_table(f"nearest tasks of the study by {measure}: gain, change on the others")
     for name in ("task", measure):
         out.add_column(name, no_wrap=True)
     tunings = list(dict.fromkeys(nearest.tuning))
     for tuning in tunings:
-        out.add_column(f"{tuning}: gain, others", justify="right", no_wrap=True)
+        out.add_column(str(tuning), justify="right", no_wrap=True)
     for name, of in nearest.groupby("domain", sort=False):
         by = {r.tuning: f"{r.gain:+.1f}, {-r.forgetting:+.1f}" for r in of.itertuples()}
         out.add_row(str(name), f"{of[measure].iloc[0]:.4g}", *(by.get(tuning, "-") for tuning in tunings))

@@ -145,6 +145,14 @@ def leave_one_out(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
     return errors
 
 
+def left_out_of_mean(y: ArrayLike) -> NDArray[np.float64]:
+    """y_i less the mean of all others, [n]: what a line has to beat. Raises ValueError for n < 2."""
+    py = np.asarray(y, dtype=np.float64)
+    if len(py) < 2:
+        raise ValueError(f"leaving one out needs at least 2 tasks, got {len(py)}")
+    return (py - py.mean()) * len(py) / (len(py) - 1)
+
+
 def kendall(x: ArrayLike, y: ArrayLike) -> Rank:
     """Kendall's tau-b of (x, y), both [n]. Raises ValueError for n < 3, constant x or y, NaN or infinite values."""
     px, py = _pairs(x, y)

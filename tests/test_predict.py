@@ -1,11 +1,13 @@
 """`predict`: a folder of one's own and a domain of the study, from a made-up study of a real model; and bad input."""
 
+import io
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 
 import models
 from harness.predict import PredictConfig, predict
@@ -84,7 +86,24 @@ def test_a_domain_of_the_study_is_left_out(ask, rows, model_directory, capsys):
     assert gain.observed == pytest.approx(rows.gain[3]) and found.n == 60
     said = capsys.readouterr().out
     assert "predicted from 4 domains besides mnist, which is left out" in said and "seen" in said
-    assert "recommended: --strategy finetune --tuning full" in said and "counting-full-0" in said and "mnist-full-0" not in said
+    assert "off by" in said and "(the mean of the others by" in said
+    assert "recommended: --strategy finetune --tuning full" in said and "mnist" not in said.split("full-0 of ")[1]
+
+
+def test_a_sample_of_another_size_is_said_where_it_matters(ask, rows):
+    sized = rows.assign(logme=rows.iimm, measured=600)
+    assert not any("how many images" in warning for warning in ask("mnist", table=sized, measure_n=60).warnings)
+    found = ask("mnist", table=sized, measure="logme", measure_n=60)
+    assert "logme depends on how many images are measured: 60 here, 600 to 600 in the study" in found.warnings
+    near = ask("mnist", table=sized.assign(measured=100), measure="logme", measure_n=60)
+    assert not any("how many images" in warning for warning in near.warnings)
+
+
+def test_five_tunings_fit_a_hundred_columns(ask, rows):
+    five = pd.concat([rows.assign(tuning=name) for name in ("full", "bitfit", "attention", "lora", "adapter")])
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    ask("mnist", Screen(console=console, live=False), table=five, measure_n=60)
+    assert "…" not in console.file.getvalue() and "gain, change on the others" in console.file.getvalue()
 
 
 def test_outside_the_study_is_said(ask, photos, rows, capsys):

@@ -12,6 +12,7 @@ from harness import predict as predicting
 from harness import study
 from harness.study import command
 from harness.study.plan import TUNINGS
+from metrics.outcomes import SHIPPED
 from models.registry import UserError
 
 
@@ -62,9 +63,9 @@ def test_flags_of_a_study(parse, asked):
 
 
 def test_flags_of_a_prediction(parse, asked, tmp_path):
-    given = f"mnist --from S --measure gbc --weight 2 --measure-n 50 --seed 1 --csv {tmp_path / 'p.csv'}"
+    given = f"mnist --from {SHIPPED} --measure gbc --weight 2 --measure-n 50 --seed 1 --csv {tmp_path / 'p.csv'}"
     assert command.predict(parse("predict", *given.split())) == 0
-    assert asked[0] == predicting.PredictConfig("mnist", study="S", measure="gbc", weight=2.0, measure_n=50, seed=1)
+    assert asked[0] == predicting.PredictConfig("mnist", study=str(SHIPPED), measure="gbc", weight=2.0, measure_n=50, seed=1)
     assert (tmp_path / "p.csv").read_text() == "tuning,predicted\nfull,1.5\n"
 
 
@@ -78,6 +79,7 @@ def test_flags_of_a_prediction(parse, asked, tmp_path):
         (["study", "--set", "lr"], "key=value"),
         (["predict", "mnits"], "Did you mean mnist"),
         (["predict", "mnist", "--form", "S"], "Did you mean --from"),
+        (["predict", "mnist", "--from", "S"], "There is no study at S"),
     ],
 )
 def test_mistakes(parse, asked, given, said):

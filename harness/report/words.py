@@ -63,7 +63,7 @@ def _best(trained: list[Method], key: str, name: str) -> str:
     ranked = sorted((m for m in trained if m.row.get(key) is not None), key=lambda m: -m.row[key])
     if not ranked:
         return ""
-    said = f"Best {name}: {_value(ranked[0], key)}"
+    said = f"{'Best ' if len(ranked) > 1 else ''}{name}: {_value(ranked[0], key)}"
     if len(ranked) > 1:
         said += f", then {_value(ranked[1], key)}"
     return said + "."

@@ -99,10 +99,15 @@ def study(arguments: argparse.Namespace) -> int:
 def predict(arguments: argparse.Namespace) -> int:
     """Run `predict`. Raises UserError."""
     from benchmarks.catalog import check_present, find
+    from harness.options import check_least
     from harness.screen import Screen
+    from metrics import outcomes
 
     settings = given(arguments, "csv")
+    check_least(settings, measure_n=2, seed=0)
     check_present([find(arguments.dataset, arguments.edition, settings.get("data_root", "data"))])
+    # A study that is none is found out before torch is loaded.
+    outcomes.read(outcomes.file_of(arguments.study))
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch ...", style="dim")
     from harness import predict as predicting

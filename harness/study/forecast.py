@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from metrics.outcomes import LEAST, MODEL, measures_in, points
-from metrics.regression import Line, fit, leave_one_out, predict
+from metrics.regression import Line, fit, leave_one_out, left_out_of_mean, predict
 from models.registry import UserError, unknown
 
 PREDICTED = ("gain", "gain_over_error", "forgetting")
 NEAREST = 3
 COLUMNS = (
     *("tuning", "strategy", "outcome", "measure", "value", "predicted", "low", "high", "outside", "n", "slope", "r2", "p"),
-    *("loo_mae", "observed"),
+    *("loo_mae", "loo_mae_of_mean", "observed"),
 )
 
 
@@ -151,8 +151,9 @@ def _prediction(
         error = float(np.abs(leave_one_out(of.x, of.y)).mean())
     except ValueError:
         error = math.nan
+    of_mean = float(np.abs(left_out_of_mean(of.y)).mean())
     found.update(expected._asdict(), predicted=expected.value, value=value, outside=not line.covers(value))
-    return {**found, "slope": line.slope, "r2": line.r2, "p": line.p, "loo_mae": error}
+    return {**found, "slope": line.slope, "r2": line.r2, "p": line.p, "loo_mae": error, "loo_mae_of_mean": of_mean}
 
 
 def _doubts(table: pd.DataFrame, measure: str, value: float, rows: pd.DataFrame, zero_shot: float | None) -> list[str]:
@@ -208,7 +209,7 @@ def _advice(
     strategy = str(cells.strategy.iloc[0])
     same = [tuning for tuning in tunings if tuning != best and not _better(rows, best, tuning, measure, value)]
     seen = "; ".join(
-        f"{r.domain} ({measure} {getattr(r, measure):.4g}) gained {r.gain:+.1f} and cost the others {-r.forgetting:+.1f}"
+        f"{r.domain} ({measure} {getattr(r, measure):.4g}) gained {r.gain:+.1f} and changed the others by {-r.forgetting:+.1f}"
         for r in nearest[nearest.tuning == best].itertuples()
     )
     sentence = (

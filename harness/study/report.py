@@ -38,7 +38,8 @@ def show(table: pd.DataFrame, lines: pd.DataFrame, folder: Path, screen: Screen)
         measure = "iimm" if "iimm" in measures else measures[0]
         screen.show(_lines(lines[(lines.measure == measure) & lines.outcome.isin(("gain", "gain_over_error", "forgetting"))]))
         for reason, of in lines[lines.reason != ""].groupby("reason", sort=False):
-            screen.say(f"no line for {len(of)} of {len(lines)}: {reason}", style="dim")
+            what = "no line" if of.slope.isna().all() else "no errors of left-out domains"
+            screen.say(f"{what} for {len(of)} of {len(lines)}: {reason}", style="dim")
     screen.say(
         f"written: {folder / 'table.csv'} ({len(table)} cells), {folder / 'regressions.csv'} ({len(lines)} lines). Intervals "
         "are 95 % and take domains for independent; p is not corrected for the number of measures.",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from metrics.outcomes import IDENTITY, MODEL, OUTCOMES, measures_in, points
-from metrics.regression import fit, kendall, leave_one_out
+from metrics.regression import fit, kendall, leave_one_out, left_out_of_mean
 
 FACTS = ("classes", "n_train", "n_val", "n_test", "n_ood", "others", "updates", "trainable_params", "train_seconds")
 ACCURACIES = (
@@ -87,8 +87,7 @@ def _line(of: pd.DataFrame) -> dict[str, Any]:
         found["kendall"], found["kendall_p"], _ = kendall(x, y)
         errors = leave_one_out(x, y)
         found.update(loo_mae=np.abs(errors).mean(), loo_rmse=np.sqrt((errors**2).mean()))
-        # y_i less the mean of the others
-        found["loo_mae_of_mean"] = np.abs(y - y.mean()).mean() * len(y) / (len(y) - 1)
+        found["loo_mae_of_mean"] = np.abs(left_out_of_mean(y)).mean()
     except ValueError as error:
         found["reason"] = str(error)
     return found
