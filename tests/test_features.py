@@ -131,7 +131,7 @@ def test_arithmetic_that_leaves_the_image_tower_as_it_is(run, name, method):
 def test_a_frozen_text_tower_runs_once_a_task_and_template(toy_encoder, stream, monkeypatch, name):
     encoder, encoded = toy_encoder(), []
     raw_texts = encoder.raw_texts
-    monkeypatch.setattr(encoder, "raw_texts", lambda tokens: (encoded.append(len(tokens)), raw_texts(tokens))[1])
+    monkeypatch.setattr(encoder, "raw_texts", lambda tokens, *more: (encoded.append(len(tokens)), raw_texts(tokens, *more))[1])
     options = Strategy.Options(iterations=3, lr=1e-2, batch_size=8, warmup=1)
     strategy = Strategy(encoder=encoder, options=options, tuning_name=name)
     strategy.eval(all_tests(stream))

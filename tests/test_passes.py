@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.streams import scenario
 from models import tuning
+from models.encoder import CPU_ROWS
 from strategies import STRATEGIES
 from strategies.losses import CHECK_EVERY
 
@@ -54,6 +55,19 @@ def test_what_passes_at_once(toy_encoder, monkeypatch):
     with torch.no_grad():
         encoder.encode_images(pixels(8))
     assert seen == [8]
+
+
+def test_a_cpus_caches(toy_encoder, monkeypatch):
+    """Without a gradient few images at a time, whose features are those of all at once."""
+    encoder, seen = toy_encoder(), []
+    given = pixels(2 * CPU_ROWS + 3)
+    whole = encoder.encode_images(given).detach()
+    original = encoder.clip.encode_image
+    monkeypatch.setattr(encoder.clip, "encode_image", lambda x, **kw: seen.append(len(x)) or original(x, **kw))
+    with torch.no_grad():
+        found = encoder.encode_images(given)
+    assert seen == [CPU_ROWS, CPU_ROWS, 3]
+    torch.testing.assert_close(found, whole, rtol=1e-6, atol=1e-7)
 
 
 def test_zscl_in_chunks(toy_encoder, stream, trained, reference):

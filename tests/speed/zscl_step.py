@@ -40,8 +40,8 @@ from reference_data import Reference
 from strategies.zscl import ZSCL
 
 SIZE, BATCH = 224, 64
-VISION = {"image_size": SIZE, "patch_size": 16, "width": 128, "layers": 4, "head_width": 32}
-TEXT = {"context_length": 77, "width": 96, "heads": 3, "layers": 4}
+VISION = {"image_size": SIZE, "patch_size": 16, "width": 96, "layers": 2, "head_width": 32}
+TEXT = {"context_length": 77, "width": 60, "heads": 3, "layers": 3}
 WORDS = (
     "amber",
     "silver",
