@@ -202,8 +202,8 @@ def reason(run: Run, ending: Ending, status: Status) -> str:
 def _stop(active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: Any) -> None:
     if backend.stays:
         return
-    screen.stopping(len(active))
     try:
+        screen.stopping(len(active))
         for _, handle in active.values():
             handle.interrupt()
         # A process may outlive the worker that it was started by, while it saves.
