@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -32,6 +32,14 @@ class Stopped(KeyboardInterrupt):
         self.saved = saved
 
 
+class Middle(NamedTuple):
+    """Weights and snapshot (`strategies.within`) of an interrupted task, and what is wrong with a later save of it."""
+
+    weights: dict[str, Tensor]
+    snapshot: dict[str, Any]
+    warning: str | None
+
+
 class Pauses:
     """Called after each update: saves the task when `minutes` have gone since the last time, or a signal has come.
 
@@ -48,15 +56,12 @@ class Pauses:
         self._signal: int | None = None
         self._last = time.monotonic()
 
-    def middle(self, after: int, device: Any) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Weights and snapshot of the task after experience `after`, where it was interrupted.
-
-        Raises UserError for one that is damaged.
-        """
+    def middle(self, after: int, device: Any) -> Middle | None:
+        """The task after experience `after` where it was interrupted. Raises UserError for one that is damaged."""
         found = checkpoint.sound(self.folder)
         if found is None or found.counters.get("experience") != after:
             return None
-        return checkpoint.load_state(self.folder, found.after, device)
+        return Middle(*checkpoint.load_state(self.folder, found.after, device), found.warning)
 
     @contextlib.contextmanager
     def task(self, after: int, name: str, saves: bool) -> Iterator[None]:

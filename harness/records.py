@@ -106,6 +106,44 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     write_bytes(path, buffer.getvalue().encode())
 
 
+class GrowingTable:
+    """A CSV file whose rows are only ever added to: each is formatted and digested once, however often the file is written.
+
+    Columns that only later rows have follow at the end, empty before. `digest` is that of `digest(read_csv(path))`.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]):
+        self.path, self.columns = path, [*columns]
+        self._lines: list[str] = []
+        self._total = hashlib.sha256()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @property
+    def digest(self) -> str:
+        return self._total.hexdigest()
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows:
+            if new := [name for name in row if name not in self.columns]:
+                self.columns += new
+                self._lines = [line + "," * len(new) for line in self._lines]
+            values = ["" if (value := row.get(name)) is None else str(value) for name in self.columns]
+            self._lines.append(_line(values))
+            self._total.update(_digested(zip(self.columns, values, strict=True)))
+
+    def write(self) -> None:
+        """The whole file, atomically."""
+        write_bytes(self.path, ("\n".join([_line(self.columns), *self._lines]) + "\n").encode())
+
+
+def _line(values: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(values)
+    return buffer.getvalue()
+
+
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
     """A table as CSV, with enough digits to recompute from. Raises UserError when it cannot be written."""
     try:
@@ -160,8 +198,12 @@ def digest(rows: Iterable[Mapping[str, str]]) -> str:
     """SHA-256 of rows as `read_csv` gives them. Empty values count as absent: later rows may add columns to earlier ones."""
     total = hashlib.sha256()
     for row in rows:
-        total.update(json.dumps([[name, value] for name, value in row.items() if value]).encode() + b"\n")
+        total.update(_digested(row.items()))
     return total.hexdigest()
+
+
+def _digested(items: Iterable[tuple[str, str]]) -> bytes:
+    return json.dumps([[name, value] for name, value in items if value]).encode() + b"\n"
 
 
 def plain(value: Any) -> Any:

@@ -261,9 +261,12 @@ def _middle(pauses: Pauses, state: RunState, strategy: Any, screen: Screen) -> A
     except UserError as error:
         screen.say(f"warning: {error} The task starts at its beginning.", style="yellow")
         return None
-    if found is not None:
-        screen.say(f"continuing after update {found[1]['step']} of the next task")
-    return found
+    if found is None:
+        return None
+    if found.warning is not None:
+        screen.say(f"warning: {found.warning}", style="yellow")
+    screen.say(f"continuing after update {found.snapshot['step']} of the next task")
+    return found.weights, found.snapshot
 
 
 def _report(state: RunState, strategy: Any, screen: Screen) -> None:

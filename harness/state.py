@@ -14,10 +14,10 @@ from harness.records import (
     ACCURACY_COLUMNS,
     MEASURE_COLUMNS,
     TRAIN_COLUMNS,
+    GrowingTable,
     digest,
     read_csv,
     reading,
-    write_csv,
     write_json,
 )
 from harness.summary import summarise
@@ -25,8 +25,12 @@ from metrics.evaluate import Accuracy
 from metrics.plugins import Measure, Row
 from models.registry import UserError
 
-# The tables of a run, and what says after which experience a row was written.
-TABLES = {"accuracy.csv": "after", "measures.csv": "experience", "train.csv": "after"}
+# The tables of a run: what says after which experience a row was written, and the columns.
+TABLES = {
+    "accuracy.csv": ("after", ACCURACY_COLUMNS),
+    "measures.csv": ("experience", MEASURE_COLUMNS),
+    "train.csv": ("after", TRAIN_COLUMNS),
+}
 
 
 class RunState:
@@ -43,6 +47,7 @@ class RunState:
         self.done = -1
         self.damage: str | None = None
         self.document: dict[str, Any] = {}
+        self.tables = {name: GrowingTable(self.folder / name, columns) for name, (_, columns) in TABLES.items()}
 
     def load(self) -> None:
         """Take up what a killed run left: rows up to its last checkpoint. Nothing there: start from nothing.
@@ -64,6 +69,7 @@ class RunState:
         for name, rows in tables.items():
             if found.counters["tables"].get(name) != digest(rows):
                 raise UserError(f"{self.folder / name} is damaged (not the rows that were written); --fresh starts over.")
+            self.tables[name].add(rows)
         for m in tables["measures.csv"]:
             value = float(m["value"]) if m["value"] else float("nan")
             self.measures.append(Measure(m["when"], int(m["experience"]), m["task"], m["measure"], value, int(m["n"])))
@@ -75,7 +81,7 @@ class RunState:
     def _tables(self, done: int) -> dict[str, list[dict[str, str]]]:
         """The rows of each table up to experience `done`, as they stand on the disk."""
         found = {}
-        for name, when in TABLES.items():
+        for name, (when, _) in TABLES.items():
             with reading(self.folder / name):
                 found[name] = [row for row in read_csv(self.folder / name) if int(row[when]) <= done]
         return found
@@ -92,18 +98,16 @@ class RunState:
             "plugins": {name: plugin.state() for name, plugin in plugins.items()},
         }
         checkpoint.save_state(self.folder / "checkpoint", after, weights, state)
-        write_csv(
-            self.folder / "accuracy.csv",
-            ACCURACY_COLUMNS,
-            [
-                {"after": a, "stream": s, "task": t, "accuracy": c.percent, "correct": c.correct, "n": c.n}
-                for a in sorted(self.rows)
-                for (s, t), c in self.rows[a].items()
-            ],
+        row = self.rows[after]
+        self.tables["accuracy.csv"].add(
+            {"after": after, "stream": s, "task": t, "accuracy": c.percent, "correct": c.correct, "n": c.n}
+            for (s, t), c in row.items()
         )
-        write_csv(self.folder / "measures.csv", MEASURE_COLUMNS, [m._asdict() for m in self.measures])
-        write_csv(self.folder / "train.csv", TRAIN_COLUMNS, self.losses)
-        tables = {name: digest(rows) for name, rows in self._tables(after).items()}
+        self.tables["measures.csv"].add(m._asdict() for m in self.measures[len(self.tables["measures.csv"]) :])
+        self.tables["train.csv"].add(self.losses[len(self.tables["train.csv"]) :])
+        for table in self.tables.values():
+            table.write()
+        tables = {name: table.digest for name, table in self.tables.items()}
         counters = {"timings": self.timings, "images_trained": self.images_trained, "tables": tables}
         checkpoint.commit(self.folder / "checkpoint", after, **counters)
         self.done = after

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from harness.records import read_csv, read_json, write_bytes, write_csv, write_json
+from harness import records
+from harness.records import GrowingTable, digest, read_csv, read_json, write_bytes, write_csv, write_json
 from models.registry import UserError
 
 
@@ -48,3 +49,27 @@ def test_infinity_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", {"x": float("inf")})
     assert json.loads("null") is None and not (tmp_path / "x.json").exists()
+
+
+def test_a_growing_table_is_the_file_written_whole(tmp_path, monkeypatch):
+    """With a column that later rows bring, values that need quotes, and NaN; each row is formatted once."""
+    rows = [
+        {"a": 1, "b": 0.1},
+        {"a": 2, "b": None},
+        {"a": 3, "b": float("nan"), "late": 'x, "y"'},
+        {"a": 4, "later": True},
+    ]
+    formatted, line = [], records._line
+    monkeypatch.setattr(records, "_line", lambda values: formatted.append(values) or line(values))
+    table = GrowingTable(tmp_path / "grown.csv", ("a", "b"))
+    for i, row in enumerate(rows):
+        table.add([row])
+        table.write()
+        write_csv(tmp_path / "whole.csv", ("a", "b"), rows[: i + 1])
+        assert (tmp_path / "grown.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+        assert table.digest == digest(read_csv(tmp_path / "grown.csv"))
+    assert len(table) == 4 and len([values for values in formatted if values[0] != "a"]) == 4
+    again = GrowingTable(tmp_path / "again.csv", ("a", "b"))
+    again.add(read_csv(tmp_path / "grown.csv"))
+    again.write()
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "grown.csv").read_bytes() and again.digest == table.digest

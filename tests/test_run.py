@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
-from harness import checkpoint, state
+from harness import checkpoint, records, state
 from harness import run as runner
 from harness.config import RunConfig, resolve
 from harness.leaderboard import leaderboard
@@ -113,7 +113,7 @@ MOMENTS = {
     "in the first evaluation": (runner, "_evaluate", 1),
     "while the zero-shot checkpoint is written": (checkpoint, "save_state", 1),
     "after a checkpoint is written, before it counts": (checkpoint, "commit", 2),
-    "between the tables": (state, "write_csv", 5),
+    "between the tables": (records.GrowingTable, "write", 5),
     "while evaluating after task 2": (runner, "_evaluate", 3),
     "after the last checkpoint, before the document": (state, "write_json", 4),
 }
