@@ -71,6 +71,9 @@ class Pauses:
             yield
         finally:
             self._waits = False
+        # One that came after the last update, in a search for alpha say.
+        if self._signal is not None:
+            raise Stopped(self._signal)
 
     def __call__(self, snapshot: Callable[[], dict[str, Any]]) -> None:
         due = self.minutes > 0 and time.monotonic() - self._last >= 60 * self.minutes

@@ -102,6 +102,17 @@ def test_a_signal_saves_and_says_how_to_go_on(number, status, word, config, tmp_
     assert files(run(config, Screen(quiet=True)).folder) == files(whole)
 
 
+def test_a_signal_after_the_last_update(config, tmp_path, capsys, monkeypatch):
+    config = replace(config, strategy="finetune", options=QUICK, checkpoint_minutes=0)
+    whole = run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True)).folder
+    with monkeypatch.context() as patch:
+        patch.setattr(Strategy, "after_experience", lambda strategy: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(SystemExit), expected():
+            run(config, Screen(quiet=True))
+    assert "interrupted; the same command continues after the last finished task" in capsys.readouterr().err
+    assert files(run(config, Screen(quiet=True)).folder) == files(whole)
+
+
 def test_a_damaged_middle_is_left_out(config, killed, tmp_path, capsys):
     config = replace(config, strategy="finetune", options=QUICK)
     whole = run(replace(config, out=str(tmp_path / "whole"), checkpoint_minutes=0), Screen(quiet=True)).folder
