@@ -176,9 +176,11 @@ def test_generators_come_back():
 
 def test_a_second_signal_does_not_wait(tmp_path):
     pauses = Pauses(tmp_path, 5, dict)
-    with pauses.listening(), pauses.task(0, "red", saves=True):
+    with pauses.listening(), pytest.raises(Stopped), pauses.task(0, "red", saves=True):
         os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(Stopped):
-            os.kill(os.getpid(), signal.SIGINT)
+        noted = True
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second one waited")
+    assert noted
     with Pauses(tmp_path, 5, dict).listening(), pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGTERM)
