@@ -222,7 +222,7 @@ def _stop(active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: A
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM is taken for an interrupt, as a scheduler means it."""
+    """SIGTERM is taken for an interrupt, as a scheduler means it, and so is SIGINT where a shell let it be ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -230,8 +230,9 @@ def _terminated_as_interrupted() -> Iterator[None]:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
