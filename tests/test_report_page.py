@@ -326,3 +326,9 @@ def test_writing_imports_neither_torch_nor_avalanche(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_an_alpha_for_each_task_is_said(tmp_path):
+    record(tmp_path, "iimm-guided", searches=[{"task": "red", "chosen": [0.5]}, {"task": "green", "chosen": [0.25]}])
+    text = report.write([tmp_path], tmp_path / "r.html").read_text()
+    assert "iimm-guided: alpha was set for each task before it was trained. red (seed 0): 0.5; green (seed 0): 0.25." in text

@@ -29,7 +29,14 @@ def alphas(slug: str, method: Method) -> Figure | str | None:
         for i, point in enumerate(record.get("points") or [])
     ]  # fmt: skip
     if not rows:
-        return f"{method.label}: alpha was given, not searched."
+        chosen = distinct([tuple(record.get("chosen") or ()) for _, record in records])
+        if len(chosen) < 2:
+            return f"{method.label}: alpha was given, not searched."
+        said = "; ".join(
+            f"{record.get('task')} (seed {seed}): {', '.join(f'{a:.3g}' for a in record.get('chosen') or ())}"
+            for seed, record in records
+        )
+        return f"{method.label}: alpha was set for each task before it was trained. {said}."
     every = distinct([record.get("task") for _, record in records])
     tasks = every[:MOST_PANELS]
     apart = sum(len(set(point)) > 1 for _, record in records for point in record.get("points") or [])
