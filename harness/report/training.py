@@ -29,8 +29,7 @@ def alphas(slug: str, method: Method) -> Figure | str | None:
         for i, point in enumerate(record.get("points") or [])
     ]  # fmt: skip
     if not rows:
-        chosen = distinct([tuple(record.get("chosen") or ()) for _, record in records])
-        if len(chosen) < 2:
+        if len({tuple(record.get("chosen") or ()) for _, record in records}) < 2:
             return f"{method.label}: alpha was given, not searched."
         said = "; ".join(
             f"{record.get('task')} (seed {seed}): {', '.join(f'{a:.3g}' for a in record.get('chosen') or ())}"
