@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,9 @@ def start(command: Sequence[str], log: str, folder: str, environment: Mapping[st
 
 def run(command: Sequence[str], log: str, folder: str, environment: Mapping[str, str]) -> int:
     """Start a command and wait for it: its exit status, negative for a signal. An interrupt is passed on, and waited for."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        # A worker of a cluster that a shell's background job started would not hear that it is cancelled.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start(command, log, folder, environment)
     try:
         return wait(process)
