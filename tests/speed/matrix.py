@@ -113,9 +113,9 @@ def ours(encoder: Any, states: list[Any], domains: list[Domain], batch: int, fol
     encoder.load_state_dict(states[0])
     prompts, looks, original, read = [0], [0], encoder.encode_texts, ImageFiles.__getitem__
 
-    def encode(tokens: torch.Tensor) -> torch.Tensor:
+    def encode(tokens: torch.Tensor, *length: int) -> torch.Tensor:
         prompts[0] += len(tokens)
-        return original(tokens)
+        return original(tokens, *length)
 
     def look(self: ImageFiles, index: int) -> Any:
         looks[0] += 1
