@@ -51,16 +51,12 @@ class Batches:
         self._iterator: Iterator[Any] | None = None
 
     def __next__(self) -> Any:
-        if self._iterator is None:
-            self._start()
-        batch = next(self._iterator, None)  # type: ignore[arg-type]
-        if batch is None:
+        batch = None if self._iterator is None else next(self._iterator, None)
+        while batch is None:
+            left = self._to_skip
             self._start()
             batch = next(self._iterator, None)  # type: ignore[arg-type]
-            while batch is None and self._skips:
-                self._start()
-                batch = next(self._iterator, None)  # type: ignore[arg-type]
-            if batch is None:
+            if batch is None and self._to_skip == left:
                 raise ValueError("the training split is empty")
         self.taken += 1
         self._of_pass += 1
@@ -83,9 +79,9 @@ class Batches:
         self.taken = state["taken"]
 
     @property
-    def _skips(self) -> bool:
+    def _to_skip(self) -> int:
         sampler = getattr(self.loader, "batch_sampler", None)
-        return isinstance(sampler, Skippable) and sampler.skip > 0
+        return sampler.skip if isinstance(sampler, Skippable) else 0
 
     def _start(self) -> None:
         self._before = generators()

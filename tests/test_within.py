@@ -18,6 +18,7 @@ from harness.run import run
 from harness.screen import Screen
 from strategies import ABOUT, STRATEGIES
 from strategies.base import Strategy
+from strategies.batches import DrawnBatches, drawn_loader
 from strategies.within import Batches, generators, refusal, set_generators
 
 QUICK = {"iterations": 5, "batch_size": 20, "warmup": 1, "lr": 0.01}
@@ -165,6 +166,23 @@ def test_batches_go_on(taken):
     assert [next(again)[1].tolist() + torch.rand(2).tolist() for _ in range(12 - taken)] == seen[taken:]
     with pytest.raises(ValueError, match="the training split is empty"):
         next(Batches([]))
+
+
+@pytest.mark.parametrize("taken", [1, 4, 8, 9, 12])
+def test_drawn_batches_go_on(taken):
+    """Of a loader that leaves out what was taken without reading it: also where that is whole passes, and where none is left."""
+
+    def batches(count):
+        drawn = DrawnBatches(count, 2, shuffle=True, seeds=(5,))
+        return Batches(drawn_loader(list(range(count)), drawn, collate=list, workers=0, seeds=(5,), pin=False))
+
+    whole, again, empty = batches(7), batches(7), batches(0)
+    seen = [next(whole) for _ in range(16)]
+    again.go_on({"taken": taken})
+    assert [next(again) for _ in range(16 - taken)] == seen[taken:]
+    empty.go_on({"taken": taken})
+    with pytest.raises(ValueError, match="the training split is empty"):
+        next(empty)
 
 
 def test_generators_come_back():
