@@ -17,9 +17,10 @@ from typing import Any
 
 from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
 from harness.options import check_least, convert, make_options, plugin_options, split, tuning_options
-from harness.user_file import check_strategy, is_built_in, is_file, load_strategy, source_sha256
+from harness.user_file import check_strategy, is_file, load_strategy, source_sha256
 from metrics.suite import AFTER, OF_RUNS, chosen
 from models.registry import UserError, first_line, unknown
+from strategies.contract import is_built_in
 
 PRECISIONS = {
     "fp32": "float32 throughout",

@@ -8,8 +8,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.user_file import is_built_in
 from models.registry import UserError, unknown
+from strategies.contract import is_built_in
 
 # An option given by the user switches off the one that would hide it.
 HIDDEN_BY = {"iterations": ("epochs", 0), "lr": ("lr_by_task", {})}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +17,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from harness import checkpoint
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from harness.signals import handled
 
 
 class Stopped(KeyboardInterrupt):
@@ -92,19 +90,12 @@ class Pauses:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Answer signals as above; outside the main thread, where that cannot be, nothing changes."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+        """Answer signals as above."""
 
         def noted(number: int, frame: Any) -> None:
             if self._signal is not None or not self._waits:
                 raise Stopped(number)
             self._signal = number
 
-        before = {number: signal.signal(number, noted) for number in SIGNALS}
-        try:
+        with handled(noted):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

@@ -28,11 +28,6 @@ def load_strategy(reference: str) -> tuple[type, str]:
     return _strategy_in(_run_file(str(file.resolve()), sha), path, name), sha
 
 
-def is_built_in(strategy_class: type) -> bool:
-    """Whether a strategy comes with the project: not in a user's file, an installed package or a module that registers it."""
-    return strategy_class.__module__.partition(".")[0] == "strategies"
-
-
 def check_strategy(found: object, name: str) -> None:
     """Raise UserError unless what is offered under a strategy's name is a subclass of `Strategy`."""
     from strategies.base import Strategy

@@ -26,6 +26,11 @@ HOOKS: dict[str, tuple[str, ...]] = {
 }
 
 
+def is_built_in(strategy_class: type) -> bool:
+    """Whether a strategy comes with the project: not in a user's file, an installed package or a module that registers it."""
+    return strategy_class.__module__.partition(".")[0] == "strategies"
+
+
 def check_class(method: type, base: type) -> None:
     """Check what a class adds to `base`, `Strategy`.
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from strategies.batches import Skippable
+from strategies.contract import is_built_in
 from strategies.losses import settle
 
 # What a class of a user's may change during a task, and only it can say: without a `task_state` of its own none is assumed.
@@ -28,7 +29,7 @@ def refusal(strategy: Any, plugins: Sequence[str] = ()) -> str | None:
         return f"the plugins {', '.join(plugins)} are saved after each task only"
     said = False
     for kind in type(strategy).__mro__:
-        if kind.__module__.partition(".")[0] in ("strategies", "avalanche"):
+        if is_built_in(kind):
             break
         own = [name for name in CHANGING if name in vars(kind)]
         said = said or "task_state" in vars(kind)

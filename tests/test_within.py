@@ -170,7 +170,7 @@ def test_batches_go_on(taken):
 
 @pytest.mark.parametrize("taken", [1, 4, 8, 9, 12])
 def test_drawn_batches_go_on(taken):
-    """Of a loader that leaves out what was taken without reading it: also where that is whole passes, and where none is left."""
+    """Of a loader that leaves out what was taken without reading it: also whole passes, and where nothing is left."""
 
     def batches(count):
         drawn = DrawnBatches(count, 2, shuffle=True, seeds=(5,))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from harness.signals import handled
 from harness.sweep.plan import Run
 from harness.sweep.status import Status, at_work, last_line, look
 
@@ -105,7 +104,8 @@ def fill(
     waiting = deque(outcome for outcome in outcomes if outcome.state == "waiting")
     active: dict[Run, tuple[Outcome, Handle]] = {}
     screen.begin(outcomes)
-    with _terminated_as_interrupted():
+    # SIGTERM is taken for an interrupt, as a scheduler means it, and so is SIGINT where a shell let it be ignored.
+    with handled(_interrupt):
         try:
             while waiting or active:
                 _start(waiting, active, backend, screen, fresh)
@@ -220,19 +220,5 @@ def _stop(active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: A
         outcome.state, outcome.note = "interrupted", ""
 
 
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM is taken for an interrupt, as a scheduler means it, and so is SIGINT where a shell let it be ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
