@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.records import naming, plain, read_json, reading, write_bytes, write_json
+from harness.records import file_sha256, naming, plain, read_json, reading, write_bytes, write_json
 from models.registry import UserError, first_line
 
 TENSOR = "__tensor__"
@@ -62,7 +62,7 @@ def save_state(folder: Path, after: int, weights: dict[str, Tensor], state: dict
         with naming(target / "strategy.json"):
             write_bytes(temporary / "strategy.json", json.dumps(structure).encode())
         with naming(target):
-            write_json(temporary / DIGESTS, {name: _sha256(temporary / name) for name in FILES})
+            write_json(temporary / DIGESTS, {name: file_sha256(temporary / name) for name in FILES})
             shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
     except BaseException:
@@ -137,7 +137,7 @@ def check(source: Path) -> None:
         path = source / name
         if digests is None or not path.is_file():
             raise _damaged(path, "there is no such file")
-        if name != DIGESTS and _sha256(path) != digests.get(name):
+        if name != DIGESTS and file_sha256(path) != digests.get(name):
             raise _damaged(path, "its SHA-256 is another one than when it was written")
 
 
@@ -193,11 +193,6 @@ def _save(tensors: dict[str, Tensor], path: Path, target: Path) -> None:
             raise OSError(code, os.strerror(code)) from error
         with path.open("rb") as file:
             os.fsync(file.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

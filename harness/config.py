@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
 from harness.options import check_least, convert, make_options, plugin_options, split, tuning_options
+from harness.records import file_sha256
 from harness.user_file import check_strategy, is_file, load_strategy, source_sha256
 from metrics.suite import AFTER, OF_RUNS, chosen
 from models.registry import UserError, first_line, unknown
@@ -262,7 +263,7 @@ def resolve(config: RunConfig) -> Resolved:
         data_version=_once(f"data {config.benchmark} {config.ask()}", plan.version),
         reference=reference,
         reference_version=reference_version,
-        files={what: _file_sha256(path) for what, path in strategy_class.files(options).items()},
+        files={what: _content(path) for what, path in strategy_class.files(options).items()},
         reference_paths=reference_paths,
     )
 
@@ -330,9 +331,9 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
-def _file_sha256(path: Path) -> str:
+def _content(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
 

@@ -194,6 +194,12 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged ({said}); --fresh starts over.") from error
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content. Raises OSError for one that cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest(rows: Iterable[Mapping[str, str]]) -> str:
     """SHA-256 of rows as `read_csv` gives them. Empty values count as absent: later rows may add columns to earlier ones."""
     total = hashlib.sha256()

@@ -88,7 +88,9 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     Raises UserError for mistakes in the configuration, before anything is trained or an old record is touched, and when
     another process is at work on the same run.
     """
-    screen, resolved = screen if screen and parallel.leads() else Screen(quiet=not parallel.leads()), resolve(config)
+    if screen is None or not parallel.leads():
+        screen = Screen(quiet=not parallel.leads())
+    resolved = resolve(config)
     existing = None if config.fresh else resume.record(resolved)
     if existing and existing["status"] == "finished":
         screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")

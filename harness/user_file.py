@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import inspect
 import sys
 import types
 from pathlib import Path
 
+from harness.records import file_sha256
 from models.registry import UserError, unknown
 
 
@@ -24,7 +24,7 @@ def load_strategy(reference: str) -> tuple[type, str]:
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"There is no strategy file {path!r}.")
-    sha = hashlib.sha256(file.read_bytes()).hexdigest()
+    sha = file_sha256(file)
     return _strategy_in(_run_file(str(file.resolve()), sha), path, name), sha
 
 
@@ -39,7 +39,7 @@ def check_strategy(found: object, name: str) -> None:
 def source_sha256(strategy_class: type) -> str | None:
     """The SHA-256 of the file that a class is defined in; None where there is none to read (a class made in a session)."""
     try:
-        return hashlib.sha256(Path(inspect.getfile(strategy_class)).read_bytes()).hexdigest()
+        return file_sha256(Path(inspect.getfile(strategy_class)))
     except (OSError, TypeError):
         return None
 

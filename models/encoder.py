@@ -122,10 +122,8 @@ class DualEncoder(nn.Module):
         """What the image tower gives [B, d], before adapter and normalisation: it changes with the tower alone."""
         if pixels.dtype == torch.uint8:
             pixels = self.normalise(pixels)
-        tower = partial(self._pass, partial(self.clip.encode_image, normalize=False))
-        if torch.is_grad_enabled() or pixels.is_cuda or len(pixels) <= CPU_ROWS:
-            return tower(pixels)
-        return torch.cat([tower(part) for part in pixels.split(CPU_ROWS)])
+        rows = None if pixels.is_cuda else CPU_ROWS
+        return self._pass(partial(self.clip.encode_image, normalize=False), pixels, rows)
 
     def finish_images(self, raw: Tensor) -> Tensor:
         """Unit-norm image features of `raw_images`: through the adapter, if there is one."""
@@ -190,17 +188,17 @@ class DualEncoder(nn.Module):
     def _raw_texts_plain(self, tokens: Tensor) -> Tensor:
         return self._pass(partial(self.clip.encode_text, normalize=False), tokens)
 
-    def _pass(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+    def _pass(self, tower: Callable[[Tensor], Tensor], given: Tensor, rows: int | None = None) -> Tensor:
         """Through a tower; where there are several processes, each computes a share of the rows."""
-        return parallel.shared(partial(self._in_chunks, tower), given)
+        return parallel.shared(partial(self._in_chunks, partial(self._run, tower), rows), given)
 
-    def _in_chunks(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
-        """With gradient in chunks of `microbatch` rows: their activations are computed again for it."""
-        run = partial(self._run, tower)
-        size = self.microbatch
-        if not (size and len(given) > size and torch.is_grad_enabled()):
+    def _in_chunks(self, run: Callable[[Tensor], Tensor], rows: int | None, given: Tensor) -> Tensor:
+        """`rows` at a time; with gradient `microbatch` rows, whose activations are computed again for it."""
+        gradient = torch.is_grad_enabled()
+        size = self.microbatch if gradient else rows
+        if size is None or len(given) <= size:
             return run(given)
-        return torch.cat([checkpoint(run, part, use_reentrant=False) for part in given.split(size)])
+        return torch.cat([checkpoint(run, p, use_reentrant=False) if gradient else run(p) for p in given.split(size)])
 
     def _run(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
         """In `precision`; what comes out has the weights' type, so that similarities and losses are computed in it."""
