@@ -18,6 +18,7 @@ from metrics.regression import fit, predict
 from metrics.suite import ONE_MODEL, measure_all
 from models.registry import UserError, unknown
 from strategies.checks import check_fraction, check_not_negative
+from strategies.choosing import Choosing
 from strategies.wise_ft import Interpolation
 
 GAIN, FORGETTING = "gain_val", "forgetting_val"
@@ -31,7 +32,7 @@ class Expected(NamedTuple):
     inside: bool
 
 
-class IIMMGuided(Interpolation):
+class IIMMGuided(Choosing, Interpolation):
     """Fine-tuning with WiSE-FT's interpolation, whose alpha is set for each task before it is trained (our own method).
 
     The task's measure (IIMM, Niss et al. 2407.15731) is taken on the current model; the study's lines through earlier domains
@@ -90,8 +91,6 @@ class IIMMGuided(Interpolation):
         if self.encoder.tuning not in tunings:
             raise UserError(f"The study has no cells of the tuning {self.encoder.tuning}; it has {', '.join(tunings)}.")
         self.rows: pd.DataFrame = rows[rows.tuning == self.encoder.tuning]
-        self.searches: list[dict[str, Any]] = []
-        self.notes: list[str] = []
 
     def before_experience(self) -> None:
         super().before_experience()
@@ -112,18 +111,6 @@ class IIMMGuided(Interpolation):
 
     def task_alpha(self) -> float:
         return self.alpha
-
-    def note(self, sentence: str) -> None:
-        """Say something to the user, once."""
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
-    def state(self) -> dict[str, Any]:
-        return {**super().state(), "searches": [*self.searches], "notes": [*self.notes]}
-
-    def load(self, state: dict[str, Any]) -> None:
-        super().load(state)
-        self.searches, self.notes = [*state["searches"]], [*state["notes"]]
 
 
 def balance(gain: float, forgetting: float, weight: float) -> float:

@@ -12,12 +12,12 @@ from torch import Tensor
 from benchmarks.domain import limited
 from models.merging import Vector, task_vector
 from strategies.alpha import Path, Point, Question, Rule, Search, Validation, refine
-from strategies.base import Strategy
 from strategies.checks import check_at_least, check_not_negative
+from strategies.choosing import Choosing
 from strategies.joint_batches import JointTraining
 
 
-class Patching(Strategy):
+class Patching(Choosing):
     """What PAINT and the merging methods share: how a task is fine-tuned, and the search for alpha.
 
     Fine-tuning as in PAINT (Ilharco et al. 2022, 2208.05592): the image tower alone, so that text heads never change; the heads
@@ -30,10 +30,9 @@ class Patching(Strategy):
 
     default_tuning = "visual"
     needs_validation = True
-    notes: list[str]
 
     @dataclass(frozen=True)
-    class Options(Strategy.Options):
+    class Options(Choosing.Options):
         """`alpha`: a fixed one, None for a search over `alphas` equal steps of [0, `max_alpha`] by `rule` (`alpha.choose`).
 
         `validation_images`: of each task the search looks at so many, a seeded choice; None: at all (the paper).
@@ -72,8 +71,6 @@ class Patching(Strategy):
     def before_run(self) -> None:
         super().before_run()
         self.initial = self.weights()
-        self.notes = []
-        self.searches: list[dict[str, Any]] = []
         self.start: dict[str, int] = {}
         self.validation: Validation | None = None
         self._known: dict[str, int] = {}
@@ -140,23 +137,16 @@ class Patching(Strategy):
             self.note("No held-out domain has validation images: alpha is chosen by the trained tasks alone.")
         return patching, supported
 
-    def note(self, sentence: str) -> None:
-        """Say something to the user, once."""
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
     def rebase(self, counts: dict[str, int]) -> None:
         """Called after a search with the correct answers at the point chosen, by question."""
 
     def state(self) -> dict[str, Any]:
         known = self._known if self.validation is None else self.validation.known
         # Copies: what is given away must not change with the next task.
-        searched = {"searches": [*self.searches], "start": {**self.start}, "known": {**known}, "notes": [*self.notes]}
-        return {**super().state(), **searched}
+        return {**super().state(), "start": {**self.start}, "known": {**known}}
 
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
-        self.searches, self.notes = [*state["searches"]], [*state["notes"]]
         self.start, self._known = {**state["start"]}, {**state["known"]}
 
 

@@ -5,10 +5,12 @@ A script stands for `bench`. Slurm's commands are stood in for by shell scripts 
 
 import json
 import os
+import runpy
 import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,14 @@ import pytest
 from harness.screen import Screen
 from harness.sweep import slurm
 from harness.sweep.loop import Interrupted, fill
-from harness.sweep.plan import Run
 from harness.sweep.ray_backend import Ray
 from harness.sweep.screen import SweepScreen
 from harness.sweep.slurm import Slurm, parameters
 from harness.sweep.status import look
 from models.registry import UserError
 
-FAKE = Path(__file__).parent / "fakes" / "sweep_run.py"
+FAKES = runpy.run_path(str(Path(__file__).parent / "fakes" / "sweeps.py"))
+command, attempts = FAKES["command"], FAKES["attempts"]
 
 
 @pytest.fixture(autouse=True)
@@ -45,23 +47,7 @@ def make(tmp_path, monkeypatch):
     # A leftover variable must not lead the test to a cluster that is there.
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
-    def runs(*whats, seconds=0.05):
-        logs, words = tmp_path / "logs", ("4", str(seconds))
-        return [
-            Run(what, "I", seed, tmp_path / f"{what}-{seed}", logs / f"{what}-{seed}.log", (*words, what))
-            for seed, what in enumerate(whats)
-        ]
-
-    return runs
-
-
-def command(run, fresh, device):
-    return [sys.executable, "-S", str(FAKE), str(run.folder), *run.arguments, *(["--fresh"] if fresh else [])]
-
-
-def attempts(run):
-    file = run.folder / "attempts.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return partial(FAKES["make"], tmp_path, seconds=0.05)
 
 
 def filled(runs, backend, **more):

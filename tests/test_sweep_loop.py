@@ -1,13 +1,14 @@
 """The loop of a sweep on this machine, with a script in the place of `bench`."""
 
 import io
-import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,36 +19,16 @@ from harness.screen import Screen
 from harness.sweep import loop
 from harness.sweep.local import Local, threads
 from harness.sweep.loop import Ending, Interrupted, fill
-from harness.sweep.plan import Run
 from harness.sweep.screen import SweepScreen
 from harness.sweep.status import Status, at_work, look
 
-FAKE = Path(__file__).parent / "fakes" / "sweep_run.py"
-QUICK = 0.02
+FAKES = runpy.run_path(str(Path(__file__).parent / "fakes" / "sweeps.py"))
+FAKE, QUICK, command, attempts = FAKES["FAKE"], 0.02, FAKES["command"], FAKES["attempts"]
 
 
 @pytest.fixture
 def make(tmp_path):
-    """Runs of the script by what they do, each of four steps of so many seconds."""
-
-    def runs(*whats, seconds=QUICK):
-        logs, words = tmp_path / "logs", ("4", str(seconds))
-        return [
-            Run(what, "I", seed, tmp_path / f"{what}-{seed}", logs / f"{what}-{seed}.log", (*words, what))
-            for seed, what in enumerate(whats)
-        ]
-
-    return runs
-
-
-def command(run, fresh, device):
-    extra = [*(["--fresh"] if fresh else []), *(["--device", device] if device else [])]
-    return [sys.executable, "-S", str(FAKE), str(run.folder), *run.arguments, *extra]
-
-
-def attempts(run):
-    file = run.folder / "attempts.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return partial(FAKES["make"], tmp_path, seconds=QUICK)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ through the image tower.
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import torch
-from PIL import Image
+from encoded import Encoded
 from rich.console import Console
 from rich.table import Table
 
@@ -34,26 +33,6 @@ from models.classifier import PromptClassifier
 from models.merging import patched
 from strategies.alpha import Path as AlphaPath
 from strategies.alpha import Question, Search, Validation
-
-
-class Encoded(torch.utils.data.Dataset):
-    """JPEG files in memory: every look at one decodes it."""
-
-    def __init__(self, count: int, classes: int, side: int, seed: int):
-        random = np.random.default_rng(seed)
-        self.targets = [i % classes for i in range(count)]
-        self.files, self.decoded = [], 0
-        for _ in range(count):
-            buffer = io.BytesIO()
-            Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, "JPEG")
-            self.files.append(buffer.getvalue())
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int):
-        self.decoded += 1
-        return Image.open(io.BytesIO(self.files[index])).convert("RGB"), self.targets[index]
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ KITTI's, which is split by videos, is taken to be as large as its test set.
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import torch
-from PIL import Image
+from encoded import Encoded
 from rich.console import Console
 from rich.table import Table
 
@@ -65,24 +64,12 @@ SUPPORTED = {
 }
 
 
-class Encoded(torch.utils.data.Dataset):
-    """JPEG files in memory: every look at one decodes it, and is counted."""
+class Set(Encoded):
+    """A set of the paper's, by a few images: `size`, how many it has there; `forwards` of them are counted too."""
 
     def __init__(self, name: str, count: int, side: int, classes: int, size: int, seed: int):
-        random = np.random.default_rng(seed)
-        self.name, self.size, self.decoded, self.forwards = name, size, 0, 0
-        self.targets, self.files = [i % classes for i in range(count)], []
-        for _ in range(count):
-            buffer = io.BytesIO()
-            Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, "JPEG")
-            self.files.append(buffer.getvalue())
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Any:
-        self.decoded += 1
-        return Image.open(io.BytesIO(self.files[index])).convert("RGB"), self.targets[index]
+        super().__init__(count, classes, side, seed)
+        self.name, self.size, self.forwards = name, size, 0
 
     def fingerprint(self) -> str:
         return f"{self.name} {len(self)}"
@@ -112,12 +99,12 @@ class Protocol:
         wanted = SUPPORTED if a.supported == "five" else {"ImageNet": SUPPORTED["ImageNet"]}
         for label, (name, sizes) in enumerate({**PATCHING, **wanted}.items()):
             val, test = (
-                Encoded(f"{name} {kind}", count, a.side, a.classes, size, 2 * label + i)
+                Set(f"{name} {kind}", count, a.side, a.classes, size, 2 * label + i)
                 for i, (kind, count, size) in enumerate(zip(("validation", "test"), (a.validation, a.test), sizes, strict=True))
             )
             self.domains[label] = Domain(name, names, ["a photo of a {}.", "the {}."], None, val, test)
         self.sets = [split for d in self.domains.values() for split in (d.val, d.test)]
-        self.looked: Encoded | None = None
+        self.looked: Set | None = None
         self.encoder.clip.visual.register_forward_hook(self._count)
 
     def _count(self, tower: Any, given: Any, output: Any) -> None:
