@@ -10,7 +10,9 @@ folder. Ways:
 and the floor: the bare forward of all images, and of all prompts once. The same correct answers are asserted. Seconds, images
 decoded, prompts encoded.
 
-With --text the text tower changes too, as under full fine-tuning: prompts have to be encoded for each checkpoint.
+With --text the text tower changes too, as under full fine-tuning: prompts have to be encoded for each checkpoint. How much of
+a prompt is padding decides then: the tiny model's context is 16 tokens and CLIP's 77, so `--model random` takes a random CLIP
+with that context, its towers in ViT-B/16's proportion.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
+from zscl_step import encoder as in_proportion
 
 import models
 from benchmarks.domain import Domain
@@ -160,7 +163,7 @@ def floor(encoder: Any, domains: list[Domain], rows: int, batch: int, text: bool
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--model", default="tiny", help="or random: see above")
     parser.add_argument("--pretrained")
     parser.add_argument("--tasks", type=int, default=8)
     parser.add_argument("--images", type=int, default=100, help="of each test set")
@@ -171,7 +174,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="of the plain way")
     parser.add_argument("--text", action="store_true", help="the text tower changes too")
     a = parser.parse_args()
-    encoder = models.load(a.model, a.pretrained)
+    encoder = in_proportion() if a.model == "random" else models.load(a.model, a.pretrained)
     templates = [f"a photo of a {{}}, number {i}." for i in range(a.templates)]
     with tempfile.TemporaryDirectory() as temporary:
         folder, domains = Path(temporary), []
