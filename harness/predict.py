@@ -15,7 +15,7 @@ from harness import machine
 from harness.measure import MeasureConfig, read_domain, sources_of
 from harness.options import check_least
 from harness.screen import Screen, plain_table
-from harness.study.forecast import Advice, Forecast, forecast
+from harness.study.forecast import Advice, Forecast, check_weight, forecast
 from harness.study.work import measured
 from metrics import outcomes
 from metrics.suite import Value
@@ -70,6 +70,7 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     Raises UserError for a study that is missing, damaged, of another model, or has fewer than four domains, for a dataset
     whose measure is undefined, and for missing or broken data.
     """
+    check_weight(config.weight)
     screen = screen or Screen()
     rows = outcomes.read(outcomes.file_of(config.study))
     if config.measure not in outcomes.measures_in(rows):
@@ -189,9 +190,9 @@ def _predictions(table: pd.DataFrame) -> Table:
             # Forgetting is a drop; a reader wants all three with the same sign.
             sign = -1 if r.outcome == "forgetting" else 1
             low, high = sorted((sign * r.low, sign * r.high))
-            cells.append("-" if r.predicted != r.predicted else f"{sign * r.predicted:+.1f} [{low:+.1f}, {high:+.1f}]")
+            cells.append("-" if r.predicted != r.predicted else f"{sign * r.predicted:+z.1f} [{low:+z.1f}, {high:+z.1f}]")
             if seen:
-                cells.append("-" if r.observed != r.observed else f"{sign * r.observed:+.1f}")
+                cells.append("-" if r.observed != r.observed else f"{sign * r.observed:+z.1f}")
         out.add_row(str(tuning), *cells)
     return out
 
@@ -204,6 +205,6 @@ def _analogous(nearest: pd.DataFrame, measure: str) -> Table:
     for tuning in tunings:
         out.add_column(str(tuning), justify="right", no_wrap=True)
     for name, of in nearest.groupby("domain", sort=False):
-        by = {r.tuning: f"{r.gain:+.1f}, {-r.forgetting:+.1f}" for r in of.itertuples()}
+        by = {r.tuning: f"{r.gain:+z.1f}, {-r.forgetting:+z.1f}" for r in of.itertuples()}
         out.add_row(str(name), f"{of[measure].iloc[0]:.4g}", *(by.get(tuning, "-") for tuning in tunings))
     return out

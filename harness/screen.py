@@ -261,7 +261,7 @@ def stream_title(benchmark: str, edition: str, order: str) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.1f}"
+    return "-" if value != value else f"{value:z.1f}"
 
 
 def duration(seconds: float) -> str:

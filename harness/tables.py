@@ -213,4 +213,4 @@ def _cell(row: pd.Series, name: str) -> str:
     if name in ("train_seconds", "eval_seconds"):
         return f"{value:.0f}"
     spread = row.get(f"{name}_std")
-    return f"{value:.1f}" if spread is None or pd.isna(spread) else f"{value:.1f} ± {spread:.1f}"
+    return f"{value:z.1f}" if spread is None or pd.isna(spread) else f"{value:z.1f} ± {spread:.1f}"

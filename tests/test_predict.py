@@ -119,6 +119,11 @@ def test_other_measures_of_the_study(ask, photos, rows):
         ask(photos, measure="logme")
 
 
+def test_a_weight_is_refused_before_anything_is_read(ask, photos):
+    with pytest.raises(UserError, match="weight of forgetting must be at least 0, got -1"):
+        ask(photos, weight=-1.0, study="nowhere")
+
+
 def test_the_model_is_the_studys(ask, photos, rows, model_directory, tmp_path):
     assert ask(photos, model=str(model_directory)).value == ask(photos).value
     with pytest.raises(UserError, match=f"made with {model_directory}, not with tiny"):

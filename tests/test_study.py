@@ -142,6 +142,22 @@ def test_a_killed_study_goes_on_and_comes_to_the_same(run, killed, tmp_path):
     assert without_time(resumed.table).equals(without_time(whole.table))
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("red-full-0/cell.json", {"after": {"test": {}, "val": {}, "ood": {}}}, r"cell.json is damaged \(no 'red'\)"),
+        ("red-full-0/cell.json", {"updates": None}, r"cell.json is damaged \(no updates\)"),
+        ("zero-shot-0/red.json", {"measures": None}, r"red.json is damaged \(no measures\)"),
+    ],
+)
+def test_a_damaged_record_is_named(run, tmp_path, file, change, said):
+    run()
+    record = json.loads((tmp_path / file).read_text()) | change
+    (tmp_path / file).write_text(json.dumps({name: value for name, value in record.items() if value is not None}))
+    with pytest.raises(UserError, match=said):
+        run()
+
+
 def test_a_finished_study_trains_nothing(run, monkeypatch):
     first = run()
     monkeypatch.setattr(models, "load", lambda *_: pytest.fail("nothing is to be done"))

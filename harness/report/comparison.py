@@ -63,7 +63,7 @@ def learning(section: Section) -> Figure | str:
     ]  # fmt: skip
     parts = ("", "_sd", "_low", "_high")
     columns = ("method", *(f"forgetting{p}" for p in parts), *(f"learning{p}" for p in parts), "n")
-    said = "; ".join(f"{m.label}: learning {g.mean:.1f}, forgetting {f.mean:.1f} (n = {min(f.n, g.n)})" for m, f, g in shown)
+    said = "; ".join(f"{m.label}: learning {g.mean:z.1f}, forgetting {f.mean:z.1f} (n = {min(f.n, g.n)})" for m, f, g in shown)
     bars = "Bars are 95 % intervals of Student's t over seeds. " if several else "One seed each, hence no intervals. "
     if several and len(several) < len(shown):
         bars += "Methods with one seed have none. "

@@ -178,7 +178,7 @@ def _heat(run: Run, figure: Figure) -> Markup:
             trained = j >= 1 and i == j - 1
             shade = f"h{round(min(100, max(0, value)) / 100 * (SHADES - 1))}" if value == value else ""
             classes = f"{shade}{' trained' * trained}".strip()
-            cells.append(tag("td", f"{value:.1f}" if value == value else "-", class_=classes or None))
+            cells.append(tag("td", f"{value:z.1f}" if value == value else "-", class_=classes or None))
         name = f"{j} {run.tasks[j - 1]}" if j else "zero-shot"
         rows.append(tag("tr", tag("th", name, scope="row"), *cells, class_=None if j else "zero"))
     head = tag("tr", tag("th", "after", scope="col"), *(tag("th", h, scope="col", class_="n") for *_, h in heads))

@@ -98,7 +98,7 @@ def _figure(section: Section, found: dict[str, list[Point]], what: str, title: s
             handles["95 % interval of the line"] = axis.fill_between(
                 along, low, high, color=style.colour, alpha=0.18, linewidth=0
             )
-            slope = f"{line.slope / 10:+.1f} per 0.1 [{line.low / 10:+.1f}, {line.high / 10:+.1f}]"
+            slope = f"{line.slope / 10:+z.1f} per 0.1 [{line.low / 10:+z.1f}, {line.high / 10:+z.1f}]"
             axis.set_title(f"{short(label)}\n{slope}", loc="left", fontsize=8)
         figure.supxlabel("IIMM of the task, before training it", fontsize=9)
         figure.supylabel(f"{what}, points", fontsize=9)
@@ -127,6 +127,6 @@ def _said(label: str, line: Line | None) -> str:
         return f"{label}: fewer than three tasks with different IIMM, hence no line"
     r2 = "" if line.r2 != line.r2 else f", r squared {line.r2:.2f}"
     return (
-        f"{label}: {line.slope / 10:+.1f} points per 0.1 of IIMM, interval {line.low / 10:+.1f} to {line.high / 10:+.1f}{r2}, "
-        f"{line.n} tasks"
+        f"{label}: {line.slope / 10:+z.1f} points per 0.1 of IIMM, "
+        f"interval {line.low / 10:+z.1f} to {line.high / 10:+z.1f}{r2}, {line.n} tasks"
     )

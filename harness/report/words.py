@@ -78,7 +78,7 @@ def _reference(section: Section) -> str:
     names = metrics(section)
     for method in section.methods:
         if not method.trains:
-            values = ", ".join(f"{names[k].heading} {method.row[k]:.1f}" for k in SUMMARISED if method.row.get(k) is not None)
+            values = ", ".join(f"{names[k].heading} {method.row[k]:z.1f}" for k in SUMMARISED if method.row.get(k) is not None)
             return f"{method.label[:1].upper()}{method.label[1:]}, without training, has {values}." if values else ""
     if section.incremental:
         return "There is no zero-shot run to compare with."
@@ -87,7 +87,7 @@ def _reference(section: Section) -> str:
     for model, run in models.items():
         row = {("test", task): _Percent(run.cells.get((0, "test", task), float("nan"))) for task in run.tasks}
         zero = zero_shot_summary({0: row}, run.tasks)
-        values = ", ".join(f"{names[k].heading} {zero[k]:.1f}" for k in SUMMARISED if zero[k] == zero[k])
+        values = ", ".join(f"{names[k].heading} {zero[k]:z.1f}" for k in SUMMARISED if zero[k] == zero[k])
         said += [f"Zero-shot{f' of {model}' * (len(models) > 1)} (row 0 of the runs) has {values}."] if values else []
     return " ".join(said)
 

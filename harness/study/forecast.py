@@ -43,6 +43,12 @@ class Forecast(NamedTuple):
     advice: Advice
 
 
+def check_weight(weight: float) -> None:
+    """Raise UserError for a weight of forgetting that is below 0, infinite or no number."""
+    if not math.isfinite(weight) or weight < 0:
+        raise UserError(f"The weight of forgetting must be at least 0, got {weight}.")
+
+
 def forecast(
     rows: pd.DataFrame,
     measure: str,
@@ -71,8 +77,7 @@ def forecast(
         raise unknown("measure of the study", measure, measures_in(rows))
     if not math.isfinite(value):
         raise UserError(f"{measure} is {value} here, so nothing can be predicted from it.")
-    if not math.isfinite(weight) or weight < 0:
-        raise UserError(f"The weight of forgetting must be at least 0, got {weight}.")
+    check_weight(weight)
     if len(rows[list(MODEL)].drop_duplicates()) > 1:
         raise UserError("The study holds cells of several models; a prediction is for one.")
     warnings: list[str] = []
@@ -203,19 +208,20 @@ def _advice(
             None,
             None,
             f"leave the model as it is: no tuning is predicted to come out above zero in {balance}; the best, {best}, at "
-            f"{net[best].value:+.1f}",
+            f"{net[best].value:+z.1f}",
             rests_on,
         )
     strategy = str(cells.strategy.iloc[0])
     same = [tuning for tuning in tunings if tuning != best and not _better(rows, best, tuning, measure, value)]
     seen = "; ".join(
-        f"{r.domain} ({measure} {getattr(r, measure):.4g}) gained {r.gain:+.1f} and changed the others by {-r.forgetting:+.1f}"
+        f"{r.domain} ({measure} {getattr(r, measure):.4g}) gained {r.gain:+z.1f} "
+        f"and changed the others by {-r.forgetting:+z.1f}"
         for r in nearest[nearest.tuning == best].itertuples()
     )
     sentence = (
-        f"--strategy {strategy} --tuning {best}: {balance} predicted at {net[best].value:+.1f} "
-        f"[{net[best].low:+.1f}, {net[best].high:+.1f}], from gain {of['gain'].predicted:+.1f} and "
-        f"{-of['forgetting'].predicted:+.1f} on the others, by {of['gain'].n} domains; nearest: {seen}"
+        f"--strategy {strategy} --tuning {best}: {balance} predicted at {net[best].value:+z.1f} "
+        f"[{net[best].low:+z.1f}, {net[best].high:+z.1f}], from gain {of['gain'].predicted:+z.1f} and "
+        f"{-of['forgetting'].predicted:+z.1f} on the others, by {of['gain'].n} domains; nearest: {seen}"
     )
     if net[best].low <= 0:
         sentence += ". The interval holds zero: it may also come out below the model as it is"

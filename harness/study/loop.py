@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +14,17 @@ import torch
 import models
 from benchmarks.domain import Domain
 from harness import machine
-from harness.records import locked, read_json, write_json, write_table
+from harness.records import locked, read_json, reading, write_json, write_table
 from harness.screen import Screen, duration
 from harness.study import report, tables, work
 from harness.study.plan import Cell, Study, StudyConfig, resolve
 from models.classifier import PromptClassifier
 from models.registry import UserError
 from strategies.schedule import seed_everything
+
+# What a record holds, before training and of a cell.
+BEFORE = ("classes", "n_train", "accuracy", "measured", "measures")
+AFTER = ("after", "updates", "trainable_params", "train_seconds")
 
 
 class StudyResult(NamedTuple):
@@ -95,13 +99,14 @@ def _row(study: Study, cell: Cell, folder: Path) -> dict[str, Any]:
     record = _cell(study, cell, folder)
     before = {name: _before(study, name, cell.seed, folder) for name in study.sources}
     assert record is not None and all(before.values())
-    return tables.row(record, before, study.measures)  # type: ignore[arg-type]
+    with reading(folder / cell.folder / "cell.json"):
+        return tables.row(record, before, study.measures)  # type: ignore[arg-type]
 
 
 def _said(study: Study, cell: Cell, folder: Path) -> str:
     r = _row(study, cell, folder)
-    ood = "" if r["gain_ood"] != r["gain_ood"] else f", {r['gain_ood']:+.1f} out of distribution"
-    return f"{cell.tuning} on {cell.domain}, seed {cell.seed}: {r['gain']:+.1f}{ood}, {-r['forgetting']:+.1f} on the others"
+    ood = "" if r["gain_ood"] != r["gain_ood"] else f", {r['gain_ood']:+z.1f} out of distribution"
+    return f"{cell.tuning} on {cell.domain}, seed {cell.seed}: {r['gain']:+z.1f}{ood}, {-r['forgetting']:+z.1f} on the others"
 
 
 def _before_path(domain: str, seed: int, folder: Path) -> Path:
@@ -110,15 +115,15 @@ def _before_path(domain: str, seed: int, folder: Path) -> Path:
 
 def _before(study: Study, domain: str, seed: int, folder: Path) -> dict[str, Any] | None:
     """The record of a domain before training, or None. Raises UserError when it is another study's."""
-    return _mine(_before_path(domain, seed, folder), study.identity_before(domain, seed), study.config.fresh)
+    return _mine(_before_path(domain, seed, folder), study.identity_before(domain, seed), study.config.fresh, BEFORE)
 
 
 def _cell(study: Study, cell: Cell, folder: Path) -> dict[str, Any] | None:
     """The record of a cell, or None where it has not been trained. Raises UserError when it is another study's."""
-    return _mine(folder / cell.folder / "cell.json", study.identity(cell), study.config.fresh)
+    return _mine(folder / cell.folder / "cell.json", study.identity(cell), study.config.fresh, AFTER)
 
 
-def _mine(path: Path, identity: Mapping[str, Any], fresh: bool) -> dict[str, Any] | None:
+def _mine(path: Path, identity: Mapping[str, Any], fresh: bool, holds: Sequence[str]) -> dict[str, Any] | None:
     record = read_json(path)
     if record is None:
         return None
@@ -130,6 +135,8 @@ def _mine(path: Path, identity: Mapping[str, Any], fresh: bool) -> dict[str, Any
         raise UserError(
             f"{path} is of another study: it differs in {', '.join(differing)}. Choose another --out, or --fresh to start over."
         )
+    if missing := [name for name in holds if name not in record]:
+        raise UserError(f"{path} is damaged (no {', '.join(missing)}); --fresh starts over.")
     return record
 
 

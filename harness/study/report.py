@@ -57,10 +57,10 @@ def _outcomes(table: pd.DataFrame) -> Table:
         out.add_row(
             str(tuning),
             f"{len(of)}",
-            *(f"{value:+.1f}" for value in (of.gain.mean(), of.gain_over_error.mean())),
-            "-" if of.gain_ood.isna().all() else f"{of.gain_ood.mean():+.1f}",
-            f"{-of.forgetting.mean():+.1f}",
-            f"{worst.worst_other_change:+.1f} ({worst.worst_other} by {worst.domain})",
+            *(f"{value:+z.1f}" for value in (of.gain.mean(), of.gain_over_error.mean())),
+            "-" if of.gain_ood.isna().all() else f"{of.gain_ood.mean():+z.1f}",
+            f"{-of.forgetting.mean():+z.1f}",
+            f"{worst.worst_other_change:+z.1f} ({worst.worst_other} by {worst.domain})",
         )
     return out
 
@@ -73,7 +73,7 @@ def _lines(lines: pd.DataFrame) -> Table:
     for name in ("domains", "slope", "95 % interval", "R2", "p", "Kendall", "error left out", "of the mean"):
         out.add_column(name, justify="right", no_wrap=True)
     for r in lines.itertuples():
-        interval = "-" if r.slope_low != r.slope_low else f"{r.slope_low / 10:+.2f} to {r.slope_high / 10:+.2f}"
+        interval = "-" if r.slope_low != r.slope_low else f"{r.slope_low / 10:+z.2f} to {r.slope_high / 10:+z.2f}"
         out.add_row(
             str(r.tuning),
             str(r.outcome),

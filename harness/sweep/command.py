@@ -63,7 +63,9 @@ def add_commands(commands: Any, add_shared: Callable[..., None]) -> None:
     )
     command.set_defaults(of_bench=of_bench)
     grid = command.add_argument_group("the grid")
-    grid.add_argument("--strategies", nargs="+", metavar="A,B", help="names from `list strategies`, or FILE.py:Class")
+    grid.add_argument(
+        "--strategies", nargs="+", metavar="A,B", help="names from `list strategies`, or FILE.py:Class, whose code is run"
+    )
     grid.add_argument("--seeds", nargs="+", metavar="0,1,2", help="whole numbers and ranges (0-4)")
     grid.add_argument("--orders", nargs="+", metavar="I,II", help="I, II, and further words: comma-joined names are one order")
     grid.add_argument("--shard", metavar="I/N", help="every N-th run of the grid from the I-th on: 1/4 to 4/4 on four machines")

@@ -87,4 +87,4 @@ def last_line(log: Path) -> str:
 def _numbers(summary: dict[str, float | None]) -> str:
     cil, others = SHOWN
     keys = cil if any(summary.get(key) is not None for key in cil) else others
-    return ", ".join(f"{SUMMARY[key]} {summary[key]:.1f}" for key in keys if summary.get(key) is not None)
+    return ", ".join(f"{SUMMARY[key]} {summary[key]:z.1f}" for key in keys if summary.get(key) is not None)
