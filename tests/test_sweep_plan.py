@@ -72,6 +72,19 @@ def test_axes_come_from_flags_of_bench_and_from_the_file(grid, tmp_path):
     assert [(run.strategy, run.order[:7], run.seed) for run in runs] == [("finetune", "custom-", 3), ("finetune", "custom-", 4)]
 
 
+def test_an_option_of_one_strategy(grid):
+    options = "iterations=3 wise-ft.alpha=0.3 finetune.lr=0.5 lwf.alpha=2"
+    runs = grid(f"--strategies wise-ft,finetune,lwf --plugin lwf --set {options}")
+    configs_of = {run.strategy: configs(cli.parser().parse_args(plan.command_of(run)[2:]))[0] for run in runs}
+    assert {name: dict(config.options) for name, config in configs_of.items()} == {
+        "wise-ft": {"iterations": "3", "alpha": "0.3", "lwf.alpha": "2"},
+        "finetune": {"iterations": "3", "lr": "0.5", "lwf.alpha": "2"},
+        "lwf": {"iterations": "3", "lwf.alpha": "2"},
+    }
+    (other,) = grid("--strategies finetune --set finetune.lr=0.5")
+    assert other.folder == grid("--strategies finetune --set lr=0.5")[0].folder
+
+
 def test_what_is_named_twice_runs_once(grid):
     assert len(grid("--strategies zero-shot zero-shot,finetune --seeds 0-1,1 --orders I I")) == 4
 
@@ -104,6 +117,8 @@ def test_no_such_shard(wrong):
         ("--strategies zero-shot,lroa", "lroa, seed 0: Unknown strategy 'lroa'. Did you mean lora"),
         ("--strategies zscl,lora --set l2=1", "lora, seed 0: Unknown option 'l2'"),
         ("--strategies lora --strategy lora", "say the same"),
+        ("--strategies zscl,lora --set wise-ft.alpha=1", "zscl, seed 0: Unknown option 'wise_ft'"),
+        ("--strategies zscl,lora --set lora.l2=1", "lora, seed 0: Unknown option 'l2'"),
         ("--seeds 0 --seed 1", "--seeds and --seed say the same"),
         ("--strategies ,", "--strategies names nothing"),
         ("--backend slrum", "Did you mean slurm"),

@@ -39,6 +39,7 @@ examples:
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --jobs 2                       two at a time, the processors shared out
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --devices cuda:0,cuda:1        one on each GPU (--jobs 4: two on each)
   python cli.py sweep cil --strategies zscl,lwf --seeds 0,1,2 --set iterations=80       any flags of bench
+  python cli.py sweep --strategies zscl,wise-ft --set wise-ft.alpha=0.3                 an option of one of them
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --status                       what is finished, failed, missing, ...
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --shard 2/4                    the second of four machines
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --backend ray --ray-address HOST:6379 --gpus-per-run 0.5

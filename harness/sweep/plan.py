@@ -121,14 +121,15 @@ def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list
     strategies = axis("--strategies", _names(arguments.strategies), "--strategy", arguments.strategy)
     orders = axis("--orders", orders_in(arguments.orders) if arguments.orders else None, "--order", arguments.order)
     seeds = axis("--seeds", seeds_in(arguments.seeds) if arguments.seeds else None, "--seed", arguments.seed)
-    common = again(parser, arguments, APART)
+    flags = {strategy: again(parser, _alone(arguments, strategy, strategies), APART) for strategy in strategies}
     benchmark = [arguments.benchmark or "mtil"]
     if arguments.benchmark is None and arguments.config and "benchmark" in read_file(arguments.config):
         benchmark = []
     asked: list[tuple[RunConfig, tuple[str, ...]]] = []
     for seed, order, strategy in itertools.product(seeds, orders, strategies):
         varied = (("--strategy", strategy), ("--order", order), ("--seed", seed))
-        words = [*benchmark, *(str(word) for flag, value in varied if value is not None for word in (flag, value)), *common]
+        axes = [str(word) for flag, value in varied if value is not None for word in (flag, value)]
+        words = [*benchmark, *axes, *flags[strategy]]
         # A configuration file may name several seeds.
         for config in configs(parser.parse_args(words)):
             asked.append((config, tuple(words if seed is not None else [*words, "--seed", str(config.seed)])))
@@ -145,6 +146,20 @@ def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list
             log = Path(config.out) / "logs" / f"{folder.parent.name}-{resolved.strategy_slug}-seed{config.seed}-{key}.log"
             runs.setdefault(folder, Run(config.strategy, resolved.order_label, config.seed, folder, log, words_of))
     return list(runs.values())
+
+
+def _alone(arguments: argparse.Namespace, strategy: str | None, strategies: Sequence[str | None]) -> argparse.Namespace:
+    """The flags of one strategy's runs: `--set wise-ft.alpha=0.3` is for wise-ft alone, and `alpha=0.3` there.
+
+    A plugin that is used and has a strategy's name keeps its options (Avalanche's lwf).
+    """
+    prefixes = {f"{name}.": name for name in strategies if name is not None and name not in (arguments.plugin or ())}
+    words = []
+    for word in arguments.set or ():
+        prefix = next((prefix for prefix in prefixes if word.startswith(prefix)), "")
+        if not prefix or prefixes[prefix] == strategy:
+            words.append(word.removeprefix(prefix))
+    return argparse.Namespace(**{**vars(arguments), "set": words or None})
 
 
 def _names(given: Sequence[str] | None) -> list[str] | None:
