@@ -18,6 +18,13 @@ from torch import Tensor
 
 from harness import checkpoint
 from harness.signals import handled
+from models import parallel
+from strategies.losses import CHECK_EVERY
+
+AGREE = CHECK_EVERY
+"""Updates after which several processes ask each other: where a loss is looked at, and so waited for, anyway."""
+DUE = 1
+"""What is asked for when it is time: less than any signal's number."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -43,13 +50,16 @@ class Pauses:
 
     A signal is answered at the end of the update, with a save and `Stopped`; a second one at once, and so is one that comes
     while no task is trained. `minutes` 0: saves for signals alone.
+
+    Several processes (`models.parallel`) have to stop after the same update: every `AGREE` updates they ask each other, the
+    first of them saves, and a second signal, which torchrun sends, changes nothing.
     """
 
     def __init__(self, folder: Path, minutes: float, weights: Callable[[], dict[str, Tensor]]):
         self.folder = folder / "checkpoint" / "within"
         self.minutes = minutes
         self._weights = weights
-        self._after, self._name = 0, ""
+        self._after, self._name, self._updates = 0, "", 0
         self._waits = False
         self._signal: int | None = None
         self._last = time.monotonic()
@@ -64,7 +74,8 @@ class Pauses:
     @contextlib.contextmanager
     def task(self, after: int, name: str, saves: bool) -> Iterator[None]:
         """While the task after experience `after` is trained; `saves`: it can be taken up in the middle."""
-        self._after, self._name, self._last, self._waits = after, name, time.monotonic(), saves
+        self._after, self._name, self._updates = after, name, 0
+        self._last, self._waits = time.monotonic(), saves
         try:
             yield
         finally:
@@ -74,15 +85,22 @@ class Pauses:
             raise Stopped(self._signal)
 
     def __call__(self, snapshot: Callable[[], dict[str, Any]]) -> None:
+        self._updates += 1
+        if parallel.size() > 1 and self._updates % AGREE:
+            return
         due = self.minutes > 0 and time.monotonic() - self._last >= 60 * self.minutes
-        if not due and self._signal is None:
+        asked = parallel.most(self._signal or (DUE if due else 0))
+        if not asked:
             return
         taken = snapshot()
-        checkpoint.save_state(self.folder, taken["step"], self._weights(), taken)
-        checkpoint.commit(self.folder, taken["step"], experience=self._after)
+        if parallel.rank() == 0:
+            checkpoint.save_state(self.folder, taken["step"], self._weights(), taken)
+            checkpoint.commit(self.folder, taken["step"], experience=self._after)
+        # Whoever ends earlier makes torchrun end the others.
+        parallel.most(0)
         self._last = time.monotonic()
-        if self._signal is not None:
-            raise Stopped(self._signal, f"update {taken['step']} of {self._name}")
+        if asked != DUE:
+            raise Stopped(asked, f"update {taken['step']} of {self._name}")
 
     def clear(self) -> None:
         """The task is over: what was saved within it is of no more use."""
@@ -93,7 +111,7 @@ class Pauses:
         """Answer signals as above."""
 
         def noted(number: int, frame: Any) -> None:
-            if self._signal is not None or not self._waits:
+            if not self._waits or (self._signal is not None and parallel.size() == 1):
                 raise Stopped(number)
             self._signal = number
 

@@ -220,8 +220,7 @@ def _loop(
         screen.row(0, state.rows[0])
         state.save(0, strategy, plugins)
 
-    # Several processes would not hear of a signal, or of the time, at the same update.
-    saves = refusal(strategy, list(plugins)) is None and parallel.processes() == 1
+    saves = refusal(strategy, list(plugins)) is None
     if saves:
         strategy.between_steps = pauses
         strategy.middle = _middle(pauses, state, strategy, screen)
@@ -249,7 +248,7 @@ def _loop(
         state.losses += [{"after": number, **record} for record in strategy.history]
         screen.row(number, state.rows[number])
         state.save(number, strategy, plugins)
-        if saves:
+        if saves and parallel.leads():
             pauses.clear()
     state.write_document("finished")
     if parallel.leads():

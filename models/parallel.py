@@ -52,6 +52,16 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
         torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
 
 
+def most(value: int) -> int:
+    """The largest of what the processes give; waits for all of them."""
+    if size() == 1:
+        return value
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    found = torch.tensor(value, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
 class _Gathered(torch.autograd.Function):
     """The rows of all processes, in order."""
 

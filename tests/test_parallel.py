@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,10 +35,18 @@ torch.save({"loss": loss.detach(), "features": images.detach(), "gradients": [p.
 """
 
 
-def torchrun(processes, *arguments, folder):
+def torchrun(processes, *arguments, folder, meanwhile=lambda process: None):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PERENNIAL_CACHE": str(folder / "cache")}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes) as process:
+        try:
+            meanwhile(process)
+            out, err = process.communicate(timeout=300)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def test_one_process_shares_nothing():
@@ -65,12 +75,12 @@ def test_gradients_are_those_of_the_whole_batch(tmp_path):
 
 @pytest.fixture
 def bench(model_directory, tmp_path):
-    def call(processes, name):
+    def call(processes, name, *more, fails=False, **around):
         arguments = ["cli.py", "bench", "stream", "--tasks", "digits,shapes", "--heldout", "buttons", "--strategy", "zscl"]
         arguments += ["--model", str(model_directory), "--limit", "24", "--out", str(tmp_path / name), "--device", "cpu"]
         arguments += ["--set", "iterations=6", "batch_size=7", "reference_batch=5", "warmup=2", "average_every=2", "lr=1e-4"]
-        done = torchrun(processes, *arguments, folder=tmp_path)
-        assert done.returncode == 0, done.stderr[-2000:]
+        done = torchrun(processes, *arguments, *more, folder=tmp_path, **around)
+        assert (done.returncode != 0) == fails, done.stderr[-2000:]
         [folder] = (tmp_path / name).glob("*/*")
         return done, folder
 
@@ -90,6 +100,27 @@ def test_the_record_is_that_of_one_process(bench):
     documents = [json.loads((folder / "run.json").read_text()) for folder in (alone, together)]
     assert [d["processes"] for d in documents] == [1, 2] and documents[0]["key"] == documents[1]["key"]
     assert {d["status"] for d in documents} == {"finished"}
+
+
+def test_stopped_within_a_task(bench, tmp_path):
+    """By SIGTERM, which torchrun hands on: all processes stop after the same update, and go on to the same files."""
+
+    def stop(process):
+        until = time.monotonic() + 120
+        while not list((tmp_path / "stopped").glob("*/*/checkpoint/within/latest.json")):
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.01)
+        process.terminate()
+
+    task = ("iterations=60", "--checkpoint-minutes", "0.00001")
+    done, folder = bench(2, "stopped", *task, fails=True, meanwhile=stop)
+    assert done.stderr.count("perennial: terminated; the same command continues after update ") == 1, done.stderr
+    again, folder = bench(2, "stopped", *task)
+    assert again.stdout.count("continuing after update ") == 1, again.stdout
+    _, whole = bench(2, "whole", *task)
+    for file in ("accuracy.csv", "train.csv", "measures.csv"):
+        assert (folder / file).read_bytes() == (whole / file).read_bytes()
+    assert not (folder / "checkpoint" / "within").exists()
 
 
 def test_more_processes_than_gpus(monkeypatch):
