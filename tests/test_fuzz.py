@@ -14,7 +14,17 @@ from benchmarks.own.table import read_table
 from harness import checkpoint, resume
 from harness.config import RunConfig, read_file, resolve
 from harness.leaderboard import leaderboard
-from harness.records import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS, digest, read_csv, read_json, write_csv, write_json
+from harness.records import (
+    ACCURACY_COLUMNS,
+    MEASURE_COLUMNS,
+    TRAIN_COLUMNS,
+    digest,
+    file_sha256,
+    read_csv,
+    read_json,
+    write_csv,
+    write_json,
+)
 from harness.report import runs
 from harness.run_json import read_run
 from harness.state import RunState
@@ -302,7 +312,7 @@ def test_files_of_a_checkpoint(name, signed, folder, data):
     source = folder / "d" / "after-0"
     (source / name).write_bytes(data)
     if signed and name != checkpoint.DIGESTS:
-        write_json(source / checkpoint.DIGESTS, {n: checkpoint._sha256(source / n) for n in checkpoint.FILES})
+        write_json(source / checkpoint.DIGESTS, {n: file_sha256(source / n) for n in checkpoint.FILES})
     said = refusal(checkpoint.load_state, folder / "d", 0)
     assert signed if said is None else "after-0" in said
 

@@ -13,7 +13,7 @@ import torch
 import cli
 from benchmarks.mini import cache
 from harness import checkpoint
-from harness.records import write_json
+from harness.records import file_sha256, write_json
 from models.registry import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -156,7 +156,7 @@ def test_a_strangers_checkpoint_runs_nothing(name, made, tmp_path):
         (source / name).write_bytes(pickle.dumps(trap))
     else:
         torch.save(trap, source / name)
-    write_json(source / checkpoint.DIGESTS, {each: checkpoint._sha256(source / each) for each in checkpoint.FILES})
+    write_json(source / checkpoint.DIGESTS, {each: file_sha256(source / each) for each in checkpoint.FILES})
     with pytest.raises(UserError, match=rf"after-0/{name} is missing or damaged"):
         checkpoint.load_state(tmp_path, 0)
     assert not (tmp_path / "sprung").exists()
@@ -177,7 +177,7 @@ def test_names_of_tensors_are_no_paths(tmp_path):
     source = tmp_path / "after-0"
     for name in ("../../secret", "/etc/passwd", 3, None, ["state.t"], {}):
         (source / "strategy.json").write_text(json.dumps({"t": {checkpoint.TENSOR: name}}))
-        write_json(source / checkpoint.DIGESTS, {each: checkpoint._sha256(source / each) for each in checkpoint.FILES})
+        write_json(source / checkpoint.DIGESTS, {each: file_sha256(source / each) for each in checkpoint.FILES})
         with pytest.raises(UserError, match=r"strategy\.json is missing or damaged"):
             checkpoint.load_state(tmp_path, 0)
 
