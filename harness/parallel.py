@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,9 +28,10 @@ def leads() -> bool:
 
 @contextmanager
 def group(device: Any) -> Iterator[Any]:
-    """The process group while a run lasts; gives the device of this process: of several GPUs its own.
+    """A run in the process group; gives the device of this process: of several GPUs its own.
 
-    Raises UserError for more processes on a machine than GPUs.
+    The group is made by the first run and lasts as long as the process: made anew for the next seed, processes look for each
+    other where the last group was. Raises UserError for more processes on a machine than GPUs.
     """
     if processes() == 1:
         yield device
@@ -43,9 +45,8 @@ def group(device: Any) -> Iterator[Any]:
             raise UserError(f"torchrun started process {local} on this machine, which has {torch.cuda.device_count()} GPUs.")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    # The others may wait long for process 0: when it reads a dataset for the first time.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
+    if not dist.is_initialized():
+        # The others may wait long for process 0: when it reads a dataset for the first time.
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
+        atexit.register(dist.destroy_process_group)
+    yield device

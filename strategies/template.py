@@ -76,6 +76,10 @@ class Template(SupervisedTemplate):
             workers = num_workers or self.workers
             self.dataloader = training_loader(data, size, shuffle=shuffle, workers=workers, seeds=seeds, pin=pin)
 
+    def _obtain_common_dataloader_parameters(self, **kwargs: Any) -> dict[str, Any]:
+        # Each of several processes looks at every test image and computes its share of the rows (`models.parallel`).
+        return {**super()._obtain_common_dataloader_parameters(**kwargs), "distributed_sampling": False}
+
     def make_optimizer(self, **kwargs: Any) -> None:
         """A new optimiser over exactly the trainable parameters; Avalanche's version puts frozen ones back in."""
         self.optimizer = self._new_optimizer()

@@ -81,25 +81,29 @@ def bench(model_directory, tmp_path):
         arguments += ["--set", "iterations=6", "batch_size=7", "reference_batch=5", "warmup=2", "average_every=2", "lr=1e-4"]
         done = torchrun(processes, *arguments, *more, folder=tmp_path, **around)
         assert (done.returncode != 0) == fails, done.stderr[-2000:]
-        [folder] = (tmp_path / name).glob("*/*")
-        return done, folder
+        return done, sorted((tmp_path / name).glob("stream*/*"))
 
     return call
 
 
 def test_the_record_is_that_of_one_process(bench):
-    _, alone = bench(1, "alone")
-    done, together = bench(2, "together")
-    assert done.stdout.count("record: ") == 1, done.stdout
-    losses = []
-    for folder in (alone, together):
-        with (folder / "train.csv").open(newline="") as file:
-            losses.append([float(row["loss"]) for row in csv.DictReader(file)])
-    assert len(losses[0]) == 12
-    torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-5, atol=0)
-    documents = [json.loads((folder / "run.json").read_text()) for folder in (alone, together)]
-    assert [d["processes"] for d in documents] == [1, 2] and documents[0]["key"] == documents[1]["key"]
-    assert {d["status"] for d in documents} == {"finished"}
+    """For each of two seeds, one after the other. The toy model knows nothing, the tiny one has something to lose."""
+    _, alone = bench(1, "alone", "--seed", "0", "1", "--model", "tiny")
+    done, together = bench(2, "together", "--seed", "0", "1", "--model", "tiny")
+    assert done.stdout.count("record: ") == 2, done.stdout
+    assert len(alone) == len(together) == 2
+    for one, two in zip(alone, together, strict=True):
+        assert (one / "accuracy.csv").read_text() == (two / "accuracy.csv").read_text()
+        torch.testing.assert_close(*(column(folder / "train.csv", "loss") for folder in (two, one)), rtol=1e-5, atol=0)
+        torch.testing.assert_close(*(column(folder / "measures.csv", "value") for folder in (two, one)), rtol=1e-4, atol=1e-6)
+        documents = [json.loads((folder / "run.json").read_text()) for folder in (one, two)]
+        assert [d["processes"] for d in documents] == [1, 2] and documents[0]["key"] == documents[1]["key"]
+        assert {d["status"] for d in documents} == {"finished"}
+
+
+def column(file, name):
+    with file.open(newline="") as opened:
+        return torch.tensor([float(row[name] or 0) for row in csv.DictReader(opened)], dtype=torch.float64)
 
 
 def test_stopped_within_a_task(bench, tmp_path):
@@ -113,11 +117,11 @@ def test_stopped_within_a_task(bench, tmp_path):
         process.terminate()
 
     task = ("iterations=60", "--checkpoint-minutes", "0.00001")
-    done, folder = bench(2, "stopped", *task, fails=True, meanwhile=stop)
+    done, _ = bench(2, "stopped", *task, fails=True, meanwhile=stop)
     assert done.stderr.count("perennial: terminated; the same command continues after update ") == 1, done.stderr
-    again, folder = bench(2, "stopped", *task)
+    again, [folder] = bench(2, "stopped", *task)
     assert again.stdout.count("continuing after update ") == 1, again.stdout
-    _, whole = bench(2, "whole", *task)
+    _, [whole] = bench(2, "whole", *task)
     for file in ("accuracy.csv", "train.csv", "measures.csv"):
         assert (folder / file).read_bytes() == (whole / file).read_bytes()
     assert not (folder / "checkpoint" / "within").exists()
