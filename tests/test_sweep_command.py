@@ -121,4 +121,4 @@ def test_an_interrupt_says_how_to_go_on(flags, fresh, capsys, monkeypatch):
     assert sweep(flags, f"--strategies zero-shot {fresh}") == 130
     shown = capsys.readouterr()
     again = "the same command without --fresh" if fresh else "the same command"
-    assert shown.err == f"perennial: interrupted; {again} goes on.\n" and "1 run: 1 interrupted" in shown.out
+    assert shown.err == f"perennial: interrupted; {again} goes on.\n" and "1 run: 1 missing" in shown.out

@@ -19,7 +19,7 @@ from harness.screen import Screen
 from harness.sweep import loop
 from harness.sweep.local import Local, threads
 from harness.sweep.loop import Ending, Interrupted, fill
-from harness.sweep.screen import SweepScreen
+from harness.sweep.screen import SweepScreen, final_status, how_to_go_on
 from harness.sweep.status import Status, at_work, look
 
 FAKES = runpy.run_path(str(Path(__file__).parent / "fakes" / "sweeps.py"))
@@ -92,6 +92,41 @@ def test_fresh_starts_over_once(make, sweep):
         assert starts[-1 if run.strategy == "good" else -2] == (0, ["--fresh"])
         if run.strategy == "dies":
             assert starts[-1] == (2, [])
+
+
+def test_old_results_never_pass_for_new_ones(make, sweep):
+    """An attempt that ends before it has started over is followed by another that does."""
+    (run,) = make("trips")
+    sweep([run])
+    states, shown = sweep([run], fresh=True)
+    assert states == ["finished"] and "killed by SIGKILL" in shown
+    assert [e["first"] for e in attempts(run) if e["how"] == "began"] == [0, 0]
+
+
+def test_an_interrupted_fresh_sweep_says_what_was_not_started_over(make, sweep):
+    begun, old, half = runs = make("good", "good", "good", seconds=0.2)
+    sweep(runs[:2])
+    interrupt_when(lambda: (half.folder / "saved").exists())
+    with pytest.raises(Interrupted):
+        sweep([half])
+    interrupt_when(lambda: look(begun).done == 1)
+    with pytest.raises(Interrupted) as stop:
+        sweep(runs, fresh=True)
+    outcomes = stop.value.outcomes
+    found = [(status.state, status.done, status.note) for status in map(final_status, outcomes)]
+    assert found[0][0] == "interrupted" and found[1:] == [
+        ("not started over", 4, "finished before"),
+        ("not started over", look(half).done, "interrupted before"),
+    ]
+    assert how_to_go_on(outcomes, True).startswith("2 of 3 runs were not started over. ")
+    assert how_to_go_on(outcomes[:2], True).startswith("1 of 2 runs was not started over. ")
+    assert how_to_go_on(outcomes[:1], True) == "the same command without --fresh goes on"
+    assert how_to_go_on(outcomes, False) == "the same command goes on"
+    # As was said: the one that was begun goes on, the others are as before.
+    assert sweep(runs)[0] == ["finished"] * 3
+    assert attempts(begun)[-1]["first"] > 0 and attempts(half)[-1]["first"] > 0 and len(attempts(old)) == 2
+    assert sweep(runs, fresh=True)[0] == ["finished"] * 3
+    assert [attempts(run)[-1]["first"] for run in runs] == [0, 0, 0]
 
 
 def test_two_at_a_time_overlap_and_share_the_processors(make, sweep, monkeypatch):
@@ -193,6 +228,14 @@ def test_reasons(make):
     assert loop.reason(run, Ending(1), Status("failed", note="E: x")) == "E: x"
     assert loop.reason(run, Ending(1), nothing) == "exit status 1"
     assert loop.reason(run, Ending(None, "its worker was lost"), nothing) == "its worker was lost"
+
+
+def interrupt_when(condition):
+    def watch():
+        wait_for(condition)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch).start()
 
 
 def wait_for(condition, seconds=20):

@@ -158,7 +158,7 @@ def dry_run(runs: list[Run], fresh: bool) -> int:
 def work(runs: list[Run], arguments: argparse.Namespace, screen: Any) -> int:
     """Fill the grid, and say what came of it."""
     from harness.sweep.loop import Interrupted, fill
-    from harness.sweep.screen import SweepScreen, many
+    from harness.sweep.screen import SweepScreen, how_to_go_on, many
 
     out = str(runs[0].log.parent.parent)
     shown, backend = SweepScreen(screen), make_backend(arguments, Path(out) / "logs" / "submitit")
@@ -167,8 +167,7 @@ def work(runs: list[Run], arguments: argparse.Namespace, screen: Any) -> int:
     except Interrupted as stop:
         shown.summary(stop.outcomes, out)
         left = f" ({many(len(stop.left))} still queued or running)" if stop.left else ""
-        again = "the same command without --fresh" if arguments.fresh else "the same command"
-        print(f"perennial: interrupted; {again} goes on{left}.", file=sys.stderr)
+        print(f"perennial: interrupted; {how_to_go_on(stop.outcomes, arguments.fresh)}{left}.", file=sys.stderr)
         return 130
     finally:
         backend.close()

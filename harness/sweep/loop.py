@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from harness.signals import handled
 from harness.sweep.plan import Run
-from harness.sweep.status import Status, at_work, last_line, look
+from harness.sweep.status import Status, at_work, last_line, look, traces
 
 MISTAKE = 2
 """The exit status of a mistake of the user's: another attempt ends the same."""
@@ -65,7 +65,10 @@ class Backend(Protocol):
 
 @dataclass
 class Outcome:
-    """A run of the sweep so far. State: waiting, running, elsewhere (another process has it), finished, failed, interrupted."""
+    """A run of the sweep so far. State: waiting, running, elsewhere (another process has it), finished, failed, interrupted.
+
+    `before`: the traces of the results that are to be started over, empty where nothing is.
+    """
 
     run: Run
     state: str = "waiting"
@@ -76,6 +79,11 @@ class Outcome:
     seconds: float = 0.0
     not_before: float = 0.0
     status: Status = field(default_factory=lambda: Status("missing"))
+    before: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def is_old(self) -> bool:
+        """Whether results that are to be started over are there still."""
+        return bool(self.before.items() & traces(self.run).items())
 
 
 class Interrupted(Exception):
@@ -91,7 +99,8 @@ def fill(
 ) -> list[Outcome]:
     """Start what is missing, and again what failed or was lost, up to `retries` times each; how every run ended.
 
-    Finished runs are left alone unless `fresh`; an attempt after the first goes on from the last checkpoint even then.
+    Finished runs are left alone unless `fresh`; an attempt after the first goes on from the last checkpoint even then, once
+    the old results are gone: they never pass for new ones.
     `screen`: a `harness.sweep.screen.SweepScreen`.
 
     Raises Interrupted after an interrupt or SIGTERM, when all processes have saved.
@@ -99,7 +108,10 @@ def fill(
     outcomes = [Outcome(run) for run in runs]
     for outcome in outcomes:
         outcome.status = look(outcome.run)
-        if outcome.status.state == "finished" and not fresh:
+        if fresh:
+            outcome.before = traces(outcome.run)
+        # A job that an interrupted sweep left in the queue may be about to start the run over.
+        elif outcome.status.state == "finished" and backend.adopt(outcome.run) is None:
             outcome.state, outcome.note = "finished", outcome.status.note
     waiting = deque(outcome for outcome in outcomes if outcome.state == "waiting")
     active: dict[Run, tuple[Outcome, Handle]] = {}
@@ -139,7 +151,8 @@ def _start(
         outcome.status = look(outcome.run)
         first = outcome.attempts == 0
         handle = backend.adopt(outcome.run) if first else None
-        if handle is None and outcome.status.state == "finished" and not (fresh and first):
+        old = outcome.is_old()
+        if handle is None and outcome.status.state == "finished" and not old:
             # Another sweep over the same folder was quicker.
             outcome.state, outcome.note = "finished", outcome.status.note
             continue
@@ -152,7 +165,7 @@ def _start(
             screen.passed(outcome)
             continue
         if handle is None:
-            handle = backend.start(outcome.run, fresh and first)
+            handle = backend.start(outcome.run, fresh and (first or old))
         outcome.state, outcome.note, outcome.now = "running", handle.where, True
         outcome.attempts += 1
         outcome.began = now
@@ -165,16 +178,19 @@ def _ended(outcome: Outcome, ending: Ending, retries: int, waiting: deque[Outcom
     outcome.status = look(outcome.run)
     if ending.status == 0:
         until = time.monotonic() + APPEARS
-        while outcome.status.state != "finished" and time.monotonic() < until:
+        while not _is_done(outcome) and time.monotonic() < until:
             time.sleep(0.5)
             outcome.status = look(outcome.run)
-        if outcome.status.state == "finished":
+        if _is_done(outcome):
             outcome.state, outcome.note = "finished", outcome.status.note
             screen.finished(outcome)
             return
-        ending = Ending(
-            MISTAKE, f"it ended well, but {outcome.run.folder} has no finished record: other data or versions there?"
-        )
+        if outcome.is_old():
+            ending = Ending(None, "it ended well without starting over")
+        else:
+            ending = Ending(
+                MISTAKE, f"it ended well, but {outcome.run.folder} has no finished record: other data or versions there?"
+            )
     outcome.note = reason(outcome.run, ending, outcome.status)
     if outcome.attempts <= retries and ending.status != MISTAKE:
         outcome.state = "waiting"
@@ -183,6 +199,10 @@ def _ended(outcome: Outcome, ending: Ending, retries: int, waiting: deque[Outcom
     else:
         outcome.state = "failed"
         screen.failed(outcome)
+
+
+def _is_done(outcome: Outcome) -> bool:
+    return outcome.status.state == "finished" and not outcome.is_old()
 
 
 def reason(run: Run, ending: Ending, status: Status) -> str:
@@ -217,7 +237,7 @@ def _stop(active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: A
             handle.kill()
     for outcome, _ in active.values():
         outcome.status = look(outcome.run)
-        outcome.state, outcome.note = "interrupted", ""
+        outcome.state, outcome.note = ("finished", outcome.status.note) if _is_done(outcome) else ("interrupted", "")
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -18,10 +18,12 @@ STYLES = {
     "finished": "green",
     "failed": "bold red",
     "interrupted": "yellow",
+    "not started over": "yellow",
     "running": "bold",
     "missing": "dim",
     "waiting": "dim",
 }
+OLD = "not started over"
 ROWS = 30
 """Rows of the live table; a terminal shows no more of it."""
 
@@ -88,13 +90,14 @@ class SweepScreen:
         """What is not finished and why, how to see its log, and how to go on."""
         table = runs_table()
         left = [o for o in outcomes if o.state != "finished"]
-        for o in left:
-            state = "missing" if o.state == "waiting" else o.state
-            _add(table, o.run, o.status._replace(state=state, note=o.note))
+        found = [final_status(o) for o in outcomes]
+        for o, status in zip(outcomes, found, strict=True):
+            if o.state != "finished":
+                _add(table, o.run, status)
         if left:
             self.screen.show(table)
         now = sum(o.now and o.state == "finished" for o in outcomes)
-        states = counts("missing" if o.state == "waiting" else o.state for o in outcomes)
+        states = counts(status.state for status in found)
         self.screen.say(f"{many(len(outcomes))}: {states}{f' ({now} of them now)' if now else ''}")
         failed = [o for o in left if o.state == "failed"]
         for o in failed[:ROWS]:
@@ -113,6 +116,28 @@ class SweepScreen:
         table.caption = counts(o.state for o in outcomes) + _left(outcomes, len(running))
         table.caption_justify = "left"
         return table
+
+
+def final_status(outcome: Outcome) -> Status:
+    """How far the run of an outcome is in the end: the sweep's own word where it came to one, else what `--status` says."""
+    if outcome.state in ("waiting", "interrupted"):
+        status = look(outcome.run)
+        return status._replace(state=OLD, note=f"{status.state} before") if outcome.is_old() else status
+    return outcome.status._replace(state=outcome.state, note=outcome.note)
+
+
+def how_to_go_on(outcomes: Sequence[Outcome], fresh: bool) -> str:
+    """What the same command does after an interrupt, with and without --fresh."""
+    if not fresh:
+        return "the same command goes on"
+    old = sum(final_status(o).state == OLD for o in outcomes)
+    if not old:
+        return "the same command without --fresh goes on"
+    were, those = ("was", "that one") if old == 1 else ("were", f"those {old}")
+    return (
+        f"{old} of {many(len(outcomes))} {were} not started over. The same command without --fresh goes on from here and takes "
+        f"{those} as before, old results and all; with --fresh it starts everything again"
+    )
 
 
 def show_status(runs: Sequence[Run], screen: Screen) -> None:

@@ -14,6 +14,8 @@ from harness.sweep.plan import Run
 from models.registry import UserError
 
 STATES = ("finished", "running", "interrupted", "failed", "missing")
+TRACES = ("run.json", "checkpoint/latest.json")
+"""What a run that starts over takes away before it writes its own; while one is as it was, the old results are there."""
 SHOWN = ("cil_average", "cil_last"), ("transfer", "average", "last")
 
 
@@ -51,6 +53,18 @@ def look(run: Run) -> Status:
         return Status("interrupted", done, of)
     said = last_line(run.log)
     return Status("missing", note=f"last attempt: {said}" if said else "")
+
+
+def traces(run: Run) -> dict[str, tuple[int, int]]:
+    """Which of `TRACES` are there: inode and time of change (ns), so that a file written anew is another one."""
+    found = {}
+    for name in TRACES:
+        try:
+            there = (run.folder / name).stat()
+        except OSError:
+            continue
+        found[name] = there.st_ino, there.st_mtime_ns
+    return found
 
 
 def at_work(folder: Path) -> bool:

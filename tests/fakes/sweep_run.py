@@ -1,7 +1,8 @@
 """Stands for `bench` in tests of `sweep`: FOLDER STEPS SECONDS WHAT [--fresh]. The standard library alone: it starts at once.
 
 Locks its folder as a run does, goes on from the step that it saved, and leaves a record. WHAT: good; bad (fails in the middle,
-with the error in its record); mistake (status 2, no record); dies (killed in the middle of its first attempt).
+with the error in its record); mistake (status 2, no record); dies (killed in the middle of its first attempt); trips (killed
+before it has started over, the first time that it is to).
 """
 
 import fcntl
@@ -22,7 +23,11 @@ except OSError:
     sys.exit(2)
 saved = folder / "saved"
 if "--fresh" in sys.argv:
+    if what == "trips" and not (folder / "tripped").exists():
+        (folder / "tripped").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     saved.unlink(missing_ok=True)
+    (folder / "run.json").unlink(missing_ok=True)
 first = int(saved.read_text()) if saved.exists() else 0
 began = time.time()
 
