@@ -159,6 +159,27 @@ def test_a_run_of_another_process_is_left_alone(make, sweep):
     assert attempts(theirs) == []
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.4])
+def test_two_sweeps_over_one_grid(make, seconds):
+    """Another sweep starts the run after this one has looked at it and before this one's process has its lock."""
+    (run,) = make("good", seconds=seconds)
+    other = []
+
+    def both(run, fresh, device):
+        words = command(run, fresh, None)
+        other.append(subprocess.Popen(words, stdout=subprocess.DEVNULL))
+        wait_for(lambda: (run.folder / "attempts.jsonl").exists())
+        if not seconds:
+            other[0].wait()
+            return [sys.executable, "-S", "-c", "import sys; print('perennial: Another process is at work.'); sys.exit(2)"]
+        return words
+
+    (outcome,) = fill([run], Local(1, (), both), SweepScreen(Screen(quiet=True)), pause=0.02)
+    expected = ("elsewhere", "another process is at work on it") if seconds else ("finished", look(run).note)
+    assert (outcome.state, outcome.note) == expected and not outcome.now
+    assert other[0].wait() == 0 and [e["how"] for e in attempts(run)] == ["began", "finished"]
+
+
 def test_a_second_attempt_waits_for_what_is_left_of_the_first(make, sweep, monkeypatch):
     """A process whose worker was lost lives a little longer; the run is not given up for it."""
     (run,) = make("dies")

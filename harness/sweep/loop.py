@@ -161,8 +161,7 @@ def _start(
                 outcome.not_before = now + 1
                 waiting.append(outcome)
                 continue
-            outcome.state, outcome.note = "elsewhere", "another process is at work on it"
-            screen.passed(outcome)
+            _leave(outcome, screen)
             continue
         if handle is None:
             handle = backend.start(outcome.run, fresh and (first or old))
@@ -181,16 +180,21 @@ def _ended(outcome: Outcome, ending: Ending, retries: int, waiting: deque[Outcom
         while not _is_done(outcome) and time.monotonic() < until:
             time.sleep(0.5)
             outcome.status = look(outcome.run)
-        if _is_done(outcome):
-            outcome.state, outcome.note = "finished", outcome.status.note
-            screen.finished(outcome)
-            return
-        if outcome.is_old():
-            ending = Ending(None, "it ended well without starting over")
-        else:
-            ending = Ending(
-                MISTAKE, f"it ended well, but {outcome.run.folder} has no finished record: other data or versions there?"
-            )
+    if _is_done(outcome):
+        outcome.state, outcome.note = "finished", outcome.status.note
+        # One that was refused has not done it: another process had the run and was quicker.
+        outcome.now = ending.status != MISTAKE
+        screen.finished(outcome)
+        return
+    if ending.status == MISTAKE and outcome.status.state == "running":
+        _leave(outcome, screen)
+        return
+    if ending.status == 0 and outcome.is_old():
+        ending = Ending(None, "it ended well without starting over")
+    elif ending.status == 0:
+        ending = Ending(
+            MISTAKE, f"it ended well, but {outcome.run.folder} has no finished record: other data or versions there?"
+        )
     outcome.note = reason(outcome.run, ending, outcome.status)
     if outcome.attempts <= retries and ending.status != MISTAKE:
         outcome.state = "waiting"
@@ -199,6 +203,11 @@ def _ended(outcome: Outcome, ending: Ending, retries: int, waiting: deque[Outcom
     else:
         outcome.state = "failed"
         screen.failed(outcome)
+
+
+def _leave(outcome: Outcome, screen: Any) -> None:
+    outcome.state, outcome.note, outcome.now = "elsewhere", "another process is at work on it", False
+    screen.passed(outcome)
 
 
 def _is_done(outcome: Outcome) -> bool:
