@@ -75,15 +75,21 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _refused(folder, error) from error
     try:
-        try:
-            # A lock file that is there already can be locked on a disk that takes nothing more.
-            with tempfile.TemporaryFile(dir=folder) as file:
-                file.write(b" ")
-        except OSError as error:
-            raise _refused(folder, error) from error
+        # A lock file that is there already can be locked on a disk that takes nothing more.
+        check_writable(folder)
         yield
     finally:
         lock.release()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError where no file can be written to a folder, which is made where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b" ")
+    except OSError as error:
+        raise _refused(folder, error) from error
 
 
 def _refused(folder: Path, error: OSError) -> UserError:

@@ -188,6 +188,23 @@ def test_slurm_jobs_outlive_an_interrupt_and_are_not_queued_twice(make, cluster,
     assert "--partition=gpu" in text and "--time=30" in text and "--gpus-per-node=1" in text
 
 
+def test_a_job_that_slurm_does_not_take_is_a_failed_run(make, cluster, tmp_path, capfd):
+    (run,) = make("good")
+    (cluster / "sbatch").write_text("#!/bin/bash\necho 'sbatch: error: no such partition' >&2; exit 1\n")
+    backend = Slurm(tmp_path / "logs" / "submitit", {}, command=command)
+    (outcome,) = fill([run], backend, SweepScreen(Screen(quiet=True)), pause=0.05, retries=0)
+    assert outcome.state == "failed"
+    assert outcome.note == "it cannot be started (Slurm took no job: sbatch: error: no such partition)"
+
+
+def test_a_job_that_cannot_be_written_down_is_taken_back(make, cluster, tmp_path):
+    (run,) = make("good")
+    backend = Slurm(tmp_path / "logs" / "submitit", {}, command=command)
+    run.log.with_suffix(".job").mkdir(parents=True)
+    assert filled([run], backend, retries=0) == [("failed", 1)]
+    wait_for(lambda: (cluster / "cancelled").exists())
+
+
 def test_slurm_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="no Slurm on this machine"):

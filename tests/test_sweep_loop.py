@@ -21,6 +21,7 @@ from harness.sweep.local import Local, threads
 from harness.sweep.loop import Ending, Interrupted, fill
 from harness.sweep.screen import SweepScreen, final_status, how_to_go_on
 from harness.sweep.status import Status, at_work, look
+from models.registry import UserError
 
 FAKES = runpy.run_path(str(Path(__file__).parent / "fakes" / "sweeps.py"))
 FAKE, QUICK, command, attempts = FAKES["FAKE"], 0.02, FAKES["command"], FAKES["attempts"]
@@ -194,6 +195,35 @@ def test_a_second_attempt_waits_for_what_is_left_of_the_first(make, sweep, monke
 
     monkeypatch.setattr(SweepScreen, "again", hold)
     assert sweep([run])[0] == ["finished"] and len(holder) == 1
+
+
+def test_a_run_that_cannot_be_started_stops_nothing_else(make, sweep):
+    blocked, _ = runs = make("good", "good")
+    blocked.log.mkdir(parents=True)
+    states, shown = sweep(runs, retries=1)
+    assert states == ["failed", "finished"] and attempts(blocked) == []
+    assert shown.count("it cannot be started (Is a directory: ") == 3, "tried again, failed, and in the table"
+
+
+def test_where_no_log_can_be_written_nothing_is_started(make, sweep, tmp_path):
+    (tmp_path / "logs").write_text("a file")
+    (run,) = make("good")
+    with pytest.raises(UserError, match=r"Cannot write to .*logs: File exists; --out"):
+        sweep([run])
+    assert attempts(run) == []
+
+
+def test_a_mistake_of_the_sweep_itself_lets_every_process_save(make, sweep, monkeypatch):
+    (run,) = make("good", seconds=0.3)
+
+    def broken(self, outcomes):
+        if (run.folder / "saved").exists():
+            raise RuntimeError("of the screen")
+
+    monkeypatch.setattr(SweepScreen, "update", broken)
+    with pytest.raises(RuntimeError, match="of the screen"):
+        sweep([run])
+    assert [e["how"] for e in attempts(run)] == ["began", "interrupted"] and not at_work(run.folder)
 
 
 def test_well_ended_without_a_record_is_no_success(make, monkeypatch):

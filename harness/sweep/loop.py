@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from harness.records import check_writable
 from harness.signals import handled
 from harness.sweep.plan import Run
 from harness.sweep.status import Status, at_work, last_line, look, traces
+from models.registry import first_line
 
 MISTAKE = 2
 """The exit status of a mistake of the user's: another attempt ends the same."""
@@ -103,7 +105,8 @@ def fill(
     the old results are gone: they never pass for new ones.
     `screen`: a `harness.sweep.screen.SweepScreen`.
 
-    Raises Interrupted after an interrupt or SIGTERM, when all processes have saved.
+    Raises Interrupted after an interrupt or SIGTERM, when all processes have saved; UserError, before anything is started,
+    where no log can be written.
     """
     outcomes = [Outcome(run) for run in runs]
     for outcome in outcomes:
@@ -114,13 +117,15 @@ def fill(
         elif outcome.status.state == "finished" and backend.adopt(outcome.run) is None:
             outcome.state, outcome.note = "finished", outcome.status.note
     waiting = deque(outcome for outcome in outcomes if outcome.state == "waiting")
+    for folder in {outcome.run.log.parent for outcome in waiting}:
+        check_writable(folder)
     active: dict[Run, tuple[Outcome, Handle]] = {}
     screen.begin(outcomes)
     # SIGTERM is taken for an interrupt, as a scheduler means it, and so is SIGINT where a shell let it be ignored.
     with handled(_interrupt):
         try:
             while waiting or active:
-                _start(waiting, active, backend, screen, fresh)
+                _start(waiting, active, backend, screen, fresh, retries)
                 for outcome, handle in list(active.values()):
                     ending = handle.poll()
                     if ending is not None:
@@ -132,13 +137,21 @@ def fill(
             left = [] if not backend.stays else [run for run in active]
             _stop(active, backend, screen)
             raise Interrupted(outcomes, left) from None
+        except BaseException:
+            _stop(active, backend, screen)
+            raise
         finally:
             screen.end(outcomes)
     return outcomes
 
 
 def _start(
-    waiting: deque[Outcome], active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: Any, fresh: bool
+    waiting: deque[Outcome],
+    active: dict[Run, tuple[Outcome, Handle]],
+    backend: Backend,
+    screen: Any,
+    fresh: bool,
+    retries: int,
 ) -> None:
     for _ in range(len(waiting)):
         if backend.slots is not None and len(active) >= backend.slots:
@@ -163,11 +176,15 @@ def _start(
                 continue
             _leave(outcome, screen)
             continue
-        if handle is None:
-            handle = backend.start(outcome.run, fresh and (first or old))
-        outcome.state, outcome.note, outcome.now = "running", handle.where, True
         outcome.attempts += 1
         outcome.began = now
+        try:
+            handle = handle or backend.start(outcome.run, fresh and (first or old))
+        except OSError as error:
+            why = ": ".join(str(part) for part in (error.strerror or first_line(error), error.filename) if part)
+            _ended(outcome, Ending(None, f"it cannot be started ({why})"), retries, waiting, screen)
+            continue
+        outcome.state, outcome.note, outcome.now = "running", handle.where, True
         active[outcome.run] = outcome, handle
         screen.started(outcome)
 
@@ -232,9 +249,9 @@ def _stop(active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: A
     if backend.stays:
         return
     try:
-        screen.stopping(len(active))
         for _, handle in active.values():
             handle.interrupt()
+        screen.stopping(len(active))
         # A process may outlive the worker that it was started by, while it saves.
         while any(handle.poll() is None for _, handle in active.values()):
             time.sleep(0.1)

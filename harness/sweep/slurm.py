@@ -86,12 +86,25 @@ class Slurm:
     def start(self, run: Run, fresh: bool) -> Job:
         words = self.command(run, fresh, None), self.command(run, False, None)
         task = child.Task(*words, str(run.log.resolve()), str(Path.cwd()), {})
-        job = self.executor.submit(task)
-        write_json(self._file(run), {"job": job.job_id})
+        from submitit.core.utils import FailedJobError
+
+        try:
+            job = self.executor.submit(task)
+        except FailedJobError as error:
+            raise OSError(f"Slurm took no job: {first_line(error)}") from error
+        try:
+            write_json(self._file(run), {"job": job.job_id})
+        except OSError:
+            # Nobody would know of it.
+            job.cancel(check=False)
+            raise
         return Job(job, self, self._file(run))
 
     def adopt(self, run: Run) -> Job | None:
-        known = read_json(self._file(run))
+        try:
+            known = read_json(self._file(run))
+        except UserError:  # half of it on a disk that was full; the lock keeps two jobs of one run apart
+            known = None
         if known is None or not isinstance(known.get("job"), str):
             return None
         job: Any = self.job_class(self.executor.folder, known["job"])
