@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ACCURACY_COLUMNS = ("after", "stream", "task", "accuracy", "correct", "n")
 MEASURE_COLUMNS = ("when", "experience", "task", "measure", "value", "n")
+PATIENCE = 2.0
+"""Seconds in which a lock that is only looked at (`at_work`) is given back."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -61,12 +63,12 @@ class AtWork(UserError):
 def locked(folder: Path) -> Iterator[None]:
     """A folder, made where it is not there, for this process alone.
 
-    Raises AtWork when another process is at work on it, UserError when nothing can be written to it.
+    Raises AtWork when another process is at work on it (for `PATIENCE` seconds), UserError when nothing can be written to it.
     """
     from filelock import FileLock, Timeout
 
     # The system releases it when the process dies, however it dies.
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / ".lock", timeout=PATIENCE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -80,6 +82,22 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def at_work(folder: Path) -> bool:
+    """Whether a process holds the lock of a folder, or looks at it at this moment. Nothing is made there that was not there."""
+    from filelock import FileLock, Timeout
+
+    path = folder / ".lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may be read only
+        return False
 
 
 def check_writable(folder: Path) -> None:

@@ -2,11 +2,26 @@
 
 import json
 import os
+import subprocess
+import sys
+import tempfile
+import time
 
 import pytest
 
 from harness import records
-from harness.records import GrowingTable, digest, read_csv, read_json, write_bytes, write_csv, write_json
+from harness.records import (
+    AtWork,
+    GrowingTable,
+    at_work,
+    digest,
+    locked,
+    read_csv,
+    read_json,
+    write_bytes,
+    write_csv,
+    write_json,
+)
 from models.registry import UserError
 
 
@@ -73,3 +88,52 @@ def test_a_growing_table_is_the_file_written_whole(tmp_path, monkeypatch):
     again.add(read_csv(tmp_path / "grown.csv"))
     again.write()
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "grown.csv").read_bytes() and again.digest == table.digest
+
+
+HOLD = """
+import fcntl, sys, time
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def held(tmp_path):
+    """Another process holds the lock of the folder for so many seconds."""
+    processes = []
+
+    def hold(seconds):
+        words = [sys.executable, "-I", "-S", "-c", HOLD, str(tmp_path / ".lock"), str(seconds)]
+        processes.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+        assert processes[-1].stdout.readline() == "held\n"
+
+    yield hold
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_lock_that_is_only_looked_at_is_waited_for(tmp_path, held):
+    held(0.3)
+    with locked(tmp_path):
+        pass
+
+
+def test_a_folder_that_another_process_is_at_work_on(tmp_path, held, monkeypatch):
+    monkeypatch.setattr(records, "PATIENCE", 0.1)
+    held(60)
+    with pytest.raises(AtWork, match=f"Another process is at work on {tmp_path}"), locked(tmp_path):
+        pass
+    monkeypatch.setattr(records, "PATIENCE", 60)
+    began = time.monotonic()
+    assert at_work(tmp_path) and time.monotonic() - began < 10, "looking waits for nobody"
+
+
+def test_looking_writes_nothing(tmp_path, monkeypatch):
+    assert not at_work(tmp_path) and not list(tmp_path.iterdir())
+    with locked(tmp_path):
+        pass
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: pytest.fail("a file was written"))
+    assert not at_work(tmp_path)

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.records import locked
+from harness.records import at_work, locked
 from harness.screen import Screen
 from harness.sweep import loop
 from harness.sweep.local import Local, threads
 from harness.sweep.loop import Ending, Interrupted, fill
 from harness.sweep.screen import SweepScreen, final_status, how_to_go_on
-from harness.sweep.status import Status, at_work, look
+from harness.sweep.status import Status, look
 from models.registry import UserError
 
 FAKES = runpy.run_path(str(Path(__file__).parent / "fakes" / "sweeps.py"))

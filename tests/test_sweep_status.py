@@ -6,11 +6,11 @@ import json
 import pytest
 from rich.console import Console
 
-from harness.records import locked
+from harness.records import at_work, locked
 from harness.screen import Screen
 from harness.sweep.plan import Run
 from harness.sweep.screen import show_status
-from harness.sweep.status import at_work, counts, last_line, look
+from harness.sweep.status import counts, last_line, look
 
 
 @pytest.fixture

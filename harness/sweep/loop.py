@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from harness.records import check_writable
+from harness.records import at_work, check_writable
 from harness.signals import handled
 from harness.sweep.plan import Run
-from harness.sweep.status import Status, at_work, last_line, look, traces
+from harness.sweep.status import Status, last_line, look, traces
 from models.registry import first_line
 
 MISTAKE = 2
@@ -203,7 +203,8 @@ def _ended(outcome: Outcome, ending: Ending, retries: int, waiting: deque[Outcom
         outcome.now = ending.status != MISTAKE
         screen.finished(outcome)
         return
-    if ending.status == MISTAKE and outcome.status.state == "running":
+    # Looked at twice: a lock that another sweep looks at reads as held for a moment.
+    if ending.status == MISTAKE and outcome.status.state == "running" and at_work(outcome.run.folder):
         _leave(outcome, screen)
         return
     if ending.status == 0 and outcome.is_old():

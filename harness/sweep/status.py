@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.records import AtWork, locked, read_json
+from harness.records import at_work, read_json
 from harness.screen import SUMMARY
 from harness.sweep.plan import Run
 from models.registry import UserError
@@ -65,19 +65,6 @@ def traces(run: Run) -> dict[str, tuple[int, int]]:
             continue
         found[name] = there.st_ino, there.st_mtime_ns
     return found
-
-
-def at_work(folder: Path) -> bool:
-    """Whether a process holds the lock of a run's folder. Nothing is made there that was not there."""
-    if not (folder / ".lock").exists():
-        return False
-    try:
-        with locked(folder):
-            return False
-    except AtWork:
-        return True
-    except UserError:  # a folder that may be read only
-        return False
 
 
 def counts(states: Iterable[str]) -> str:
