@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.run_json import COSTS, read_run
+from harness.run_json import COSTS, check_summary, read_run
 from harness.screen import stream_title
 from harness.summary import summary_of
 from metrics import matrix
@@ -119,6 +119,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     identity = document["identity"]
     if document.get("summary") is None or document.get("trainable_params") is None:
         raise UserError(f"{path} is not the record of a run (finished, without a summary or trainable_params).")
+    check_summary(document, path)
     shared = {k: v for k, v in identity.items() if k != "seed"}
     return {
         **{k: identity.get(k) for k in (*TABLE, *METHOD)},

@@ -5,11 +5,13 @@ Imports neither torch nor Avalanche.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from harness.records import read_json
+from harness.records import read_csv, read_json, reading
+from harness.summary import summarise
 from models.registry import UserError
 
 TEXT = ("benchmark", "edition", "order", "strategy", "model", "tuning")
@@ -30,6 +32,35 @@ def read_run(path: Path) -> dict[str, Any]:
     except (ValueError, OverflowError) as error:
         raise UserError(f"{path} is not the record of a run ({error}).") from error
     return document
+
+
+def check_summary(document: Mapping[str, Any], path: Path) -> None:
+    """Whether a finished run's summary is that of the `accuracy.csv` beside its `run.json`; nothing where there is none.
+
+    Raises UserError, naming the file, for another one: somebody changed a number, or put files of two runs together.
+    """
+    table = path.parent / "accuracy.csv"
+    if not table.is_file():
+        return
+    identity, said = document["identity"], document["summary"]
+    with reading(table):
+        rows: dict[int, dict[tuple[str, str], _Cell]] = {}
+        for row in read_csv(table):
+            cell = _Cell(100 * int(row["correct"]) / int(row["n"]))
+            rows.setdefault(int(row["after"]), {})[row["stream"], row["task"]] = cell
+        found = summarise(rows, identity["tasks"], identity["heldout"])
+    with reading(path):
+        differing = [n for n, value in found.items() if n != "iimm_mean" and not _same(said.get(n), value)]
+    if differing:
+        raise UserError(f"{path} has another {', '.join(differing)} than {table.name} beside it: one of them was changed.")
+
+
+def _same(given: float | None, value: float) -> bool:
+    return value != value if given is None else math.isclose(given, value, abs_tol=1e-6)
+
+
+class _Cell(NamedTuple):
+    percent: float
 
 
 def _check(document: Mapping[str, Any]) -> None:

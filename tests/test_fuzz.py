@@ -46,12 +46,22 @@ IDENTITY = {
     "strategy_sha256": None, "options": {"lr": 1, "lr_by_task": {"a": 0.1}}, "model": "tiny", "pretrained": None,
     "tuning": "full", "tuning_options": {}, "protocol": "task", "data_version": "v", "seed": 0, "limit": None, "shots": None,
 }  # fmt: skip
+SUMMARY = {
+    "transfer": 50.0,
+    "average": 50.0,
+    "last": 50.0,
+    "forgetting": 0.0,
+    "bwt": 0.0,
+    "retention": 100.0,
+    "iimm_mean": None,
+}
 DOCUMENT = {
-    "status": "finished", "identity": IDENTITY, "key": "0123456789", "summary": {"average": 50.0, "transfer": None},
+    "status": "finished", "identity": IDENTITY, "key": "0123456789", "summary": SUMMARY,
     "trainable_params": 5, "train_seconds": 1.0, "eval_seconds": 1.0, "images_per_second": None, "peak_memory_mb": 2.0,
     "differences": [], "progress": {"after": 2, "of": 2}, "samples": {"test": [3, 3]}, "searches": [{"task": "a"}], "notes": [],
 }  # fmt: skip
-ACCURACY = [dict(zip(ACCURACY_COLUMNS, (j, "test", t, 50.0, 1, 2), strict=True)) for j in range(3) for t in "ab"]
+CELLS = [(j, stream, task) for j in range(3) for stream, task in (("test", "a"), ("test", "b"), ("heldout", "c"))]
+ACCURACY = [dict(zip(ACCURACY_COLUMNS, (*cell, 50.0, 1, 2), strict=True)) for cell in CELLS]
 MEASURES = [dict(zip(MEASURE_COLUMNS, ("before", j, "a", "iimm", 0.5, 9), strict=True)) for j in (1, 2)]
 LOSSES = [{**dict(zip(TRAIN_COLUMNS, (j, 1, 0.5, 0.1), strict=True)), "extra": 1} for j in (1, 2)]
 TABLES = {
@@ -203,7 +213,7 @@ def test_tables_that_a_run_goes_on_from(name, tmp_path_factory, folder, data):
 
 def state_in(folder):
     class Resolved:
-        pass
+        key = "k"
 
     resolved = Resolved()
     resolved.folder = folder
