@@ -111,9 +111,12 @@ def bench(arguments: argparse.Namespace) -> int:
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch and Avalanche ...", style="dim")
     from harness.failures import expected
+    from harness.pauses import stop
     from harness.run import run
+    from harness.signals import handled
 
-    with expected(fresh=arguments.fresh), unchanged_data():
+    # Also while a model is loaded and data are prepared.
+    with expected(fresh=arguments.fresh), handled(stop), unchanged_data():
         for config in found:
             run(config, screen)
     return 0

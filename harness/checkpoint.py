@@ -32,6 +32,10 @@ FILES = ("encoder.safetensors", "strategy.safetensors", "strategy.json")
 LATEST, PREVIOUS, DIGESTS = "latest.json", "previous.json", "sha256.json"
 
 
+class Foreign(UserError):
+    """A checkpoint that another run has written."""
+
+
 class Sound(NamedTuple):
     """A checkpoint whose files are as they were written: its experience and counters, and what is wrong with a later one."""
 
@@ -92,18 +96,21 @@ def latest(folder: Path) -> dict[str, Any] | None:
     return _counters(folder / LATEST)
 
 
-def sound(folder: Path) -> Sound | None:
+def sound(folder: Path, key: str | None = None) -> Sound | None:
     """The last checkpoint that is undamaged, or None where nothing has been committed. Reads the files through.
 
-    Where that is the one before the latest, it becomes the latest. Raises UserError, naming the file, when neither can be used.
+    Where that is the one before the latest, it becomes the latest. Raises UserError, naming the file, when neither can be used,
+    and for one that a run with another key than `key` has written.
     """
-    if not (folder / LATEST).is_file():
+    if not (folder / LATEST).is_file() and not (folder / PREVIOUS).is_file():
         return None
     try:
-        return _sound(folder, LATEST)
+        return _sound(folder, LATEST, key)
+    except Foreign:
+        raise
     except UserError as error:
         try:
-            found = _sound(folder, PREVIOUS)
+            found = _sound(folder, PREVIOUS, key)
         except UserError:
             raise error from None
         write_json(folder / LATEST, _signed({"after": found.after, **found.counters}))
@@ -145,10 +152,12 @@ def _damaged(path: Path, why: str) -> UserError:
     return UserError(f"The checkpoint file {path} is missing or damaged ({why}); --fresh starts over.")
 
 
-def _sound(folder: Path, name: str) -> Sound:
+def _sound(folder: Path, name: str, key: str | None) -> Sound:
     found = _counters(folder / name)
     if found is None:
         raise _damaged(folder / name, "there is no such file")
+    if key is not None and found.get("key", key) != key:
+        raise Foreign(f"{folder / name} is of another run, with the key {found['key']}; --fresh starts over.")
     check(folder / f"after-{found['after']}")
     return Sound(found.pop("after"), found, None)
 

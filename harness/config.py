@@ -205,6 +205,8 @@ def check_names(config: RunConfig) -> StreamPlan:
     chosen(config.measures or (), AFTER)
     # Fewer than two images have no pairs to measure.
     check_least(vars(config), limit=2, shots=1, measure_n=2, seed=0, workers=0, microbatch=1, checkpoint_minutes=0)
+    if config.seed >= 2**63:
+        raise UserError(f"--seed must be below 2 to the 63rd, got {config.seed}.")
     return BENCHMARKS.get(config.benchmark)(config.ask())
 
 

@@ -16,8 +16,11 @@ from strategies.losses import NonFiniteLoss
 
 # A disk or a quota that is full, and a file that is larger than the process may write.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# A folder that has become read-only, or a disk or a network drive that has gone.
-REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+# A folder that has become read-only, a disk or a network drive that has gone, a file where a folder should be.
+REFUSED = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP),
+)
 LESS = (
     "in training a lower --microbatch helps (the same gradients, a chunk of the batch at a time), or --precision bf16, or a "
     "smaller batch (--set batch_size=..., and reference_batch=... where the method has one); in evaluation, which looks at 256 "

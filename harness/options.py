@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -201,7 +202,10 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         whole_number = not isinstance(value, float) or value.is_integer()
         if isinstance(value, (list, dict)) or (kind is int and (isinstance(value, bool) or not whole_number)):
             raise ValueError
-        return kind(value)
+        found = kind(value)
+        if isinstance(found, float) and not math.isfinite(found):
+            raise ValueError
+        return found
     except (TypeError, ValueError, OverflowError) as error:
-        word = {int: "a whole number", float: "a number"}.get(kind, getattr(kind, "__name__", str(kind)))
+        word = {int: "a whole number", float: "a finite number"}.get(kind, getattr(kind, "__name__", str(kind)))
         raise UserError(f"{name} takes {word}, got {value!r}.") from error

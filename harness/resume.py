@@ -8,10 +8,11 @@ from typing import Any
 
 from harness.config import Resolved
 from harness.records import plain, read_json
+from harness.run_json import check_summary
 from models.registry import UserError
 
 # Of `harness.machine.describe`: what the last bits of a number can depend on.
-MACHINE = ("device", "torch_threads", "python", "platform", "git_revision")
+MACHINE = ("device", "processes", "torch_threads", "python", "platform", "git_revision")
 STATUSES = ("running", "interrupted", "failed", "finished")
 GO_ON = "without that file the run goes on from its last checkpoint, --fresh starts over"
 
@@ -38,6 +39,11 @@ def record(resolved: Resolved) -> dict[str, Any] | None:
     status, summary = found.get("status"), found.get("summary")
     if status not in STATUSES or (status == "finished" and not isinstance(summary, dict)):
         raise UserError(f"{path} is not the record of a run: its status or summary is none; {GO_ON}.")
+    if status == "finished":
+        try:
+            check_summary(found, path)
+        except UserError as error:
+            raise UserError(f"{str(error).rstrip('.')}; {GO_ON}.") from error
     return found
 
 
@@ -62,6 +68,9 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What of device, threads and versions is another than in an earlier record, as "device (cpu: x86_64, now cuda:0: ...)"."""
     theirs, ours = before.get("versions"), now["versions"]
     pairs = [(name.replace("_", " "), before.get(name), now[name]) for name in MACHINE]
+    was, is_now = (of.get("request") for of in (before, now))
+    if isinstance(was, dict) and isinstance(is_now, dict):
+        pairs.append(("microbatch", was.get("microbatch") or "none", is_now.get("microbatch") or "none"))
     pairs += [(name, theirs.get(name) if isinstance(theirs, dict) else None, version) for name, version in ours.items()]
     return [f"{name} ({_short(was)}, now {_short(is_now)})" for name, was, is_now in pairs if was != is_now]
 

@@ -50,10 +50,8 @@ class Meters(NamedTuple):
     retention: ZeroShotRetention
 
 
-class _Watch(SupervisedPlugin):
+class _Watch(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """Tells the screen about every step; knows nothing else."""
-
-    supports_distributed = True
 
     def __init__(self, screen: Screen):
         super().__init__()
@@ -72,10 +70,8 @@ class _Watch(SupervisedPlugin):
         self.screen.advance("evaluate", len(strategy.mb_y))
 
 
-class _Readers(SupervisedPlugin):
+class _Readers(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """In evaluation, processes read the images that are not in memory: those that no cache could be kept of."""
-
-    supports_distributed = True
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         if strategy.workers and not in_memory(strategy.experience.domain.test):
@@ -91,10 +87,8 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     if screen is None or not parallel.leads():
         screen = Screen(quiet=not parallel.leads())
     resolved = resolve(config)
-    existing = None if config.fresh else resume.record(resolved)
-    if existing and existing["status"] == "finished":
-        screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")
-        return RunResult(resolved.folder, existing["summary"], True)
+    if (finished := _finished(resolved, screen)) is not None:
+        return finished
     resolved.plan.check()
     if resolved.reference is not None:
         from benchmarks import reference
@@ -114,9 +108,21 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     try:
         scenario = _scenario(resolved, encoder, screen)
         with locked(resolved.folder) if parallel.leads() else nullcontext(), parallel.group(device) as own:
+            # Another process may have been quicker, while the data was prepared here.
+            if (finished := _finished(resolved, screen)) is not None:
+                return finished
             return _run(resolved, encoder, scenario, own, screen)
     finally:
         screen.end()
+
+
+def _finished(resolved: Resolved, screen: Screen) -> RunResult | None:
+    """The result of a run that has come to its end before; None for one that is to be made."""
+    existing = None if resolved.config.fresh else resume.record(resolved)
+    if existing is None or existing["status"] != "finished":
+        return None
+    screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")
+    return RunResult(resolved.folder, existing["summary"], True)
 
 
 def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, screen: Screen) -> RunResult:
@@ -156,7 +162,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
     elif state.done >= 0:
         for warning in resume.continued(state.document, resume.record(resolved), state.done, state.damage):
             screen.say(f"warning: {warning}", style="yellow")
-    pauses = Pauses(state.folder, config.checkpoint_minutes, lambda: dict(encoder.state_dict()))
+    pauses = Pauses(state.folder, config.checkpoint_minutes, lambda: dict(encoder.state_dict()), resolved.key)
     try:
         with pauses.listening():
             _loop(state, strategy, plugins, scenario, meters, screen, pauses)
@@ -206,7 +212,8 @@ def _loop(
     state.timings["train"] += time.perf_counter() - began
     meters.measures.measure_initial(strategy, remaining)
     accuracy.rows.update(state.rows)
-    if state.done >= 0:
+    goes_on = state.done >= 0
+    if goes_on:
         weights, saved = checkpoint.load_state(state.folder / "checkpoint", state.done, strategy.device)
         strategy.encoder.load_state_dict(weights)
         strategy.classifier.load_head_state(saved["heads"])
@@ -214,6 +221,7 @@ def _loop(
         for name, plugin in plugins.items():
             plugin_module.load_state(plugin, saved["plugins"][name], strategy, list(train)[: state.done])
         strategy.trained = state.done
+        _report(state, strategy, screen)
         screen.say(f"continuing after experience {state.done} of {len(train)}")
     else:
         _evaluate(state, strategy, tests, accuracy)
@@ -223,7 +231,7 @@ def _loop(
     saves = refusal(strategy, list(plugins)) is None
     if saves:
         strategy.between_steps = pauses
-        strategy.middle = _middle(pauses, state, strategy, screen)
+        strategy.middle = _middle(pauses, state, strategy, screen) if goes_on else None
 
     for experience in remaining:
         number, name = experience.current_experience + 1, experience.domain.name
@@ -232,7 +240,7 @@ def _loop(
                 strategy.train(experience, eval_streams=[])
         strategy.trained = number
         if strategy.trains:
-            state.document["trainable_params"] = sum(p.numel() for p in strategy.trainable)
+            state.trainable = sum(p.numel() for p in strategy.trainable)
             # Measuring the trained model is no part of what training it costs.
             state.timings["train"] += strategy.seconds - meters.measures.seconds
         state.images_trained += strategy.images_seen
@@ -248,7 +256,7 @@ def _loop(
         state.losses += [{"after": number, **record} for record in strategy.history]
         screen.row(number, state.rows[number])
         state.save(number, strategy, plugins)
-        if saves and parallel.leads():
+        if saves:
             pauses.clear()
     state.write_document("finished")
     if parallel.leads():

@@ -44,6 +44,7 @@ class RunState:
         self.losses: list[dict[str, Any]] = []
         self.timings: dict[str, float] = {"train": 0.0, "evaluate": 0.0}
         self.images_trained = 0
+        self.trainable: int | None = None
         self.done = -1
         self.damage: str | None = None
         self.document: dict[str, Any] = {}
@@ -55,7 +56,7 @@ class RunState:
         Raises UserError, naming the file, for tables that are not what was written. `damage` says what is wrong with the latest
         checkpoint where the one before it is taken.
         """
-        found = checkpoint.sound(self.folder / "checkpoint")
+        found = checkpoint.sound(self.folder / "checkpoint", self.resolved.key)
         if found is None:
             return
         done, path = found.after, self.folder / "accuracy.csv"
@@ -76,6 +77,7 @@ class RunState:
         self.losses = [dict(r) for r in tables["train.csv"]]
         self.timings = found.counters["timings"]
         self.images_trained = found.counters["images_trained"]
+        self.trainable = found.counters.get("trainable_params")
         self.done, self.damage = done, found.warning
 
     def _tables(self, done: int) -> dict[str, list[dict[str, str]]]:
@@ -108,8 +110,8 @@ class RunState:
         for table in self.tables.values():
             table.write()
         tables = {name: table.digest for name, table in self.tables.items()}
-        counters = {"timings": self.timings, "images_trained": self.images_trained, "tables": tables}
-        checkpoint.commit(self.folder / "checkpoint", after, **counters)
+        counters = {"timings": self.timings, "images_trained": self.images_trained, "trainable_params": self.trainable}
+        checkpoint.commit(self.folder / "checkpoint", after, key=self.resolved.key, tables=tables, **counters)
         self.done = after
         self.write_document("running")
 
@@ -117,6 +119,9 @@ class RunState:
         """`run.json`: the configuration, the machine, how far the run is, and its summary once it is finished."""
         r = self.resolved
         finished = status == "finished"
+        if self.trainable is not None:
+            # A probe has its heads when it was trained, and not before.
+            self.document["trainable_params"] = self.trainable
         self.document.update(
             status=status,
             error=error,
@@ -132,6 +137,8 @@ class RunState:
 
     def clear(self) -> None:
         """Forget what the folder holds: only the files that a run writes."""
-        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        # Perhaps a link to another disk, which stays.
+        for each in (self.folder / "checkpoint").glob("*"):
+            shutil.rmtree(each, ignore_errors=True) if each.is_dir() else each.unlink(missing_ok=True)
         for name in ("run.json", *TABLES):
             (self.folder / name).unlink(missing_ok=True)

@@ -119,8 +119,9 @@ class Strategy(Template):
         self.seconds = 0.0
         self.images_seen = 0
         self.companion_features = None
-        # Called after each update with a function that gives the task as it stands (`strategies.within.snapshot`).
-        self.between_steps: Callable[[Callable[[], dict[str, Any]]], None] | None = None
+        # Called after each update: with what gives the task as it stands (`strategies.within.snapshot`), and whether it is the
+        # last.
+        self.between_steps: Callable[[Callable[[], dict[str, Any]], bool], None] | None = None
         # Weights and snapshot that the next task goes on from.
         self.middle: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self._prepared = False
@@ -265,7 +266,8 @@ class Strategy(Template):
             if (step + 1) % CHECK_EVERY == 0:
                 check_finite(losses, experience.domain.name)
             if self.between_steps is not None:
-                self.between_steps(partial(snapshot, self, step + 1, batches, losses, time.perf_counter() - began))
+                taken = partial(snapshot, self, step + 1, batches, losses, time.perf_counter() - began)
+                self.between_steps(taken, step + 1 == total)
         check_finite(losses, experience.domain.name)
         settle(self.history, losses)
         self.after_experience()

@@ -7,6 +7,7 @@ itself has changed meanwhile (`Strategy.task_state`).
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,25 +18,37 @@ from torch import Tensor
 
 from strategies.batches import Skippable
 from strategies.contract import is_built_in
-from strategies.losses import settle
+from strategies.losses import check_finite, settle
 
-# What a class of a user's may change during a task, and only it can say: without a `task_state` of its own none is assumed.
-CHANGING = ("after_step", "companion_images", "compute_loss", "optimizer_step", "make_train_dataloader")
+# What is called before the first update of a task or after its last, so that a class of a user's may have its own without a
+# word on what changes in between. Whatever else it overrides may change something during the task, and only it can say what.
+AROUND = (
+    *("before_run", "before_experience", "after_experience", "state", "load", "budget", "files", "selects", "reference_count"),
+    *("task_alpha", "combine", "merged", "questions", "grid", "rebase"),
+)
 
 
 def refusal(strategy: Any, plugins: Sequence[str] = ()) -> str | None:
     """Why a task of this strategy cannot be taken up in the middle; None when it can."""
     if plugins:
         return f"the plugins {', '.join(plugins)} are saved after each task only"
-    said = False
-    for kind in type(strategy).__mro__:
-        if is_built_in(kind):
-            break
-        own = [name for name in CHANGING if name in vars(kind)]
+    said, kinds = False, type(strategy).__mro__
+    comes_along = next(kind for kind in kinds if is_built_in(kind))
+    for kind in kinds[: kinds.index(comes_along)]:
+        own = [
+            name
+            for name, value in vars(kind).items()
+            if hasattr(comes_along, name) and name not in AROUND and not name.startswith("__") and _acts(value)
+        ]
         said = said or "task_state" in vars(kind)
         if own and not said:
             return f"{kind.__name__} has its own {own[0]} and no task_state, so it is saved after each task only"
     return None
+
+
+def _acts(value: Any) -> bool:
+    """Whether an attribute of a class is code and no setting."""
+    return isinstance(value, (property, classmethod, staticmethod)) or inspect.isroutine(value)
 
 
 class Batches:
@@ -114,7 +127,11 @@ def set_generators(state: dict[str, Any]) -> None:
 
 
 def snapshot(strategy: Any, step: int, batches: Batches, losses: Sequence[Tensor], seconds: float) -> dict[str, Any]:
-    """A task after `step` updates; tensors are those in use, so save them before the next update. Waits for the device."""
+    """A task after `step` updates; tensors are those in use, so save them before the next update. Waits for the device.
+
+    Raises NonFiniteLoss: what follows such a loss is no state to go on from.
+    """
+    check_finite(losses, strategy.experience.domain.name)
     history = [dict(record) for record in strategy.history]
     settle(history, losses)
     optimizer = strategy.optimizer.state_dict()["state"]
