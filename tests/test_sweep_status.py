@@ -70,6 +70,32 @@ def test_a_damaged_record_is_never_finished_work_nor_a_crash(run, text):
     assert look(run).state in ("failed", "interrupted", "missing") or (look(run).state, look(run).note) == ("finished", "")
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"progress": [1], "status": "running"},
+        {"progress": "x"},
+        {"progress": {"after": "2"}},
+        {"progress": {"after": True}},
+        {"progress": {"of": float("inf")}},
+        {"status": "finished", "summary": "x"},
+        {"status": "finished", "summary": [1]},
+        {"status": "finished", "summary": {"transfer": "60"}},
+        {"status": "finished", "summary": {"transfer": 10**400}},
+        {"status": "finished", "summary": {"transfer": 60}, "train_seconds": "x", "eval_seconds": "y"},
+    ],
+)
+def test_values_of_other_kinds_are_a_damaged_record(run, document):
+    record(run, **document)
+    found = look(run)
+    assert found.state == "failed" and f"{run.folder / 'run.json'} is damaged (" in found.note
+    with locked(run.folder):
+        assert look(run).state == "running"
+    text = io.StringIO()
+    show_status([run], Screen(console=Console(file=text, width=400)))
+    assert "1 run: 1 failed" in text.getvalue()
+
+
 def test_counts():
     assert counts(["missing", "failed", "finished", "waiting", "finished"]) == "2 finished, 1 failed, 1 missing, 1 waiting"
 

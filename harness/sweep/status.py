@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from harness.records import at_work, read_json
+from harness.records import at_work, read_json, reading
 from harness.screen import SUMMARY
 from harness.sweep.plan import Run
 from models.registry import UserError
@@ -35,16 +35,18 @@ def look(run: Run) -> Status:
     finished: its record says so. running: a process holds its lock. failed: its record says so, or cannot be read.
     interrupted: there is something to continue from. missing: there is nothing; the note is how a last attempt ended.
     """
+    path = run.folder / "run.json"
     try:
-        record = read_json(run.folder / "run.json")
+        record = read_json(path) or {}
+        with reading(path):
+            progress = _part(record, "progress")
+            done, of = max(0, round(_number(progress, "after"))), round(_number(progress, "of"))
+            seconds = _number(record, "train_seconds") + _number(record, "eval_seconds")
+            note = _numbers(_part(record, "summary"))
     except (UserError, OSError) as error:
         return Status("running" if at_work(run.folder) else "failed", note=str(error))
-    record = record if isinstance(record, dict) else {}
-    progress = record.get("progress") or {}
-    done, of = max(0, progress.get("after") or 0), progress.get("of") or 0
     if record.get("status") == "finished":
-        seconds = (record.get("train_seconds") or 0.0) + (record.get("eval_seconds") or 0.0)
-        return Status("finished", done, of, _numbers(record.get("summary") or {}), seconds)
+        return Status("finished", done, of, note, seconds)
     if at_work(run.folder):
         return Status("running", done, of)
     if record.get("status") == "failed":
@@ -85,7 +87,24 @@ def last_line(log: Path) -> str:
     return next((line.strip().removeprefix("perennial: ") for line in reversed(lines) if line.strip()), "")
 
 
-def _numbers(summary: dict[str, float | None]) -> str:
+def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a record, empty where it is not there. Raises ValueError for what is none."""
+    found = record.get(name)
+    if not isinstance(found, dict | None):
+        raise ValueError(f"{name} is {found!r:.40}")
+    return found or {}
+
+
+def _number(record: Mapping[str, Any], name: str) -> float:
+    """A number of a record, 0 where it is not there. Raises ValueError for what is none."""
+    found = record.get(name)
+    # JSON's true is an int to Python.
+    if isinstance(found, bool) or not isinstance(found, int | float | None):
+        raise ValueError(f"{name} is {found!r:.40}")
+    return found or 0
+
+
+def _numbers(summary: Mapping[str, Any]) -> str:
     cil, others = SHOWN
     keys = cil if any(summary.get(key) is not None for key in cil) else others
-    return ", ".join(f"{SUMMARY[key]} {summary[key]:z.1f}" for key in keys if summary.get(key) is not None)
+    return ", ".join(f"{SUMMARY[key]} {_number(summary, key):z.1f}" for key in keys if summary.get(key) is not None)
