@@ -92,7 +92,8 @@ def test_what_is_named_twice_runs_once(grid):
 def test_words_of_the_axes():
     assert plan.orders_in(["I,II", "mnist, letters", "II"]) == ["I", "II", "mnist,letters", "II"]
     assert plan.seeds_in(["0,2", "4-6"]) == [0, 2, 4, 5, 6]
-    for wrong in ("x", "1.5", "-1", "2-"):
+    assert len(plan.seeds_in(["1-9999", "0"])) == plan.MOST_SEEDS
+    for wrong in ("x", "1.5", "-1", "2-", "9" * 5000):
         with pytest.raises(UserError, match="0-4"):
             plan.seeds_in([wrong])
 
@@ -129,6 +130,18 @@ def test_no_such_shard(wrong):
         ("--jobs 0", "--jobs must be at least 1"),
         ("--shard 3/2", "--shard takes i/n"),
         ("--backend slurm --slurm partition", "--slurm takes key=value"),
+        ("--status --dry-run", "--status and --dry-run are two things to do"),
+        ("--devices gpu", "Unknown device 'gpu': use auto, cpu, cuda or cuda:N"),
+        ("--devices cuda:0,cuda:x", "Unknown device 'cuda:x'"),
+        ("--device gpu", "Unknown device 'gpu'"),
+        ("--devices ,", "--devices names nothing"),
+        ("--backend ray --gpus-per-run nan", "--gpus-per-run must be a finite number, got nan"),
+        ("--backend ray --cpus-per-run inf", "--cpus-per-run must be a finite number, got inf"),
+        ("--seeds 0-999999999", "--seeds takes at most 10000 seeds, and with 0-999999999 there are more"),
+        ("--seeds 0-9998,5-6", "--seeds takes at most 10000 seeds, and with 5-6 there are more"),
+        ("--seeds 3-1", "--seeds 3-1 runs backwards: write 1-3"),
+        ("--orders I,III", "'III' is none; did you mean II?"),
+        ("--orders II mnist,I", "--orders mnist,I: I and II are whole orders, and 'mnist' is none; write an order of names"),
     ],
 )
 def test_mistakes_are_told_before_anything_starts(given, message, capsys, tmp_path):
@@ -136,3 +149,10 @@ def test_mistakes_are_told_before_anything_starts(given, message, capsys, tmp_pa
     error = capsys.readouterr().err
     assert message in error and error.startswith("perennial: ") and error.count("\n") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_torchrun_starts_no_sweep(monkeypatch, capsys):
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "2"), ("RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert cli.main(["sweep", "--strategies", "zero-shot"]) == 2
+    assert capsys.readouterr().err == "perennial: sweep starts its own processes: leave torchrun out.\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -121,19 +122,36 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> None:
     """The mistakes that can be told at once. Raises UserError."""
-    from harness.sweep.plan import shard_of
+    from harness.parallel import processes
+    from harness.sweep.plan import check_device, shard_of
 
+    if processes() > 1:
+        raise UserError("sweep starts its own processes: leave torchrun out.")
+    if arguments.status and arguments.dry_run:
+        raise UserError("--status and --dry-run are two things to do: leave one out.")
     if arguments.backend not in BACKENDS:
         raise unknown("backend", arguments.backend, BACKENDS)
     for name, backend in ONLY.items():
         if getattr(arguments, name) not in (None, False) and arguments.backend != backend:
             raise UserError(f"--{name.replace('_', '-')} is for --backend {backend}.")
     check_least(vars(arguments), jobs=1, retries=0, cpus_per_run=0, gpus_per_run=0)
+    for name in ("cpus_per_run", "gpus_per_run"):
+        if not math.isfinite(getattr(arguments, name) or 0):
+            raise UserError(f"--{name.replace('_', '-')} must be a finite number, got {getattr(arguments, name)}.")
     if arguments.devices is not None and arguments.device is not None:
         raise UserError("--devices and --device say the same: leave one out.")
+    if arguments.devices is not None and not devices_of(arguments):
+        raise UserError("--devices names nothing.")
+    for name in devices_of(arguments):
+        check_device(name)
     if arguments.shard is not None:
         shard_of(arguments.shard)
     parse_slurm(arguments)
+
+
+def devices_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The names of --devices."""
+    return names_in(",".join(arguments.devices or []))
 
 
 def parse_slurm(arguments: argparse.Namespace) -> dict[str, str]:
@@ -188,4 +206,4 @@ def make_backend(arguments: argparse.Namespace, folder: Path) -> Backend:
         return Slurm(folder, parse_slurm(arguments), arguments.slurm_local, arguments.jobs)
     from harness.sweep.local import Local
 
-    return Local(arguments.jobs, names_in(",".join(arguments.devices or [])))
+    return Local(arguments.jobs, devices_of(arguments))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import itertools
 import re
 import sys
@@ -20,6 +21,8 @@ ENTRY = Path(__file__).resolve().parents[2] / "cli.py"
 """The command line of the same installation, whatever the working directory is."""
 
 NAMED_ORDERS = ("I", "II")
+MOST_SEEDS = 10_000
+"""Our choice: each is a run, and all of them are checked before the first is started."""
 APART = ("benchmark", "strategy", "order", "seed", "fresh", "quiet")
 """Flags of `bench` that are not passed on as they are: the grid's, and those that are the sweep's own affair."""
 
@@ -67,11 +70,16 @@ def again(parser: argparse.ArgumentParser, arguments: argparse.Namespace, apart:
 
 
 def orders_in(given: Sequence[str]) -> list[str]:
-    """`I,II` is two orders; any other comma-joined word is one order of those names."""
+    """`I,II` is two orders; any other comma-joined word is one order of those names. Raises UserError."""
     found: list[str] = []
     for word in given:
         names = names_in(word)
-        found += names if all(name in NAMED_ORDERS for name in names) else [",".join(names)]
+        others = [name for name in names if name not in NAMED_ORDERS]
+        if 0 < len(others) < len(names):
+            near = difflib.get_close_matches(others[0], NAMED_ORDERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "write an order of names as a word of its own."
+            raise UserError(f"--orders {word}: I and II are whole orders, and {others[0]!r} is none; {hint}")
+        found += [",".join(names)] if others else names
     return found
 
 
@@ -79,11 +87,23 @@ def seeds_in(given: Sequence[str]) -> list[int]:
     """Whole numbers and ranges of them (`0-4`), joined by commas. Raises UserError."""
     found: list[int] = []
     for word in names_in(",".join(given)):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+        # No seed has more digits than 2 to the 64th.
+        match = re.fullmatch(r"(\d{1,20})(?:-(\d{1,20}))?", word)
         if match is None:
-            raise UserError(f"--seeds takes whole numbers and ranges such as 0,1,2 or 0-4, got {word!r}.")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+            raise UserError(f"--seeds takes whole numbers and ranges such as 0,1,2 or 0-4, got {word!r:.40}.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise UserError(f"--seeds {word} runs backwards: write {last}-{first}.")
+        if len(found) + last - first >= MOST_SEEDS:
+            raise UserError(f"--seeds takes at most {MOST_SEEDS} seeds, and with {word} there are more.")
+        found += range(first, last + 1)
     return found
+
+
+def check_device(name: str) -> None:
+    """Raise UserError for what is spelled like no device; whether it is there, the machine of the run knows."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
 
 
 def axis(many: str, given: Sequence[Any] | None, one: str, single: Any) -> list[Any]:
@@ -137,6 +157,7 @@ def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list
     with unchanged_data():
         for config, _ in asked:
             with _named(config, len(asked)):
+                check_device(config.device)
                 check_names(config).check()
         for config, words_of in asked:
             with _named(config, len(asked)):
