@@ -3,6 +3,7 @@
 import io
 import os
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from harness.screen import Screen
 from harness.sweep import loop
 from harness.sweep.local import Local, threads
 from harness.sweep.loop import Ending, Interrupted, fill
+from harness.sweep.plan import command_of
 from harness.sweep.screen import SweepScreen, final_status, how_to_go_on
 from harness.sweep.status import Status, look
 from models.registry import UserError
@@ -40,7 +42,7 @@ def sweep():
         text = io.StringIO()
         screen = SweepScreen(Screen(console=Console(file=text, width=150, force_terminal=live or None)), live=live)
         outcomes = fill(runs, Local(jobs, devices, command), screen, pause=0.02, **more)
-        screen.summary(outcomes, "results")
+        screen.summary(outcomes, "results", more.get("fresh", False))
         return [outcome.state for outcome in outcomes], text.getvalue()
 
     return work
@@ -195,6 +197,26 @@ def test_a_second_attempt_waits_for_what_is_left_of_the_first(make, sweep, monke
 
     monkeypatch.setattr(SweepScreen, "again", hold)
     assert sweep([run])[0] == ["finished"] and len(holder) == 1
+
+
+def test_what_to_do_about_what_failed(make, sweep):
+    damaged, bad = make("mistake", "bad")
+    again = "tries again what failed, from its last checkpoint"
+    damaged.folder.mkdir()
+    (damaged.folder / "run.json").write_text("{")
+    states, shown = sweep([damaged])
+    words = shlex.join(command_of(damaged, fresh=True))
+    assert states == ["failed"] and f"to start mistake, order I, seed 0 over:\n{words}\n" in shown and again not in shown
+    assert words.endswith(" --fresh")
+    assert f"\nthe same command {again}" in sweep([damaged, bad])[1]
+    assert f"\nthe same command without --fresh {again}" in sweep([bad], fresh=True)[1]
+    (old,) = make("good")
+    sweep([old])
+    old.log.unlink()
+    old.log.mkdir()
+    shown = sweep([old], fresh=True)[1]
+    assert "\n1 run failed before starting over: --fresh tries again, without it the old results stay" in shown
+    assert again not in shown
 
 
 def test_a_run_that_cannot_be_started_stops_nothing_else(make, sweep):

@@ -183,13 +183,13 @@ def work(runs: list[Run], arguments: argparse.Namespace, screen: Any) -> int:
     try:
         outcomes = fill(runs, backend, shown, fresh=arguments.fresh, retries=arguments.retries)
     except Interrupted as stop:
-        shown.summary(stop.outcomes, out)
+        shown.summary(stop.outcomes, out, arguments.fresh)
         left = f" ({many(len(stop.left))} still queued or running)" if stop.left else ""
         print(f"perennial: interrupted; {how_to_go_on(stop.outcomes, arguments.fresh)}{left}.", file=sys.stderr)
         return 130
     finally:
         backend.close()
-    shown.summary(outcomes, out)
+    shown.summary(outcomes, out, arguments.fresh)
     return 0 if all(outcome.state == "finished" for outcome in outcomes) else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from harness.screen import Screen, duration, plain_table
 from harness.sweep.loop import Outcome
-from harness.sweep.plan import Run
+from harness.sweep.plan import Run, command_of
 from harness.sweep.status import Status, counts, look
 
 STYLES = {
@@ -24,6 +25,8 @@ STYLES = {
     "waiting": "dim",
 }
 OLD = "not started over"
+STARTS_OVER = "--fresh starts over"
+"""How a message about a damaged file of a run ends."""
 ROWS = 30
 """Rows of the live table; a terminal shows no more of it."""
 
@@ -86,7 +89,7 @@ class SweepScreen:
             self._live.stop()
         self._live = None
 
-    def summary(self, outcomes: Sequence[Outcome], out: str) -> None:
+    def summary(self, outcomes: Sequence[Outcome], out: str, fresh: bool = False) -> None:
         """What is not finished and why, how to see its log, and how to go on."""
         table = runs_table()
         left = [o for o in outcomes if o.state != "finished"]
@@ -102,10 +105,27 @@ class SweepScreen:
         failed = [o for o in left if o.state == "failed"]
         for o in failed[:ROWS]:
             self.screen.say(f"  log: {o.run.log}", style="dim")
-        if failed:
-            self.screen.say("the same command tries again what failed, from its last checkpoint, and fills what is missing")
-        elif not left:
+        self._what_to_do(failed, fresh)
+        if not left:
             self.screen.say(f"python cli.py leaderboard {out}", style="dim")
+
+    def _what_to_do(self, failed: Sequence[Outcome], fresh: bool) -> None:
+        # A damaged record is damaged again: it takes a command of its own.
+        damaged = [o for o in failed if STARTS_OVER in o.note]
+        others = [o for o in failed if STARTS_OVER not in o.note]
+        old = [o for o in others if o.is_old()]
+        for o in damaged[:ROWS]:
+            self.screen.say(f"to start {o.run} over:")
+            if not self.screen.quiet:
+                # Not wrapped on a terminal either: it is to be copied.
+                self.screen.console.print(Text(shlex.join(command_of(o.run, fresh=True))), soft_wrap=True)
+        if old:
+            self.screen.say(
+                f"{many(len(old))} failed before starting over: --fresh tries again, without it the old results stay"
+            )
+        if len(others) > len(old):
+            again = "the same command without --fresh" if fresh else "the same command"
+            self.screen.say(f"{again} tries again what failed, from its last checkpoint, and fills what is missing")
 
     def _table(self, outcomes: Sequence[Outcome]) -> Table:
         table = runs_table()
