@@ -1,21 +1,20 @@
 """What PAINT's selection of alpha costs: `python tests/speed/paint_search.py [--single] [--supported imagenet]`.
 
-Nine tasks patched one after the other, 21 alphas, on the tasks so far and the supported ones; with --single each from the initial
-weights, on itself and the supported ones, as for the paper's figure of single tasks. Random task vectors and small
-sets of JPEG files stand for the paper's; decoded images and forwards of each set are counted while the real code runs, as both
-are so many times the set's size, and multiplied out to the sizes of the paper's protocol (2208.05592 and its released
-code). Ways:
+Nine tasks patched one after the other, 21 alphas, on the tasks so far and the supported ones; with --single each from the
+initial weights, on itself and the supported ones. Random task vectors and small sets of JPEG files stand for the paper's;
+decoded images and forwards of each set are counted while the real code runs, as both are so many times the set's size, and
+multiplied out to the sizes of the paper's protocol (2208.05592 and its released code). Ways:
 
     tests    what the released code can do: for each alpha every set's test images anew, and the best of those is taken
     plain    the paper's protocol, one alpha and one validation set after the other; then every test set once
     ours     the same by `strategies.alpha`: validation and test images decoded once a run, all alphas in one pass, alpha = 0
              known from the search before; then every test set once
 
-and the floor: every validation image at every alpha but the known one, without the tests. `figure`: what the released code passes
-for the paper's figures, which show all five supported sets whichever are selected on. The last columns are the selection by itself,
-without the tests at the alpha chosen. `plain` and `ours` must choose the
-same alphas; else the exit status is 1. Sizes: validation is 10 % of the training images, at most 5,000, or the set's own;
-KITTI's, which is split by videos, is taken to be as large as its test set.
+and the floor: every validation image at every alpha but the known one, without the tests. "figure" is what the released code
+passes for the paper's figures, which show all five supported sets whichever are selected on; the last columns are the selection
+by itself, without the tests at the alpha chosen. `plain` and `ours` must choose the same alphas; else the exit status is 1.
+Sizes: validation is 10 % of the training images, at most 5,000, or the set's own; KITTI's, which is split by videos, is taken to
+be as large as its test set.
 """
 
 from __future__ import annotations
@@ -230,20 +229,11 @@ def main() -> None:
             "ours": protocol.cost(lambda: protocol.ours(Path(folder))),
         }
     table = Table(
-        title=f"nine tasks, {'each alone' if a.single else 'in sequence'}, {a.supported} supported, {a.alphas} alphas; sets of {a.validation} and {a.test} images "
-        f"in seconds by the {a.model} model, {torch.get_num_threads()} threads"
+        title=f"nine tasks {'each alone' if a.single else 'in sequence'}, {a.supported} supported, {a.alphas} alphas; sets of "
+        f"{a.validation} and {a.test} images in seconds by the {a.model} model, {torch.get_num_threads()} threads"
     )
-    for header in (
-        "way",
-        "seconds",
-        "decoded",
-        "tests / way",
-        "forwards",
-        "tests / way",
-        "figure / way",
-        "selection",
-        "figure / it",
-    ):
+    ratio = "tests / way"
+    for header in ("way", "seconds", "decoded", ratio, "forwards", ratio, "figure / way", "selection", "figure / it"):
         table.add_column(header, justify="left" if header == "way" else "right")
     first, figure, once = costs["tests"], protocol.figure(), sum(split.size for split in protocol.sets)
     least = protocol.floor()
