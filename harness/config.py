@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
-from harness.options import check_least, convert, make_options, plugin_options, split, tuning_options
+from harness.options import check_device, check_least, convert, make_options, plugin_options, split, tuning_options
 from harness.records import file_sha256
 from harness.user_file import check_strategy, is_file, load_strategy, source_sha256
 from metrics.suite import AFTER, OF_RUNS, chosen
@@ -205,6 +205,7 @@ def check_names(config: RunConfig) -> StreamPlan:
     chosen(config.measures or (), AFTER)
     # Fewer than two images have no pairs to measure.
     check_least(vars(config), limit=2, shots=1, measure_n=2, seed=0, workers=0, microbatch=1, checkpoint_minutes=0)
+    check_device(config.device)
     if config.seed >= 2**63:
         raise UserError(f"--seed must be below 2 to the 63rd, got {config.seed}.")
     return BENCHMARKS.get(config.benchmark)(config.ask())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from harness.options import check_device
 from harness.parallel import processes
 from models.registry import UserError
 
@@ -32,10 +32,9 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 def device_of(name: str) -> torch.device:
     """The torch device of a --device flag. Raises UserError for one that does not exist or is not there."""
+    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
     device, count = torch.device(name), torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
         raise UserError(f"There is no device {name}: this machine has {count} CUDA devices. Leave out --device, or use cpu.")

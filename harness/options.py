@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -153,6 +154,12 @@ def check_least(given: Mapping[str, Any], **least: int) -> None:
         value = given.get(name)
         if value is not None and value < smallest:
             raise UserError(f"--{name.replace('_', '-')} must be at least {smallest}, got {value}.")
+
+
+def check_device(name: str) -> None:
+    """Raise UserError for what is spelled like no device; whether it is there, the machine of the run knows."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
 
 
 def convert(name: str, value: Any, kind: Any) -> Any:

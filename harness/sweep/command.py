@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.plan import names_in
 from harness import bench
-from harness.options import check_least, parse_assignments
+from harness.options import check_device, check_least, parse_assignments
 from models.registry import UserError, unknown
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def sweep(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> None:
     """The mistakes that can be told at once. Raises UserError."""
     from harness.parallel import processes
-    from harness.sweep.plan import check_device, shard_of
+    from harness.sweep.plan import shard_of
 
     if processes() > 1:
         raise UserError("sweep starts its own processes: leave torchrun out.")

@@ -100,12 +100,6 @@ def seeds_in(given: Sequence[str]) -> list[int]:
     return found
 
 
-def check_device(name: str) -> None:
-    """Raise UserError for what is spelled like no device; whether it is there, the machine of the run knows."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
-
-
 def axis(many: str, given: Sequence[Any] | None, one: str, single: Any) -> list[Any]:
     """The values along an axis of the grid without repetitions; [None] where nothing is given. Raises UserError.
 
@@ -157,7 +151,6 @@ def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list
     with unchanged_data():
         for config, _ in asked:
             with _named(config, len(asked)):
-                check_device(config.device)
                 check_names(config).check()
         for config, words_of in asked:
             with _named(config, len(asked)):

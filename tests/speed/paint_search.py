@@ -13,8 +13,8 @@ multiplied out to the sizes of the paper's protocol (2208.05592 and its released
 and the floor: every validation image at every alpha but the known one, without the tests. "figure" is what the released code
 passes for the paper's figures, which show all five supported sets whichever are selected on; the last columns are the selection
 by itself, without the tests at the alpha chosen. `plain` and `ours` must choose the same alphas; else the exit status is 1.
-Sizes: validation is 10 % of the training images, at most 5,000, or the set's own; KITTI's, which is split by videos, is taken to
-be as large as its test set.
+Sizes: validation is 10 % of the training images, at most 5,000, or the set's own; KITTI's, which is split by videos, is taken
+to be as large as its test set.
 """
 
 from __future__ import annotations
