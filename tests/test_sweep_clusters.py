@@ -82,8 +82,8 @@ def test_ray_with_two_workers_one_of_them_killed(make):
         killer = later(lambda: (lost.folder / "saved").exists(), lambda: os.kill(attempts(lost)[0]["parent"], signal.SIGKILL))
         assert filled(runs, backend) == [("finished", 2), ("finished", 1), ("failed", 2)]
         killer.join()
-        first, saved, second, finished = attempts(lost)
         assert [e["how"] for e in attempts(lost)] == ["began", "interrupted", "began", "finished"]
+        first, saved, second, finished = attempts(lost)
         assert second["first"] >= 1 and second["parent"] != first["parent"], "another worker went on from the last step"
         ran = [(entry["began"], finished["ended"]) for entry in (first, attempts(others[0])[0])]
         assert max(start for start, _ in ran) < saved["ended"], "both workers were at work when one was killed"
