@@ -82,7 +82,7 @@ def test_ray_with_two_workers_one_of_them_killed(make):
         killer = later(lambda: (lost.folder / "saved").exists(), lambda: os.kill(attempts(lost)[0]["parent"], signal.SIGKILL))
         assert filled(runs, backend) == [("finished", 2), ("finished", 1), ("failed", 2)]
         killer.join()
-        assert [e["how"] for e in attempts(lost)] == ["began", "interrupted", "began", "finished"]
+        assert [e["how"] for e in attempts(lost)] == ["began", "interrupted", "began", "finished"], lost.log.read_text()
         first, saved, second, finished = attempts(lost)
         assert second["first"] >= 1 and second["parent"] != first["parent"], "another worker went on from the last step"
         ran = [(entry["began"], finished["ended"]) for entry in (first, attempts(others[0])[0])]

@@ -11,9 +11,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.domain import TensorImages
+from harness import signals
 from harness.config import RunConfig
 from harness.failures import expected
-from harness.pauses import Pauses, Stopped
+from harness.pauses import Pauses, Stopped, stop
 from harness.run import run
 from harness.screen import Screen
 from strategies import ABOUT, STRATEGIES
@@ -192,7 +193,8 @@ def test_generators_come_back():
     assert first == (random.random(), np.random.rand(), float(torch.rand(())), random.gauss(0, 1), np.random.randn())
 
 
-def test_a_second_signal_does_not_wait(tmp_path):
+def test_a_second_signal_does_not_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "SAME", 0.0)
     pauses = Pauses(tmp_path, 5, dict)
     sent = []
 
@@ -207,3 +209,22 @@ def test_a_second_signal_does_not_wait(tmp_path):
     assert sent == [0, 1]
     with Pauses(tmp_path, 5, dict).listening(), pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_that_comes_again_at_once_is_one(tmp_path):
+    """As of a parent with several threads that dies: it cuts no save short, and not what follows the answer either."""
+    sent = []
+
+    def task():
+        with pauses.listening(), pauses.task(0, "red", saves=True):
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+                sent.append("in the task")
+
+    pauses = Pauses(tmp_path, 5, dict)
+    with signals.handled(stop):
+        with pytest.raises(Stopped):
+            task()
+        os.kill(os.getpid(), signal.SIGTERM)
+        sent.append("after it")
+    assert sent == ["in the task"] * 3 + ["after it"]

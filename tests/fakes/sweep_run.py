@@ -58,6 +58,15 @@ if what == "mistake":
     told("mistake")
     print("perennial: Unknown option 'x'.")
     sys.exit(2)
+
+
+def interrupted(*_):
+    # Linux tells of the death of a parent with several threads several times.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+signal.signal(signal.SIGINT, interrupted)
 try:
     told("began")
     for step in range(first, steps):
