@@ -76,8 +76,9 @@ class Pauses:
         found = checkpoint.sound(self.folder, self._key)
         if found is None or found.counters.get("experience") != after:
             return None
+        middle = Middle(*checkpoint.load_state(self.folder, found.after, device), found.warning)
         self._saved = f"update {found.after} of the next task"
-        return Middle(*checkpoint.load_state(self.folder, found.after, device), found.warning)
+        return middle
 
     @contextlib.contextmanager
     def task(self, after: int, name: str, saves: bool) -> Iterator[None]:

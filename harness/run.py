@@ -266,7 +266,7 @@ def _loop(
 def _middle(pauses: Pauses, state: RunState, strategy: Any, screen: Screen) -> Any:
     """The next task where it was interrupted, or None: then it starts at its beginning."""
     try:
-        found = pauses.middle(max(0, state.done), strategy.device)
+        found = pauses.middle(state.done, strategy.device)
     except UserError as error:
         screen.say(f"warning: {error} The task starts at its beginning.", style="yellow")
         return None

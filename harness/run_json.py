@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.records import read_csv, read_json, reading
-from harness.summary import summarise
+from harness.summary import Percent, summarise
 from models.registry import UserError
 
 TEXT = ("benchmark", "edition", "order", "strategy", "model", "tuning")
@@ -44,9 +44,9 @@ def check_summary(document: Mapping[str, Any], path: Path) -> None:
         return
     identity, said = document["identity"], document["summary"]
     with reading(table):
-        rows: dict[int, dict[tuple[str, str], _Cell]] = {}
+        rows: dict[int, dict[tuple[str, str], Percent]] = {}
         for row in read_csv(table):
-            cell = _Cell(100 * int(row["correct"]) / int(row["n"]))
+            cell = Percent(100 * int(row["correct"]) / int(row["n"]))
             rows.setdefault(int(row["after"]), {})[row["stream"], row["task"]] = cell
         found = summarise(rows, identity["tasks"], identity["heldout"])
     with reading(path):
@@ -59,17 +59,13 @@ def _same(given: float | None, value: float) -> bool:
     return value != value if given is None else math.isclose(given, value, abs_tol=1e-6)
 
 
-class _Cell(NamedTuple):
-    percent: float
-
-
 def _check(document: Mapping[str, Any]) -> None:
     for name in ("key", "status"):
-        _expect(name, document.get(name), str)
+        expect(name, document.get(name), str)
     identity = document.get("identity")
-    _expect("identity", identity, dict)
+    expect("identity", identity, dict)
     for name in TEXT:
-        _expect(f"identity.{name}", identity.get(name), str)  # type: ignore[union-attr]
+        expect(f"identity.{name}", identity.get(name), str)  # type: ignore[union-attr]
     for name in NAMES:
         _names(f"identity.{name}", identity.get(name))  # type: ignore[union-attr]
     for name, kinds in (
@@ -82,31 +78,32 @@ def _check(document: Mapping[str, Any]) -> None:
         ("data_version", (str, type(None))),
         ("tuning_options", (dict, type(None))),
     ):
-        _expect(f"identity.{name}", identity.get(name), *kinds)  # type: ignore[union-attr]
+        expect(f"identity.{name}", identity.get(name), *kinds)  # type: ignore[union-attr]
     for name, kind in (("summary", dict), ("progress", dict), ("samples", dict), ("searches", list), ("notes", list)):
-        _expect(name, document.get(name), kind, type(None))
+        expect(name, document.get(name), kind, type(None))
     for search in document.get("searches") or ():
-        _expect("searches", search, dict)
+        expect("searches", search, dict)
     for name in (*COSTS, "trainable_params"):
         _number(name, document.get(name))
     for name, value in (document.get("summary") or {}).items():
         _number(f"summary.{name}", value)
 
 
-def _expect(name: str, value: Any, *kinds: type) -> None:
+def expect(name: str, value: Any, *kinds: type) -> None:
+    """Raise ValueError, naming the value, for one of another kind."""
     # JSON's true is an int to Python.
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ValueError(f"{name} is {_short(value)}")
 
 
 def _names(name: str, value: Any) -> None:
-    _expect(name, value, list)
+    expect(name, value, list)
     for item in value:
-        _expect(name, item, str)
+        expect(name, item, str)
 
 
 def _number(name: str, value: Any) -> None:
-    _expect(name, value, int, float, type(None))
+    expect(name, value, int, float, type(None))
     if value is not None:
         float(value)  # of whole numbers there are too large ones
 

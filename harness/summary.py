@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.plan import SEEN
 from metrics import matrix
+
+
+class Percent(NamedTuple):
+    """An accuracy of which nothing else is known."""
+
+    percent: float
+
 
 Cells = Mapping[int, Mapping[tuple[str, str], Any]]
 

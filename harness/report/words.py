@@ -8,7 +8,7 @@ from harness.leaderboard import LESS_IS_BETTER
 from harness.report.markup import Cell, Markup, number, table
 from harness.report.methods import Method, Section
 from harness.screen import SUMMARY
-from harness.summary import zero_shot_summary
+from harness.summary import Percent, zero_shot_summary
 
 
 class Metric(NamedTuple):
@@ -85,16 +85,11 @@ def _reference(section: Section) -> str:
     models = {m.row["model"]: m.runs[0] for m in section.methods}
     said = []
     for model, run in models.items():
-        row = {("test", task): _Percent(run.cells.get((0, "test", task), float("nan"))) for task in run.tasks}
+        row = {("test", task): Percent(run.cells.get((0, "test", task), float("nan"))) for task in run.tasks}
         zero = zero_shot_summary({0: row}, run.tasks)
         values = ", ".join(f"{names[k].heading} {zero[k]:z.1f}" for k in SUMMARISED if zero[k] == zero[k])
         said += [f"Zero-shot{f' of {model}' * (len(models) > 1)} (row 0 of the runs) has {values}."] if values else []
     return " ".join(said)
-
-
-class _Percent:
-    def __init__(self, percent: float):
-        self.percent = percent
 
 
 def leaderboard(section: Section) -> Markup:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.records import at_work, read_json, reading
+from harness.run_json import expect
 from harness.screen import SUMMARY
 from harness.sweep.plan import Run
 from models.registry import UserError
@@ -89,19 +90,14 @@ def last_line(log: Path) -> str:
 
 def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A part of a record, empty where it is not there. Raises ValueError for what is none."""
-    found = record.get(name)
-    if not isinstance(found, dict | None):
-        raise ValueError(f"{name} is {found!r:.40}")
-    return found or {}
+    expect(name, record.get(name), dict, type(None))
+    return record.get(name) or {}
 
 
 def _number(record: Mapping[str, Any], name: str) -> float:
     """A number of a record, 0 where it is not there. Raises ValueError for what is none."""
-    found = record.get(name)
-    # JSON's true is an int to Python.
-    if isinstance(found, bool) or not isinstance(found, int | float | None):
-        raise ValueError(f"{name} is {found!r:.40}")
-    return found or 0
+    expect(name, record.get(name), int, float, type(None))
+    return record.get(name) or 0
 
 
 def _numbers(summary: Mapping[str, Any]) -> str:
