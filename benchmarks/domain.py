@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -51,6 +51,9 @@ class Domain:
     `templates` hold "{}" for the class name; the first one trains, all average at evaluation (ZSCL's released code). `val`
     may be None: then `with_validation` takes a seeded 10 % of train, at most 5,000 images. `ood` is an out-of-distribution
     test set of the same classes, never trained on. `part_of` names the domain whose classes these are a part of.
+    `split_sources` maps "train", "val" or "test" to a phrase that says where its images come from, for the header of a run:
+    "the folder Testing/", "10 % of each class, seed 0", "the validation split: there is no labelled test split". Readers fill
+    it where they decide; whoever makes one split out of another changes it (`replace`). A split may be missing from it.
 
     Raises ValueError for a domain without classes or with a template that has no "{}".
     """
@@ -65,6 +68,7 @@ class Domain:
     licence: str = ""
     source: str = ""
     part_of: str | None = None
+    split_sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classnames", tuple(self.classnames))
