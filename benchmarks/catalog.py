@@ -12,7 +12,7 @@ from benchmarks import mini, settings
 from benchmarks.full.table import ENTRIES as FULL
 from benchmarks.full.table import how_to_get, root_flag
 from benchmarks.plan import Ask, Progress, StreamPlan, build_sources, check_distinct
-from models.registry import UserError, unknown
+from models.registry import UserError, check_text, unknown
 
 if TYPE_CHECKING:
     from benchmarks.domain import Domain
@@ -86,8 +86,9 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
     With an edition only its own names count ("own": every name, mini before full). Without one the mini edition comes
     before the papers' datasets.
 
-    Raises UserError for a name that means nothing, with the nearest ones.
+    Raises UserError for a name that means nothing, with the nearest ones, and for a name that records cannot hold.
     """
+    check_text(name, "dataset name")
     if edition in (None, "mini", "own") and name in MINI:
         return Source(name, "mini", name, data_root)
     if edition in (None, "full", "own") and name in FULL:

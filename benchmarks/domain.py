@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from models.prompts import fill
+from models.registry import check_text
 
 VALIDATION_FRACTION = 0.1
 VALIDATION_LIMIT = 5000
@@ -55,7 +56,8 @@ class Domain:
     "the folder Testing/", "10 % of each class, seed 0", "the validation split: there is no labelled test split". Readers fill
     it where they decide; whoever makes one split out of another changes it (`replace`). A split may be missing from it.
 
-    Raises ValueError for a domain without classes or with a template that has no "{}".
+    Raises ValueError for a domain without classes or with a template that has no "{}", and for a name or template that
+    `models.registry.check_text` refuses.
     """
 
     name: str
@@ -77,7 +79,11 @@ class Domain:
             raise ValueError(f"domain {self.name!r} has no class names")
         if not self.templates:
             raise ValueError(f"domain {self.name!r} has no prompt templates")
+        check_text(self.name, "name of the data")
+        for name in self.classnames:
+            check_text(name, "class name")
         for template in self.templates:
+            check_text(template, "template")
             if "{}" not in template:
                 raise ValueError(f"template {template!r} of domain {self.name!r} has no '{{}}' for the class name")
 

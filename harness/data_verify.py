@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks.full import store
 from benchmarks.full.table import ENTRIES, how_to_get, root_flag
 from harness.data_screen import Work
-from models.registry import UserError, unknown
+from models.registry import UserError, check_text, unknown
 
 if TYPE_CHECKING:
     from benchmarks.domain import Domain
@@ -39,6 +39,7 @@ def targets(names: list[str], data_root: str) -> list[str]:
         return there
     chosen: list[str] = []
     for name in names:
+        check_text(name, "dataset name")
         if name in store.SUITES:
             chosen += [n for n in store.suite(name) if store.state(n, data_root).kind != "missing"]
         elif name in ENTRIES:

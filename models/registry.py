@@ -10,6 +10,7 @@ import difflib
 import functools
 import importlib
 import importlib.metadata
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -30,6 +31,66 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
 def first_line(error: BaseException) -> str:
     """The first line of another library's message, without its full stop, for a sentence of ours; else the error's kind."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def escaped(text: str) -> str:
+    """Return a text in quotes for a message, with the characters that `check_text` refuses written as escapes.
+
+    Bytes of a file name that are not UTF-8 appear as bytes: "caf" and the byte E9 as 'caf\\xe9'.
+    """
+    return f"'{''.join(_escape(character) if _problem(character) else character for character in text)}'"
+
+
+def check_text(text: str, what: str) -> str:
+    """Return a name or template unchanged, or refuse it when a record or a terminal cannot hold it.
+
+    Every name that a user gives goes through here before it reaches a record: names of domains and tasks, class names,
+    templates, from a folder, a table, a hub dataset or Python. Letters of every script, blanks, punctuation, emoji
+    and brackets are valid.
+
+    Example:
+        name = check_text(name, "class folder")
+
+    Args:
+        text: the name as the user sees it.
+        what: the noun for it in the message, such as "class folder" or "label in line 3 of photos.csv".
+
+    Raises:
+        UserError: for line breaks, tabs and other control characters, characters that change the direction of text or
+            are invisible, and file names that are not UTF-8. The message has the name in its `escaped` form.
+    """
+    problem = next(filter(None, map(_problem, text)), None)
+    if problem is not None:
+        raise UserError(f"The {what} {escaped(text)} contains {problem}, which records cannot hold: rename it.")
+    return text
+
+
+# Zero-width joiners (U+200C, U+200D) and tags are left out: words and emoji need them.
+_INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff")
+_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _problem(character: str) -> str | None:
+    """Return what is wrong with a character in a name, or None."""
+    if character.isprintable():  # the usual case, without a look at its category
+        return None
+    if "\udc80" <= character <= "\udcff":
+        return f"a byte that is not UTF-8 ({_escape(character)})"
+    if character in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029":
+        return f"a line break ({_escape(character)})"
+    if unicodedata.category(character) == "Cc":
+        return f"{'a tab' if character == chr(9) else 'a control character'} ({_escape(character)})"
+    if unicodedata.category(character) == "Cs":
+        return f"half of a character ({_escape(character)})"
+    if character in _DIRECTION:
+        return f"a character that changes the direction of text ({_escape(character)})"
+    return f"an invisible character ({_escape(character)})" if character in _INVISIBLE else None
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # what Python makes of a byte of a file name
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def lazy(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:

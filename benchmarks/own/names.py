@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.registry import UserError, first_line, unknown
+from models.registry import UserError, check_text, first_line, unknown
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
@@ -77,6 +77,8 @@ def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, 
         names = list(given)
     first: dict[str, str] = {}
     for key, name in zip(keys, names, strict=True):
+        check_text(key, what)
+        check_text(name, "class name")
         if not name:
             raise UserError(f"The {what} {key!r} makes an empty class name.")
         if clean(name) in first:
@@ -104,6 +106,7 @@ def read_templates(given: Templates) -> tuple[str, ...]:
     for template in found:
         if not isinstance(template, str) or "{}" not in template:
             raise UserError(f"{where} has {template!r}, which has no '{{}}' for the class name.")
+        check_text(template, "template")
     return tuple(found)
 
 
