@@ -55,6 +55,8 @@ class Domain:
     `split_sources` maps "train", "val" or "test" to a phrase that says where its images come from, for the header of a run:
     "the folder Testing/", "10 % of each class, seed 0", "the validation split: there is no labelled test split". Readers fill
     it where they decide; whoever makes one split out of another changes it (`replace`). A split may be missing from it.
+    `warnings` are sentences about the data that the user should look at, `notes` those that explain how it was read ("ignored
+    48 files in 24 folders called @eaDir"); every command that reads data prints both (`harness.remarks`).
 
     Raises ValueError for a domain without classes or with a template that has no "{}", and for a name or template that
     `models.registry.check_text` refuses.
@@ -71,6 +73,8 @@ class Domain:
     source: str = ""
     part_of: str | None = None
     split_sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classnames", tuple(self.classnames))

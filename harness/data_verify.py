@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks.full import store
 from benchmarks.full.table import ENTRIES, how_to_get, root_flag
 from harness.data_screen import Work
+from harness.remarks import say_remarks
 from models.registry import UserError, check_text, unknown
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str])
     except UserError as error:
         work.say(str(error), "red")
         return Verdict(f"{name}: cannot be read", False)
+    say_remarks([domain], work.say)
     for sentence in said:
         work.say(sentence, "yellow")
     for sentence in notes:

@@ -16,6 +16,7 @@ from benchmarks.full.table import Missing
 from benchmarks.pixels import cached_domain
 from harness import machine
 from harness.config import model_of
+from harness.remarks import say_remarks
 from harness.screen import Screen
 from metrics.embedding import Embedded, embed
 from metrics.evaluate import evaluate, evaluate_features
@@ -93,6 +94,7 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     try:
         for source in sources:
             domain = read_domain(source, screen)
+            say_remarks([domain], screen.say)
             for difference in source.differences(domain):
                 screen.say(f"warning: {difference}", style="yellow")
             for name, n, value in _rows(domain, encoder, names, config, screen):

@@ -22,6 +22,7 @@ from harness.config import Resolved, RunConfig, resolve
 from harness.describe import banner, document, short_warmup
 from harness.pauses import Pauses
 from harness.records import locked
+from harness.remarks import say_remarks
 from harness.screen import Screen
 from harness.state import RunState
 from harness.summary import zero_shot_summary
@@ -150,6 +151,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
         progress=screen.aside,
     )
     screen.banner(*banner(resolved, encoder, strategy, scenario))
+    say_remarks([e.domain for name in ("test", "heldout") for e in scenario.streams[name]], screen.say)
     for difference in scenario.differences:
         screen.say(f"warning: {difference}", style="yellow")
     if scenario.differences:
