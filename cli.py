@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -152,9 +151,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command: 0 when it worked, 2 for a mistake in it, 130 when interrupted; SystemExit(1) for a run that failed."""
+    """Run a command.
+
+    Returns 0 when it worked, 1 when its output could not be written, 2 for a mistake in it, 130 when interrupted. Raises
+    SystemExit(1) for a run that failed.
+    """
     from harness import analysis
     from harness import bench as benching
+    from harness.console import OutputError, complain, output
     from harness.study import command as studies
     from harness.sweep import command as sweeps
 
@@ -171,13 +175,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "list": show_list,
     }
     try:
-        arguments = parser().parse_args(argv)
-        return commands[arguments.command](arguments)
+        with output():
+            arguments = parser().parse_args(argv)
+            return commands[arguments.command](arguments)
     except UserError as error:
-        print(f"perennial: {error}", file=sys.stderr)
+        complain(str(error))
         return 2
+    except OutputError as error:
+        complain(f"cannot write the output ({error.strerror}).")
+        return 1
     except KeyboardInterrupt:
-        print("perennial: interrupted.", file=sys.stderr)
+        complain("interrupted.")
         return 130
 
 
@@ -223,6 +231,7 @@ def data(arguments: argparse.Namespace) -> int:
 
 def show_leaderboard(arguments: argparse.Namespace) -> int:
     """`leaderboard`: print it, and write it with --csv."""
+    from harness.console import make_console
     from harness.leaderboard import leaderboard
     from harness.records import write_table
     from harness.tables import print_leaderboard
@@ -233,9 +242,10 @@ def show_leaderboard(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         write_table(table, arguments.csv)
     if not arguments.quiet:
-        print_leaderboard(table)
+        console = make_console()
+        print_leaderboard(table, console)
         if arguments.csv:
-            print(f"wrote {arguments.csv} ({len(table)} rows)")
+            console.print(f"wrote {arguments.csv} ({len(table)} rows)", soft_wrap=True)
     return 0
 
 

@@ -34,6 +34,7 @@ def show_report(arguments: argparse.Namespace) -> int:
     """`report`: write the page, and its figures with --figures."""
     from pathlib import Path
 
+    from harness.console import make_console
     from harness.report import write
     from harness.report.runs import read
     from models.registry import UserError
@@ -43,7 +44,8 @@ def show_report(arguments: argparse.Namespace) -> int:
         raise UserError(f"There is no run in {', '.join(results)}: nothing to report.")
     page = write(results, arguments.html, arguments.figures)
     if not arguments.quiet:
-        print(f"wrote {page}" + (f" and figures in {arguments.figures}" if arguments.figures else ""))
+        figures = f" and figures in {arguments.figures}" if arguments.figures else ""
+        make_console().print(f"wrote {page}{figures}", soft_wrap=True)
     return 0
 
 

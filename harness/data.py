@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from harness.data_screen import Work, console
+from harness.console import make_console
+from harness.data_screen import Work
 from models.registry import UserError, unknown
 
 EPILOG = """\
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from harness.data_status import show
 
-    show(arguments.names, arguments.data_root, console())
+    show(arguments.names, arguments.data_root, make_console())
     return 0
 
 
@@ -97,7 +98,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     if arguments.source is not None and arguments.source not in SOURCES:
         raise unknown("source", arguments.source, SOURCES)
     failures: dict[str, str] = {}
-    with Work(console()) as work:
+    with Work(make_console()) as work:
         for name in names:
             row, before = store.ENTRIES[name], store.state(name, arguments.data_root)
             work.say(f"{name}: {row.about}", "bold")
@@ -140,7 +141,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     names = targets(arguments.names, arguments.data_root)
     opened: set[str] = set()
     verdicts = []
-    with Work(console()) as work:
+    with Work(make_console()) as work:
         for name in names:
             verdicts.append(verify(name, arguments.data_root, arguments.quick, work, opened))
             work.end()
@@ -157,5 +158,5 @@ def _clear(arguments: argparse.Namespace) -> int:
     if arguments.label is not None and arguments.label not in labels:
         raise unknown("label of decoded images", arguments.label, labels)
     freed = pixel_files.clear(arguments.label)
-    print(f"deleted {readable(freed)} of decoded images in {pixel_files.pixels_folder()}")
+    make_console().print(f"deleted {readable(freed)} of decoded images in {pixel_files.pixels_folder()}", soft_wrap=True)
     return 0

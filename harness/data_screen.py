@@ -7,14 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from harness.screen import PIPED_WIDTH
-
-
-def console() -> Console:
-    """As wide as the terminal; wide when piped."""
-    made = Console()
-    return made if made.is_terminal else Console(width=PIPED_WIDTH)
-
 
 class Work:
     """Shows long work while it goes on. Calling it with (done, total, what) moves the bar; total 0: not known.
@@ -36,7 +28,7 @@ class Work:
 
     def say(self, message: str, style: str | None = None) -> None:
         """One line, above the bar."""
-        self.console.print(message, style=style, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(message, style=style, highlight=False, soft_wrap=True)
 
     def __call__(self, done: int, total: int, what: str) -> None:
         if not self.console.is_terminal:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from benchmarks import pixel_files
 from benchmarks.full import store
@@ -69,7 +70,7 @@ def remedy(state: store.State) -> str:
 
 
 def _line(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+    console.print(text, style=style, highlight=False, soft_wrap=True)
 
 
 def _suite(states: list[store.State], sizes: dict[Path, int]) -> Table:
@@ -83,7 +84,7 @@ def _suite(states: list[store.State], sizes: dict[Path, int]) -> Table:
     for state in states:
         size = sum(sizes[place] for place in state.places)
         cells = (images(state), readable(size) if state.places else "-", state.row.licence, remedy(state))
-        table.add_row(f"  {state.row.name}", f"[{STYLES[state.kind]}]{state.kind}[/]", *cells)
+        table.add_row(f"  {state.row.name}", Text(state.kind, style=STYLES[state.kind]), *cells)
     return table
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 import torch
 
+from harness.console import complain
 from harness.parallel import leads
 from harness.pauses import Stopped
 from strategies.losses import NonFiniteLoss
@@ -58,5 +58,5 @@ def expected(fresh: bool = False) -> Iterator[None]:
 
 
 def _stop(message: str, status: int = 1) -> NoReturn:
-    print(f"perennial{'' if leads() else ' (a process that follows)'}: {message}", file=sys.stderr)
+    complain(message if leads() else f"(a process that follows) {message}")
     raise SystemExit(status) from None

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from harness.screen import PIPED_WIDTH, Screen, plain_table
+from harness.console import PIPED_WIDTH
+from harness.screen import Screen, plain_table
 from metrics.suite import MEASURES
 
 ACCURACIES = {

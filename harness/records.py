@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.console import printable
 from models.registry import UserError, first_line
 from strategies.contract import TRAIN_COLUMNS as TRAIN_COLUMNS
 
@@ -123,11 +124,9 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     """Rows in the given column order; columns that only some rows have follow at the end, empty where missing."""
     rows = list(rows)
     extra = {name: None for row in rows for name in row if name not in columns}
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [*columns, *extra], lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, buffer.getvalue().encode())
+    header = [*columns, *extra]
+    lines = [header, *(["" if (value := row.get(name)) is None else str(value) for name in header] for row in rows)]
+    write_bytes(path, "".join(f"{_line(line)}\n" for line in lines).encode())
 
 
 class GrowingTable:
@@ -164,16 +163,36 @@ class GrowingTable:
 
 def _line(values: Sequence[str]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(values)
-    return buffer.getvalue()
+    # The writer quotes a line break in a value only if it is a part of its own line ending.
+    csv.writer(buffer, lineterminator="\r\n").writerow(values)
+    return buffer.getvalue().removesuffix("\r\n")
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """A table as CSV, with enough digits to recompute from. Raises UserError when it cannot be written."""
+    """Write a table as CSV, with enough digits to recompute from, and so that a spreadsheet runs no formula in it.
+
+    Raises UserError when it cannot be written.
+    """
+    table = table.assign(**{name: table[name].map(spreadsheet_text) for name in table.select_dtypes(exclude="number")})
     try:
         write_bytes(Path(path), table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def spreadsheet_text(value: Any) -> Any:
+    """Return a text as a spreadsheet shows it: with an apostrophe before what it would run, and control characters escaped.
+
+    Other values, and texts that are numbers, stay as they are. `metrics.outcomes.read` takes the apostrophe away again.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        text = printable(value)
+        return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+    return value
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.plan import SEEN
+from harness.console import PIPED_WIDTH, SafeConsole
 
-PIPED_WIDTH = 160
 MANY_TASKS = 12
 SUMMARY = {
     "cil_average": "CIL Avg",
@@ -65,7 +65,7 @@ class Screen:
     """Shows one run. `live` None: as the terminal allows."""
 
     def __init__(self, quiet: bool = False, console: Console | None = None, live: bool | None = None):
-        self.console = console or Console(quiet=quiet)
+        self.console = console or SafeConsole(quiet=quiet)
         self.quiet = quiet
         self._use_live = (self.console.is_terminal if live is None else live) and not quiet
         self._live: Live | None = None
@@ -87,7 +87,7 @@ class Screen:
     def show(self, table: Table) -> None:
         """A table, wide enough for every column when piped."""
         if not self.quiet:
-            (self.console if self.console.is_terminal else Console(file=self.console.file, width=PIPED_WIDTH)).print(table)
+            (self.console if self.console.is_terminal else SafeConsole(file=self.console.file, width=PIPED_WIDTH)).print(table)
 
     def banner(self, title: str, lines: Sequence[str]) -> None:
         """What is about to run."""
@@ -191,7 +191,7 @@ class Screen:
         shown = {key: name for key, name in SUMMARY.items() if key in summary}
         for name in shown.values():
             table.add_column(name, justify="right")
-        console = self.console if self._use_live else Console(file=self.console.file, width=PIPED_WIDTH)
+        console = self.console if self._use_live else SafeConsole(file=self.console.file, width=PIPED_WIDTH)
         if not self._use_live:
             console.print(self._table(wide=True))
         table.add_row("this run", *(_number(summary[key]) for key in shown), style="bold")
@@ -203,7 +203,10 @@ class Screen:
 
     def _open(self, with_table: bool) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"), console=self.console
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
+            console=self.console,
         )
         self._live = Live(
             self._view() if with_table else self._progress,

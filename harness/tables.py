@@ -10,8 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.console import make_console
 from harness.leaderboard import MARKS, METRICS, SECTION, section_title
-from harness.screen import PIPED_WIDTH, SUMMARY, plain_table
+from harness.screen import SUMMARY, plain_table
 
 # Lists answer at once, without the third of a second that pandas takes.
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ RECORDED = {
 
 def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> None:
     """One table per benchmark, edition, order and setting, best average first, with standard deviations over seeds."""
-    console = console or _console()
+    console = console or make_console()
     if table.empty:
         console.print("no finished runs: python cli.py bench mtil --strategy zscl makes one", style="dim")
         return
@@ -92,15 +93,9 @@ def _leaderboard_table(title: str, group: pd.DataFrame, columns: list[str]) -> T
     return shown
 
 
-def _console() -> Console:
-    """As wide as the terminal; wide enough for every column when piped."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPED_WIDTH)
-
-
 def print_list(what: str, long: bool = False, title: bool = False, console: Console | None = None) -> None:
     """The names of one kind, each with what it is."""
-    console = console or _console()
+    console = console or make_console()
     if title:
         console.print(what, style="bold")
     if what == "domains":
@@ -126,7 +121,7 @@ def _print_methods(console: Console) -> None:
     from strategies import ABOUT, STRATEGIES, TARGETS
 
     for name in STRATEGIES.names():
-        console.print(f"{name}  [dim]{ABOUT.get(name, '')}[/dim]", style="bold", highlight=False)
+        console.print(Text.assemble((name, "bold"), "  ", (ABOUT.get(name, ""), "dim")), highlight=False)
         if name not in TARGETS:
             continue
         method = read(TARGETS[name])

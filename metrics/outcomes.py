@@ -101,5 +101,6 @@ def read(path: Path) -> pd.DataFrame:
     if found.duplicated(["domain", "tuning", "seed", *MODEL]).any():
         raise UserError(f"{file} holds a cell twice.")
     text = [key for key in IDENTITY if key != "seed"]
-    found[text] = found[text].fillna("")
+    # The apostrophe that keeps a spreadsheet from running a name as a formula.
+    found[text] = found[text].fillna("").replace(r"^'(?=[=+@\t-])", "", regex=True)
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,6 +174,7 @@ def dry_run(runs: list[Run], fresh: bool) -> int:
 
 def work(runs: list[Run], arguments: argparse.Namespace, screen: Any) -> int:
     """Fill the grid, and say what came of it."""
+    from harness.console import complain
     from harness.sweep.loop import Interrupted, fill
     from harness.sweep.screen import SweepScreen, how_to_go_on, many
 
@@ -185,7 +185,7 @@ def work(runs: list[Run], arguments: argparse.Namespace, screen: Any) -> int:
     except Interrupted as stop:
         shown.summary(stop.outcomes, out, arguments.fresh)
         left = f" ({many(len(stop.left))} still queued or running)" if stop.left else ""
-        print(f"perennial: interrupted; {how_to_go_on(stop.outcomes, arguments.fresh)}{left}.", file=sys.stderr)
+        complain(f"interrupted; {how_to_go_on(stop.outcomes, arguments.fresh)}{left}.")
         return 130
     finally:
         backend.close()
