@@ -110,8 +110,8 @@ def output() -> Iterator[None]:
         SafeConsole.failure = error
         _discard_output()
     if SafeConsole.failure is not None:
-        error = SafeConsole.failure
-        raise OutputError(error.errno, error.strerror or str(error), "standard output")
+        failure = SafeConsole.failure
+        raise OutputError(failure.errno, failure.strerror or str(failure), "standard output")
 
 
 def _discard_output() -> None:
