@@ -128,7 +128,8 @@ def class_order(domain: Domain, order: Sequence[str] | None, dataset: str) -> li
 def split_classes(domain: Domain, order: Sequence[int], sizes: Sequence[int]) -> list[Domain]:
     """One domain a step, called step-1, step-2, ...: the images of its classes, labelled 0..c-1 in the order's sequence.
 
-    A validation split that misses a step's classes is left out. Raises UserError for a step without training or test images.
+    A step whose classes have no validation image has no validation split. Raises UserError for a step without training or test
+    images.
     """
     from torch.utils.data import Subset
 
@@ -146,9 +147,7 @@ def split_classes(domain: Domain, order: Sequence[int], sizes: Sequence[int]) ->
         indices[split] = [[] for _ in sizes]
         for i, target in enumerate(targets_of(dataset)):
             indices[split][step_of[place[target]]].append(i)
-        if split == "val" and [] in indices[split]:
-            del indices[split]
-        elif [] in indices[split]:
+        if split != "val" and [] in indices[split]:
             empty = indices[split].index([])
             raise UserError(f"Step {empty + 1} of {domain.name!r} has no image in the {split} split.")
     steps = []
@@ -156,6 +155,8 @@ def split_classes(domain: Domain, order: Sequence[int], sizes: Sequence[int]) ->
         labels = {label: position - start for label, position in place.items() if start <= position < end}
         splits: dict[str, Any] = {split: None for split in SPLITS}
         for split in indices:
+            if split == "val" and not indices[split][k]:
+                continue
             splits[split] = Relabelled(Subset(getattr(domain, split), indices[split][k]), labels)
         names = tuple(domain.classnames[label] for label in order[start:end])
         steps.append(replace(domain, name=f"step-{k + 1}", part_of=domain.name, classnames=names, ood=None, **splits))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -113,38 +114,111 @@ def targets_of(dataset: ImageDataset) -> list[int]:
 
 
 def permutation(n: int, seed: int) -> list[int]:
-    """A seeded permutation of range(n) that touches no global generator."""
+    """Return a seeded permutation of range(n). Global generators are left as they are."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
+def class_permutation(key: str, n: int, seed: int) -> list[int]:
+    """Return a permutation of range(n) that depends only on the class's key and the seed."""
+    digest = hashlib.sha256(f"{seed}\n{key}".encode()).digest()
+    # 63 bits: torch's generator takes any int64.
+    return permutation(n, int.from_bytes(digest[:8], "big") >> 1)
+
+
 def sample(dataset: Any, n: int, seed: int) -> Subset:
-    """A seeded random choice of at most n images of a dataset, in random order."""
+    """Return a seeded random choice of at most n images of a dataset, in random order."""
     return Subset(dataset, permutation(len(dataset), seed)[:n])
 
 
-def with_validation(domain: Domain, seed: int = 0, take: bool = True) -> Domain:
-    """The domain with a validation split: its own, or a seeded 10 % of train (at most 5,000 images).
+def members_of(domain: Domain, split: str) -> list[list[int]]:
+    """Return the indices of a split's images for each class, in a seedless, stable order (that of the split)."""
+    members: list[list[int]] = [[] for _ in domain.classnames]
+    for index, label in enumerate(targets_of(getattr(domain, split))):
+        members[label].append(index)
+    return members
 
-    `take`: those images leave the training split. Otherwise they stay in it, for protocols that train on all of it and
-    select nothing.
+
+def shares(counts: Sequence[int], size: int, most: Sequence[int], least: int = 0, seed: int = 0) -> list[int]:
+    """Divide `size` among classes in proportion to `counts` [C], by largest remainders.
+
+    A class gets at least `least` where it has an image and `size` allows it for all, and never more than `most` [C]. What
+    a class cannot take goes to the others. Equal remainders are ordered by the seed.
+
+    Returns:
+        Numbers [C] that sum to min(size, sum(most)).
+    """
+    size = min(size, sum(most))
+    total = sum(counts) or 1
+    exact = [size * count / total for count in counts]
+    present = sum(bound > 0 for bound in most)
+    floor = least if least * present <= size else 0
+    taken = [min(bound, max(int(share), floor)) for share, bound in zip(exact, most, strict=True)]
+    place = {c: i for i, c in enumerate(permutation(len(counts), seed))}
+    while (rest := size - sum(taken)) != 0:
+        step = 1 if rest > 0 else -1
+        able = [c for c in range(len(counts)) if (taken[c] < most[c] if step > 0 else taken[c] > min(floor, most[c]))]
+        able.sort(key=lambda c: (step * (taken[c] - exact[c]), place[c]))
+        for c in able[: abs(rest)]:
+            taken[c] += step
+    return taken
+
+
+def with_validation(domain: Domain, seed: int = 0, take: bool = True, leave: int = 1) -> Domain:
+    """Return the domain with a validation split: its own, or a seeded 10 % of train (at most 5,000 images) by class.
+
+    Every class gives in proportion to its images (`shares`), so the choice is stratified (ours; PAINT's and IIMM's released
+    code draw 10 % of train without regard to classes). A class keeps at least `leave` training images, and the choice
+    never meets the first `leave` images of `benchmarks.shots`. Nothing can be held out when no class has more than `leave`
+    images: then `val` stays None.
+
+    Args:
+        seed: of the choice, together with the class names.
+        take: remove those images from the training split. Otherwise they stay in it, for protocols that train on all of
+            it and select nothing.
+        leave: training images that each class keeps: 1, or the number of shots.
     """
     if domain.val is not None or domain.train is None:
         return domain
-    order = permutation(len(domain.train), seed)
-    size = min(VALIDATION_LIMIT, max(1, int(VALIDATION_FRACTION * len(order))))
     train: Any = domain.train
-    return replace(domain, val=Subset(train, order[:size]), train=Subset(train, order[size:]) if take else train)
+    members = members_of(domain, "train")
+    counts = [len(indices) for indices in members]
+    size = min(VALIDATION_LIMIT, max(1, int(VALIDATION_FRACTION * sum(counts))))
+    most = [max(0, count - leave) for count in counts] if take else counts
+    chosen: list[int] = []
+    for name, indices, number in zip(domain.classnames, members, shares(counts, size, most, seed=seed), strict=True):
+        order = class_permutation(name, len(indices), seed)
+        # From the end: shots are taken from the start.
+        chosen += [indices[i] for i in order[len(order) - number :]]
+    if not chosen:
+        return domain
+    held = set(chosen)
+    kept = [index for index in range(len(train)) if index not in held]
+    source = f"10 % of the training images, by class, seed {seed}"
+    return replace(
+        domain,
+        val=Subset(train, sorted(chosen)),
+        train=Subset(train, kept) if take else train,
+        split_sources={**domain.split_sources, "val": source},
+    )
 
 
 def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
-    """The domain with at most `limit` images per split, a seeded random choice."""
+    """Return the domain with at most `limit` images per split: a seeded choice in proportion to the classes.
+
+    Every class keeps at least one image, unless there are more classes than `limit`.
+    """
     if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
 
-    def cut(dataset: Any) -> Any:
+    def cut(split: str) -> Any:
+        dataset: Any = getattr(domain, split)
         if dataset is None or len(dataset) <= limit:
             return dataset
-        return Subset(dataset, sorted(permutation(len(dataset), seed)[:limit]))
+        members = members_of(domain, split)
+        counts = [len(indices) for indices in members]
+        chosen: list[int] = []
+        for name, indices, number in zip(domain.classnames, members, shares(counts, limit, counts, 1, seed), strict=True):
+            chosen += [indices[i] for i in class_permutation(name, len(indices), seed)[:number]]
+        return Subset(dataset, sorted(chosen))
 
-    splits = {split: cut(getattr(domain, split)) for split in ("train", "val", "test", "ood")}
-    return replace(domain, **splits)
+    return replace(domain, **{split: cut(split) for split in ("train", "val", "test", "ood")})

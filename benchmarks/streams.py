@@ -20,8 +20,8 @@ from benchmarks.catalog import SPLITS
 from benchmarks.domain import Domain, ImageDataset, TensorImages, limited, targets_of, with_validation
 from benchmarks.pixels import cached_domain
 from benchmarks.plan import PROTOCOLS, Ask, Progress, StreamPlan, names_in
-from benchmarks.shots import shots as few_shot
-from models.registry import unknown
+from benchmarks.shots import with_shots
+from models.registry import UserError, unknown
 from models.transforms import evaluation_transform, training_transform
 
 
@@ -129,8 +129,8 @@ def assemble(
 
     Args:
         preprocess: `encoder.preprocess`, or a size in pixels.
-        limit: at most that many images per split (a seeded random choice).
-        shots: that many training images of each class (a seeded, balanced choice).
+        limit: at most that many images per split (a seeded choice in proportion to the classes).
+        shots: that many training images of each class (a seeded choice), taken before validation images are.
         seed: of `limit`, `shots` and of validation splits that have to be made; not of anything global.
         cache: keep decoded evaluation images on disk (`benchmarks.pixels`); the same numbers without.
         select: a method will choose something by validation images: hold them out of the training data whatever the
@@ -142,7 +142,8 @@ def assemble(
 
     Where the data is not the paper's, the scenario's `differences` say so in sentences.
 
-    Raises UserError for missing or broken data, and for a class with fewer images than shots.
+    Raises UserError for missing or broken data, for a class with fewer images than shots, and where `select` needs validation
+    images and none can be held out.
     """
     built = stream.build(progress, splits, SPLITS) if select else stream.build(progress, splits)
     hold_out = select or not stream.whole_train if hold_out is None else hold_out
@@ -151,9 +152,10 @@ def assemble(
         if i >= len(built.trained):
             domain = replace(with_validation(domain, seed), train=None) if select else domain
         else:
-            domain = with_validation(domain, seed, take=hold_out)
-            if shots is not None and domain.train is not None:
-                domain = few_shot(domain, shots, seed)
+            few = shots is not None and domain.train is not None
+            domain = with_shots(domain, shots, seed, hold_out) if few else with_validation(domain, seed, hold_out)
+        if select and domain.val is None:
+            raise UserError(_nothing_held_out(domain, shots))
         domain = limited(domain, limit, seed) if limit is not None else domain
         if cache:
             wanted = ("val", "test") if select else ("test",)
@@ -167,6 +169,19 @@ def assemble(
     made = scenario(domains[:count], domains[count:], preprocess, stream.protocol)
     made.differences = built.differences
     return made
+
+
+def _nothing_held_out(domain: Domain, shots: int | None) -> str:
+    if domain.train is None:
+        return (
+            f"{domain.name} has neither validation nor training images, and the method chooses something by validation images."
+        )
+    cause = "every class has a single training image" if shots is None else f"the {shots} shots take every training image"
+    less = "" if shots is None else ", or use fewer --shots"
+    return (
+        f"{domain.name} has no validation images and none can be held out, since {cause}; the method chooses something by "
+        f"validation images: add a validation split{less}."
+    )
 
 
 def scenario(

@@ -145,11 +145,12 @@ def test_every_image_is_in_one_step_under_its_name(animals, order, sizes):
     assert all(step.templates == domain.templates and step.ood is None for step in steps)
 
 
-def test_a_step_without_validation_images_leaves_them_all_out(animals):
+def test_a_step_without_validation_images_has_no_validation_split_and_the_others_keep_theirs(animals):
     domain = animals()
     few = Subset(domain.val, [i for i, label in enumerate(domain.val.targets) if label != 2])
     steps = split_classes(Domain("animals", domain.classnames, ("{}",), domain.train, few, domain.test), range(5), (2, 1, 2))
-    assert all(step.val is None for step in steps) and all(len(step.train) for step in steps)
+    assert [step.val is None for step in steps] == [False, True, False] and all(len(step.train) for step in steps)
+    assert sum(len(step.val) for step in steps if step.val is not None) == len(few)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils.data import Subset
 
-from benchmarks.domain import Domain, TensorImages, targets_of, with_validation
-from benchmarks.shots import shots
+from benchmarks.domain import Domain, TensorImages, targets_of
+from benchmarks.shots import shots, with_shots
 from models.registry import UserError
 
 
@@ -41,12 +40,23 @@ def test_seeded_nested_and_independent_of_the_other_classes():
     assert chosen(shots(other, 5), 2) == chosen(shots(domain, 5), 0)
 
 
-def test_after_with_validation_there_are_exactly_k():
-    domain = with_validation(make([0, 1, 2] * 20))
-    few = shots(domain, 3)
-    assert isinstance(few.train.dataset, Subset)
-    assert sorted(targets_of(few.train)) == [0] * 3 + [1] * 3 + [2] * 3
-    assert with_validation(few).train is few.train
+def test_shots_come_first_and_validation_is_drawn_from_the_rest():
+    domain = make([0] * 20 + [1] * 20 + [2] * 4)
+    few = with_shots(domain, 4)
+    assert sorted(targets_of(few.train)) == [0] * 4 + [1] * 4 + [2] * 4
+    assert [few.train.indices, with_shots(domain, 4).val.indices] == [shots(domain, 4).train.indices, few.val.indices]
+    # A tenth of the 44 training images; the class with four has none left to give.
+    assert sorted(targets_of(few.val)) == [0, 0, 1, 1] and not set(few.val.indices) & set(few.train.indices)
+    assert with_shots(domain, 4, seed=1).val.indices != few.val.indices
+    every = with_shots(make([0, 1, 2] * 4), 4)
+    assert len(every.train) == 12 and every.val is None
+    whole = with_shots(make([0, 1, 2] * 4), 4, take=False)
+    assert len(whole.train) == 12 and len(whole.val) == 1
+
+
+def test_a_validation_split_that_is_there_stays():
+    domain = make([0, 1, 2] * 5, val=object())
+    assert with_shots(domain, 5).val is domain.val and len(with_shots(domain, 5).train) == 15
 
 
 def test_refused():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from avalanche.benchmarks import CLScenario
 
-from benchmarks.domain import Domain, TensorImages, limited, permutation, targets_of, with_validation
+from benchmarks.domain import Domain, TensorImages, limited, permutation, shares, targets_of, with_validation
 from benchmarks.mtil import stream
 from benchmarks.plan import Ask
 from benchmarks.streams import collate, make, scenario
@@ -57,12 +57,60 @@ def test_validation_is_a_seeded_tenth_of_train(toy_domain):
     assert with_validation(whole) is whole
 
 
+def counts(split):
+    targets = targets_of(split)
+    return [targets.count(label) for label in range(max(targets) + 1)]
+
+
+def of_counts(numbers, **splits):
+    labels = [label for label, number in enumerate(numbers) for _ in range(number)]
+    images = TensorImages(torch.zeros(len(labels), 3, 1, 1, dtype=torch.uint8), labels)
+    return Domain("d", [f"class {label}" for label in range(len(numbers))], ("{}",), images, None, images, **splits)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_validation_is_drawn_by_class_and_never_takes_the_last_image(seed):
+    # 41 images, 4 of them: shares 1.95, 1.17, 0.10, 0.59, 0.20.
+    split = with_validation(of_counts([20, 12, 1, 6, 2]), seed)
+    assert counts(split.train) == [18, 11, 1, 5, 2] and counts(split.val) == [2, 1, 0, 1]
+    assert split.split_sources["val"] == f"10 % of the training images, by class, seed {seed}"
+    # 48 images, 4 of them, from four classes.
+    split = with_validation(of_counts([2] * 24), seed)
+    assert (len(split.train), len(split.val)) == (44, 4) and min(counts(split.train)) == 1
+
+
+def test_classes_of_one_image_give_none_to_validation():
+    single = of_counts([1, 1, 1])
+    assert with_validation(single).val is None and len(with_validation(single).train) == 3
+    kept = with_validation(single, take=False)
+    assert len(kept.train) == 3 and len(kept.val) == 1
+    # What a class cannot give, another one gives.
+    assert counts(with_validation(of_counts([1] * 15 + [5])).val)[15] == 2
+
+
+def test_validation_takes_at_most_5000_images():
+    split = with_validation(of_counts([40_000, 20_000]))
+    assert counts(split.val) == [3333, 1667] and counts(split.train) == [36_667, 18_333]
+
+
+def test_shares_by_hand():
+    assert shares([50, 30, 20], 10, [50, 30, 20]) == [5, 3, 2]
+    assert shares([50, 30, 20], 10, [50, 1, 20]) == [6, 1, 3]
+    assert shares([98, 1, 1], 10, [98, 1, 1], least=1) == [8, 1, 1]
+    assert shares([3, 0, 3], 4, [3, 0, 3], least=1) == [2, 0, 2]
+    assert shares([5, 5], 100, [5, 5]) == [5, 5] and shares([0, 0], 3, [0, 0]) == [0, 0]
+    assert sorted(shares([1, 1, 1, 1], 2, [1, 1, 1, 1], least=1)) == [0, 0, 1, 1], "more classes than places"
+    assert len({tuple(shares([1] * 6, 2, [1] * 6, seed=seed)) for seed in range(9)}) > 1, "ties go by the seed"
+
+
 def test_limit(toy_domain):
     cut = limited(toy_domain("a"), 5, seed=1)
     assert [len(getattr(cut, s)) for s in ("train", "val", "test")] == [5, 5, 5]
     assert limited(toy_domain("a"), 5, seed=1).train.indices == cut.train.indices
     with pytest.raises(ValueError, match="at least 1"):
         limited(toy_domain("a"), 0)
+    rare = limited(of_counts([97, 2, 1]), 10, seed=1)
+    assert counts(rare.train) == counts(rare.test) == [8, 1, 1], "a limit empties no class"
 
 
 def test_permutation_leaves_the_global_generator_alone():

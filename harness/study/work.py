@@ -37,13 +37,18 @@ class Measured(NamedTuple):
 def read(source: Source, study: Study, seed: int, preprocess: Any, progress: Progress | None) -> Domain:
     """A domain with training, validation and test images, and its out-of-distribution set where it has one.
 
-    Without a validation split of its own a seeded 10 % of the training images are held out. Raises UserError for data that is
-    missing or broken, or has no training images.
+    Without a validation split a seeded 10 % of the training images of each class are held out. Raises UserError for data that
+    is missing or broken, has no training images, or too few to hold any out.
     """
     c, domain = study.config, source.build(SPLITS, progress)
     if domain.train is None or domain.test is None:
         raise UserError(f"{source.name} has no {'test' if domain.train is not None else 'training'} images: no study of it.")
     domain = with_validation(domain, seed)
+    if domain.val is None:
+        raise UserError(
+            f"{source.name} has no validation images and none can be held out, since every class has a single training image: "
+            "add a validation split."
+        )
     domain = domain if c.limit is None else limited(domain, c.limit, seed)
     return cached_domain(domain, preprocess, ("val", "test", "ood"), progress=progress) if c.cache else domain
 
