@@ -205,7 +205,8 @@ def with_validation(domain: Domain, seed: int = 0, take: bool = True, leave: int
 def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
     """Return the domain with at most `limit` images per split: a seeded choice in proportion to the classes.
 
-    Every class keeps at least one image, unless there are more classes than `limit`.
+    Every class keeps at least one image, unless there are more classes than `limit`: `warnings` then counts those without a
+    training image.
     """
     if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
@@ -221,4 +222,8 @@ def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
             chosen += [indices[i] for i in class_permutation(name, len(indices), seed)[:number]]
         return Subset(dataset, sorted(chosen))
 
-    return replace(domain, **{split: cut(split) for split in ("train", "val", "test", "ood")})
+    few = replace(domain, **{split: cut(split) for split in ("train", "val", "test", "ood")})
+    if few.train is None or (lost := len(set(targets_of(domain.train)) - set(targets_of(few.train)))) == 0:  # type: ignore[arg-type]
+        return few
+    sentence = f"--limit {limit} is less than the {len(few.classnames)} classes of {few.name}: {lost} of them {'is' if lost == 1 else 'are'} trained on no image"
+    return replace(few, warnings=(*few.warnings, sentence))

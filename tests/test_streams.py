@@ -111,6 +111,9 @@ def test_limit(toy_domain):
         limited(toy_domain("a"), 0)
     rare = limited(of_counts([97, 2, 1]), 10, seed=1)
     assert counts(rare.train) == counts(rare.test) == [8, 1, 1], "a limit empties no class"
+    assert rare.warnings == ()
+    few = limited(of_counts([9, 9, 9, 9]), 3)
+    assert few.warnings == ("--limit 3 is less than the 4 classes of d: 1 of them is trained on no image",)
 
 
 def test_permutation_leaves_the_global_generator_alone():
