@@ -223,7 +223,11 @@ def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
         return Subset(dataset, sorted(chosen))
 
     few = replace(domain, **{split: cut(split) for split in ("train", "val", "test", "ood")})
-    if few.train is None or (lost := len(set(targets_of(domain.train)) - set(targets_of(few.train)))) == 0:  # type: ignore[arg-type]
+    if domain.train is None or few.train is None:
         return few
-    sentence = f"--limit {limit} is less than the {len(few.classnames)} classes of {few.name}: {lost} of them {'is' if lost == 1 else 'are'} trained on no image"
+    lost = len(set(targets_of(domain.train))) - len(set(targets_of(few.train)))
+    if not lost:
+        return few
+    are = f"{lost} of them {'is' if lost == 1 else 'are'} trained on no image"
+    sentence = f"--limit {limit} is less than the {len(few.classnames)} classes of {few.name}: {are}"
     return replace(few, warnings=(*few.warnings, sentence))
