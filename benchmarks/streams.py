@@ -152,8 +152,10 @@ def assemble(
         if i >= len(built.trained):
             domain = replace(with_validation(domain, seed), train=None) if select else domain
         else:
-            few = shots is not None and domain.train is not None
-            domain = with_shots(domain, shots, seed, hold_out) if few else with_validation(domain, seed, hold_out)
+            if shots is not None and domain.train is not None:
+                domain = with_shots(domain, shots, seed, hold_out)
+            else:
+                domain = with_validation(domain, seed, hold_out)
         if select and domain.val is None:
             raise UserError(_nothing_held_out(domain, shots))
         domain = limited(domain, limit, seed) if limit is not None else domain
