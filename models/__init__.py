@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from models.deferred import defer
 from models.registry import lazy
 
 if TYPE_CHECKING:
     from models.encoder import DualEncoder as DualEncoder
     from models.loading import load as load
+
+# Here, because every other package of the project imports this one before it imports Avalanche.
+defer()
 
 __getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.loading"})
 
