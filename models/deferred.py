@@ -1,9 +1,9 @@
 """Stand-ins for packages that Avalanche imports at its start and a run does not use: each is imported when it is first used.
 
 Avalanche 0.6 imports all its plugins, loggers and metrics, and with them these packages. wandb leaves two folders in the
-temporary directory at every start. qpsolvers brings jax, whose callback in the garbage collector swallows exceptions that signal
-handlers raise. torchmetrics brings scipy.signal and transformers, GPUtil needs distutils, gdown an HTML parser. Together they
-take as long to import as torch does.
+temporary directory at every start. qpsolvers brings jax, whose callback in the garbage collector swallows exceptions that
+signal handlers raise. torchmetrics brings scipy.signal and transformers, GPUtil needs distutils, gdown an HTML parser.
+Together they take as long to import as torch does.
 """
 
 from __future__ import annotations
