@@ -58,6 +58,7 @@ class Domain:
     it where they decide; whoever makes one split out of another changes it (`replace`). A split may be missing from it.
     `warnings` are sentences about the data that the user should look at, `notes` those that explain how it was read ("ignored
     48 files in 24 folders called @eaDir"); every command that reads data prints both (`harness.remarks`).
+    `published`: class names and templates are those of a benchmark (the papers', the mini edition's), not of a user.
 
     Raises ValueError for a domain without classes or with a template that has no "{}", and for a name or template that
     `models.registry.check_text` refuses.
@@ -76,6 +77,7 @@ class Domain:
     split_sources: Mapping[str, str] = field(default_factory=dict, compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    published: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classnames", tuple(self.classnames))

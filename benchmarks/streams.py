@@ -21,15 +21,17 @@ from benchmarks.domain import Domain, ImageDataset, TensorImages, limited, targe
 from benchmarks.pixels import cached_domain
 from benchmarks.plan import PROTOCOLS, Ask, Progress, StreamPlan, names_in
 from benchmarks.shots import with_shots
+from models.encoder import DualEncoder
+from models.prompt_reader import check_prompts
 from models.registry import UserError, unknown
-from models.transforms import evaluation_transform, training_transform
+from models.transforms import Preprocess, evaluation_transform, training_transform
 
 
 class DomainExperience(DatasetExperience):
     """One split of one domain, with what Avalanche's plugins and our methods read.
 
     `stream_domains` are all trained domains of the scenario in order (index = task label), `heldout_domains` those never
-    trained.
+    trained. `preprocess` says how its images are prepared; a strategy refuses an experience that is prepared for another model.
     """
 
     domain: Domain
@@ -39,6 +41,7 @@ class DomainExperience(DatasetExperience):
     protocol: str
     stream_domains: tuple[Domain, ...]
     heldout_domains: tuple[Domain, ...]
+    preprocess: Preprocess
 
     def rivals(self, trained: int) -> list[int]:
         """Tasks whose classes compete with this one's at test time, after `trained` tasks; held-out domains have none.
@@ -92,9 +95,14 @@ def make(
         protocol: "task", "class" or "agnostic" (see `benchmarks.plan.PROTOCOLS`); None for the benchmark's own.
         data_root: where the full edition's datasets are.
         classnames, templates: files that go with a dataset of the user's own.
-        options: of `assemble`: preprocess, limit, shots, seed, cache, hold_out, splits, progress.
+        options: of `assemble`: encoder (give the model that will see the images), limit, shots, seed, cache, hold_out, splits,
+            progress, preprocess.
 
-    Raises UserError for unknown names and for missing or broken data.
+    Raises UserError for unknown names, for missing or broken data, and for classes that are one prompt to the encoder.
+
+    Example:
+        encoder = models.load("tiny")
+        scenario = make("mtil", encoder=encoder)
     """
     ask = Ask(
         edition=edition,
@@ -115,7 +123,8 @@ def make(
 def assemble(
     stream: StreamPlan,
     *,
-    preprocess: Any = 48,
+    encoder: DualEncoder | None = None,
+    preprocess: int | Preprocess | None = None,
     limit: int | None = None,
     shots: int | None = None,
     seed: int = 0,
@@ -128,7 +137,10 @@ def assemble(
     """The scenario of a plan: its data read, cut down as asked, and cached as pixels.
 
     Args:
-        preprocess: `encoder.preprocess`, or a size in pixels.
+        encoder: the model that will see the images: they are prepared as it wants them, and its prompts are checked
+            (`models.prompt_reader`); sentences on them are the scenario's `warnings`.
+        preprocess: instead of an encoder, an encoder's `preprocess` or a size in pixels (with neither 48). A strategy refuses
+            images that were prepared for another model.
         limit: at most that many images per split (a seeded choice in proportion to the classes).
         shots: that many training images of each class (a seeded choice), taken before validation images are.
         seed: of `limit`, `shots` and of validation splits that have to be made; not of anything global.
@@ -142,10 +154,13 @@ def assemble(
 
     Where the data is not the paper's, the scenario's `differences` say so in sentences.
 
-    Raises UserError for missing or broken data, for a class with fewer images than shots, and where `select` needs validation
-    images and none can be held out.
+    Raises UserError for missing or broken data, for a class with fewer images than shots, where `select` needs validation
+    images and none can be held out, and for classes that are one prompt to the encoder.
     """
+    preprocess = preparation(encoder, preprocess)
     built = stream.build(progress, splits, SPLITS) if select else stream.build(progress, splits)
+    if encoder is not None:  # before images are decoded
+        check_prompts(encoder.reader, (*built.trained, *built.heldout), together=stream.protocol != "task")
     hold_out = select or not stream.whole_train if hold_out is None else hold_out
     domains = []
     for i, domain in enumerate((*built.trained, *built.heldout)):
@@ -168,7 +183,7 @@ def assemble(
             domain = replace(kept, name=domain.name)
         domains.append(domain)
     count = len(built.trained)
-    made = scenario(domains[:count], domains[count:], preprocess, stream.protocol)
+    made = scenario(domains[:count], domains[count:], preprocess, stream.protocol, encoder=encoder)
     made.differences = built.differences
     return made
 
@@ -186,13 +201,34 @@ def _nothing_held_out(domain: Domain, shots: int | None) -> str:
     )
 
 
-def scenario(
-    trained: Sequence[Domain], heldout: Sequence[Domain] = (), preprocess: Any = 48, protocol: str = "task"
-) -> CLScenario:
-    """The scenario of the given domains, in the given order. Every trained domain needs a test split.
+def preparation(encoder: DualEncoder | None, preprocess: int | Preprocess | None) -> Preprocess:
+    """Return how images are prepared: as the encoder wants them, or as given; with neither for 48 pixels.
 
-    Without a training split its experience is empty, for evaluation alone.
+    Raises ValueError when both are given and differ.
     """
+    if encoder is None:
+        return Preprocess.of(48 if preprocess is None else preprocess)
+    if preprocess is not None and Preprocess.of(preprocess) != encoder.preprocess:
+        raise ValueError(f"preprocess={preprocess} is not the encoder's {encoder.preprocess}: give only the encoder")
+    return encoder.preprocess
+
+
+def scenario(
+    trained: Sequence[Domain],
+    heldout: Sequence[Domain] = (),
+    preprocess: int | Preprocess | None = None,
+    protocol: str = "task",
+    *,
+    encoder: DualEncoder | None = None,
+) -> CLScenario:
+    """Return the scenario of the given domains, in the given order. Every trained domain needs a test split.
+
+    Without a training split its experience is empty and only evaluated. `encoder` and `preprocess` as in `assemble`.
+    """
+    preprocess = preparation(encoder, preprocess)
+    warnings: list[str] = []
+    if encoder is not None:
+        warnings = check_prompts(encoder.reader, (*trained, *heldout), together=protocol != "task")
     groups = TransformGroups(
         {"train": (training_transform(preprocess), None), "eval": (evaluation_transform(preprocess), None)}
     )
@@ -214,8 +250,11 @@ def scenario(
             experience.protocol = protocol
             experience.stream_domains = tuple(trained)
             experience.heldout_domains = tuple(heldout)
+            experience.preprocess = preprocess
             streams[split].append(experience)
-    return CLScenario([EagerCLStream(split, experiences) for split, experiences in streams.items()])
+    made = CLScenario([EagerCLStream(split, experiences) for split, experiences in streams.items()])
+    made.warnings = warnings
+    return made
 
 
 def _avalanche_dataset(dataset: ImageDataset, label: int, groups: TransformGroups) -> Any:

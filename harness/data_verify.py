@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.full import store
 from benchmarks.full.table import ENTRIES, how_to_get, root_flag
+from harness.config import DEFAULT_MODELS
 from harness.data_screen import Work
-from harness.remarks import say_remarks
+from harness.understood import say_understood
 from models.registry import UserError, check_text, unknown
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def targets(names: list[str], data_root: str) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str]) -> Verdict:
+def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str], model: str | None = None) -> Verdict:
     """Verify one dataset, say what is wrong as it is found, and return the verdict.
 
+    `model` names the model whose tokenizer reads the prompts; None: the default one for the data.
     `opened` holds image files that another dataset has opened already, and gets this one's: several datasets of the papers
     are made of the same files.
     """
@@ -66,12 +68,12 @@ def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str])
     except UserError as error:
         work.say(str(error), "red")
         return Verdict(f"{name}: cannot be read", False)
-    say_remarks([domain], work.say)
+    equal = _understood(domain, listed, model, work)
+    damaged: list[str] = []
     for sentence in said:
         work.say(sentence, "yellow")
     for sentence in notes:
         work.say(sentence, "dim")
-    damaged: list[str] = []
     if not quick:
         from benchmarks.full import checksums
         from benchmarks.own.check import find_problems
@@ -84,9 +86,31 @@ def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str])
         bad = {files[problem.split][problem.index] for problem in problems if problem.split in files}
         opened.update(path for paths in files.values() for path in paths if path not in bad)
         damaged += [problem.sentence for problem in problems]
-    for sentence in damaged:
+    for sentence in [*damaged, *equal]:
         work.say(sentence, "red")
-    return Verdict(_line(name, domain, quick, listed, said, damaged), not said and not damaged)
+    line = _line(name, domain, quick, listed, said, damaged) + (", classes with equal prompts" if equal else "")
+    return Verdict(line, not said and not damaged and not equal)
+
+
+def _understood(domain: Domain, listed: bool, model: str | None, work: Work) -> list[str]:
+    """Show what was understood of a dataset, as a run would see it; the sentence on classes with equal prompts, if any."""
+    from benchmarks.domain import with_validation
+    from models.loading import prompt_reader
+    from models.prompt_reader import check_prompts
+
+    work.end()
+    reader = prompt_reader(model or DEFAULT_MODELS[listed][0])
+    if model is None:
+        work.say(f"prompts are checked for the model {reader.model} (--model NAME: for another)", "dim")
+    warnings, wrong = [], []
+    try:
+        warnings = check_prompts(reader, [domain])
+    except UserError as error:
+        wrong = [str(error)]
+    # The papers' datasets are counted as they are; of other data a run takes validation images out of the training split.
+    shown = domain if listed else with_validation(domain)
+    say_understood([shown], work.say, work.console.print, reader, warnings=warnings)
+    return wrong
 
 
 def _listed(name: str, data_root: str, work: Work) -> tuple[Domain, list[str], list[str]]:

@@ -16,12 +16,13 @@ from benchmarks.full.table import Missing
 from benchmarks.pixels import cached_domain
 from harness import machine
 from harness.config import model_of
-from harness.remarks import say_remarks
 from harness.screen import Screen
+from harness.understood import say_understood
 from metrics.embedding import Embedded, embed
 from metrics.evaluate import evaluate, evaluate_features
 from metrics.suite import ONE_MODEL, Value, chosen, measure_all
 from models.classifier import PromptClassifier
+from models.prompt_reader import check_prompts
 from models.registry import UserError
 
 COLUMNS = ("dataset", "edition", "classes", "n", "measure", "value", "low", "high", "reason")
@@ -94,7 +95,8 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     try:
         for source in sources:
             domain = read_domain(source, screen)
-            say_remarks([domain], screen.say)
+            prompt_warnings = check_prompts(encoder.reader, [domain])
+            say_understood([domain], screen.say, screen.show, encoder.reader, warnings=prompt_warnings)
             for difference in source.differences(domain):
                 screen.say(f"warning: {difference}", style="yellow")
             for name, n, value in _rows(domain, encoder, names, config, screen):

@@ -22,10 +22,10 @@ from harness.config import Resolved, RunConfig, resolve
 from harness.describe import banner, document, short_warmup
 from harness.pauses import Pauses
 from harness.records import locked
-from harness.remarks import say_remarks
 from harness.screen import Screen
 from harness.state import RunState
 from harness.summary import zero_shot_summary
+from harness.understood import say_understood
 from metrics.evaluate import Accuracy
 from metrics.plugins import AccuracyMatrix, Measure, MeasuresBeforeTraining, Row, ZeroShotRetention
 from models.registry import UserError
@@ -151,7 +151,8 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
         progress=screen.aside,
     )
     screen.banner(*banner(resolved, encoder, strategy, scenario))
-    say_remarks([e.domain for name in ("test", "heldout") for e in scenario.streams[name]], screen.say)
+    domains = [e.domain for name in ("test", "heldout") for e in scenario.streams[name]]
+    say_understood(domains, screen.say, screen.show, encoder.reader, len(resolved.tasks), scenario.warnings)
     for difference in scenario.differences:
         screen.say(f"warning: {difference}", style="yellow")
     if scenario.differences:
@@ -312,7 +313,7 @@ def _scenario(resolved: Resolved, encoder: Any, screen: Screen) -> Any:
     def build(splits: Sequence[str] = ("train", "val", "test")) -> Any:
         return assemble(
             resolved.plan,
-            preprocess=encoder.preprocess,
+            encoder=encoder,
             limit=c.limit,
             shots=c.shots,
             seed=c.seed,

@@ -11,7 +11,7 @@ from avalanche.models import MultiTaskModule
 from torch import Tensor, nn
 
 from models.encoder import DualEncoder
-from models.prompts import fill
+from models.prompt_reader import check_prompts
 from models.tuning import trains_text, trains_text_tower
 
 # Padding of mixed-task batches. Finite, so that it can be compared and copied; lower than any logit, so that it never wins
@@ -53,6 +53,7 @@ class PromptClassifier(MultiTaskModule):
         self.max_class_label: int = 0
         self.prompts: dict[int, Prompts] = {}
         self.rivals: dict[int, tuple[int, ...]] = {}
+        self._rival_rows: dict[tuple[int, int], list[int]] = {}
         self._frozen: dict[tuple[int, bool], tuple[int, Tensor]] = {}
         self._tokens: dict[tuple[int, int], tuple[Tensor, int]] = {}
         self._raw: dict[tuple[int, int], tuple[int, Tensor]] = {}
@@ -61,9 +62,13 @@ class PromptClassifier(MultiTaskModule):
     def register_domain(self, task_label: int, domain: Any) -> None:
         """Make a head for a task.
 
-        Raises ValueError when the label has other class names or templates already: a head is for one domain.
+        Raises:
+            ValueError: the label has other class names or templates already: a head is for one domain.
+            UserError: two classes of the domain are one prompt to the model (`models.prompt_reader`).
         """
         prompts = Prompts(domain.name, tuple(domain.classnames), tuple(domain.templates))
+        if task_label not in self.prompts:
+            check_prompts(self.encoder.reader, [domain])
         known = self.prompts.setdefault(task_label, prompts)
         if known != prompts:
             raise ValueError(f"task {task_label} is {known.name!r} already, cannot become {domain.name!r}")
@@ -115,8 +120,8 @@ class PromptClassifier(MultiTaskModule):
     def compete(self, task_label: int, rivals: Iterable[int] = ()) -> None:
         """In evaluation mode, score images of a task among the classes of these tasks too; none: among its own alone.
 
-        The task's own classes come first in the logits, so labels stay what they are. A class name that two tasks with the
-        same templates share is one class, the task's own: twice, it would be a tie that rounding decides.
+        The task's own classes come first in the logits, so labels stay what they are. A class whose prompts two tasks share is
+        one class, the task's own: twice, it would be a tie that rounding decides.
         """
         self.rivals[task_label] = tuple(rivals)
 
@@ -154,11 +159,12 @@ class PromptClassifier(MultiTaskModule):
         return self.forward(x, None)
 
     def _unshared(self, rival: int, task_label: int) -> Tensor:
-        """The rows of a rival's head that are no class of the task itself."""
-        theirs, own = self.prompts[rival], self.prompts[task_label]
-        shared = set(own.classnames) if theirs.templates == own.templates else set()
-        rows = [row for row, name in enumerate(theirs.classnames) if name not in shared]
-        features = self.text_features(rival)
+        """The rows of a rival's head whose prompts, as the model reads them, are not those of one of the task's own classes."""
+        if (rival, task_label) not in self._rival_rows:
+            theirs, own, reader = self.prompts[rival], self.prompts[task_label], self.encoder.reader
+            shared = set(reader.keys(own)) if theirs.templates == own.templates else set()
+            self._rival_rows[rival, task_label] = [row for row, key in enumerate(reader.keys(theirs)) if key not in shared]
+        rows, features = self._rival_rows[rival, task_label], self.text_features(rival)
         return features if len(rows) == len(features) else features[rows]
 
     def _train_heads(self, task_labels: Iterable[int]) -> None:
@@ -201,7 +207,7 @@ class PromptClassifier(MultiTaskModule):
         for template in range(1 if training else len(prompts.templates)):
             key = (task_label, template)
             if key not in self._tokens:
-                tokens = self.encoder.tokenize(fill(prompts.templates[template], prompts.classnames))
+                tokens = self.encoder.reader.rows(prompts.templates[template], prompts.classnames)
                 self._tokens[key] = tokens, self.encoder.needed_length(tokens)
             each.append(self._encode_prompts(key))
         return each[0] if len(each) == 1 else F.normalize(torch.stack(each).mean(dim=0), dim=-1)

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models import parallel
 from models.adapter import Adapter
+from models.prompt_reader import PromptReader
 from models.transforms import Preprocess
 
 CPU_ROWS = 32
@@ -79,6 +80,7 @@ class DualEncoder(nn.Module):
         self.image_adapter = None
         self.text_adapter = None
         self._tokenizer = tokenizer
+        self.reader = PromptReader(tokenizer, name)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, keys: module.touch())

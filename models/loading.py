@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from models import checkpoints
 from models.encoder import DualEncoder
+from models.prompt_reader import PromptReader
 from models.registry import UserError, first_line, unknown
 from models.transforms import Preprocess
 
@@ -101,6 +102,18 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
         preprocess=preprocess,
     )
     return encoder.eval()
+
+
+def prompt_reader(name: str) -> PromptReader:
+    """Return how a model reads prompts, without its weights: `name` as in `load`. Raises UserError."""
+    import open_clip
+
+    directory = _directory(name)
+    if directory is None and not name.startswith(HUB) and name not in open_clip.list_models():
+        error = unknown("model", name, ["tiny", *open_clip.list_models()])
+        raise UserError(str(error).split(" Known:")[0] + " `list models` shows the usual ones.")
+    source = name if directory is None else f"local-dir:{directory}"
+    return PromptReader(_tokenizer(open_clip, name, source, directory), name)
 
 
 def weights_sha256(name: str, pretrained: str | None = None) -> str | None:

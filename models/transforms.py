@@ -41,6 +41,15 @@ class Preprocess(NamedTuple):
         """Of a size alone "shortest" and bicubic, as ZSCL."""
         return given if isinstance(given, Preprocess) else cls(int(given))
 
+    def same(self, other: Preprocess) -> bool:
+        """Whether the same images come out: `fill` counts only where "longest" pads."""
+        pads = self.resize_mode == "longest"
+        return self == (other if pads else other._replace(fill=self.fill))
+
+    def description(self) -> str:
+        """Return size, resize mode and interpolation in words, for messages."""
+        return f"{self.size} x {self.size} pixels ({self.resize_mode}, {self.interpolation})"
+
     @classmethod
     def from_open_clip(cls, config: Mapping[str, Any]) -> Preprocess:
         """From the `preprocess_cfg` of an open_clip model.

@@ -278,6 +278,7 @@ class Strategy(Template):
         self.seconds = time.perf_counter() - began
 
     def _before_training_exp(self, **kwargs: Any) -> None:
+        self.check_fits(self.experience)
         self.prepare_run()
         # Seeded per experience, so that a resumed run draws what an uninterrupted one would have drawn.
         seed_everything(self.seed, self.experience.current_experience)

@@ -11,6 +11,8 @@ from torch import Tensor
 from models import parallel, tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
+from models.prompt_reader import check_prompts
+from models.registry import UserError
 from strategies.batches import in_memory, memory_loader, training_loader
 from strategies.features import KeptFeatures
 from strategies.losses import cross_entropy_by_task
@@ -31,6 +33,7 @@ class Template(SupervisedTemplate):
         self._tasks_of: tuple[Tensor | None, list[int]] = (None, [])
         self._kept_features = KeptFeatures()
         self._frozen_images = False
+        self._fitting: tuple[Any, ...] | None = None
         super().__init__(optimizer=self._new_optimizer(), **arguments)
 
     @property
@@ -109,8 +112,27 @@ class Template(SupervisedTemplate):
         super()._unpack_minibatch()
         self._tasks_of = self.mb_task_id, tasks
 
+    def check_fits(self, experience: Any) -> None:
+        """Refuse a stream whose images were prepared for another model, or whose classes are one prompt to this one.
+
+        Raises UserError.
+        """
+        domains = getattr(experience, "stream_domains", None)
+        if domains is None or domains is self._fitting:
+            return
+        prepared, encoder = experience.preprocess, self.encoder
+        if not prepared.same(encoder.preprocess):
+            raise UserError(
+                f"The scenario prepares its images as {prepared.description()}, but the model {encoder.name!r} takes "
+                f"{encoder.preprocess.description()}. Make it with the encoder: make('mtil', encoder=encoder), "
+                "scenario(domains, encoder=encoder)."
+            )
+        check_prompts(encoder.reader, (*domains, *experience.heldout_domains), together=experience.protocol != "task")
+        self._fitting = domains
+
     def _before_eval_exp(self, **kwargs: Any) -> None:
         """Let in the classes that compete at test time under the benchmark's protocol."""
+        self.check_fits(self.experience)
         rivals = self.experience.rivals(self.trained)
         for label in rivals:
             self.classifier.register_domain(label, self.experience.stream_domains[label])

@@ -7,6 +7,9 @@ import pytest
 
 from benchmarks.streams import scenario
 from harness.config import RunConfig, resolve
+from harness.records import read_csv
+from harness.run import run
+from harness.screen import Screen
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -23,12 +26,18 @@ def test_the_own_method_runs_over_two_tasks(tmp_path, encoder, toy_domain):
     assert strategy.trained == 2 and strategy.options.weight == 2.0
 
 
-def test_the_python_example_names_what_there_is():
+def test_the_python_example_gives_the_numbers_of_the_command_line(tmp_path, capsys):
     (example,) = [block for block in BLOCKS if "make(" in block]
-    compile(example, "README.md", "exec")
-    for line in example.splitlines():
-        if line.startswith(("import ", "from ")):
-            exec(line, {})
+    held: dict = {}
+    exec(compile(example, "README.md", "exec"), held)
+    assert capsys.readouterr().out.startswith("0 {'nature': '67.3', 'shapes': '51.5', 'digits': '85.5'}")
+    options = {"iterations": 40, "lr": 4e-4, "batch_size": 32, "warmup": 4}
+    config = RunConfig(
+        "stream", "finetune", tasks=("nature", "shapes"), heldout=("digits",), options=options, out=str(tmp_path)
+    )
+    found = run(config, Screen(quiet=True))
+    rows = {(int(r["after"]), r["stream"], r["task"]): int(r["correct"]) for r in read_csv(found.folder / "accuracy.csv")}
+    assert rows == {(after, *key): cell.correct for after, row in held["accuracy"].rows.items() for key, cell in row.items()}
 
 
 @pytest.mark.parametrize("command", re.findall(r"^python cli\.py (.*?)(?:\s{2,}.*)?$", README, flags=re.MULTILINE))

@@ -9,6 +9,8 @@ from benchmarks.mtil import stream
 from benchmarks.plan import Ask
 from benchmarks.streams import collate, make, scenario
 from models.registry import UserError
+from models.transforms import Preprocess
+from strategies import Strategy
 
 
 def test_streams_carry_domains_and_task_labels(toy_domain):
@@ -31,6 +33,31 @@ def test_training_is_augmented_and_evaluation_is_not(toy_domain):
     torch.manual_seed(0)
     assert not torch.equal(data.train()[0][0], data.train()[0][0])
     assert torch.equal(data.eval()[0][0], data.eval()[0][0])
+
+
+def test_images_are_prepared_as_the_encoder_wants_them(toy_domain, toy_encoder):
+    encoder = toy_encoder()
+    wanted = Preprocess(48, "squash", "bilinear")
+    encoder.preprocess = wanted
+    made = scenario([toy_domain("a")], encoder=encoder)
+    assert made.train_stream[0].preprocess == wanted and made.warnings == []
+    with pytest.raises(ValueError, match="is not the encoder's"):
+        scenario([toy_domain("a")], preprocess=48, encoder=encoder)
+
+
+@pytest.mark.parametrize(
+    "prepared",
+    [32, Preprocess(48, "squash"), Preprocess(48, "shortest", "bilinear"), Preprocess(48, "longest")],
+)
+def test_a_strategy_refuses_images_prepared_for_another_model(toy_domain, encoder, prepared):
+    strategy = Strategy(encoder=encoder, options=Strategy.Options(iterations=1))
+    other = scenario([toy_domain("a")], preprocess=prepared)
+    for use in (lambda: strategy.train(other.train_stream[0], eval_streams=[]), lambda: strategy.eval(other.test_stream)):
+        with pytest.raises(
+            UserError, match=r"takes 48 x 48 pixels \(shortest, bicubic\)\. Make it with the encoder: make\('mtil'"
+        ):
+            use()
+    strategy.eval(scenario([toy_domain("a")], preprocess=Preprocess(48, fill=9)).test_stream)  # shortest never pads
 
 
 def test_a_missing_split_is_named(toy_domain):

@@ -103,10 +103,12 @@ def build(name: str, data_root: str | Path, splits: Sequence[str], progress: Any
         if not all((root / folder).exists() for folder in row.folder):
             raise missing(row, root)
         keys, datasets = _from_files(row, recipe, root, wanted, progress)
+        origin = "the paper's split"
     except Missing as error:
         if row.hub is None or not hub_folder.is_dir():
             raise Missing(f"The dataset {name} is missing or incomplete: {error} {how_to_get(row, root)}") from error
         keys, datasets = _from_hub(row, recipe, hub_folder, wanted, progress)
+        origin = f"the hub copy in {hub_folder}"
     fixed = row.fixed
     return Domain(
         name,
@@ -117,7 +119,18 @@ def build(name: str, data_root: str | Path, splits: Sequence[str], progress: Any
         datasets.get("test"),
         licence=row.licence,
         source=row.source,
+        split_sources={split: _origin(row, split, origin) for split in datasets},
+        published=True,
     )
+
+
+def _origin(row: Entry, split: str, origin: str) -> str:
+    """Where a split comes from, for `Domain.split_sources`."""
+    if not row.cut:
+        return origin
+    shares = dict(zip(("train", "val"), row.cut, strict=False))
+    share = shares.get(split, 1 - sum(row.cut))
+    return f"{share:.0%} of all images, seed {SEED}".replace("%", " %")
 
 
 def recipe_of(row: Entry) -> Recipe:

@@ -53,6 +53,8 @@ def build(name: str, progress: Progress | None = None) -> Domain:
         ood=splits.get("ood"),
         licence=entry.licence,
         source=entry.source,
+        split_sources={split: "the mini edition" for split in ("train", "val", "test")},
+        published=True,
     )
 
 

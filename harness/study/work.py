@@ -98,7 +98,7 @@ def fine_tuned(
         plugins=plugins,
         workers=study.config.workers,
     )
-    [experience] = scenario([domain], preprocess=encoder.preprocess).streams["train"]
+    [experience] = scenario([domain], encoder=encoder).streams["train"]
     strategy.train(experience, eval_streams=[])
     began = time.perf_counter()
     after = _answers(strategy.classifier, domain, [other for name, other in domains.items() if name != cell.domain])
