@@ -49,8 +49,7 @@ class Source:
         domain = replace(
             own.domain(self.asked, self.data_root, classnames=self.classnames, templates=self.templates), name=self.name
         )
-        check_heads(domain, splits, progress)
-        return domain
+        return check_heads(domain, splits, progress)
 
     def differences(self, domain: Domain) -> list[str]:
         """Sentences on where the data found is not the paper's; none outside the papers' datasets."""

@@ -93,6 +93,10 @@ class Domain:
             check_text(template, "template")
             if "{}" not in template:
                 raise ValueError(f"template {template!r} of domain {self.name!r} has no '{{}}' for the class name")
+        # Deferred: `images` imports this module.
+        from benchmarks.images import share_depth
+
+        share_depth(self.train, self.val, self.test, self.ood)
 
     def prompts(self, template: int = 0) -> list[str]:
         """The class names in one template, in class order; template 0 is the one that trains."""

@@ -53,31 +53,33 @@ UNREAD: dict[str, str] = {
 }
 """File endings of pictures that are not read -> what such a file is called in messages."""
 
-# What a file that is not an image starts with -> what it is.
+_CONVERT = ", which is not read: convert it to JPEG or PNG"
+_OTHER = ", not an image"
+# What a file that is not read starts with -> what it is.
 _SIGNATURES = (
-    (b"%!PS", "a PostScript file"),
-    (b"\xc5\xd0\xd3\xc6", "a PostScript file"),
-    (b"%PDF", "a PDF file"),
-    (b"version https://git-lfs", "a Git LFS pointer (`git lfs pull` fetches the image)"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"7z\xbc\xaf", "a 7-Zip archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"8BPS", "a Photoshop file"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"SIMPLE  =", "a FITS file"),
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
-    (b"\x00\x05\x16\x07", "metadata of macOS (AppleDouble)"),
-    (b"\x00\x00\x01\x00", "an ICO icon"),
-    (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
-    (b"v/1\x01", "an OpenEXR image"),
-    (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"%!PS", f"a PostScript file{_CONVERT}"),
+    (b"\xc5\xd0\xd3\xc6", f"a PostScript file{_CONVERT}"),
+    (b"%PDF", f"a PDF file{_CONVERT}"),
+    (b"8BPS", f"a Photoshop file{_CONVERT}"),
+    (b"\xff\x0a", f"a JPEG XL image{_CONVERT}"),
+    (b"\x00\x00\x00\x0cJXL ", f"a JPEG XL image{_CONVERT}"),
+    (b"\x00\x00\x01\x00", f"an ICO icon{_CONVERT}"),
+    (b"\xd7\xcd\xc6\x9a", f"a Windows metafile{_CONVERT}"),
+    (b"v/1\x01", f"an OpenEXR image{_CONVERT}"),
+    (b"#?RADIANCE", f"a Radiance HDR image{_CONVERT}"),
+    (b"SIMPLE  =", f"a FITS file{_CONVERT}"),
+    (b"\x93NUMPY", f"a NumPy array{_CONVERT}"),
+    (b"\x89HDF", f"an HDF5 file{_CONVERT}"),
+    (b"version https://git-lfs", f"a Git LFS pointer{_OTHER}: `git lfs pull` fetches the image"),
+    (b"PK\x03\x04", f"a ZIP archive{_OTHER}"),
+    (b"\x1f\x8b", f"a gzip archive{_OTHER}"),
+    (b"7z\xbc\xaf", f"a 7-Zip archive{_OTHER}"),
+    (b"Rar!", f"a RAR archive{_OTHER}"),
+    (b"\x00\x05\x16\x07", f"metadata of macOS (AppleDouble){_OTHER}"),
 )
 _BRANDS = {
-    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "a HEIC image"),
-    **dict.fromkeys((b"avif", b"avis"), "an AVIF image, which this version of Pillow cannot read (`pip install -U pillow`)"),
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), f"a HEIC image{_CONVERT}"),
+    **dict.fromkeys((b"avif", b"avis"), "an AVIF image, which this version of Pillow does not read: `pip install -U pillow`"),
 }
 HEAD = 512
 """Bytes of a file that `describe` looks at."""
@@ -103,26 +105,29 @@ def unread_kind(name: str) -> str | None:
 
 
 def describe(head: bytes) -> str | None:
-    """Return what the first `HEAD` bytes of a file that is not an image show ("an HTML page"), or None if they show nothing."""
+    """Return what the first `HEAD` bytes of a file that cannot be opened show, or None if they show nothing.
+
+    The phrase completes "it is ...": "an HTML page, not an image".
+    """
     for start, kind in _SIGNATURES:
         if head.startswith(start):
             return kind
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], "a video")
+        return _BRANDS.get(head[8:12], f"a video{_OTHER}")
     if head[128:132] == b"DICM":
-        return "a DICOM file"
+        return f"a DICOM file{_CONVERT}"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "an HTML page"
+        return f"an HTML page{_OTHER}"
     if b"<svg" in text and text.startswith(b"<"):
-        return "an SVG drawing"
+        return f"an SVG drawing{_CONVERT}"
     if text.startswith(b"<"):
-        return "an XML or HTML file"
+        return f"an XML or HTML file{_OTHER}"
     if head and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
         try:
             # Incremental: the last character may be cut.
             codecs.getincrementaldecoder("utf-8")().decode(head)
-            return "a text file"
+            return f"a text file{_OTHER}"
         except UnicodeDecodeError:
             return None
     return None

@@ -8,7 +8,9 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import Dataset
 
-from benchmarks.images import UNREADABLE, decode
+from benchmarks.depth import Depth
+from benchmarks.images import UNREADABLE, decode, own_reading
+from benchmarks.opening import Undecodable
 from models.registry import UserError
 
 
@@ -27,6 +29,9 @@ class HubImages(Dataset):
 
     Reading a damaged image raises UserError.
     """
+
+    # `datasets` may not bear threads.
+    threads = False
 
     def __init__(
         self,
@@ -47,21 +52,29 @@ class HubImages(Dataset):
         self.rows = chosen.cast_column(column, datasets.Image(decode=False))
         self.column, self.targets, self.what = column, targets, what
         self.mode, self.upright, self.source, self.by_number = mode, upright, source, by_number
+        self.depth = Depth([self])
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         try:
-            stored = self.rows[int(index)][self.column]
-            if stored is None:
-                raise ValueError("it is empty")
-            file = stored["path"] if stored["bytes"] is None else stored["bytes"]
-            return decode(file, self.mode, self.upright), self.targets[index]
+            return decode(self.source_of(index), self.mode, self.upright, self.depth), self.targets[index]
         except UNREADABLE as error:
-            raise UserError(f"Cannot read image {index} of {self.what}: {error}.") from error
+            raise UserError(f"Cannot read {self.name_of(index)}: {error}.") from error
+
+    def source_of(self, index: int) -> str | bytes:
+        """Return the bytes of an image's file, or its path. Raises Undecodable for an empty cell."""
+        stored = self.rows[int(index)][self.column]
+        if stored is None:
+            raise Undecodable("the cell is empty")
+        return stored["path"] if stored["bytes"] is None else stored["bytes"]
+
+    def name_of(self, index: int) -> str:
+        """Return what messages call an image."""
+        return f"image {index} of {self.what}"
 
     def fingerprint(self) -> str:
         """Of where the images come from and how they are read."""
-        said = f"{self.source or self.rows._fingerprint} {self.column} {self.mode} {self.upright}"
+        said = f"{self.source or self.rows._fingerprint} {self.column} {self.mode} {own_reading(self)}"
         return hashlib.sha256(said.encode()).hexdigest()

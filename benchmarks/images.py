@@ -6,7 +6,6 @@ A fingerprint says which pixels a dataset holds without reading them; caches of 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import struct
 from collections.abc import Mapping, Sequence
@@ -17,23 +16,30 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
+from benchmarks.depth import Depth, kind_of, mark, own_rgb
 from benchmarks.domain import targets_of
+from benchmarks.opening import MISSING, opened
 from models.registry import UserError
 from models.transforms import eight_bit
 
-# What decoding a damaged image raises.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+# What decoding a damaged or missing image raises.
+UNREADABLE = (OSError, ValueError)
 
 
 class ImageFiles(Dataset):
     """Image files with labels; items are (PIL image, int).
 
     `paths` [N] and `targets` [N] (ints in 0..C-1). Images are converted to `mode` when they are read, as torchvision's
-    loaders do; None leaves them as they are stored. `upright` turns photographs as their EXIF data says: for users' own
-    files; the papers' are read as torchvision's loaders read them, which do not.
+    loaders do; None leaves them as they are stored.
+
+    `upright` is for users' own files: photographs are turned as their EXIF data says, transparency is laid over white, and
+    deep greyscale is scaled by `depth`, which all splits of a domain share (`share_depth`). The papers' files are read as
+    torchvision's loaders read them.
 
     Reading an image that is missing or damaged raises UserError, naming the file.
     """
+
+    threads = True
 
     def __init__(self, paths: Sequence[str | Path], targets: Sequence[int], mode: str | None = "RGB", upright: bool = False):
         if len(paths) != len(targets):
@@ -41,13 +47,22 @@ class ImageFiles(Dataset):
         self.paths = [str(path) for path in paths]
         self.targets = [int(target) for target in targets]
         self.mode, self.upright = mode, upright
+        self.depth = Depth([self])
         self._fingerprint: str | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return read_image(self.paths[index], self.mode, self.upright), self.targets[index]
+        return read_image(self.paths[index], self.mode, self.upright, self.depth), self.targets[index]
+
+    def source_of(self, index: int) -> str:
+        """Return the path of an image."""
+        return self.paths[index]
+
+    def name_of(self, index: int) -> str:
+        """Return what messages call an image."""
+        return f"the image {self.paths[index]}"
 
     def fingerprint(self) -> str:
         """Of the files' absolute paths, sizes and times, and of how they are read. Raises UserError for a missing file.
@@ -59,7 +74,7 @@ class ImageFiles(Dataset):
         return self._fingerprint
 
     def _digest(self) -> str:
-        digest = hashlib.sha256(f"{self.mode!r} {self.upright}".encode())
+        digest = hashlib.sha256(f"{self.mode!r} {own_reading(self)}".encode())
         for path in self.paths:
             try:
                 status = os.stat(path)
@@ -108,22 +123,73 @@ class Relabelled(Dataset):
         return self.dataset[index][0], self.targets[index]
 
 
-def read_image(path: str | Path, mode: str | None = "RGB", upright: bool = False) -> Image.Image:
-    """The image in a file, decoded whole. Raises UserError, naming the file, when it is missing or damaged."""
+def read_image(path: str | Path, mode: str | None = "RGB", upright: bool = False, depth: Depth | None = None) -> Image.Image:
+    """Return the image in a file, decoded whole. Raises UserError, naming the file, when it is missing or damaged."""
     try:
-        return decode(path, mode, upright)
+        return decode(path, mode, upright, depth)
     except FileNotFoundError as error:
         raise UserError(f"The image {path} is missing.") from error
     except UNREADABLE as error:
-        raise UserError(f"Cannot read the image {path}: {error}.") from error
+        raise UserError(unreadable_sentence(f"the image {path}", str(error))) from error
 
 
-def decode(source: str | Path | bytes, mode: str | None, upright: bool) -> Image.Image:
-    """The image in a file, or in the bytes of one; see `ImageFiles`. Raises one of `UNREADABLE`."""
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+def unreadable_sentence(name: str, reason: str) -> str:
+    """Return the message about an image that cannot be read."""
+    return f"{name[:1].upper()}{name[1:]} is missing." if reason == MISSING else f"Cannot read {name}: {reason}."
+
+
+def decode(source: str | Path | bytes, mode: str | None, upright: bool, depth: Depth | None = None) -> Image.Image:
+    """Return the image in a file, or in the bytes of one; see `ImageFiles`.
+
+    Without `depth` the scale of a deep greyscale image follows from that image.
+
+    Raises:
+        FileNotFoundError: a path that does not exist.
+        Undecodable: with the reason in words.
+    """
+    with opened(source) as image:
+        if not upright:
+            image.load()
+            # It changes no pixel here, and costs a warning.
+            image.info.pop("transparency", None)
+            return image.copy() if mode is None else eight_bit(image).convert(mode)
+        kind = kind_of(image)
+        mark(image)
         image.load()
-        turned = _upright(image) if upright else image
-        return turned.copy() if mode is None else eight_bit(turned).convert(mode)
+        turned = _upright(image)
+        return turned.copy() if mode is None else own_rgb(turned, kind, depth).convert(mode)
+
+
+def share_depth(*splits: Any) -> None:
+    """Give the user's own images in several splits one `Depth`, so that a value has the same brightness in each of them."""
+    datasets = own_datasets(*splits)
+    if any(dataset.depth is not datasets[0].depth for dataset in datasets):
+        depth = Depth(datasets)
+        for dataset in datasets:
+            dataset.depth = depth
+
+
+def own_datasets(*splits: Any) -> list[Any]:
+    """Return the datasets of the user's own images in splits, each once."""
+    leaves = [leaf for split in splits for leaf in _leaves(split)]
+    return list(
+        {id(leaf): leaf for leaf in leaves if isinstance(getattr(leaf, "depth", None), Depth) and leaf.upright}.values()
+    )
+
+
+def own_reading(dataset: Any) -> str:
+    """Return how a dataset's images are read, for fingerprints: with the scales of deep images, for the user's own."""
+    if not dataset.upright:
+        return "False"
+    return f"own {sorted(dataset.depth.survey().scales.items())}"
+
+
+def _leaves(dataset: Any) -> list[Any]:
+    if isinstance(dataset, ConcatDataset):
+        return [leaf for part in dataset.datasets for leaf in _leaves(part)]
+    if isinstance(dataset, (Subset, Relabelled)):
+        return _leaves(dataset.dataset)
+    return [] if dataset is None else [dataset]
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -64,7 +64,7 @@ def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str],
     """
     listed = name in ENTRIES
     try:
-        domain, said, notes = _listed(name, data_root, work) if listed else (_own(name, data_root, work), [], [])
+        domain, said, notes = _listed(name, data_root, work) if listed else _own(name, data_root, quick, work)
     except UserError as error:
         work.say(str(error), "red")
         return Verdict(f"{name}: cannot be read", False)
@@ -77,15 +77,18 @@ def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str],
     if not quick:
         from benchmarks.full import checksums
         from benchmarks.own.check import find_problems
+        from benchmarks.survey import blank_sentence
 
         if listed and all((Path(data_root) / folder).exists() for folder in ENTRIES[name].folder):
             damaged = checksums.wrong(ENTRIES[name], Path(data_root), work)
         left = _without(domain, opened)
         files = {split: paths for split in SPLITS if (paths := _paths(getattr(left, split))) is not None}
         problems = find_problems(left, progress=work)
-        bad = {files[problem.split][problem.index] for problem in problems if problem.split in files}
+        bad = {files[p.split][p.index] for p in problems if p.split in files and not p.blank}
         opened.update(path for paths in files.values() for path in paths if path not in bad)
-        damaged += [problem.sentence for problem in problems]
+        damaged += [problem.sentence for problem in problems if not problem.blank]
+        if not listed and (blank := [problem.sentence for problem in problems if problem.blank]):
+            work.say(f"warning: {blank_sentence(len(blank), sum(map(len, files.values())), blank[0])}", "yellow")
     for sentence in [*damaged, *equal]:
         work.say(sentence, "red")
     line = _line(name, domain, quick, listed, said, damaged) + (", classes with equal prompts" if equal else "")
@@ -123,11 +126,16 @@ def _listed(name: str, data_root: str, work: Work) -> tuple[Domain, list[str], l
     return domain, [sentence for sentence in said if sentence not in notes], notes
 
 
-def _own(name: str, data_root: str, work: Work) -> Domain:
+def _own(name: str, data_root: str, quick: bool, work: Work) -> tuple[Domain, list[str], list[str]]:
+    """Read the user's domain with remarks on its images (unless `quick`), and what is wrong with the images as a whole."""
     from benchmarks import own
+    from benchmarks.own.check import surveyed
 
     work(0, 1, f"reading {name}")
-    return own.domain(name, data_root)
+    domain = own.domain(name, data_root)
+    if quick:
+        return domain, [], []
+    return *surveyed(domain, work), []
 
 
 def _line(name: str, domain: Domain, quick: bool, listed: bool, said: list[str], damaged: list[str]) -> str:

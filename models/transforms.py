@@ -102,7 +102,14 @@ def eight_bit(image: Any) -> Any:
     """16-bit greyscale PIL images (modes "I;16..." and "I", as PNG files hold them) scaled from 0..65535 to 0..255, mode "L".
 
     Everything else is returned as it is. Pillow's own conversion would clip every value over 255 to white.
+
+    Raises UserError for floating-point images (mode "F"), whose scale is unknown here.
     """
+    if not isinstance(image, torch.Tensor) and image.mode == "F":
+        raise UserError(
+            "An image has floating-point values, and their scale is unknown: convert it to 8 bits, or pass the dataset through "
+            "`benchmarks.own.from_dataset`, which finds one scale for all images."
+        )
     if isinstance(image, torch.Tensor) or not (image.mode == "I" or image.mode.startswith("I;16")):
         return image
     values = np.asarray(image).astype(np.int64).clip(0, 65535)

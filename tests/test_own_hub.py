@@ -182,7 +182,7 @@ def test_a_damaged_image_is_named(save):
     bad = datasets.Dataset.from_dict({"image": [png(1), {"bytes": b"no", "path": None}, None], "label": [0, 1, 1]})
     bad = bad.cast_column("image", datasets.Image()).cast_column("label", datasets.ClassLabel(names=NAMES))
     found = from_hub(save(test=bad))
-    with pytest.raises(UserError, match=r"Cannot read image 1 of the split test of .*pets: cannot identify"):
+    with pytest.raises(UserError, match=r"Cannot read image 1 of the split test of .*pets: it is a text file"):
         found.test[1]
     assert [sentence[:19] for sentence in check_images(found)] == ["Cannot read image 1", "Cannot read image 2"]
 

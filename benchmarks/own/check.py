@@ -1,19 +1,21 @@
-"""Whether the images of a domain are images: by their heads before a run, or decoded whole for `data verify`."""
+"""Check the images of a domain: by their heads before a run, or decoded whole for `data verify`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
 from torch.utils.data import Subset
 
+from benchmarks.depth import Depth
 from benchmarks.domain import Domain
-from benchmarks.images import ImageFiles
+from benchmarks.images import ImageFiles, own_datasets, unreadable_sentence
 from benchmarks.plan import Progress
+from benchmarks.survey import Survey, is_blank
 from models.registry import UserError
 
 SPLITS = ("train", "val", "test", "ood")
@@ -23,20 +25,21 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class Problem:
-    """An image that cannot be decoded: image `index` of a split, and a sentence that names it."""
+    """An image that cannot be decoded, or that has one colour: image `index` of a split, and a sentence that names it."""
 
     split: str
     index: int
     sentence: str
+    blank: bool = False
 
 
 def check_images(domain: Domain, splits: Sequence[str] = SPLITS, progress: Progress | None = None) -> list[str]:
     """The sentences of `find_problems`. An empty list means that every image opens."""
-    return [problem.sentence for problem in find_problems(domain, splits, progress)]
+    return [problem.sentence for problem in find_problems(domain, splits, progress) if not problem.blank]
 
 
 def find_problems(domain: Domain, splits: Sequence[str] = SPLITS, progress: Progress | None = None) -> list[Problem]:
-    """The images that cannot be decoded, in the order of the splits and their images.
+    """Find the images that cannot be decoded, and those of one colour, in the order of the splits and their images.
 
     Image files are decoded in threads (PIL releases the interpreter lock), other datasets one by one, since they may not
     bear threads. `progress(done, total, what)` is called as it goes.
@@ -58,44 +61,68 @@ def find_problems(domain: Domain, splits: Sequence[str] = SPLITS, progress: Prog
     return problems
 
 
-def check_heads(domain: Domain, splits: Sequence[str] = SPLITS, progress: Progress | None = None) -> None:
-    """Raise UserError, naming the first and how many there are, for files that are missing or no images.
+def check_heads(domain: Domain, splits: Sequence[str] = SPLITS, progress: Progress | None = None) -> Domain:
+    """Survey the user's own images (`benchmarks.survey`) and return the domain with what it found in `warnings` and `notes`.
 
-    Reads the heads of image files alone, thousands a second, so that a run does not end in its middle over a text file
-    with an image's name. What is cut short further on shows when it is decoded.
+    Reads the heads of all images, thousands per second, so that a run does not end in its middle over a text file with an
+    image's name. Images that are cut short in their middle are found when they are decoded.
+
+    Raises:
+        UserError: for images in `splits` that are missing or not images, naming the first and how many there are, and for
+            images that cannot be used as a whole.
     """
-    files = [images for split in splits if isinstance(images := _innermost(getattr(domain, split)), ImageFiles)]
-    paths = list(dict.fromkeys(str(path) for images in files for path in images.paths))
+    asked = {id(dataset) for dataset in own_datasets(*(getattr(domain, split) for split in splits))}
     problems: list[str] = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for start in range(0, len(paths), CHUNK):
-            problems += [problem for problem in pool.map(_no_image, paths[start : start + CHUNK]) if problem is not None]
-            if progress is not None:
-                progress(min(start + CHUNK, len(paths)), len(paths), f"checking {domain.name}")
+    for depth, result in _surveys(domain, progress):
+        named = [(depth.datasets[d], index, reason) for d, index, reason in result.unreadable]
+        problems += [unreadable_sentence(data.name_of(index), reason) for data, index, reason in named if id(data) in asked]
+        problems += [result.refusal] if result.refusal is not None else []
+        domain = _remarked(domain, result)
     if problems:
-        more = f" There are {len(problems) - 1} more: `python cli.py data verify` names them." if len(problems) > 1 else ""
+        rest = len(problems) - 1
+        more = f" There {'is' if rest == 1 else 'are'} {rest:,} more: `python cli.py data verify` names them." if rest else ""
         raise UserError(problems[0] + more)
+    return domain
 
 
-def _no_image(path: str) -> str | None:
-    try:
-        with Image.open(path):
-            return None
-    except FileNotFoundError:
-        return f"The image {path} is missing."
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return f"{path} is no image."
+def surveyed(domain: Domain, progress: Progress | None = None) -> tuple[Domain, list[str]]:
+    """Return the domain with the survey's warnings and notes, and why its images cannot be used as a whole, if so."""
+    refusals = []
+    for _, result in _surveys(domain, progress):
+        refusals += [result.refusal] if result.refusal is not None else []
+        domain = _remarked(domain, result)
+    return domain, refusals
+
+
+def _surveys(domain: Domain, progress: Progress | None) -> list[tuple[Depth, Survey]]:
+    datasets = own_datasets(*(getattr(domain, split) for split in SPLITS))
+    depths = {id(dataset.depth): dataset.depth for dataset in datasets}
+    return [(depth, depth.survey(progress, again=True)) for depth in depths.values()]
+
+
+def _remarked(domain: Domain, result: Survey) -> Domain:
+    warnings = tuple(dict.fromkeys((*domain.warnings, *result.warnings)))
+    return replace(domain, warnings=warnings, notes=tuple(dict.fromkeys((*domain.notes, *result.notes))))
 
 
 def _problem(name: str, split: str, dataset: Any, index: int) -> Problem | None:
     try:
-        dataset[index]
+        image = dataset[index][0]
+        if isinstance(image, Image.Image) and image.mode == "RGB" and is_blank(image):
+            return Problem(split, index, name_in(dataset, index), blank=True)
     except UserError as error:
         return Problem(split, index, str(error))
     except Exception as error:  # a user's dataset object may raise anything
         said = f"Cannot read image {index} of the {split} split of {name}: {type(error).__name__}: {error}."
         return Problem(split, index, said)
     return None
+
+
+def name_in(dataset: Any, index: int) -> str:
+    """Return what messages call an image of a dataset or a subset of it."""
+    while isinstance(dataset, Subset):
+        dataset, index = dataset.dataset, dataset.indices[index]
+    return str(dataset.name_of(index)) if hasattr(dataset, "name_of") else f"image {index}"
 
 
 def _innermost(dataset: Any) -> Any:
