@@ -33,12 +33,17 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def escaped(text: str) -> str:
-    """Return a text in quotes for a message, with the characters that `check_text` refuses written as escapes.
+def printable(text: str) -> str:
+    """Return a text for a message, such as a path, with the characters that `check_text` refuses written as escapes.
 
-    Bytes of a file name that are not UTF-8 appear as bytes: "caf" and the byte E9 as 'caf\\xe9'.
+    Bytes of a file name that are not UTF-8 appear as bytes: "caf" and the byte E9 as caf\\xe9.
     """
-    return f"'{''.join(_escape(character) if _problem(character) else character for character in text)}'"
+    return "".join(_escape(character) if _problem(character) else character for character in text)
+
+
+def escaped(text: str) -> str:
+    """Return a name in quotes for a message, with its characters as in `printable`."""
+    return f"'{printable(text)}'"
 
 
 def check_text(text: str, what: str) -> str:

@@ -108,8 +108,8 @@ def test_the_split_depends_on_the_seed_alone(tmp_path, monkeypatch):
     assert files(from_folder(first, seed=1).test, first) != files(one.test, first)
 
 
-def test_images_may_lie_deeper_and_clutter_is_ignored(tmp_path):
-    tree(tmp_path, {"a/left/x": 2, "a/right": 1, "b": 3, ".cache": 1, "__MACOSX/a": 1, "a/.thumbs": 1})
+def test_clutter_is_ignored_and_images_inside_a_class_folder_count_with_a_warning(tmp_path):
+    tree(tmp_path, {"a": 1, "a/left/x": 2, "a/right": 1, "b": 3, ".cache": 1, "__MACOSX/a": 1, "a/.thumbs": 1})
     picture(tmp_path / "b" / "licence_plate.PNG")
     for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "README.md", "LICENSE", "License-CC.txt", "readme_first.txt"):
         (tmp_path / "a" / name).write_text("x")
@@ -118,7 +118,7 @@ def test_images_may_lie_deeper_and_clutter_is_ignored(tmp_path):
     assert domain.classnames == ("a", "b")
     everything = [p for split in (domain.train, domain.test) for p in files(split, tmp_path)]
     assert sorted(everything) == [
-        "a/left/x/0.png", "a/left/x/1.png", "a/right/0.png", "b/0.png", "b/1.png", "b/2.png", "b/licence_plate.PNG",
+        "a/0.png", "a/left/x/0.png", "a/left/x/1.png", "a/right/0.png", "b/0.png", "b/1.png", "b/2.png", "b/licence_plate.PNG",
     ]  # fmt: skip
 
 
@@ -169,9 +169,9 @@ def test_names_by_folder(tmp_path):
         ({"a": 2, "b": 2}, "No class has three images"),
         ({"a_b": 3, "a b": 3}, "'a b' and 'a_b' have one class name, 'a b'"),
         ({"_": 3, "b": 3}, "'_' makes an empty class name"),
-        ({"train/a": 2, "train/b": 2, "test/a": 1, "notes/x": 1}, "split folder 'test' beside other folders .notes."),
+        ({"train/a": 2, "train/b": 2, "test/a": 1, "notes/x": 1}, "split folder 'test' next to other folders .'notes'."),
         ({"val/a": 1, "valid/a": 1, "train/a": 1}, "two val splits, 'val' and 'valid'"),
-        ({"train": 2, "test": 2}, "image .*0.png lies in no class folder"),
+        ({"train": 2, "test": 2}, "'test', 'train' of .* hold no class folders"),
         ({"train/a": 2, "train/b": 2, "test": 0}, "test has no class folders"),
         ({}, "has no class folders"),
     ],
@@ -186,14 +186,14 @@ def test_images_without_class_folders(tmp_path):
     with pytest.raises(UserError, match="has no class folders, only images"):
         from_folder(tmp_path)
     tree(tmp_path, {"a": 3, "b": 3})
-    with pytest.raises(UserError, match=r"image .*x\.png lies in no class folder"):
+    with pytest.raises(UserError, match=r"image .*x\.png is not in a class folder"):
         from_folder(tmp_path)
 
 
 def test_a_file_among_the_images_is_named(tmp_path):
     tree(tmp_path, {"a": 3, "b/deep": 3})
     (tmp_path / "b" / "deep" / "labels.xml").write_text("x")
-    with pytest.raises(UserError, match=r"b/deep/labels\.xml is in a class folder but is no image"):
+    with pytest.raises(UserError, match=r"b/deep/labels\.xml is in a class folder but is not an image"):
         from_folder(tmp_path)
 
 
@@ -230,5 +230,5 @@ def test_links_that_lead_nowhere_or_round(tmp_path):
         from_folder(tmp_path)
     link.unlink()
     link.symlink_to(tmp_path)
-    with pytest.raises(UserError, match=r"link.* is a link to a folder that it lies in, a loop"):
+    with pytest.raises(UserError, match=r"link is a symbolic link to one of its parent folders"):
         from_folder(tmp_path)

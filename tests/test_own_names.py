@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks.own.match import match_names
 from benchmarks.own.names import clean, name_classes, natural, read_names, read_templates
 from models.registry import UserError
 
@@ -96,3 +97,73 @@ def test_templates(tmp_path):
     (tmp_path / "t.txt").write_text("\n")
     with pytest.raises(UserError, match=r"t\.txt is empty"):
         read_templates(tmp_path / "t.txt")
+
+
+FOLDERS = ["cat", "dog", "fox"]
+BY_NAME = "matched to the class folders by name"
+BY_LINE = "assigned by line order"
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "names", "note"),
+    [
+        (FOLDERS, ["cat", "dog", "fox"], ("cat", "dog", "fox"), None),
+        (FOLDERS, ["dog", "fox", "cat"], ("cat", "dog", "fox"), BY_NAME),
+        (FOLDERS, ["Dog", "FOX", "cats"], ("cats", "Dog", "FOX"), BY_NAME),
+        (["big_cat", "dog"], ["dog", "big-cat"], ("big-cat", "dog"), BY_NAME),
+        (["cafe\u0301", "b"], ["b", "caf\u00e9"], ("caf\u00e9", "b"), BY_NAME),
+        (["001.cat", "002.dog"], ["dog", "cat"], ("cat", "dog"), BY_NAME),
+        (["cat", "dog"], ["0 dog", "1 cat"], ("cat", "dog"), BY_NAME),
+        (["0", "1", "2"], ["2", "0", "1"], ("0", "1", "2"), BY_NAME),
+        (["0", "1"], ["1 dog", "0 cat"], ("cat", "dog"), None),
+        (["n01", "n02"], ["n02 goldfish", "n01 tench, Tinca tinca"], ("tench, Tinca tinca", "goldfish"), None),
+        (["n01", "n02"], ["n02,goldfish", "n01,tench"], ("tench", "goldfish"), None),
+        (["n01", "n02"], ["tench", "goldfish"], ("tench", "goldfish"), BY_LINE),
+        (FOLDERS, ["cat", "dog", "wolf"], ("cat", "dog", "wolf"), BY_LINE),
+        (FOLDERS, ["a cat", "my dog", "red fox"], ("a cat", "my dog", "red fox"), BY_LINE),
+        (["dog", "hot_dog"], ["dog", "hot dog sausage"], ("dog", "hot dog sausage"), BY_LINE),
+        (["Cat", "dog"], {"cat": "x", "DOG": "y"}, ("x", "y"), None),
+        (["Cat", "cat"], {"cat": "x", "Cat": "y"}, ("y", "x"), None),
+        (["cafe\u0301", "b"], {"caf\u00e9": "x", "b": "y"}, ("x", "y"), None),
+    ],
+)
+def test_given_names_are_matched_by_name_before_order(keys, given, names, note):
+    matched = match_names(keys, given, "class folder")
+    assert name_classes(keys, given, "class folder") == name_classes(keys, matched.names, "class folder") == names
+    assert (note is None and not matched.notes) or note in matched.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "message"),
+    [
+        (
+            FOLDERS,
+            ["dog", "cat", "wolf"],
+            "name 1 is 'dog', but class folder 1 is 'cat', and 'dog' is class folder 2. Write 'folder<TAB>",
+        ),
+        (FOLDERS, ["domestic dog", "a cat", "red fox"], "in another order than the class folders: name 1 is 'domestic dog'"),
+        (["red", "blue"], ["blue berry", "red apple"], "in another order"),
+        (["cat", "dog"], ["cat, Felis", "dog, Canis"], "begin with the class folders .'cat, Felis'.*form is not clear"),
+        (FOLDERS, ["cat", "dog"], r"There are 2 class names for 3 classes .* Without a name: fox\."),
+        (FOLDERS, ["cat", "dog", "fox", "wolf"], r"There are 4 class names for 3 classes .* Without a class: wolf\."),
+        (["n1", "n2"], ["a"], "Blank lines do not count"),
+        (["Cat", "cat"], None, "'Cat' and 'cat' have one class name"),
+        (["cat.", "cat "], None, "have one class name"),
+        (["a\nb", "c"], None, r"The class folder 'a\\nb' contains a line break"),
+        (["a", "b"], ["x", "caf\udce9"], r"The class name 'caf\\xe9' contains a byte that is not UTF-8"),
+    ],
+)
+def test_given_names_that_are_not_clear(keys, given, message):
+    with pytest.raises(UserError, match=message):
+        name_classes(keys, given, "class folder")
+
+
+def test_names_of_no_class_are_a_warning_when_every_class_has_one():
+    matched = match_names(["n1", "n2"], {f"n{i}": f"thing {i}" for i in range(5)}, "class folder")
+    assert matched.names == {"n1": "thing 1", "n2": "thing 2"}
+    assert matched.warnings == ["3 of the class names belong to no class folder, such as 'n0'"]
+
+
+def test_templates_that_records_cannot_hold():
+    with pytest.raises(UserError, match=r"The template 'a \\x1b\[2J\{\}' contains a control character"):
+        read_templates(["a \x1b[2J{}"])

@@ -29,6 +29,11 @@ def clean(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").split())
 
 
+def folded(name: str) -> str:
+    """Return a name without regard to case, accents' form, and "_", "-" and blanks, for comparing only."""
+    return " ".join(clean(name).casefold().replace("-", " ").split()).rstrip(" .")
+
+
 def read_names(given: Names) -> list[str] | dict[str, str] | None:
     """Class names: a list in class order, or a dictionary from folder (or label) to name; None for None.
 
@@ -55,13 +60,19 @@ def read_names(given: Names) -> list[str] | dict[str, str] | None:
 
 
 def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, what: str) -> tuple[str, ...]:
-    """One name for each of the class keys, in their order; `what` says in messages what the keys are ("class folder").
+    """Return one name for each of the class keys, in their order; `what` is the noun for a key in messages ("class folder").
 
-    Without `given` the names are the cleaned keys. Raises UserError for a wrong number of names, a key without a name, a
-    name for no key, fewer than two classes, and two keys with one name.
+    Without `given` the names are the cleaned keys. With it they are matched as in `match.match_names`.
+
+    Raises:
+        UserError: for a wrong number of names, a key without a name, a name for no key, fewer than two classes, two keys
+            with one name (case and blanks do not count), and a key or name that `check_text` refuses.
     """
+    from benchmarks.own.match import match_names
+
     if len(keys) < 2:
         raise UserError(f"At least two classes are needed, there is only the {what} {', '.join(map(repr, keys)) or 'of none'}.")
+    given = None if given is None else match_names(keys, given, what).names
     if given is None:
         names = [clean(key) for key in keys]
     elif isinstance(given, dict):
@@ -73,7 +84,9 @@ def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, 
         names = [given[key] for key in keys]
     else:
         if len(given) != len(keys):
-            raise UserError(f"There are {len(given)} class names for {len(keys)} classes ({what}s {_short(keys)}).")
+            raise UserError(
+                f"There are {len(given)} class names for {len(keys)} classes ({what}s {short(keys)}).{_apart(keys, given)}"
+            )
         names = list(given)
     first: dict[str, str] = {}
     for key, name in zip(keys, names, strict=True):
@@ -81,10 +94,22 @@ def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, 
         check_text(name, "class name")
         if not name:
             raise UserError(f"The {what} {key!r} makes an empty class name.")
-        if clean(name) in first:
-            raise UserError(f"The {what}s {first[clean(name)]!r} and {key!r} have one class name, {name!r}.")
-        first[clean(name)] = key
+        if (other := first.setdefault(folded(name), key)) != key:
+            raise UserError(
+                f"The {what}s {other!r} and {key!r} have one class name, {name!r} (case, blanks, '_' and '-' do not count): "
+                "merge them, or give them different names with --classnames."
+            )
     return tuple(names)
+
+
+def _apart(keys: Sequence[str], given: Sequence[str]) -> str:
+    """Return a sentence on the keys that a list of names lacks and the names that no key has, if most of them agree."""
+    names, there = {folded(name): name for name in given}, {folded(key): key for key in keys}
+    if len(names.keys() & there.keys()) * 2 < len(keys):
+        return " Blank lines do not count." if len(given) < len(keys) else ""
+    lacking, extra = [there[k] for k in there if k not in names], [names[n] for n in names if n not in there]
+    parts = [f"Without a name: {short(lacking)}." if lacking else "", f"Without a class: {short(extra)}." if extra else ""]
+    return " ".join(["", *filter(None, parts)])
 
 
 def read_templates(given: Templates) -> tuple[str, ...]:
@@ -122,7 +147,9 @@ def _read(path: Path, key: str, where: str) -> list[Any] | dict[str, Any]:
         elif path.suffix == ".toml":
             found = tomllib.loads(text)
         else:
-            raise UserError(f"{where} must end in .txt, .json or .toml.")
+            raise UserError(
+                f"{where} must end in .txt, .json or .toml; in a .txt file each line has a name, or folder<TAB>name."
+            )
     except FileNotFoundError as error:
         raise UserError(f"{where} is missing.") from error
     except UserError:
@@ -155,5 +182,5 @@ def _lines(text: str, where: str) -> list[Any] | dict[str, Any]:
     return named
 
 
-def _short(keys: Sequence[str]) -> str:
+def short(keys: Sequence[str]) -> str:
     return ", ".join(keys) if len(keys) <= 6 else f"{', '.join(keys[:3])}, ..., {keys[-1]}"

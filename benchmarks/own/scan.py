@@ -1,4 +1,4 @@
-"""What lies in a user's folder: files and class folders, without clutter, links followed, loops found. No torch."""
+"""List a user's folder: files and class folders, without clutter, links followed, loops refused. No torch."""
 
 from __future__ import annotations
 
@@ -7,21 +7,139 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.registry import UserError
+from models.registry import UserError, printable
 
 ANNOTATIONS = ("classnames.txt", "templates.txt")
 # What a split may be called (compared without case) -> the split.
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
+
+CLUTTER_FOLDERS = {
+    "@eadir": "thumbnails of Synology",
+    "#recycle": "the trash of Synology",
+    "#snapshot": "snapshots of Synology",
+    "@recycle": "the trash of QNAP",
+    "@recently-snapshot": "snapshots of QNAP",
+    "@tmp": "temporary files of Synology",
+    "__macosx": "what macOS adds to archives",
+    "lost+found": "what fsck has found",
+    "$recycle.bin": "the trash of Windows",
+    "recycler": "the trash of Windows",
+    "system volume information": "what Windows adds to disks",
+    "__pycache__": "compiled Python",
+}
+CLUTTER_FILES = {
+    "thumbs.db": "thumbnails of Windows",
+    "ehthumbs.db": "thumbnails of Windows",
+    "ehthumbs_vista.db": "thumbnails of Windows",
+    "desktop.ini": "settings of Windows",
+    "picasa.ini": "settings of Picasa",
+    "zbthumbnail.info": "thumbnails of ZoomBrowser",
+    "icon\r": "the icon of a folder on macOS",
+}
+"""The names that are ignored, compared without case, and what leaves them. Names with a leading dot are ignored too."""
+
 # Only as text: `licence_plate_01.jpg` is an image.
 _ABOUT = re.compile(r"(readme|licen[cs]e|copying)[^.]*(\.(txt|md|rst|html|pdf))?", re.IGNORECASE)
 
 
-def is_clutter(entry: os.DirEntry[str]) -> bool:
-    """Hidden, left by an operating system, or a README or licence file."""
-    if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
-        return True
-    return _ABOUT.fullmatch(entry.name) is not None and not _is_folder(entry)
+class Ignored:
+    """Count what a reader ignores, for one sentence to the user."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, list[str]] = {}
+        self._files: dict[str, list[str]] = {}
+        self._inside: dict[str, int] = {}
+        self._known: set[str] = set()
+
+    def add(self, entry: os.DirEntry[str], kind: str | None = None) -> None:
+        """Count an entry: under its name, or under "hidden" or another `kind`. A folder counts with the files in it."""
+        if entry.path in self._known:
+            return
+        self._known.add(entry.path)
+        if _is_folder(entry):
+            kind = kind or ("hidden" if entry.name.startswith(".") else entry.name)
+            self._folders.setdefault(kind, []).append(entry.name)
+            inside = 0 if entry.is_symlink() else sum(len(files) for _, _, files in os.walk(entry.path))
+            self._inside[kind] = self._inside.get(kind, 0) + inside
+        else:
+            kind = kind or ("hidden" if entry.name.startswith(".") else entry.name)
+            self._files.setdefault(kind, []).append(entry.name)
+
+    def sentence(self, where: str | Path) -> str | None:
+        """Return "ignored in PHOTOS: 48 files in 24 folders @eaDir, 2 hidden files (.DS_Store)", or None for nothing."""
+        parts = []
+        for kind, names in self._folders.items():
+            folders = f"{len(names):,} hidden folder" if kind == "hidden" else f"{len(names):,} folder"
+            which = f" ({_few(names)})" if kind == "hidden" else f" {printable(kind)}"
+            parts.append(f"{_count(self._inside[kind], 'file')} in {folders}{'' if len(names) == 1 else 's'}{which}")
+        for kind, names in self._files.items():
+            if kind == names[0]:
+                parts.append(f"{len(names):,} {printable(kind)}")
+            else:
+                parts.append(f"{_count(len(names), f'{kind} file')} ({_few(names)})")
+        return f"ignored in {printable(str(where))}: {', '.join(parts)}" if parts else None
+
+
+class Scanner:
+    """List folders and count what is ignored on the way (`ignored`)."""
+
+    def __init__(self) -> None:
+        self.ignored = Ignored()
+
+    def entries(self, folder: str | Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+        """Return (folders, files) directly in a folder, without clutter, sorted by name.
+
+        Raises:
+            UserError: naming it, for an unreadable folder, a link that leads nowhere or to itself, and what is neither a
+                file nor a folder.
+        """
+        folders, files = [], []
+        try:
+            with os.scandir(folder) as found:
+                listed = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise UserError(f"Cannot read the folder {printable(str(folder))}: {error.strerror}.") from error
+        for entry in listed:
+            if _is_clutter(entry):
+                self.ignored.add(entry)
+            elif _is_folder(entry):
+                folders.append(entry)
+            elif entry.is_file():
+                if _ABOUT.fullmatch(entry.name):
+                    self.ignored.add(entry, "README or licence")
+                else:
+                    files.append(entry)
+            elif entry.is_symlink():
+                raise UserError(f"The link {printable(entry.path)} leads nowhere: delete it, or restore the file it points to.")
+            else:
+                raise UserError(f"{printable(entry.path)} is neither a file nor a folder: move it elsewhere.")
+        return folders, files
+
+    def files_under(self, folder: str | Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[os.DirEntry[str]]:
+        """Yield every file of a folder and the folders in it, without clutter; links are followed.
+
+        Args:
+            folder: where to look.
+            above: the identities of folders above it, which no link may lead to.
+
+        Raises:
+            UserError: for what cannot be read and for a folder that is linked into itself.
+        """
+        waiting: list[tuple[str | Path, frozenset[tuple[int, int]]]] = [(folder, above)]
+        while waiting:
+            place, above = waiting.pop()
+            here = identity(place)
+            if here in above:
+                raise loop(place)
+            folders, files = self.entries(place)
+            yield from files
+            waiting += [(inner.path, above | {here}) for inner in reversed(folders)]
+
+
+def loop(folder: str | Path) -> UserError:
+    """Return the error for a folder that is linked into itself."""
+    where = printable(str(folder))
+    return UserError(f"The folder {where} is a symbolic link to one of its parent folders, an endless loop: delete the link.")
 
 
 def existing_folder(path: str | Path) -> Path:
@@ -35,44 +153,22 @@ def existing_folder(path: str | Path) -> Path:
 
 
 def entries(folder: str | Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
-    """(folders, files) directly in a folder, without clutter, sorted by name.
-
-    Raises UserError, naming it, for an unreadable folder and for a link that leads nowhere or to itself.
-    """
-    folders, files = [], []
-    try:
-        with os.scandir(folder) as found:
-            listed = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        raise UserError(f"Cannot read the folder {folder}: {error.strerror}.") from error
-    for entry in listed:
-        if is_clutter(entry):
-            continue
-        if _is_folder(entry):
-            folders.append(entry)
-        elif entry.is_file():
-            files.append(entry)
-        elif entry.is_symlink():
-            raise UserError(f"The link {entry.path} leads nowhere.")
-    return folders, files
+    """Return (folders, files) directly in a folder: `Scanner.entries` without the count of what is ignored."""
+    return Scanner().entries(folder)
 
 
-def files_under(folder: str | Path, _above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[os.DirEntry[str]]:
-    """Every file of a folder and the folders in it, without clutter; links are followed.
+def files_under(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """Yield every file of a folder and the folders in it: `Scanner.files_under` without the count of what is ignored."""
+    return Scanner().files_under(folder)
 
-    Raises UserError for what cannot be read and for a folder that is linked into itself.
-    """
+
+def identity(folder: str | Path) -> tuple[int, int]:
+    """Return the device and inode of a folder, the same for all links to it. Raises UserError for an unreadable one."""
     try:
         status = os.stat(folder)
     except OSError as error:
-        raise UserError(f"Cannot read the folder {folder}: {error.strerror}.") from error
-    here = (status.st_dev, status.st_ino)
-    if here in _above:
-        raise UserError(f"The folder {folder} is a link to a folder that it lies in, a loop without end.")
-    folders, files = entries(folder)
-    yield from files
-    for inner in folders:
-        yield from files_under(inner.path, _above | {here})
+        raise UserError(f"Cannot read the folder {printable(str(folder))}: {error.strerror}.") from error
+    return status.st_dev, status.st_ino
 
 
 def relative(entry: os.DirEntry[str], folder: str | Path) -> str:
@@ -81,8 +177,26 @@ def relative(entry: os.DirEntry[str], folder: str | Path) -> str:
     return entry.path[len(os.path.join(folder, "")) :].replace(os.sep, "/")
 
 
+def _is_clutter(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is hidden or in one of the tables above."""
+    name = entry.name.lower()
+    if name.startswith("."):
+        return True
+    # A file called "lost+found" or a folder called "thumbs.db" is something else.
+    return (name in CLUTTER_FOLDERS and _is_folder(entry)) or (name in CLUTTER_FILES and not _is_folder(entry))
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:  # a link to itself
-        raise UserError(f"The link {entry.path} leads nowhere: {error.strerror}.") from error
+        raise UserError(f"The link {printable(entry.path)} leads nowhere: {error.strerror}.") from error
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _few(names: list[str]) -> str:
+    first = sorted(set(names))
+    return ", ".join(map(printable, first[:3])) + (", ..." if len(first) > 3 else "")

@@ -56,7 +56,7 @@ def with_test(splits: dict[str, T], where: str) -> tuple[dict[str, T], str]:
         return {**rest, "test": splits["val"]}, "no test split: tested on the validation split"
     raise UserError(
         f"{where} has a train split but no test split (nor val): "
-        "add one, or leave out the splits altogether and 80/10/10 of each class are taken."
+        "add one, or leave out the splits (give the path of the train folder) and 80/10/10 of each class are taken."
     )
 
 

@@ -1,0 +1,364 @@
+"""Find the splits and class folders of a user's folder. No torch.
+
+The images of a class are in one of these places, whatever the split folders are called (`split_names`):
+
+    ROOT/SPLIT/CLASS/*      ROOT/CLASS/SPLIT/*      ROOT/CLASS/*
+
+A folder that looks like one of these and is not gets one sentence (UserError); nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.formats import is_image
+from benchmarks.own.names import folded
+from benchmarks.own.scan import ANNOTATIONS, Scanner, identity, loop, relative
+from benchmarks.own.split_names import is_filling, is_unlabelled, mark_of
+from models.registry import UserError, check_text, escaped, printable
+
+# Class folder -> its image files.
+ClassImages = dict[str, list[str]]
+_PICTURES = (".heic", ".heif", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raw", ".orf", ".rw2", ".svg", ".psd", ".jxl", ".jp2")
+# A folder of these names inside a class folder, beside the images.
+_THUMBNAILS = ("thumbnail", "thumbnails", "thumb", "thumbs", "_thumbs", "_thumb")
+_DETECTION = {"images", "image", "labels", "label", "annotations", "masks", "mask", "bbox", "boxes"}
+
+
+class Layout(NamedTuple):
+    """The images of a folder.
+
+    Attributes:
+        splits: train, val, test -> class folder -> images; "" for a folder without splits.
+        sources: split -> a phrase for `Domain.split_sources`.
+        warnings, notes: sentences for the user, as in `Domain`.
+    """
+
+    splits: dict[str, ClassImages]
+    sources: dict[str, str]
+    warnings: list[str]
+    notes: list[str]
+
+
+class _Contents(NamedTuple):
+    """A class folder: its path, its own images (relative path, path), and the folders in it."""
+
+    path: str
+    images: list[tuple[str, str]]
+    folders: list[os.DirEntry[str]]
+
+
+def read_layout(root: Path) -> Layout:
+    """Return the splits, classes and images of a folder.
+
+    Raises:
+        UserError: naming the folder or file, for every layout that is none of the three, for class folders of one split
+            that are the same folder, and for files among the images that are not images.
+    """
+    scanner = Scanner()
+    layout = Layout({}, {}, [], [])
+    trees = _split_folders(root, scanner, layout)
+    if trees:
+        seen: dict[tuple[int, int], str] = {}
+        for split, folder in trees.items():
+            contents = _class_folders(folder, scanner, seen)
+            if inner := _inner_splits(contents):
+                where = f"inside the split folder {printable(folder)}"
+                raise UserError(f"{printable(inner)} is a split folder {where}: keep one level of splits.")
+            layout.splits[split] = _images_of(contents, scanner, layout, split == "val")
+            layout.sources[split] = f"the folder {printable(os.path.relpath(folder, root))}/"
+    else:
+        contents = _class_folders(str(root), scanner)
+        first = next(iter(contents.values()))
+        if len(contents) == 1 and first.folders and not first.images:
+            where = f"{printable(str(root))} has only one class folder, {escaped(next(iter(contents)))}"
+            raise UserError(
+                f"{where} (if the classes lie inside it, give {printable(first.path)}); at least two classes are needed."
+            )
+        if inner := _inner_splits(contents):
+            _by_class(root, contents, inner, scanner, layout)
+        else:
+            layout.splits[""] = _images_of(contents, scanner, layout)
+    _unite(layout)
+    if (ignored := scanner.ignored.sentence(root)) is not None:
+        layout.notes.append(ignored)
+    return layout
+
+
+def _split_folders(root: Path, scanner: Scanner, layout: Layout, depth: int = 0) -> dict[str, str]:
+    """Return split -> folder, or nothing for a folder of class folders.
+
+    The split folders of a root differ only in the word for the split ("seg_train", "seg_test"), hold the class folders, and
+    have no other folders with images beside them. A class may be called "train" as long as it holds images directly.
+    """
+    folders, files = scanner.entries(root)
+    if not folders:
+        images = any(is_image(file.name) for file in files)
+        hint = ", only images: put the images of each class into a folder named after the class" if images else ""
+        raise UserError(f"{printable(str(root))} has no class folders{hint}.")
+    marks = {folder.name: mark for folder in folders if (mark := mark_of(folder.name)) is not None}
+    groups: dict[tuple[str, ...], list[os.DirEntry[str]]] = {}
+    for folder in folders:
+        if folder.name in marks:
+            groups.setdefault(marks[folder.name].rest, []).append(folder)
+    groups = {rest: group for rest, group in groups.items() if not rest or len({marks[f.name].split for f in group}) > 1}
+    if not groups:
+        if len(folders) == 1 and depth < 5 and not any(is_image(file.name) for file in files):
+            return _wrapped(folders[0], scanner, layout, depth)
+        return {}
+    if len(groups) > 1:
+        pairs = "; ".join(_listed(folder.name for folder in group) for group in groups.values())
+        raise UserError(f"{printable(str(root))} has several sets of split folders ({pairs}): give the path of one set.")
+    [group] = groups.values()
+    others = [folder for folder in folders if folder not in group]
+    inner = {folder.name: scanner.entries(folder.path) for folder in group}
+    splits = _named_splits({folder.name: marks[folder.name].split for folder in group}, root)
+    if not any(inside for inside, _ in inner.values()):
+        if len(splits) == 1 and others:
+            where = f"{escaped(group[0].name)} in {printable(str(root))}"
+            layout.warnings.append(f"{where} is read as a class, not as a split: it holds images directly")
+            return {}
+        raise UserError(
+            f"{_listed(folder.name for folder in group)} of {printable(str(root))} hold no class folders: put the images "
+            "of each class into a folder named after the class, as in train/CLASS/*."
+        )
+    _check_others(root, group, others, scanner, layout)
+    for file in files:
+        if file.name not in ANNOTATIONS and not is_image(file.name):
+            scanner.ignored.add(file, "other")
+    if "val" in splits and inner[splits["val"]] == ([], []):
+        layout.notes.append(f"the folder {printable(str(root / splits.pop('val')))} is empty")
+    return {split: _innermost(str(root / name), split, scanner) for split, name in splits.items()}
+
+
+def _wrapped(folder: os.DirEntry[str], scanner: Scanner, layout: Layout, depth: int) -> dict[str, str]:
+    """Return the split folders inside the only folder of a root ("images/train", "images/test"), or nothing."""
+    identity(folder.path)
+    inner, _ = scanner.entries(folder.path)
+    marked = [mark for entry in inner if (mark := mark_of(entry.name)) is not None]
+    if len({mark.split for mark in marked}) > 1 or (len(inner) == 1 and not marked):
+        return _split_folders(Path(folder.path), scanner, layout, depth + 1) if inner else {}
+    return {}
+
+
+def _named_splits(marks: Mapping[str, str], root: Path) -> dict[str, str]:
+    """Return train, val, test -> folder name. "eval" is test, or val where another folder is test."""
+    splits: dict[str, str] = {}
+    single = list(marks.values()).count("eval") == 1
+    for name, split in sorted(marks.items(), key=lambda item: item[1] == "eval"):
+        if split == "eval":
+            split = "test" if not single else "val" if "test" in splits and "val" not in splits else "test"
+        if split in splits:
+            raise UserError(
+                f"{printable(str(root))} has two {split} splits, {escaped(splits[split])} and {escaped(name)}: merge them, or "
+                "hide one with a leading dot."
+            )
+        splits[split] = name
+    return {split: splits[split] for split in ("train", "val", "test") if split in splits}
+
+
+def _check_others(
+    root: Path, group: list[os.DirEntry[str]], others: list[os.DirEntry[str]], scanner: Scanner, layout: Layout
+) -> None:
+    """Refuse folders with images beside the split folders, unless their name says that they have no labels."""
+    for folder in others:
+        count = sum(is_image(file.name) for file in scanner.files_under(folder.path))
+        if not count:
+            layout.notes.append(f"left out of {printable(str(root))}: the folder {printable(folder.name)}, which has no images")
+        elif is_unlabelled(folder.name):
+            layout.warnings.append(
+                f"{escaped(folder.name)} in {printable(str(root))} is not a split, so its {count:,} images are left out"
+            )
+        else:
+            names = _listed(other.name for other in others)
+            raise UserError(
+                f"{printable(str(root))} has the split folder {escaped(group[0].name)} next to other folders ({names}): move "
+                f"those elsewhere, or hide them with a leading dot. If {escaped(group[0].name)} is a class, put its images "
+                "directly into it."
+            )
+
+
+def _innermost(folder: str, split: str, scanner: Scanner) -> str:
+    """Return the folder that holds the class folders of a split: "seg_train/seg_train", "train/images"."""
+    for _ in range(5):
+        folders, files = scanner.entries(folder)
+        if len(folders) != 1 or any(is_image(file.name) for file in files):
+            break
+        mark, inner = mark_of(folders[0].name), folders[0].path
+        if not ((mark is not None and mark.split in (split, "eval")) or is_filling(folders[0].name)):
+            break
+        if not scanner.entries(inner)[0]:
+            break
+        folder = inner
+    return folder
+
+
+def _class_folders(folder: str, scanner: Scanner, seen: dict[tuple[int, int], str] | None = None) -> dict[str, _Contents]:
+    """Return the class folders in a folder by name, one listing of each.
+
+    `seen` are the class folders of other splits by identity: a link makes two of them one folder.
+    """
+    folders, loose = scanner.entries(folder)
+    if images := [file for file in loose if is_image(file.name)]:
+        what = f" (the first of {len(images):,})" if len(images) > 1 else ""
+        hint = "" if folders else " The images of a test set without labels cannot be used: hide its folder with a leading dot."
+        raise UserError(f"The image {printable(images[0].path)}{what} is not in a class folder.{hint}")
+    if not folders:
+        raise UserError(f"{printable(folder)} has no class folders.")
+    for file in loose:
+        if file.name not in ANNOTATIONS:
+            scanner.ignored.add(file, "other")
+    found: dict[str, _Contents] = {}
+    seen, above = {} if seen is None else seen, _ancestors(folder)
+    for inner in folders:
+        check_text(inner.name, f"class folder in {printable(folder)} called")
+        if (here := identity(inner.path)) in above:
+            raise loop(inner.path)
+        if (other := seen.setdefault(here, inner.path)) != inner.path:
+            both = f"{printable(other)} and {printable(inner.path)}"
+            raise UserError(f"The class folders {both} are the same folder (a link): delete one of them.")
+        inside, files = scanner.entries(inner.path)
+        found[inner.name] = _Contents(inner.path, _images_among(files, inner.path, scanner), inside)
+    if len(found) == 1 and is_filling(folders[0].name) and not found[folders[0].name].folders:
+        raise UserError(
+            f"{printable(folder)} holds only the folder {escaped(folders[0].name)}, not class folders: put the images of each "
+            "class into a folder named after the class, or hide it with a leading dot."
+        )
+    if len(found) > 1 and {name.lower() for name in found} <= _DETECTION:
+        raise UserError(
+            f"{printable(folder)} holds the folders {_listed(found)}, as for object detection, but no class folders: put the "
+            "images of each class into a folder named after the class, or name images and labels in a CSV file."
+        )
+    return found
+
+
+def _ancestors(folder: str) -> frozenset[tuple[int, int]]:
+    """Return the identities of a folder and those above it: a link to one of them is a loop."""
+    return frozenset(identity(place) for place in (folder, *Path(folder).parents))
+
+
+def _images_among(files: Iterable[os.DirEntry[str]], folder: str, scanner: Scanner) -> list[tuple[str, str]]:
+    """Return (relative path, path) of the images among files of a class folder; refuse other files.
+
+    Files named after an image next to them ("0.txt" and "0.png"), annotations mostly, and empty ones are ignored.
+    """
+    every = list(files)
+    images = [file for file in every if is_image(file.name)]
+    stems = {os.path.splitext(file.path)[0] for file in images} if len(images) < len(every) else set()
+    for file in every:
+        if is_image(file.name) or file.name in ANNOTATIONS:
+            continue
+        if os.path.splitext(file.path)[0] in stems:
+            scanner.ignored.add(file, "accompanying")
+        elif not file.stat().st_size:
+            scanner.ignored.add(file, "empty")
+        else:
+            suffix = Path(file.name).suffix.lower()
+            advice = f"convert {suffix} files to JPEG or PNG" if suffix in _PICTURES else "move it out of the class folder"
+            raise UserError(f"{printable(file.path)} is in a class folder but is not an image that can be read: {advice}.")
+    return [(relative(file, folder), file.path) for file in images]
+
+
+def _images_of(contents: Mapping[str, _Contents], scanner: Scanner, layout: Layout, may_lack: bool = False) -> ClassImages:
+    """Return the images of class folders, sorted by their paths; `may_lack` allows empty class folders."""
+    return {name: _images_in(name, inside, scanner, layout, may_lack) for name, inside in contents.items()}
+
+
+def _images_in(name: str, inside: _Contents, scanner: Scanner, layout: Layout, may_lack: bool) -> list[str]:
+    """Return the images of one class folder.
+
+    Folders inside it count for the class only next to images of its own, or where their name says nothing ("images").
+    """
+    images = list(inside.images)
+    deeper: list[str] = []
+    for folder in inside.folders:
+        if inside.images and folder.name.lower() in _THUMBNAILS:
+            scanner.ignored.add(folder)
+            continue
+        found = _images_among(scanner.files_under(folder.path, _ancestors(inside.path)), inside.path, scanner)
+        if not found:
+            continue
+        plain = len(inside.folders) == 1 and (is_filling(folder.name) or folded(folder.name) == folded(name))
+        if not inside.images and not plain:
+            raise UserError(
+                f"The class folder {printable(inside.path)} has no images, but the folder {escaped(folder.name)} in it has. "
+                "The images of a class must be directly in its folder: move them up, give the path of the folder that holds "
+                "the class folders, or name images and labels in a CSV file."
+            )
+        images += found
+        if inside.images:
+            deeper.append(f"{len(found):,} in {printable(folder.path)}")
+    if deeper:
+        layout.warnings.append(
+            f"images in folders inside the class folder {escaped(name)} count for the class: {'; '.join(deeper)}"
+        )
+    if not images and not may_lack:
+        raise UserError(f"The class folder {printable(inside.path)} has no image: add images, or delete the folder.")
+    return [path for _, path in sorted(images)]
+
+
+def _inner_splits(contents: Mapping[str, _Contents]) -> str | None:
+    """Return the path of a split folder inside a class folder, if there is one."""
+    for inside in contents.values():
+        for folder in inside.folders:
+            mark = mark_of(folder.name)
+            if mark is not None and not mark.rest:
+                return folder.path
+    return None
+
+
+def _by_class(root: Path, contents: Mapping[str, _Contents], inner: str, scanner: Scanner, layout: Layout) -> None:
+    """Read ROOT/CLASS/SPLIT/*. Refuse a root where some class folders have splits inside and others do not."""
+    for name, inside in contents.items():
+        marks = {folder.name: mark_of(folder.name) for folder in inside.folders}
+        exact = {folder: mark.split for folder, mark in marks.items() if mark is not None and not mark.rest}
+        if inside.images or len(exact) < len(marks) or not exact:
+            raise UserError(
+                f"{printable(inner)} is a split folder inside a class folder, but {printable(inside.path)} "
+                f"{'has images directly in it' if inside.images else 'does not have only split folders in it'}: use "
+                "SPLIT/CLASS/* or CLASS/SPLIT/* for all classes."
+            )
+        for split, folder in _named_splits(exact, Path(inside.path)).items():
+            path = _innermost(os.path.join(inside.path, folder), split, scanner)
+            folders, files = scanner.entries(path)
+            below = _Contents(path, _images_among(files, path, scanner), folders)
+            layout.splits.setdefault(split, {})[name] = _images_in(name, below, scanner, layout, split == "val")
+            layout.sources[split] = f"the folders CLASS/{printable(folder)}/"
+    layout.notes.append(f"read {printable(str(root))} as CLASS/SPLIT/*: every class folder has its own split folders")
+
+
+def _unite(layout: Layout) -> None:
+    """Merge the folders of one class: accents composed or decomposed, and between splits other case, blanks, "_" and "-".
+
+    Folders of one split that differ in more than the form of their accents stay apart.
+    """
+    composed: dict[str, dict[str, list[str]]] = {}
+    for split, images in layout.splits.items():
+        merged: dict[str, list[str]] = {}
+        for key, files in images.items():
+            merged.setdefault(unicodedata.normalize("NFC", key), []).extend(files)
+        composed[split] = merged
+    spellings: dict[str, list[str]] = {}
+    for merged in composed.values():
+        for key in merged:
+            if key not in spellings.setdefault(folded(key), []):
+                spellings[folded(key)].append(key)
+    spelled: dict[str, str] = {}
+    for form, keys in spellings.items():
+        together = any(sum(folded(key) == form for key in merged) > 1 for merged in composed.values())
+        if len(keys) > 1 and not together:
+            layout.notes.append(
+                f"the class folders {' and '.join(map(escaped, keys))} of different splits are read as one class"
+            )
+            spelled |= dict.fromkeys(keys, keys[0])
+    for split, merged in composed.items():
+        layout.splits[split] = {spelled.get(key, key): files for key, files in merged.items()}
+
+
+def _listed(names: Iterable[str]) -> str:
+    every = list(names)
+    return ", ".join(map(escaped, every[:4])) + (", ..." if len(every) > 4 else "")

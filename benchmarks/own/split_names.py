@@ -1,0 +1,71 @@
+"""Read the names of folders as splits: "Training", "seg_test", "val2017". No torch."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development"), "val"),
+    **dict.fromkeys(("test", "testing", "tests", "tst", "holdout", "heldout"), "test"),
+    **dict.fromkeys(("eval", "evaluation", "evaluate"), "eval"),
+}
+"""Word -> split. "eval" is the test split, or the validation split where another folder is the test split."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
+_FILLING = frozenset(
+    _WORD.findall(
+        "set sets data dataset datasets split splits image images img imgs picture pictures pic pics photo photos folder "
+        "folders dir file files jpg jpeg png the my"
+    )
+)
+_UNLABELLED = frozenset(_WORD.findall("pred preds predict prediction predictions unlabeled unlabelled submission inference"))
+
+
+class Mark(NamedTuple):
+    """The split that a folder's name says, and the other words of the name ("seg" of "seg_train")."""
+
+    split: str
+    rest: tuple[str, ...]
+
+
+def words_of(name: str) -> list[str]:
+    """Return the lower-case words of a name: parted at blanks, signs, digits and capitals ("trainSet2" is train, set, 2)."""
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def mark_of(name: str) -> Mark | None:
+    """Return the split that a folder's name says, or None when it says none or several.
+
+    Words such as "set", "data" and "images" and numbers do not count; "train_val" is a training split.
+    """
+    splits, rest = [], []
+    for word in words_of(name):
+        split = _split_of(word)
+        if split is not None:
+            splits.append(split)
+        elif word not in _FILLING and not word.isdigit():
+            rest.append(word)
+    if splits == ["train", "val"]:
+        splits = ["train"]
+    return Mark(splits[0], tuple(rest)) if len(splits) == 1 else None
+
+
+def is_filling(name: str) -> bool:
+    """Whether a folder's name says nothing about its content: "images", "data", "img_files"."""
+    words = words_of(name)
+    return bool(words) and all(word in _FILLING or word.isdigit() for word in words) and not name.isdigit()
+
+
+def is_unlabelled(name: str) -> bool:
+    """Whether a folder's name says that its images have no labels: "seg_pred", "unlabeled"."""
+    return any(word in _UNLABELLED for word in words_of(name))
+
+
+def _split_of(word: str) -> str | None:
+    """Return the split of a word, also when it is written together with a filling word ("trainset")."""
+    if word in SPLIT_WORDS:
+        return SPLIT_WORDS[word]
+    joined = (split for start, split in SPLIT_WORDS.items() if word.startswith(start) and word[len(start) :] in _FILLING)
+    return next(joined, None)
