@@ -191,8 +191,8 @@ def test_clutter_is_ignored_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("a/labels.xml", r"labels\.xml is in a class folder but is not an image that can be read: move it"),
-        ("a/IMG.HEIC", r"IMG\.HEIC .*convert \.heic files to JPEG or PNG"),
+        ("a/labels.xml", r"labels\.xml is in a class folder but is not an image that can be read; move it"),
+        ("a/IMG.HEIC", r"IMG\.HEIC .*HEIC image; convert it to JPEG or PNG"),
         ("a/images.zip", r"images\.zip is in a class folder"),
         ("0.png", r"0\.png is not in a class folder"),
     ],

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.formats import is_image
+from benchmarks.formats import is_image, unread_kind
 from benchmarks.own.names import folded
 from benchmarks.own.scan import ANNOTATIONS, Scanner, identity, loop, relative
 from benchmarks.own.split_names import is_filling, is_unlabelled, mark_of
@@ -23,7 +23,6 @@ from models.registry import UserError, check_text, escaped, printable
 
 # Class folder -> its image files.
 ClassImages = dict[str, list[str]]
-_PICTURES = (".heic", ".heif", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raw", ".orf", ".rw2", ".svg", ".psd", ".jxl", ".jp2")
 # A folder of these names inside a class folder, beside the images.
 _THUMBNAILS = ("thumbnail", "thumbnails", "thumb", "thumbs", "_thumbs", "_thumb")
 _DETECTION = {"images", "image", "labels", "label", "annotations", "masks", "mask", "bbox", "boxes"}
@@ -238,7 +237,7 @@ def _class_folders(folder: str, scanner: Scanner, seen: dict[tuple[int, int], st
 
 def _ancestors(folder: str) -> frozenset[tuple[int, int]]:
     """Return the identities of a folder and those above it: a link to one of them is a loop."""
-    return frozenset(identity(place) for place in (folder, *Path(folder).parents))
+    return frozenset(map(identity, [Path(folder), *Path(folder).parents]))
 
 
 def _images_among(files: Iterable[os.DirEntry[str]], folder: str, scanner: Scanner) -> list[tuple[str, str]]:
@@ -257,9 +256,11 @@ def _images_among(files: Iterable[os.DirEntry[str]], folder: str, scanner: Scann
         elif not file.stat().st_size:
             scanner.ignored.add(file, "empty")
         else:
-            suffix = Path(file.name).suffix.lower()
-            advice = f"convert {suffix} files to JPEG or PNG" if suffix in _PICTURES else "move it out of the class folder"
-            raise UserError(f"{printable(file.path)} is in a class folder but is not an image that can be read: {advice}.")
+            kind, where = unread_kind(file.name), printable(file.path)
+            advice = "convert it to JPEG or PNG" if kind else "move it out of the class folder"
+            raise UserError(
+                f"{where} is in a class folder but is not an image that can be read{f': {kind}' if kind else ''}; {advice}."
+            )
     return [(relative(file, folder), file.path) for file in images]
 
 
