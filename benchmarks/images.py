@@ -80,7 +80,7 @@ class ImageFiles(Dataset):
                 status = os.stat(path)
             except OSError as error:
                 raise UserError(f"The image {path} is missing.") from error
-            digest.update(f"{os.path.abspath(path)}\n{status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(f"{os.path.abspath(path)}\n{status.st_size} {status.st_mtime_ns}\n"))
         return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +9,7 @@ from benchmarks.domain import Domain
 from benchmarks.images import ImageFiles
 from benchmarks.own.layout import ClassImages, read_layout
 from benchmarks.own.match import match_names
-from benchmarks.own.names import Names, Templates, name_classes, natural, read_names, read_templates, short
+from benchmarks.own.names import Names, Templates, name_classes, natural, read_names, read_templates
 from benchmarks.own.scan import ANNOTATIONS, existing_folder
 from benchmarks.own.split import check_presence, split_by_class, split_note, with_test
 from models.registry import UserError, printable
@@ -30,8 +29,8 @@ def from_folder(
     seg_train, val, dev, test_set, ... See `layout` for what is refused.
 
     Splits: val may be missing. Without test, val is tested on (`Domain.split_sources`). Test alone is enough to
-    evaluate (train is None), train alone is an error. Every class needs a training image if there is a train split. A class
-    without test images is a warning. An empty class folder in train or test is an error.
+    evaluate (train is None), train alone is an error. Every class needs a training image if there is a train split. An empty
+    class folder in train or test is an error.
 
     Class folders that differ only in the form of their accents are one class. Between splits the same is true of case, blanks,
     "_" and "-" ("Big_Dog" in train, "big dog" in test), which is a note.
@@ -44,16 +43,17 @@ def from_folder(
         UserError: for every mistake, naming the file, folder or class.
     """
     root = existing_folder(path)
+    where = printable(str(root))
     layout = read_layout(root)
     splits = layout.splits
     keys = sorted({key for images in splits.values() for key in images}, key=natural)
     if len(keys) < 2:
-        raise UserError(f"{root} has only one class folder, {keys[0]!r}; at least two classes are needed.")
+        raise UserError(f"{where} has only one class folder, {keys[0]!r}; at least two classes are needed.")
     given = read_names(_beside(root, classnames, ANNOTATIONS[0]))
     matched = None if given is None else match_names(keys, given, "class folder")
     if matched is not None and isinstance(matched.names, list) and keys != sorted(keys) and len(given or ()) == len(keys):
         raise UserError(
-            f"The class folders of {root} sort differently as numbers ({', '.join(keys[:3])}, ...) and as text "
+            f"The class folders of {where} sort differently as numbers ({', '.join(keys[:3])}, ...) and as text "
             f"({', '.join(sorted(keys)[:3])}, ...): give the class names as 'folder<TAB>name', not as a plain list."
         )
     names = name_classes(keys, None if matched is None else matched.names, "class folder")
@@ -69,11 +69,10 @@ def from_folder(
         note = split_note(seed)
         sources = {split: f"{share} % of each class, seed {seed}" for split, share in SHARES.items()}
     else:
-        images, note = with_test({split: _files(of, keys) for split, of in splits.items() if any(of.values())}, str(root))
+        images, note = with_test({split: _files(of, keys) for split, of in splits.items() if any(of.values())}, where)
         if "test" not in splits:
             sources["test"] = f"{sources.pop('val')}: there is no test split"
-        warnings += _absent(images["test"].targets, keys, root)
-    check_presence({split: files.targets for split, files in images.items()}, keys, str(root), "class folder")
+    check_presence({split: files.targets for split, files in images.items()}, keys, where, "class folder")
     return Domain(
         name=name or root.name,
         classnames=names,
@@ -81,19 +80,11 @@ def from_folder(
         train=images.get("train"),
         val=images.get("val"),
         test=images["test"],
-        source=f"folder {printable(str(root))}" + (f", {note}" if note else ""),
+        source=f"folder {where}" + (f", {note}" if note else ""),
         split_sources=sources,
         warnings=tuple(warnings),
         notes=(*layout.notes, *(matched.notes if matched else [])),
     )
-
-
-def _absent(tested: Sequence[int], keys: Sequence[str], root: Path) -> list[str]:
-    """Return a warning that names the classes without test images, if there are some."""
-    absent = [key for label, key in enumerate(keys) if label not in set(tested)]
-    if not absent:
-        return []
-    return [f"{len(absent)} of {len(keys)} classes of {printable(str(root))} have no test image: {short(absent)}"]
 
 
 def _files(images: ClassImages, keys: list[str]) -> ImageFiles:

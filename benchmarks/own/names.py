@@ -94,11 +94,13 @@ def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, 
         check_text(name, "class name")
         if not name:
             raise UserError(f"The {what} {key!r} makes an empty class name.")
-        if (other := first.setdefault(folded(name), key)) != key:
+        form = folded(name)
+        if form in first:
             raise UserError(
-                f"The {what}s {other!r} and {key!r} have one class name, {name!r} (case, blanks, '_' and '-' do not count): "
-                "merge them, or give them different names with --classnames."
+                f"The {what}s {first[form]!r} and {key!r} have one class name, {name!r} (case, blanks, '_' and '-' do not "
+                "count): merge them, or give them different names with --classnames."
             )
+        first[form] = key
     return tuple(names)
 
 
