@@ -6,6 +6,7 @@ The sets of ZSCL's released class-incremental code (2303.06628), any mini domain
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -116,7 +117,8 @@ def class_order(domain: Domain, order: Sequence[str] | None, dataset: str) -> li
     if order is None:
         published = class_orders().get(dataset)
         return list(published) if published is not None and len(published) == count else list(range(count))
-    index = {name: label for label, name in enumerate(domain.classnames)}
+    index = {unicodedata.normalize("NFC", name): label for label, name in enumerate(domain.classnames)}
+    order = [unicodedata.normalize("NFC", name) for name in order]
     for name in order:
         if name not in index:
             raise unknown("class", name, index)

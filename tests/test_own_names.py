@@ -20,6 +20,7 @@ def test_natural_order_and_clean_names():
     [
         ("n.txt", "\ufeffcat\r\n\nbig dog \n", ["cat", "big dog"]),
         ("n.txt", "n1\tcat\nn2\t big dog\n", {"n1": "cat", "n2": "big dog"}),
+        ("n.txt", "cafe\u0301\nb\n", ["caf\u00e9", "b"]),
         ("n.json", '["cat", "dog"]', ["cat", "dog"]),
         ("n.json", '{"n1": "cat"}', {"n1": "cat"}),
         ("n.toml", 'classnames = ["cat", "dog"]', ["cat", "dog"]),

@@ -35,10 +35,11 @@ def folded(name: str) -> str:
 
 
 def read_names(given: Names) -> list[str] | dict[str, str] | None:
-    """Class names: a list in class order, or a dictionary from folder (or label) to name; None for None.
+    """Read class names: a list in class order, or a dictionary from folder (or label) to name; None for None.
 
-    A .txt file has one name a line, or `folder<TAB>name` on every line; a .json file a list or an object; a .toml file a
-    key `classnames` (a list or a table). Raises UserError, naming the file, for one that is missing, unreadable, or mixed.
+    Accents are composed (NFC). A .txt file has one name per line, or `folder<TAB>name` on every line; a .json file a list or
+    an object; a .toml file a key `classnames` (a list or a table). Raises UserError, naming the file, for one that is missing,
+    unreadable, or mixed.
     """
     if given is None:
         return None
@@ -55,8 +56,8 @@ def read_names(given: Names) -> list[str] | dict[str, str] | None:
         if not isinstance(name, str) or not name.strip():
             raise UserError(f"{where} has {name!r} where a name is wanted.")
     if isinstance(found, Mapping):
-        return {key: name.strip() for key, name in found.items()}
-    return [name.strip() for name in found]
+        return {unicodedata.normalize("NFC", key): unicodedata.normalize("NFC", name.strip()) for key, name in found.items()}
+    return [unicodedata.normalize("NFC", name.strip()) for name in found]
 
 
 def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, what: str) -> tuple[str, ...]:
@@ -141,12 +142,13 @@ def _read(path: Path, key: str, where: str) -> list[Any] | dict[str, Any]:
     """What a .txt, .json or .toml file holds: a list or a dictionary."""
     path = path.expanduser()
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".txt":
+        suffix = path.suffix.lower()
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
+        if suffix == ".txt":
             return _lines(text, where) if key == "classnames" else [line.strip() for line in text.splitlines() if line.strip()]
-        if path.suffix == ".json":
+        if suffix == ".json":
             found = json.loads(text)
-        elif path.suffix == ".toml":
+        elif suffix == ".toml":
             found = tomllib.loads(text)
         else:
             raise UserError(
@@ -159,7 +161,7 @@ def _read(path: Path, key: str, where: str) -> list[Any] | dict[str, Any]:
     # ValueError is that of both parsers and of endless numbers, RecursionError of endless brackets.
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{where} cannot be read: {first_line(error)}.") from error
-    if path.suffix == ".toml":
+    if path.suffix.lower() == ".toml":
         if key not in found:
             raise UserError(f"{where} has no key {key!r}.")
         found = found[key]
