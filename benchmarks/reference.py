@@ -186,7 +186,7 @@ def version(images: str, sentences: str, data_root: str = "data", paths: Sequenc
         parts += [f"{Path(path).name} {Path(path).stat().st_size}" for path in found]
     if sentences not in NAMES:
         parts += load_sentences(sentences)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12] if parts else None
+    return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()[:12] if parts else None
 
 
 def _imagenet(root: Path) -> Path:

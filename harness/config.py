@@ -20,7 +20,7 @@ from harness.options import check_device, check_least, convert, make_options, pl
 from harness.records import file_sha256
 from harness.user_file import check_strategy, is_file, load_strategy, source_sha256
 from metrics.suite import AFTER, OF_RUNS, chosen
-from models.registry import UserError, first_line, unknown
+from models.registry import UserError, check_text, first_line, unknown
 from strategies.contract import is_built_in
 
 PRECISIONS = {
@@ -188,6 +188,7 @@ def check_names(config: RunConfig) -> StreamPlan:
     from strategies import STRATEGIES
     from strategies.plugins import PLUGINS
 
+    _check_texts(config)
     strategies = [] if is_file(config.strategy) else [("strategy", config.strategy, STRATEGIES.names())]
     for kind, name, valid in (
         ("benchmark", config.benchmark, BENCHMARKS.names()),
@@ -209,6 +210,19 @@ def check_names(config: RunConfig) -> StreamPlan:
     if config.seed >= 2**63:
         raise UserError(f"--seed must be below 2 to the 63rd, got {config.seed}.")
     return BENCHMARKS.get(config.benchmark)(config.ask())
+
+
+def _check_texts(config: RunConfig) -> None:
+    """Raise UserError for a text that records cannot hold in any setting: a path with a line break, or not UTF-8."""
+    for field in dataclasses.fields(config):
+        value, flag = getattr(config, field.name), f"--{field.name.replace('_', '-')}"
+        if field.name == "options":
+            texts = [(f"value of --set {name}=", text) for name, text in value.items()]
+        else:
+            texts = [(f"value of {flag}", text) for text in (value if isinstance(value, tuple) else (value,))]
+        for what, text in texts:
+            if isinstance(text, str):
+                check_text(text, what)
 
 
 def resolve(config: RunConfig) -> Resolved:

@@ -14,6 +14,7 @@ from benchmarks.catalog import Source
 from harness import machine
 from harness.measure import MeasureConfig, read_domain, sources_of
 from harness.options import check_least
+from harness.remarks import say_remarks
 from harness.screen import Screen, plain_table
 from harness.study.forecast import Advice, Forecast, check_weight, forecast
 from harness.study.work import measured
@@ -82,6 +83,7 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
         domain = read_domain(source, screen)
     finally:
         screen.end()
+    say_remarks([domain], screen.say)
     found = measured(domain, encoder, [config.measure], config.measure_n, config.seed)
     value = found.values[config.measure]
     if value.value != value.value:

@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from benchmarks import settings as benchmark_settings
-from harness.config import RunConfig, read_file, resolve, unchanged_data
+from harness.config import RunConfig, check_names, read_file, resolve, unchanged_data
 from harness.options import make_options, parse_assignments
 from models.registry import UserError
 from strategies import STRATEGIES
@@ -318,3 +318,19 @@ def test_a_rate_for_a_task_that_there_is_not():
     with pytest.raises(UserError, match=r"task of lr_by_task 'mnst'\. Did you mean mnist"):
         resolve(RunConfig(options={"lr_by_task.mnst": "1e-4"}))
     assert resolve(RunConfig(options={"lr_by_task.mnist": "1e-4"})).options.lr_by_task == {"mnist": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("setting", "what"),
+    [
+        ({"tasks": ("digits", "a\nb")}, r"value of --tasks 'a\\nb' contains a line break"),
+        ({"data_root": "caf\udce9"}, r"value of --data-root 'caf\\xe9' contains a byte that is not UTF-8"),
+        (
+            {"options": {"reference_images": "a\x1b[2J"}},
+            r"value of --set reference_images= 'a\\x1b\[2J' contains a control char",
+        ),
+    ],
+)
+def test_settings_that_records_cannot_hold(setting, what):
+    with pytest.raises(UserError, match=what):
+        check_names(RunConfig(benchmark="stream", **setting))

@@ -254,3 +254,9 @@ def test_a_pipe_among_the_images_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a" / "x.png")
     with pytest.raises(UserError, match=r"x\.png is neither a file nor a folder"):
         read_layout(tmp_path)
+
+
+@pytest.mark.parametrize("spec", [{}, {"images": 3}])
+def test_a_table_beside_the_images_is_hinted_at(tmp_path, spec):
+    with pytest.raises(UserError, match=r"If train\.csv has the labels of the images, give its path instead"):
+        read_layout(tree(tmp_path, spec, files=["train.csv"]))

@@ -10,6 +10,7 @@ from pathlib import Path
 from models.registry import UserError, printable
 
 ANNOTATIONS = ("classnames.txt", "templates.txt")
+_TABLES = (".csv", ".tsv")
 # What a split may be called (compared without case) -> the split.
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -168,13 +169,20 @@ def identity(folder: str | Path) -> tuple[int, int]:
         status = os.stat(folder)
     except OSError as error:
         raise UserError(f"Cannot read the folder {printable(str(folder))}: {error.strerror}.") from error
-    return status.st_dev, status.st_ino
+    # Some network file systems number nothing.
+    return status.st_dev, status.st_ino or hash(os.path.realpath(folder))
 
 
 def relative(entry: os.DirEntry[str], folder: str | Path) -> str:
     """The path of an entry under a folder, with "/" on every system."""
     # `os.path.relpath` takes seconds for 100,000 files.
     return entry.path[len(os.path.join(folder, "")) :].replace(os.sep, "/")
+
+
+def table_hint(files: list[os.DirEntry[str]]) -> str:
+    """Return " If train.csv has the labels, give its path instead." for the tables among files, or an empty text."""
+    tables = [file.name for file in files if file.name.lower().endswith(_TABLES)]
+    return f" If {printable(tables[0])} has the labels of the images, give its path instead." if tables else ""
 
 
 def _is_clutter(entry: os.DirEntry[str]) -> bool:
