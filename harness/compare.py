@@ -13,8 +13,8 @@ import pandas as pd
 from rich.table import Table
 
 from benchmarks.plan import SEEN
-from harness.leaderboard import LESS_IS_BETTER, TABLE
-from harness.report.runs import Run, read
+from harness.leaderboard import LESS_IS_BETTER, MARKS, TABLE, marked
+from harness.runs import Run, present, read
 from harness.screen import SUMMARY, Screen, stream_title
 from metrics import by_task
 from metrics.by_task import ByTask
@@ -24,8 +24,10 @@ from models.registry import UserError, unknown
 WHERE = (*TABLE, "model")
 COLUMNS = (
     *(*WHERE, "a", "b", "metric", "mean_a", "mean_b", "difference", "low", "high"),
-    *("wins", "ties", "losses", "seeds", "tasks", "verdict", "note"),
+    *("wins", "ties", "losses", "seeds", "tasks", "verdict", "note", "setting", "settings_a", "settings_b"),
 )
+BLOCK = (*WHERE, "setting", "a", "settings_a", "b", "settings_b", "note")
+"""What the rows of one printed table agree in."""
 # What a method brings along; everything else of a run's identity is the data and the model that it starts from.
 OWN = (
     *("strategy", "strategy_sha256", "options", "tuning", "tuning_options", "plugins", "reference", "reference_version"),
@@ -58,10 +60,17 @@ class Side(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Runs of A and of B on the same data, the same seed in the same place."""
+    """Runs of A and of B on the same data, the same seed in the same place.
+
+    `setting` names what else sets this pair apart from the others shown, `settings_a` and `settings_b` the options in which a
+    method's runs differ. They are empty where nothing has to be told apart.
+    """
 
     a: list[Run]
     b: list[Run]
+    setting: str = ""
+    settings_a: str = ""
+    settings_b: str = ""
 
     @property
     def seeds(self) -> list[int]:
@@ -69,12 +78,13 @@ class Pair(NamedTuple):
 
 
 def compare(config: CompareConfig, screen: Screen | None = None) -> pd.DataFrame:
-    """One row a metric, for each setting in which both methods have runs; columns `COLUMNS`.
+    """Return one row per metric, for each setting in which both methods have runs; columns `COLUMNS`.
 
     Runs are paired that agree in everything that is not the method's own: benchmark, edition, order, tasks, held-out domains,
     version of the data, protocol, limit, shots, model, weights and seed. Where a method has runs with several options there,
-    each is compared with those of the other method that are set most alike (same tuning before anything else); `note` says in
-    what they differ still. Finished runs without a counterpart are said on the screen.
+    each is compared with those of the other method that are set most alike (same tuning before anything else). `settings_a` and
+    `settings_b` tell these runs apart, `note` names the remaining differences between A and B. Finished runs without a
+    counterpart are listed on the screen.
 
     Raises UserError for unknown names, for damaged records, and where no run has a counterpart: what differs is named.
     """
@@ -85,15 +95,18 @@ def compare(config: CompareConfig, screen: Screen | None = None) -> pd.DataFrame
         raise UserError(f"{a.label} and {b.label} have no runs to compare: {_apart(a, b)}.")
     for sentence in alone:
         screen.say(f"not compared: {sentence}", style="yellow")
-    rows = [row for pair in pairs for row in _rows(pair, a.label, b.label)]
+    rows = [row for pair in _told_apart(pairs) for row in _rows(pair, a.label, b.label)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def shown(table: pd.DataFrame) -> list[Table]:
-    """The comparison for the screen, a table for each pair of settings."""
+    """Return tables for the screen, one for each pair of settings, each with its own heading."""
     tables = []
-    for (benchmark, edition, order, model, a, b, note), rows in table.groupby([*WHERE, "a", "b", "note"], sort=False):
-        title = f"A = {a}, B = {b}: {stream_title(benchmark, edition, order)}, {model}\n{note}"
+    for block, rows in table.groupby(list(BLOCK), sort=False):
+        of = dict(zip(BLOCK, block, strict=True))
+        a, b = (f"{of[side]} ({of[f'settings_{side}']})" if of[f"settings_{side}"] else of[side] for side in ("a", "b"))
+        place = [stream_title(of["benchmark"], of["edition"], of["order"]), of["model"], of["setting"]]
+        title = f"A = {a}, B = {b}: {', '.join(filter(None, place))}\n{of['note']}"
         made = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for name in ("", "A", "B", "A - B", "95 % interval", "A wins / ties / loses", "verdict"):
             made.add_column(name, justify="left" if name in ("", "verdict") else "right", no_wrap=True)
@@ -138,7 +151,7 @@ def values(run: Run) -> dict[str, ByTask]:
 def _sides(config: CompareConfig) -> tuple[Side, Side]:
     names = (config.a, config.b)
     needed = not all(Path(name).exists() for name in names) or all(Path(root).exists() for root in config.results)
-    runs = [run for run in read([Path(root) for root in config.results]) if run.finished] if needed else []
+    runs = [run for run in read([*present(config.results)]) if run.finished] if needed else []
     a, b = (_runs_of(name, runs, config.results) for name in names)
     if both := {run.folder for run in a} & {run.folder for run in b}:
         raise UserError(f"A and B are both the run in {min(both)}: compare two methods, or name two folders.")
@@ -170,8 +183,8 @@ def _pairs(a: Side, b: Side) -> tuple[list[Pair], list[str]]:
         ours, theirs = (of.get(setting, []) for of in variants)
         for i, j in _alike(ours, theirs):
             seeds = sorted(ours[i].keys() & theirs[j].keys())
-            if seeds:
-                pairs.append(Pair([ours[i][s] for s in seeds], [theirs[j][s] for s in seeds]))
+            pairs.append(Pair([ours[i][s] for s in seeds], [theirs[j][s] for s in seeds]))
+    pairs.sort(key=lambda pair: [str(pair.a[0].identity[name]) for name in WHERE])
     matched = {run.folder for pair in pairs for run in (*pair.a, *pair.b)}
     alone = []
     for side, of, other in ((a, variants[0], b), (b, variants[1], a)):
@@ -196,13 +209,14 @@ def _variants(runs: Iterable[Run]) -> dict[str, list[dict[int, Run]]]:
 
 
 def _alike(ours: Sequence[dict[int, Run]], theirs: Sequence[dict[int, Run]]) -> list[tuple[int, int]]:
-    """Which variants to compare: each with the ones of the other method that differ from it in the fewest options."""
-    if not ours or not theirs:
-        return []
-    far = [[_distance(_any(x), _any(y)) for y in theirs] for x in ours]
-    nearest = [min(row) for row in far], [min(column) for column in zip(*far, strict=True)]
-    cells = [(i, j) for i in range(len(ours)) for j in range(len(theirs))]
-    return [(i, j) for i, j in cells if far[i][j] in (nearest[0][i], nearest[1][j])]
+    """Return which variants to compare.
+
+    Each is compared with those of the other method that share a seed with it and differ from it in the fewest options.
+    """
+    cells = [(i, j) for i, x in enumerate(ours) for j, y in enumerate(theirs) if x.keys() & y.keys()]
+    far = {(i, j): _distance(_any(ours[i]), _any(theirs[j])) for i, j in cells}
+    nearest = [{cell[side]: min(far[c] for c in cells if c[side] == cell[side]) for cell in cells} for side in (0, 1)]
+    return [(i, j) for i, j in cells if far[i, j] in (nearest[0][i], nearest[1][j])]
 
 
 def _distance(a: Run, b: Run) -> tuple[bool, int]:
@@ -225,13 +239,63 @@ def _options(run: Run) -> dict[str, Any]:
     return {"tuning": identity.get("tuning"), **identity["options"], **tuning}
 
 
+def _own(run: Run) -> dict[str, Any]:
+    """What the method brings along besides its name, as text by name."""
+    identity = run.identity
+    found = {**_options(run), "file": identity.get("strategy_sha256"), "plugins": identity.get("plugins") or None}
+    for name in ("reference", "reference_version", "files", "measure_n", "measures"):
+        found[name] = identity.get(name)
+    return {name: _short(value) for name, value in found.items()}
+
+
+def _told_apart(pairs: Sequence[Pair]) -> list[Pair]:
+    """Fill in the settings in which pairs differ that would otherwise have the same heading."""
+    sides = [[_own(of[side][0]) for of in pairs] for side in (0, 1)]
+    families = [_family(pair) for pair in pairs]
+    places = [_place_of(pair.a[0]) for pair in pairs]
+    settings = [_setting(pair.a[0]) for pair in pairs]
+    made = []
+    for i, pair in enumerate(pairs):
+        alike = [j for j, family in enumerate(families) if family == families[i]]
+        own = [_said(of[i], _names_apart([of[j] for j in alike])) for of in sides]
+        same_place = [settings[j] for j, place in enumerate(places) if place == places[i]]
+        more = [f"{name} {_short(settings[i].get(name))}" for name in _names_apart(same_place)]
+        made.append(Pair(pair.a, pair.b, ", ".join([*places[i][1], *more]), *own))
+    return made
+
+
+def _family(pair: Pair) -> list[Any]:
+    """Pairs of one family have the same options by default."""
+    return [pair.a[0].identity[name] for name in ("benchmark", "edition", "model")]
+
+
+def _place_of(run: Run) -> tuple[list[Any], list[str]]:
+    """Of a block's heading what names the data and the model, and the marks that belong behind it."""
+    identity = run.identity
+    marks = marked(identity)
+    weights = [f"weights {identity['pretrained']}"] if identity.get("pretrained") else []
+    return [identity[name] for name in WHERE], weights + [MARKS[name].format(value) for name, value in marks.items() if value]
+
+
+def _names_apart(values: Sequence[dict[str, Any]]) -> list[str]:
+    """Names whose values are not the same in all of several dictionaries."""
+    names = dict.fromkeys(name for each in values for name in each)
+    return [name for name in names if any(each.get(name) != values[0].get(name) for each in values)]
+
+
+def _said(values: dict[str, Any], names: Sequence[str]) -> str:
+    """Values by name for a heading."""
+    listed = [f"{name}={values[name]}" for name in names if name in values]
+    return ", ".join([*listed[:NAMES_SHOWN], *([f"{len(listed) - NAMES_SHOWN} more"] if len(listed) > NAMES_SHOWN else [])])
+
+
 def _differing(x: dict[str, Any], y: dict[str, Any]) -> list[str]:
     """Names that both have, with another value."""
     return [name for name in x if name in y and x[name] != y[name]]
 
 
 def _rows(pair: Pair, a: str, b: str) -> list[dict[str, Any]]:
-    of_a, of_b = ([values(run) for run in runs] for runs in pair)
+    of_a, of_b = ([values(run) for run in runs] for runs in (pair.a, pair.b))
     note, first = _note(pair), pair.a[0]
     rows = []
     for name in (name for name in SUMMARY if all(name in of for of in (*of_a, *of_b))):
@@ -239,7 +303,8 @@ def _rows(pair: Pair, a: str, b: str) -> list[dict[str, Any]]:
         if found is not None:
             verdict = found.verdict(name not in LESS_IS_BETTER)
             where = {column: first.identity[column] for column in WHERE}
-            rows.append({**where, "a": a, "b": b, "metric": name, **found._asdict(), "verdict": verdict, "note": note})
+            texts = {"verdict": verdict, "note": note, **{n: getattr(pair, n) for n in ("setting", "settings_a", "settings_b")}}
+            rows.append({**where, "a": a, "b": b, "metric": name, **found._asdict(), **texts})
     return rows
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 import tomllib
@@ -18,6 +17,7 @@ from typing import Any
 from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
 from harness.options import check_device, check_least, convert, make_options, plugin_options, split, tuning_options
 from harness.records import file_sha256
+from harness.run_json import digest_of, key_of
 from harness.user_file import check_strategy, is_file, load_strategy, source_sha256
 from metrics.suite import AFTER, OF_RUNS, chosen
 from models.registry import UserError, check_text, first_line, unknown
@@ -151,7 +151,7 @@ class Resolved:
 
     @property
     def key(self) -> str:
-        return _digest(self.identity(), 10)
+        return key_of(self.identity())
 
     @property
     def folder(self) -> Path:
@@ -272,7 +272,7 @@ def resolve(config: RunConfig) -> Resolved:
         tuning=tuning,
         tuning_options=tuning_options(tuning, tuning_changes),
         plugins=plugins,
-        order_label=f"custom-{_digest(_ordered(plan), 8)}" if plan.order == "custom" else plan.order,
+        order_label=f"custom-{digest_of(_ordered(plan), 8)}" if plan.order == "custom" else plan.order,
         model=model,
         pretrained=pretrained,
         strategy_sha256=sha,
@@ -353,7 +353,3 @@ def _content(path: Path) -> str:
         return file_sha256(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-
-
-def _digest(value: Any, length: int) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]

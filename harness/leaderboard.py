@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.run_json import COSTS, check_summary, read_run
+from harness.run_json import COSTS
+from harness.runs import Run, read
 from harness.screen import stream_title
 from harness.summary import summary_of
 from metrics import matrix
-from models.registry import UserError
 from reference_data import published
 
 if TYPE_CHECKING:
@@ -63,38 +64,43 @@ SORT = [*TABLE, "model", "average"]
 
 
 def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool = False) -> pd.DataFrame:
-    """One row per method and setting: the mean over its seeds, `<metric>_std` columns at the end where seeds differ.
+    """Return one row per method and setting: the mean over its seeds, and standard deviations. The columns are always the same.
 
-    `roots` are result folders, run folders or `run.json` files, searched downwards; only finished runs count. Runs are one
-    row when they agree in everything but the seed; a copy of a run counts once. Runs with a --limit, with --shots or with
-    another protocol than the benchmark's own are marked by columns of those names at the end, runs on data that is not the
-    paper's by `data`; `heldout` and `data_version` stand where runs of one benchmark differ in them, and `settings` says in
-    what rows of one method differ. Of class-incremental benchmarks `average` and `last` are over all classes seen so far.
-    Rows of one benchmark, edition and order stand together, best average first. A root that does not exist gives no rows.
-    `with_published` adds the papers' own rows.
+    Runs are one row when they agree in everything but the seed; a copy of a run counts once. Runs with a --limit, with --shots
+    or with a protocol that is not the benchmark's own are marked by columns of those names at the end, runs on data that is not
+    the paper's by `data`. `heldout` and `data_version` are filled where runs of one benchmark differ in them; `settings` names
+    the options in which rows of one method differ. Of class-incremental benchmarks `average` and `last` are over all classes
+    seen so far. Rows of one benchmark, edition and order are together, best average first.
 
-    Raises UserError, naming the file, for a damaged record.
+    Args:
+        roots: result folders, run folders or `run.json` files, searched downwards. Only finished runs count. A root that does
+            not exist gives no rows.
+        with_published: add the papers' own rows.
+
+    Raises:
+        UserError: naming the file, for a record that is damaged or contradicts itself.
     """
+    return table_of([run for run in read(roots) if run.finished], with_published)[0]
+
+
+def table_of(runs: Sequence[Run], with_published: bool = False) -> tuple[pd.DataFrame, list[list[Run]]]:
+    """Return the leaderboard of finished runs, and for each of its rows the runs by seed (none for a published one)."""
     import pandas as pd
 
-    groups: dict[str, list[dict[str, Any]]] = {}
-    keys = set()
-    for path in _records(roots):
-        record = _read(path)
-        if record is not None and record["key"] not in keys:
-            keys.add(record["key"])
-            groups.setdefault(record["group"], []).append(record)
-    rows = [_row(group) for group in groups.values()]
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    by_row = [sorted(group, key=lambda run: run.identity["seed"]) for group in groups.values()]
+    rows = [_row([_values(run) for run in group]) for group in by_row]
     _set_apart(rows)
     if with_published:
         rows += _published()
-    spread = [f"{m}_std" for m in METRICS if any(f"{m}_std" in row for row in rows)]
-    marks = [mark for mark in (*MARKS, "settings") if any(row.get(mark) for row in rows)]
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *spread, *marks])
-    by = [*SORT[:-1], *(mark for mark in marks if mark != "settings"), SORT[-1]]
-    return table.sort_values(
-        by, ascending=[column != "average" for column in by], kind="stable", na_position="last"
-    ).reset_index(drop=True)
+    columns = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings"]
+    table = pd.DataFrame(rows, columns=columns)
+    by = [*SORT[:-1], *MARKS, SORT[-1]]
+    table = table.sort_values(by, ascending=[column != "average" for column in by], kind="stable", na_position="last")
+    order = [by_row[i] if i < len(by_row) else [] for i in table.index]
+    return table.reset_index(drop=True), order
 
 
 def section_title(row: Mapping[str, Any]) -> str:
@@ -103,38 +109,21 @@ def section_title(row: Mapping[str, Any]) -> str:
     return ", ".join([stream_title(*(row[name] for name in TABLE)), *said])
 
 
-def _records(roots: Iterable[str | Path]) -> list[Path]:
-    found: list[Path] = []
-    for root in roots:
-        path = Path(root)
-        found += [path] if path.is_file() else sorted(path.rglob("run.json"))
-    return list(dict.fromkeys(p.resolve() for p in found))
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """What the leaderboard needs of a record; None for a run that is not finished."""
-    document = read_run(path)
-    if document["status"] != "finished":
-        return None
-    identity = document["identity"]
-    if document.get("summary") is None or document.get("trainable_params") is None:
-        raise UserError(f"{path} is not the record of a run (finished, without a summary or trainable_params).")
-    check_summary(document, path)
+def _values(run: Run) -> dict[str, Any]:
+    """Return what the leaderboard needs of a finished run."""
+    document, identity = run.document, run.identity
     shared = {k: v for k, v in identity.items() if k != "seed"}
     return {
         **{k: identity.get(k) for k in (*TABLE, *METHOD)},
         **_metrics(document["summary"], identity["benchmark"]),
         **{c: document.get(c) for c in COSTS},
         "trainable_params": document["trainable_params"],
-        "seed": identity["seed"],
-        **_marks(identity),
+        **marked(identity),
         "data": "differs" if document.get("differences") else None,
         "heldout": ", ".join(identity["heldout"]) or "none",
         "data_version": identity.get("data_version"),
         "differing": _flat({k: v for k, v in shared.items() if k not in (*TABLE, *METHOD, *MARKS)}),
-        "key": document["key"],
-        "run": path.parent,
-        "group": json.dumps(shared, sort_keys=True),
+        "run": run.folder,
     }
 
 
@@ -145,7 +134,8 @@ def _metrics(summary: dict[str, Any], benchmark: str) -> dict[str, Any]:
     return found
 
 
-def _marks(identity: dict[str, Any]) -> dict[str, Any]:
+def marked(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return protocol, shots and limit of a run, None where they are the benchmark's own."""
     usual = "class" if identity["benchmark"].startswith("cil-") else "task"
     return {
         "protocol": None if identity.get("protocol", usual) == usual else identity["protocol"],
@@ -188,7 +178,6 @@ def _by(rows: list[dict[str, Any]], names: Sequence[str]) -> list[list[dict[str,
 
 
 def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
-    group = sorted(group, key=lambda record: record["seed"])
     row = {k: group[0][k] for k in (*TABLE, *METHOD)}
     row["pretrained"] = row["pretrained"] or ""
     row["seeds"] = len(group)
@@ -225,5 +214,12 @@ def _published() -> list[dict[str, Any]]:
 
 
 def _shown(path: Path) -> str:
-    """Relative to the working directory where possible, so that a leaderboard can be shared."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    """A folder relative to the working directory where possible, so that a leaderboard can be shared."""
+    try:
+        here, absolute = os.getcwd(), os.path.abspath(path)
+    except FileNotFoundError:  # the working directory has been deleted
+        return str(path)
+    for each in (absolute, os.path.realpath(path)):
+        if each.startswith(here.rstrip(os.sep) + os.sep):
+            return os.path.relpath(each, here)
+    return absolute

@@ -8,12 +8,13 @@ from typing import Any
 
 from harness.config import Resolved
 from harness.records import plain, read_json
-from harness.run_json import check_summary
+from harness.run_check import Contradiction
+from harness.run_json import STATUSES
+from harness.runs import read_one
 from models.registry import UserError
 
 # Of `harness.machine.describe`: what the last bits of a number can depend on.
 MACHINE = ("device", "processes", "torch_threads", "python", "platform", "git_revision")
-STATUSES = ("running", "interrupted", "failed", "finished")
 GO_ON = "without that file the run goes on from its last checkpoint, --fresh starts over"
 
 
@@ -41,9 +42,9 @@ def record(resolved: Resolved) -> dict[str, Any] | None:
         raise UserError(f"{path} is not the record of a run: its status or summary is none; {GO_ON}.")
     if status == "finished":
         try:
-            check_summary(found, path)
-        except UserError as error:
-            raise UserError(f"{str(error).rstrip('.')}; {GO_ON}.") from error
+            read_one(path)
+        except Contradiction as error:
+            raise UserError(f"{error.path} contradicts itself: {error.what}. --fresh repeats the run.") from error
     return found
 
 

@@ -5,17 +5,18 @@ Imports neither torch nor Avalanche.
 
 from __future__ import annotations
 
-import math
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.records import read_csv, read_json, reading
-from harness.summary import Percent, summarise
+from harness.records import plain, read_json
 from models.registry import UserError
 
 TEXT = ("benchmark", "edition", "order", "strategy", "model", "tuning")
 NAMES = ("tasks", "heldout")
+STATUSES = ("running", "interrupted", "failed", "finished")
 COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
 
 
@@ -34,29 +35,14 @@ def read_run(path: Path) -> dict[str, Any]:
     return document
 
 
-def check_summary(document: Mapping[str, Any], path: Path) -> None:
-    """Whether a finished run's summary is that of the `accuracy.csv` beside its `run.json`; nothing where there is none.
-
-    Raises UserError, naming the file, for another one: somebody changed a number, or put files of two runs together.
-    """
-    table = path.parent / "accuracy.csv"
-    if not table.is_file():
-        return
-    identity, said = document["identity"], document["summary"]
-    with reading(table):
-        rows: dict[int, dict[tuple[str, str], Percent]] = {}
-        for row in read_csv(table):
-            cell = Percent(100 * int(row["correct"]) / int(row["n"]))
-            rows.setdefault(int(row["after"]), {})[row["stream"], row["task"]] = cell
-        found = summarise(rows, identity["tasks"], identity["heldout"])
-    with reading(path):
-        differing = [n for n, value in found.items() if n != "iimm_mean" and not _same(said.get(n), value)]
-    if differing:
-        raise UserError(f"{path} has another {', '.join(differing)} than {table.name} beside it: one of them was changed.")
+def digest_of(value: Any, length: int) -> str:
+    """Return the first hex digits of the SHA-256 of a JSON value, the same before writing it to a file and after reading it."""
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:length]
 
 
-def _same(given: float | None, value: float) -> bool:
-    return value != value if given is None else math.isclose(given, value, abs_tol=1e-6)
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Return the key of a run: a hash of what decides its numbers."""
+    return digest_of(identity, 10)
 
 
 def _check(document: Mapping[str, Any]) -> None:

@@ -251,6 +251,39 @@ def go_on():
     return resume
 
 
+@pytest.fixture(scope="session")
+def honest():
+    """Writes the record of a run whose key, folder, accuracies and summary agree, and gives back its folder.
+
+    `counts` maps (after, stream, task) to (correct, n); what else is given goes into `run.json`.
+    """
+    from harness.records import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS, write_csv, write_json
+    from harness.run_json import key_of
+    from harness.summary import Percent, summarise
+    from metrics.plugins import Measure
+
+    def write(root, identity, counts, measures=(), losses=(), status="finished", **document):
+        rows, cells = {}, []
+        for (after, stream, task), (correct, n) in counts.items():
+            percent = 100 * correct / n if n else float("nan")
+            rows.setdefault(after, {})[stream, task] = Percent(percent)
+            cells.append(dict(zip(ACCURACY_COLUMNS, (after, stream, task, percent, correct, n), strict=True)))
+        measured = [Measure(*m) for m in measures]
+        summary = summarise(rows, identity["tasks"], identity["heldout"], measured) if status == "finished" else None
+        key = key_of(identity)
+        folder = root / f"{identity['strategy'].replace('/', '-')}-{key}"
+        write_json(
+            folder / "run.json",
+            {"status": status, "identity": identity, "key": key, "summary": summary, "trainable_params": 5, **document},
+        )
+        write_csv(folder / "accuracy.csv", ACCURACY_COLUMNS, cells)
+        write_csv(folder / "measures.csv", MEASURE_COLUMNS, [m._asdict() for m in measured])
+        write_csv(folder / "train.csv", TRAIN_COLUMNS, losses)
+        return folder
+
+    return write
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.own.names import read_names, read_templates
 from benchmarks.own.table import read_table
-from harness import checkpoint, resume
+from harness import checkpoint, resume, runs
 from harness.config import RunConfig, read_file, resolve
 from harness.leaderboard import leaderboard
 from harness.records import (
@@ -25,8 +25,7 @@ from harness.records import (
     write_csv,
     write_json,
 )
-from harness.report import runs
-from harness.run_json import read_run
+from harness.run_json import key_of, read_run
 from harness.state import RunState
 from metrics import outcomes
 from models.registry import UserError
@@ -56,7 +55,7 @@ SUMMARY = {
     "iimm_mean": None,
 }
 DOCUMENT = {
-    "status": "finished", "identity": IDENTITY, "key": "0123456789", "summary": SUMMARY,
+    "status": "finished", "identity": IDENTITY, "key": key_of(IDENTITY), "summary": SUMMARY,
     "trainable_params": 5, "train_seconds": 1.0, "eval_seconds": 1.0, "images_per_second": None, "peak_memory_mb": 2.0,
     "differences": [], "progress": {"after": 2, "of": 2}, "samples": {"test": [3, 3]}, "searches": [{"task": "a"}], "notes": [],
 }  # fmt: skip
@@ -161,7 +160,7 @@ def test_any_json(folder, value):
     path = folder / "names.json"
     path.write_text(json.dumps(value))
     for read in (*READERS["names.json"], *READERS["run.json"]):
-        survives(read, path)
+        survives(read, path, folder / "accuracy.csv")
 
 
 @settings(fuzz, max_examples=200)
@@ -172,7 +171,7 @@ def test_a_record_with_one_value_changed(folder, document):
     path = folder / "run.json"
     path.write_text(json.dumps(document))
     for read in READERS["run.json"][:4]:
-        survives(read, path)
+        survives(read, path, *(folder / name for name in TABLES))
 
 
 @pytest.mark.parametrize("name", TABLES)

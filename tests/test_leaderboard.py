@@ -1,47 +1,53 @@
 """The leaderboard is a pure function of the records."""
 
 import io
-import json
 import shutil
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.leaderboard import COLUMNS, leaderboard
+from harness.leaderboard import COLUMNS, MARKS, METRICS, leaderboard
 from harness.records import write_table
 from harness.tables import print_leaderboard
 from models.registry import UserError
 
+ALL = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings"]
+"""The header of every leaderboard, whatever the runs."""
 
-def record(root, strategy, seed, average, status="finished", **changes):
-    identity = {
-        "benchmark": "mtil", "edition": "mini", "order": "I", "tasks": ["a"], "heldout": [], "strategy": strategy,
-        "strategy_sha256": None, "options": {"lr": 1}, "model": "tiny", "pretrained": None, "tuning": "full", "seed": seed,
-        "limit": None, "measure_n": 10, **changes,
-    }  # fmt: skip
-    summary = dict.fromkeys(("transfer", "last", "forgetting", "bwt", "retention", "iimm_mean"), 1.0)
-    document = {
-        "status": status, "identity": identity, "key": json.dumps(identity),
-        "summary": {**summary, "average": average}, "trainable_params": 5,
-        "train_seconds": 10.0 * (seed + 1), "eval_seconds": 1.0, "images_per_second": None, "peak_memory_mb": 2.0,
-    }  # fmt: skip
-    folder = root / f"{strategy}-{seed}-{average}-{identity['edition']}-{json.dumps(identity['options'])[-4:-1]}"
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(document))
-    return folder
+
+@pytest.fixture
+def record(honest):
+    """Writes a run of one task, whose accuracy after it is `average`."""
+
+    def write(root, strategy, seed, average, status="finished", **changes):
+        identity = {
+            "benchmark": "mtil", "edition": "mini", "order": "I", "tasks": ["a"], "heldout": [], "strategy": strategy,
+            "strategy_sha256": None, "options": {"lr": 1}, "model": "tiny", "pretrained": None, "tuning": "full", "seed": seed,
+            "limit": None, "measure_n": 10, **changes,
+        }  # fmt: skip
+        names = [*(("test", n) for n in identity["tasks"]), *(("heldout", n) for n in identity["heldout"])]
+        counts = {(after, *name): (round((average - 10 * (not after)) * 1e9), 10**11) for after in (0, 1) for name in names}
+        costs = {"train_seconds": 10.0 * (seed + 1), "eval_seconds": 1.0, "images_per_second": None, "peak_memory_mb": 2.0}
+        return honest(root, identity, counts, status=status, **costs)
+
+    return write
 
 
 def test_columns_and_empty(tmp_path):
     table = leaderboard([tmp_path / "none"])
-    assert table.empty and list(table.columns) == COLUMNS
+    assert table.empty and list(table.columns) == ALL
     assert ",".join(COLUMNS) == (
         "benchmark,edition,order,model,pretrained,strategy,tuning,seeds,transfer,average,last,forgetting,bwt,retention,iimm_mean,"
         "trainable_params,train_seconds,eval_seconds,images_per_second,peak_memory_mb,source,run"
     )
+    assert ",".join(ALL[len(COLUMNS) :]) == (
+        "transfer_std,average_std,last_std,forgetting_std,bwt_std,retention_std,iimm_mean_std,"
+        "protocol,shots,limit,data,heldout,data_version,settings"
+    )
 
 
-def test_seeds_are_averaged_and_best_comes_first(tmp_path):
+def test_seeds_are_averaged_and_best_comes_first(tmp_path, record):
     for seed, average in ((0, 40.0), (1, 44.0)):
         record(tmp_path, "zscl", seed, average)
     record(tmp_path, "finetune", 0, 50.0)
@@ -51,10 +57,10 @@ def test_seeds_are_averaged_and_best_comes_first(tmp_path):
     zscl = table.iloc[1]
     assert zscl.average == 42 and zscl.average_std == pytest.approx(2 * 2**0.5) and zscl.train_seconds == 15
     assert zscl.run.count(";") == 1 and zscl.source == "run"
-    assert list(table.columns)[: len(COLUMNS)] == COLUMNS and list(table.columns)[len(COLUMNS)] == "transfer_std"
+    assert list(table.columns) == ALL and np.isnan(table.iloc[0].average_std)
 
 
-def test_editions_and_options_are_never_mixed(tmp_path):
+def test_editions_and_options_are_never_mixed(tmp_path, record):
     record(tmp_path, "zscl", 0, 40.0)
     record(tmp_path, "zscl", 1, 60.0, edition="full")
     record(tmp_path, "zscl", 1, 50.0, options={"lr": 2})
@@ -62,28 +68,28 @@ def test_editions_and_options_are_never_mixed(tmp_path):
     assert table.seeds.tolist() == [1, 1, 1] and table.edition.tolist() == ["full", "mini", "mini"]
 
 
-def test_a_run_named_twice_or_copied_counts_once(tmp_path):
+def test_a_run_named_twice_or_copied_counts_once(tmp_path, record):
     folder = record(tmp_path, "zscl", 0, 40.0)
     shutil.copytree(folder, tmp_path / "copy")
     assert leaderboard([tmp_path, folder, folder / "run.json"]).seeds.tolist() == [1]
 
 
-def test_limited_runs_are_marked(tmp_path):
+def test_limited_runs_are_marked(tmp_path, record):
     record(tmp_path, "zscl", 0, 40.0)
     record(tmp_path, "finetune", 0, 90.0, limit=5)
     table = leaderboard([tmp_path])
-    assert table.columns[-1] == "limit" and table.strategy.tolist() == ["finetune", "zscl"]
+    assert table.limit.fillna(0).tolist() == [5, 0] and table.strategy.tolist() == ["finetune", "zscl"]
     text = io.StringIO()
     print_leaderboard(table, Console(file=text, width=160))
     titles = [line.strip() for line in text.getvalue().splitlines() if line.startswith("mtil")]
     assert titles == ["mtil, mini edition, Order I, at most 5 images a split", "mtil, mini edition, Order I"]
 
 
-def test_csv(tmp_path):
+def test_csv(tmp_path, record):
     record(tmp_path / "results", "zscl", 0, 40.123456789)
     write_table(leaderboard([tmp_path / "results"]), tmp_path / "board.csv")
     lines = (tmp_path / "board.csv").read_text().splitlines()
-    assert lines[0] == ",".join(COLUMNS) and "40.1235" in lines[1]
+    assert lines[0] == ",".join(ALL) and "40.1235" in lines[1]
     with pytest.raises(UserError, match="Cannot write"):
         write_table(leaderboard([tmp_path]), "/dev/null/board.csv")
 
@@ -113,7 +119,7 @@ def test_a_damaged_record_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
-def test_a_narrow_screen_loses_columns_not_digits(tmp_path, width):
+def test_a_narrow_screen_loses_columns_not_digits(tmp_path, width, record):
     for seed in (0, 1):
         record(tmp_path, "zscl", seed, 40.0 + seed)
     text = io.StringIO()
@@ -123,18 +129,18 @@ def test_a_narrow_screen_loses_columns_not_digits(tmp_path, width):
     assert ("source" in lines[1]) == (width == 160)
 
 
-def test_rows_of_one_method_say_what_sets_them_apart(tmp_path):
+def test_rows_of_one_method_say_what_sets_them_apart(tmp_path, record):
     """Options, held-out domains and versions of own data are no columns, yet nobody should compare across them unawares."""
     record(tmp_path, "zscl", 0, 40.0, options={"lr": 1, "l2": 0.5})
     record(tmp_path, "zscl", 1, 41.0, options={"lr": 1, "l2": 0.5})
     record(tmp_path, "zscl", 0, 42.0, options={"lr": 1, "l2": 0.1}, weights_sha256="x")
     record(tmp_path, "finetune", 0, 30.0)
     table = leaderboard([tmp_path])
-    assert "heldout" not in table and "data_version" not in table
+    assert table.heldout.isna().all() and table.data_version.isna().all()
     assert table.settings.fillna("").tolist() == ["l2=0.1 weights_sha256=x", "l2=0.5", ""]
     record(tmp_path, "finetune", 0, 31.0, heldout=["b", "c"])
     table = leaderboard([tmp_path])
-    assert table.heldout.tolist() == ["b, c", "none", "none", "none"] and "data_version" not in table
+    assert table.heldout.tolist() == ["b, c", "none", "none", "none"] and table.data_version.isna().all()
     text = io.StringIO()
     print_leaderboard(table, Console(file=text, width=160))
     lines = [line.rstrip() for line in text.getvalue().splitlines()]

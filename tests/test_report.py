@@ -15,10 +15,10 @@ from harness.report.markup import Cell, clean, escaped, number, table, tag
 from harness.report.matrix import shades
 from harness.report.methods import unique
 from harness.report.prediction import steps
-from harness.report.runs import Run
 from harness.report.statistics import fit, mean
 from harness.report.style import looks
 from harness.report.training import shared
+from harness.runs import Run
 from metrics.regression import band
 
 
@@ -107,7 +107,7 @@ def test_numbers_say_their_spread_and_sort_by_value():
 
 
 def test_names_for_files_are_safe_and_different():
-    taken = set()
+    taken = {}
     assert [unique(t, taken) for t in ("A/../b", "a b", "<>", "é")] == ["a-b", "a-b-2", "x", "x-2"]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.report.methods import Method, Section
 from harness.report.page import page
-from harness.report.runs import Run
+from harness.runs import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")

@@ -184,7 +184,7 @@ def test_names_of_tensors_are_no_paths(tmp_path):
 
 def test_reading_records_runs_no_strategy_file(tmp_path):
     """The leaderboard, the report and comparisons name a user's method and do not run it."""
-    for path in ("leaderboard.py", "compare.py", "run_json.py", "records.py", "report/runs.py", "report/page.py"):
+    for path in ("leaderboard.py", "compare.py", "run_json.py", "records.py", "runs.py", "run_check.py", "report/page.py"):
         assert "user_file" not in (ROOT / "harness" / path).read_text(encoding="utf-8")
 
 

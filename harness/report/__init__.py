@@ -21,10 +21,10 @@ def write(results: Sequence[str | Path], html: str | Path, figures: str | Path |
     from harness.report.figure import Figure, save
     from harness.report.methods import sections
     from harness.report.page import page
-    from harness.report.runs import read
+    from harness.runs import present, read
     from models.registry import UserError
 
-    runs = read([Path(path) for path in results])
+    runs = read([*present(results)], losses=True)
     kept: list[Figure] = []
     text = page(sections(runs), [run for run in runs if not run.finished], kept.append)
     try:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.plan import SEEN
 from harness.report.figure import Figure, Numbers
-from harness.report.runs import Run
 from harness.report.style import short
+from harness.runs import Run
 
 
 def columns(run: Run) -> list[tuple[str, str, str]]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from harness.leaderboard import SECTION, leaderboard, section_title
-from harness.report.runs import Run
+from harness.leaderboard import SECTION, section_title, table_of
+from harness.runs import Run
 
 
 class Method(NamedTuple):
@@ -53,13 +52,12 @@ class Section(NamedTuple):
 
 def sections(runs: Sequence[Run]) -> list[Section]:
     """The finished runs in the leaderboard's order."""
-    by_folder = {run.folder: run for run in runs if run.finished}
-    if not by_folder:
-        return []
+    table, by_row = table_of([run for run in runs if run.finished])
     rows: dict[tuple[Any, ...], list[tuple[dict[str, Any], tuple[Run, ...]]]] = {}
-    for row, seeds in _rows(by_folder):
-        rows.setdefault(tuple(row.get(name) for name in SECTION), []).append((row, seeds))
-    slugs: set[str] = set()
+    for values, of in zip(table.to_dict("records"), by_row, strict=True):
+        row = {str(name): None if pd.isna(value) else value for name, value in values.items()}
+        rows.setdefault(tuple(row.get(name) for name in SECTION), []).append((row, tuple(of)))
+    slugs: dict[str, int] = {}
     made = []
     for found in rows.values():
         title = section_title(found[0][0])
@@ -68,31 +66,22 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     return made
 
 
-def _rows(by_folder: dict[Path, Run]) -> Iterable[tuple[dict[str, Any], tuple[Run, ...]]]:
-    table = leaderboard([folder / "run.json" for folder in by_folder])
-    groups: dict[str, list[Run]] = {}
-    for run in by_folder.values():
-        groups.setdefault(run.group, []).append(run)
-    for values in table.to_dict("records"):
-        row = {str(name): None if pd.isna(value) else value for name, value in values.items()}
-        # The row names the folders of its runs, relative to the working directory where that is possible, with ";" between.
-        named = f";{row['run']};"
-        group = next(run.group for f, run in by_folder.items() if f";{f};" in named or f";{os.path.relpath(f)};" in named)
-        yield row, tuple(sorted(groups[group], key=lambda run: run.identity["seed"]))
-
-
 def _labels(rows: list[dict[str, Any]]) -> list[str]:
     """The strategy, and of tuning, model and settings what sets rows of one strategy apart."""
     labels = [str(row["strategy"]) for row in rows]
     for parts in (("tuning",), ("model", "pretrained"), ("settings",)):
-        shared = {label for label in labels if labels.count(label) > 1}
-        said = [" ".join(str(row[name]) for name in parts if row.get(name)) for row in rows]
-        differ = {label for label in shared if len({s for s, of in zip(said, labels, strict=True) if of == label}) > 1}
-        pairs = zip(labels, said, strict=True)
-        labels = [f"{label}, {more}" if label in differ and more else label for label, more in pairs]
-    return [
-        label if labels.count(label) == 1 else f"{label} ({labels[: i + 1].count(label)})" for i, label in enumerate(labels)
-    ]
+        more = [" ".join(str(row[name]) for name in parts if row.get(name)) for row in rows]
+        different: dict[str, set[str]] = {}
+        for label, text in zip(labels, more, strict=True):
+            different.setdefault(label, set()).add(text)
+        pairs = zip(labels, more, strict=True)
+        labels = [f"{label}, {text}" if len(different[label]) > 1 and text else label for label, text in pairs]
+    counts, used = Counter(labels), Counter[str]()
+    made = []
+    for label in labels:
+        used[label] += 1
+        made.append(label if counts[label] == 1 else f"{label} ({used[label]})")
+    return made
 
 
 def distinct(values: Sequence[Any]) -> list[Any]:
@@ -100,10 +89,18 @@ def distinct(values: Sequence[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
 
-def unique(text: str, taken: set[str]) -> str:
-    """A name for files and anchors made from a text, and marked as taken: small letters, digits and dashes."""
+def unique(text: str, taken: dict[str, int]) -> str:
+    """A name for files and anchors made from a text: small letters, digits and dashes.
+
+    Args:
+        taken: names that are taken, each with the last number that was put behind it. The new name is added.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "x"
-    names = (slug if i == 1 else f"{slug}-{i}" for i in range(1, len(taken) + 2))
-    name = next(name for name in names if name not in taken)
-    taken.add(name)
+    number = taken.get(slug, 0) + 1
+    name = slug if number == 1 else f"{slug}-{number}"
+    while name in taken:
+        number += 1
+        name = f"{slug}-{number}"
+    taken[slug] = number
+    taken.setdefault(name, 1)
     return name

@@ -19,8 +19,8 @@ from harness.report.markup import Cell, Markup, number, scrolling, table, tag
 from harness.report.matrix import columns, grid, matrix, shades
 from harness.report.methods import Section, unique
 from harness.report.prediction import prediction
-from harness.report.runs import Run
 from harness.report.training import alphas, losses
+from harness.runs import Run
 
 SHADES = 41
 MOST_ROWS = 150
@@ -28,7 +28,7 @@ MOST_ROWS = 150
 
 def page(sections: Sequence[Section], unfinished: Sequence[Run], keep: Callable[[Figure], None] = lambda figure: None) -> str:
     """The whole page; `keep` is given every figure. Sections in the leaderboard's order, then runs that are not finished."""
-    slugs = {section.slug for section in sections}
+    slugs = {section.slug: 1 for section in sections}
     parts = [section_html(section, slugs, keep) for section in sections]
     if unfinished:
         parts.append(_unfinished(unfinished, slugs, keep))
@@ -49,7 +49,7 @@ def page(sections: Sequence[Section], unfinished: Sequence[Run], keep: Callable[
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def section_html(section: Section, slugs: set[str], keep: Callable[[Figure], None]) -> Markup:
+def section_html(section: Section, slugs: dict[str, int], keep: Callable[[Figure], None]) -> Markup:
     """What is compared first, then what each method and each run did."""
 
     def shown(*found: Figure | str | None) -> Iterator[Markup]:
@@ -142,7 +142,7 @@ def _machines(section: Section) -> Markup:
     return table("Cost, means over seeds", names, rows)
 
 
-def _run(run: Run, label: str, slugs: set[str], keep: Callable[[Figure], None]) -> Markup:
+def _run(run: Run, label: str, slugs: dict[str, int], keep: Callable[[Figure], None]) -> Markup:
     """A run's matrix as a heat map that is a table, shut until it is asked for; and what else the run has to say."""
     d, seed = run.document, run.identity["seed"]
     title = f"{label}, seed {seed}"
@@ -187,7 +187,7 @@ def _heat(run: Run, figure: Figure) -> Markup:
     return scrolling(inner, figure.title)
 
 
-def _unfinished(runs: Sequence[Run], slugs: set[str], keep: Callable[[Figure], None]) -> Markup:
+def _unfinished(runs: Sequence[Run], slugs: dict[str, int], keep: Callable[[Figure], None]) -> Markup:
     said = []
     for run in runs:
         identity, progress = run.identity, run.document.get("progress") or {}

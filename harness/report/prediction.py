@@ -9,9 +9,9 @@ from matplotlib.figure import Figure as Drawing
 
 from harness.report.figure import Figure, Numbers, not_drawn
 from harness.report.methods import Method, Section
-from harness.report.runs import Run
 from harness.report.statistics import fit, mean
 from harness.report.style import MOST_LINES, legend, looks, panels, short
+from harness.runs import Run
 from metrics.regression import Line, band
 
 # No chain of models: a row is trained or merged from the initial one, so no step starts at the row before.
