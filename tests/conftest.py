@@ -9,6 +9,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
+from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,7 +261,8 @@ def honest():
     from harness.records import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS, write_csv, write_json
     from harness.run_json import key_of
     from harness.summary import Percent, summarise
-    from metrics.plugins import Measure
+
+    Measure = namedtuple("Measure", MEASURE_COLUMNS)
 
     def write(root, identity, counts, measures=(), losses=(), status="finished", **document):
         rows, cells = {}, []

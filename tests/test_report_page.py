@@ -32,8 +32,6 @@ def record(honest):
         tasks=("red", "green", EVIL),
         heldout=("grey",),
         gain=30.0,
-        seen=(),
-        measured=("iimm", "iimm_zero_shot"),
         **more,
     ):
         identity = {
