@@ -250,7 +250,7 @@ def _own(run: Run) -> dict[str, Any]:
 
 def _told_apart(pairs: Sequence[Pair]) -> list[Pair]:
     """Fill in the settings in which pairs differ that would otherwise have the same heading."""
-    sides = [[_own(of[side][0]) for of in pairs] for side in (0, 1)]
+    sides = [[_own(pair.a[0]) for pair in pairs], [_own(pair.b[0]) for pair in pairs]]
     families = [_family(pair) for pair in pairs]
     places = [_place_of(pair.a[0]) for pair in pairs]
     settings = [_setting(pair.a[0]) for pair in pairs]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from harness.console import complain
+
 RECORD = "run.json"
 Place = tuple[int, int]
 """Device and inode of a folder or file: the same by whatever path it is reached."""
-
-
-def complain(sentence: str) -> None:
-    """Print a sentence on standard error: it is shown with --quiet too."""
-    print(f"perennial: {sentence}", file=sys.stderr)
 
 
 def find(roots: Iterable[str | Path], say: Callable[[str], None] = complain) -> list[Path]:

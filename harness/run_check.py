@@ -98,7 +98,8 @@ def read_accuracy(path: Path, document: Mapping[str, Any]) -> Cells:
     Raises Contradiction, naming the row, for an accuracy that is not 100 x correct / n, counts that cannot be, an unknown task,
     and a cell that is there twice; UserError for a file that cannot be read.
     """
-    identity, cells, numbers = document["identity"], Cells(), {}
+    identity, cells = document["identity"], Cells()
+    numbers: dict[tuple[int, str, str], int] = {}
     names = {"test": identity["tasks"], "heldout": identity["heldout"]}
     known = {(stream, name) for stream, of in names.items() for name in of}
     sizes = _sizes(document, names)
@@ -212,7 +213,8 @@ def _check_seen(cells: Cells, tasks: Sequence[str], path: Path) -> None:
 
 def _sizes(document: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], int]:
     """The number of test images by stream and task, where `samples` of run.json has them."""
-    samples, found = document.get("samples") or {}, {}
+    samples = document.get("samples") or {}
+    found: dict[tuple[str, str], int] = {}
     for stream, of in names.items():
         counts = samples.get(stream)
         if isinstance(counts, list) and len(counts) == len(of):

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.find_runs import complain, find
+from harness.console import complain
+from harness.find_runs import find
 from harness.records import TRAIN_COLUMNS, read_csv, reading
 from harness.run_check import Contradiction, check_finished, check_identity, read_accuracy, read_measures
 from harness.run_json import read_run

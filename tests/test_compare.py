@@ -160,6 +160,91 @@ def test_variants_meet_those_that_are_set_most_alike(record, compared):
     assert average.note.iloc[2].endswith("set differently in A and B: tuning (lora and full)")
 
 
+def printed(table, width=200):
+    text = io.StringIO()
+    for each in shown(table):
+        Console(file=text, width=width).print(each)
+    return [" ".join(line.split()) for line in text.getvalue().splitlines()]
+
+
+def test_each_setting_has_its_own_heading(record, compared):
+    """Also where the methods share no option, and where only one side has several settings."""
+    for decay in (0.9, 0.99):
+        record("ema-teacher", level=10 * decay, options={"decay": decay, "lr": 1})
+    record("zscl", options={"l2": 0.1, "lr": 1})
+    table = compared("ema-teacher", "zscl")[0]
+    assert table.groupby(["settings_a", "settings_b"]).size().to_dict() == {("decay=0.9", ""): 6, ("decay=0.99", ""): 6}
+    heads = [line for line in printed(table) if line.startswith("A = ")]
+    place = "B = zscl: mtil, mini edition, Order I, tiny"
+    assert sorted(heads) == [f"A = ema-teacher (decay=0.9), {place}", f"A = ema-teacher (decay=0.99), {place}"]
+    record("zscl", options={"l2": 0.2, "lr": 1}, strategy_sha256=None)
+    heads = [line for line in printed(compared("zscl", "ema-teacher")[0]) if line.startswith("A = ")]
+    assert (
+        len(set(heads)) == 4 and "A = zscl (l2=0.2), B = ema-teacher (decay=0.99): mtil, mini edition, Order I, tiny" in heads
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"limit": 5}, "tiny, at most 5 images a split"),
+        ({"shots": 4}, "tiny, 4 shots"),
+        ({"data_version": "v2"}, "tiny, data_version v2"),
+        ({"protocol": "agnostic"}, "tiny, protocol agnostic"),
+        ({"heldout": []}, "tiny, heldout"),
+        ({"model": "ViT-B-16", "pretrained": "openai"}, "ViT-B-16, weights openai"),
+        ({"weights_sha256": "abc"}, "tiny, weights_sha256 abc"),
+        ({"edition": "full"}, "mtil, full edition, Order I, tiny"),
+        ({"order": "II", "tasks": ["c", "b", "a"]}, "mtil, mini edition, Order II, tiny"),
+        ({"benchmark": "stream"}, "stream, mini edition, Order I, tiny"),
+    ],
+)
+def test_headings_say_what_data_and_model_differ(record, compared, changes, said):
+    for strategy in ("zscl", "finetune"):
+        record(strategy, level=strategy == "zscl")
+        record(strategy, level=2 * (strategy == "zscl"), **changes)
+    heads = [line for line in printed(compared("zscl", "finetune")[0]) if line.startswith("A = ")]
+    assert len(set(heads)) == 2 and any(said in head for head in heads)
+
+
+def test_a_method_whose_file_was_edited_is_two_settings(record, compared):
+    for sha, plugins in (("a" * 64, {}), ("b" * 64, {"ewc": {"ewc_lambda": 1}})):
+        record("mine", level=len(plugins), strategy_sha256=sha, plugins=plugins, measure_n=10 + len(plugins))
+    record("zscl")
+    table = compared("mine", "zscl")[0]
+    assert set(table.settings_a) == {
+        "file=aaaaaaaaaaaa, plugins=none, measure_n=10",
+        "file=bbbbbbbbbbbb, plugins={'ewc': {'ewc_lambda': 1}}, measure_n=11",
+    }
+
+
+def test_runs_pair_with_the_nearest_that_share_a_seed(record, compared):
+    record("zscl", seed=1, level=3, options={"lr": 1})
+    record("finetune", seed=0, options={"lr": 1})
+    record("finetune", seed=1, options={"lr": 2})
+    table, said = compared("zscl", "finetune")
+    assert set(table.note.str.extract(r"(A and B: .*)$")[0]) == {"A and B: lr (1 and 2)"}
+    assert "finetune on mtil, mini edition, Order I, seed 0: zscl has no such run" in said
+
+
+def test_a_forged_table_convinces_nobody(record, compared):
+    """The accuracies that are drawn and compared are those of the counts."""
+    folder = record("finetune")
+    record("zscl", level=3)
+    path = folder / "accuracy.csv"
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    lines[1:] = [[*line[:3], "99.0", *line[4:]] for line in lines[1:]]
+    path.write_text("\n".join(map(",".join, lines)) + "\n")
+    with pytest.raises(
+        UserError, match=r"accuracy\.csv contradicts itself: row 2 .* has accuracy 99, but 4000 of 10000 is 40 %"
+    ):
+        compared("zscl", "finetune")
+    lines[1:] = [[*line[:4], str(99 * int(line[5]) // 100), line[5]] for line in lines[1:]]
+    path.write_text("\n".join(map(",".join, lines)) + "\n")
+    with pytest.raises(UserError, match=r"run\.json contradicts itself: summary\.transfer is 4\d"):
+        compared("zscl", "finetune")
+
+
 def test_folders_of_one_strategy(record, compared, tmp_path):
     a = record("zscl", level=3, options={"lr": 1})
     b = record("zscl", options={"lr": 2})
