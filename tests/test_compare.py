@@ -180,7 +180,7 @@ def test_each_setting_has_its_own_heading(record, compared):
     record("zscl", options={"l2": 0.2, "lr": 1}, strategy_sha256=None)
     heads = [line for line in printed(compared("zscl", "ema-teacher")[0]) if line.startswith("A = ")]
     assert (
-        len(set(heads)) == 4 and "A = zscl (l2=0.2), B = ema-teacher (decay=0.99): mtil, mini edition, Order I, tiny" in heads
+        len(set(heads)) == 4 and f"A = zscl (l2=0.2), B = ema-teacher (decay=0.99): {place}" in heads
     )
 
 
@@ -236,7 +236,7 @@ def test_a_forged_table_convinces_nobody(record, compared):
     lines[1:] = [[*line[:3], "99.0", *line[4:]] for line in lines[1:]]
     path.write_text("\n".join(map(",".join, lines)) + "\n")
     with pytest.raises(
-        UserError, match=r"accuracy\.csv contradicts itself: row 2 .* has accuracy 99, but 4000 of 10000 is 40 %"
+        UserError, match=r"accuracy\.csv contradicts itself: row 2 .* accuracy 99, but 4000 of 10000 is 40 %"
     ):
         compared("zscl", "finetune")
     lines[1:] = [[*line[:4], str(99 * int(line[5]) // 100), line[5]] for line in lines[1:]]

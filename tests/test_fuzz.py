@@ -57,7 +57,7 @@ SUMMARY = {
 DOCUMENT = {
     "status": "finished", "identity": IDENTITY, "key": key_of(IDENTITY), "summary": SUMMARY,
     "trainable_params": 5, "train_seconds": 1.0, "eval_seconds": 1.0, "images_per_second": None, "peak_memory_mb": 2.0,
-    "differences": [], "progress": {"after": 2, "of": 2}, "samples": {"test": [3, 3]}, "searches": [{"task": "a"}], "notes": [],
+    "differences": [], "progress": {"after": 2, "of": 2}, "samples": {"test": [2, 2]}, "searches": [{"task": "a"}], "notes": [],
 }  # fmt: skip
 CELLS = [(j, stream, task) for j in range(3) for stream, task in (("test", "a"), ("test", "b"), ("heldout", "c"))]
 ACCURACY = [dict(zip(ACCURACY_COLUMNS, (*cell, 50.0, 1, 2), strict=True)) for cell in CELLS]
