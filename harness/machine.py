@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.options import check_device
 from harness.parallel import processes
+from harness.version import git_revision
 from models.registry import UserError
 
 VERSIONS = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy")
@@ -26,7 +25,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: version(name) for name in VERSIONS},
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
     }
 
 
@@ -73,19 +72,3 @@ def peak_memory_mb() -> float | None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Kilobytes on Linux, bytes on macOS.
     return round(peak / (1e6 if platform.system() == "Darwin" else 1e3), 1)
-
-
-def _git_revision() -> str | None:
-    """The project's own revision, with "+changes" for a modified tree; None where it is not a checkout of its own."""
-    root = Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
-            return None
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None

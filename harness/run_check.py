@@ -103,26 +103,26 @@ def read_accuracy(path: Path, document: Mapping[str, Any]) -> Cells:
     names = {"test": identity["tasks"], "heldout": identity["heldout"]}
     known = {(stream, name) for stream, of in names.items() for name in of}
     sizes = _sizes(document, names)
-    for number, row in _rows(path, "after", "stream", "task", "accuracy", "correct", "n"):
-        with reading(path):
+    with reading(path):
+        for number, row in _rows(path, "after", "stream", "task", "accuracy", "correct", "n"):
             after, stream, task = int(row["after"]), row["stream"], row["task"]
             said, correct, n = float(row["accuracy"] or "nan"), int(row["correct"]), int(row["n"])
-        where = f"row {number} (after {after}, {stream}, {task})"
-        if (stream, task) not in known and (stream, task) != ("test", SEEN):
-            raise Contradiction(path, f"{where} is of a task that run.json does not name")
-        if not 0 <= after <= len(identity["tasks"]):
-            raise Contradiction(path, f"{where} is of a step that does not exist: there are {len(identity['tasks'])} tasks")
-        if not 0 <= correct <= n:
-            raise Contradiction(path, f"{where} has {correct} correct answers of {n}")
-        percent = 100 * correct / n if n else math.nan
-        if not _same(said, percent):
-            raise Contradiction(path, f"{where} has accuracy {said:g}, but {correct} of {n} is {percent:g} %")
-        if (after, stream, task) in cells:
-            raise Contradiction(path, f"{where} repeats row {numbers[after, stream, task]}")
-        if task != SEEN and n != (size := sizes.setdefault((stream, task), n)):
-            raise Contradiction(path, f"{where} is of {n} images, elsewhere {task} has {size}")
-        cells[after, stream, task] = Cell(percent, correct, n)
-        numbers[after, stream, task] = number
+            where = f"row {number} (after {after}, {stream}, {task})"
+            if (stream, task) not in known and (stream, task) != ("test", SEEN):
+                raise Contradiction(path, f"{where} is of a task that run.json does not name")
+            if not 0 <= after <= len(identity["tasks"]):
+                raise Contradiction(path, f"{where} is of a step that does not exist: there are {len(identity['tasks'])} tasks")
+            if not 0 <= correct <= n:
+                raise Contradiction(path, f"{where} has {correct} correct answers of {n}")
+            percent = 100 * correct / n if n else math.nan
+            if not _same(said, percent):
+                raise Contradiction(path, f"{where} has accuracy {said:g}, but {correct} of {n} is {percent:g} %")
+            if (after, stream, task) in cells:
+                raise Contradiction(path, f"{where} repeats row {numbers[after, stream, task]}")
+            if task != SEEN and n != (size := sizes.setdefault((stream, task), n)):
+                raise Contradiction(path, f"{where} is of {n} images, elsewhere {task} has {size}")
+            cells[after, stream, task] = Cell(percent, correct, n)
+            numbers[after, stream, task] = number
     _check_seen(cells, identity["tasks"], path)
     return cells
 
@@ -131,20 +131,20 @@ def read_measures(path: Path, document: Mapping[str, Any]) -> list[Measured]:
     """Read the rows of `measures.csv`. Raises Contradiction or UserError as `read_accuracy`."""
     found, rows = [], dict[tuple[str, ...], int]()
     tasks = document["identity"]["tasks"]
-    for number, row in _rows(path, "when", "experience", "task", "measure", "value", "n"):
-        with reading(path):
+    with reading(path):
+        for number, row in _rows(path, "when", "experience", "task", "measure", "value", "n"):
             experience, n = int(row["experience"]), int(row["n"])
             value = float(row["value"]) if row["value"] else math.nan
-        where = f"row {number} ({row['when']} {experience}, {row['measure']})"
-        if row["when"] not in ("before", "after") or n < 0:
-            raise Contradiction(path, f"{where} is neither before nor after an experience, or of {n} images")
-        if not 1 <= experience <= len(tasks) or row["task"] != tasks[experience - 1]:
-            raise Contradiction(path, f"{where} is of {row['task']!r}, which is not task {experience} in run.json")
-        cell = (row["when"], row["experience"], row["measure"])
-        if cell in rows:
-            raise Contradiction(path, f"{where} repeats row {rows[cell]}")
-        rows[cell] = number
-        found.append(Measured(experience, row["measure"], value))
+            where = f"row {number} ({row['when']} {experience}, {row['measure']})"
+            if row["when"] not in ("before", "after") or n < 0:
+                raise Contradiction(path, f"{where} is neither before nor after an experience, or of {n} images")
+            if not 1 <= experience <= len(tasks) or row["task"] != tasks[experience - 1]:
+                raise Contradiction(path, f"{where} is of {row['task']!r}, which is not task {experience} in run.json")
+            cell = (row["when"], row["experience"], row["measure"])
+            if cell in rows:
+                raise Contradiction(path, f"{where} repeats row {rows[cell]}")
+            rows[cell] = number
+            found.append(Measured(experience, row["measure"], value))
     return found
 
 

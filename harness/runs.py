@@ -33,15 +33,14 @@ FEW_UPDATES = 10
 class Run:
     """One run: its document and its tables. Percent; what was not recorded is missing or NaN.
 
-    `cells[after, stream, task]` is an accuracy; `measures` are (experience, measure, value); `losses` maps a term to
-    (experience, value) in the order of the updates.
+    `cells[after, stream, task]` is an accuracy; `measures` are (experience, measure, value).
     """
 
     folder: Path
     document: dict[str, Any]
     cells: dict[tuple[int, str, str], float] = field(default_factory=dict)
     measures: list[tuple[int, str, float]] = field(default_factory=list)
-    losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    losses: dict[str, list[tuple[int, float]]] | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -68,6 +67,14 @@ class Run:
         """The same for runs that agree in everything but the seed."""
         return json.dumps({k: v for k, v in self.identity.items() if k != "seed"}, sort_keys=True)
 
+    @cached_property
+    def terms(self) -> dict[str, list[tuple[int, float]]]:
+        """Return the loss and the method's own terms by name: (experience, value) in the order of the updates.
+
+        Read from train.csv, which may be large, when it is asked for. Raises UserError for a damaged file.
+        """
+        return _losses(self.folder / "train.csv") if self.losses is None else self.losses
+
     def rows(self, stream: str, names: Sequence[str]) -> NDArray[np.float64]:
         """Accuracies [T + 1, names], row 0 zero-shot; NaN where there is none."""
         rows = range(len(self.tasks) + 1)
@@ -83,21 +90,20 @@ class Run:
         return matrix.forgetting(self.rows("test", self.tasks)[1:])
 
 
-def read(roots: Sequence[str | Path], losses: bool = False, say: Callable[[str], None] = complain) -> list[Run]:
+def read(roots: Sequence[str | Path], say: Callable[[str], None] = complain) -> list[Run]:
     """Read and check the runs in or below folders, or of `run.json` files. A copy of a run counts once.
 
     Symbolic links are followed (`harness.find_runs.find`). Of runs with one key a finished one goes before others.
 
     Args:
         roots: folders and run.json files; one that does not exist has no runs.
-        losses: whether to read train.csv too.
         say: called with each thing that is left out.
 
     Raises:
         UserError: naming the file, for a damaged record, one that contradicts itself, or one whose numbers are those of another
             run under another identity.
     """
-    runs = [read_one(path, losses) for path in find(roots, say)]
+    runs = [read_one(path) for path in find(roots, say)]
     kept = {run.key: run for run in sorted(reversed(runs), key=lambda run: run.finished)}
     for run in runs:
         first = kept[run.key]
@@ -108,7 +114,7 @@ def read(roots: Sequence[str | Path], losses: bool = False, say: Callable[[str],
     return runs
 
 
-def read_one(path: Path, losses: bool = False) -> Run:
+def read_one(path: Path) -> Run:
     """Read and check the run of a `run.json`. Raises UserError as `read`."""
     document, folder = read_run(path), path.parent
     check_identity(document, path)
@@ -117,7 +123,7 @@ def read_one(path: Path, losses: bool = False) -> Run:
     if document["status"] == "finished":
         check_finished(document, path, cells, measures)
     percent = {place: cell.percent for place, cell in cells.items()}
-    return Run(folder, document, percent, [(*m,) for m in measures], _losses(folder / "train.csv") if losses else {})
+    return Run(folder, document, percent, [(*m,) for m in measures])
 
 
 def _losses(path: Path) -> dict[str, list[tuple[int, float]]]:

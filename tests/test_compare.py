@@ -179,9 +179,7 @@ def test_each_setting_has_its_own_heading(record, compared):
     assert sorted(heads) == [f"A = ema-teacher (decay=0.9), {place}", f"A = ema-teacher (decay=0.99), {place}"]
     record("zscl", options={"l2": 0.2, "lr": 1}, strategy_sha256=None)
     heads = [line for line in printed(compared("zscl", "ema-teacher")[0]) if line.startswith("A = ")]
-    assert (
-        len(set(heads)) == 4 and f"A = zscl (l2=0.2), B = ema-teacher (decay=0.99): {place}" in heads
-    )
+    assert len(set(heads)) == 4 and f"A = zscl (l2=0.2), B = ema-teacher (decay=0.99): {place}" in heads
 
 
 @pytest.mark.parametrize(
@@ -235,9 +233,7 @@ def test_a_forged_table_convinces_nobody(record, compared):
     lines = [line.split(",") for line in path.read_text().splitlines()]
     lines[1:] = [[*line[:3], "99.0", *line[4:]] for line in lines[1:]]
     path.write_text("\n".join(map(",".join, lines)) + "\n")
-    with pytest.raises(
-        UserError, match=r"accuracy\.csv contradicts itself: row 2 .* accuracy 99, but 4000 of 10000 is 40 %"
-    ):
+    with pytest.raises(UserError, match=r"accuracy\.csv contradicts itself: row 2 .* accuracy 99, but 4000 of 10000 is 40 %"):
         compared("zscl", "finetune")
     lines[1:] = [[*line[:4], str(99 * int(line[5]) // 100), line[5]] for line in lines[1:]]
     path.write_text("\n".join(map(",".join, lines)) + "\n")

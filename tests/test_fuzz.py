@@ -61,7 +61,7 @@ DOCUMENT = {
 }  # fmt: skip
 CELLS = [(j, stream, task) for j in range(3) for stream, task in (("test", "a"), ("test", "b"), ("heldout", "c"))]
 ACCURACY = [dict(zip(ACCURACY_COLUMNS, (*cell, 50.0, 1, 2), strict=True)) for cell in CELLS]
-MEASURES = [dict(zip(MEASURE_COLUMNS, ("before", j, "a", "iimm", 0.5, 9), strict=True)) for j in (1, 2)]
+MEASURES = [dict(zip(MEASURE_COLUMNS, ("before", j, "ab"[j - 1], "iimm", 0.5, 9), strict=True)) for j in (1, 2)]
 LOSSES = [{**dict(zip(TRAIN_COLUMNS, (j, 1, 0.5, 0.1), strict=True)), "extra": 1} for j in (1, 2)]
 TABLES = {
     "accuracy.csv": (ACCURACY_COLUMNS, ACCURACY),

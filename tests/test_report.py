@@ -103,7 +103,11 @@ def test_numbers_say_their_spread_and_sort_by_value():
     assert number(1234.56, 1, 0.04) == Cell("1,234.6 ± 0.0", "1234.56")
     assert number(None) == number(float("nan")) == Cell("-", "")
     html = table("T", {"name": None, "x": "an x"}, [["a", number(2.0)]])
-    assert '<td class="n" data-key="2">2.0</td>' in html and 'title="an x"' in html and "<caption>T</caption>" in html
+    assert (
+        '<td data-label="x" class="n" data-key="2">2.0</td>' in html
+        and 'title="an x"' in html
+        and "<caption>T</caption>" in html
+    )
 
 
 def test_names_for_files_are_safe_and_different():

@@ -172,8 +172,8 @@ def test_scripts_and_addresses_that_got_in_would_not_work(opened, tmp_path):
 
 
 def test_tables_sort(opened):
-    names = "[...document.querySelectorAll('table')[0].tBodies[0].rows].map(row => row.cells[0].textContent)"
-    heads = "[...document.querySelectorAll('table')[0].tHead.rows[0].cells]"
+    names = "[...document.querySelector('table.cards').tBodies[0].rows].map(row => row.cells[0].textContent)"
+    heads = "[...document.querySelector('table.cards').tHead.rows[0].cells]"
 
     def click(name):
         return opened.value(f"""(() => {{
@@ -224,7 +224,23 @@ def test_everything_is_open_on_paper_and_shut_again(opened):
     assert opened.value(shut) == before
 
 
-def test_a_narrow_window_scrolls_tables_and_figures_not_the_page(opened):
-    opened.show(width=400)
-    assert opened.value("document.documentElement.scrollWidth <= 400")
-    assert opened.value("document.querySelector('svg').getBoundingClientRect().width") >= 500
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "columns"), [(420, 1), (1280, 3)])
+def test_nothing_is_wider_than_the_window(opened, width, columns, scheme):
+    """Neither the page nor any table or figure has to be scrolled sideways, with everything open."""
+    opened.show(scheme=scheme, width=width)
+    opened.value("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert opened.value("document.documentElement.scrollWidth") <= width
+    found = opened.value("""[...document.querySelectorAll('body *')].filter(e => {
+        const box = e.getBoundingClientRect();
+        return e.checkVisibility() && (box.right > innerWidth + 0.5 || box.left < -0.5);
+    }).map(e => e.outerHTML.slice(0, 80))""")
+    assert found == []
+    scrolled = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    assert opened.value(scrolled) == 0
+    places = "new Set([...document.querySelectorAll('.block')].map(e => Math.round(e.getBoundingClientRect().left))).size"
+    assert opened.value(places) == columns
+    body = opened.value("[document.querySelector('main').getBoundingClientRect().width, innerWidth]")
+    assert body[0] > body[1] - 60, "the page is as wide as the window"
+    text = "Math.min(...[...document.querySelectorAll('svg text')].map(e => e.getBoundingClientRect().height))"
+    assert opened.value(text) >= 8, "figures can be read"

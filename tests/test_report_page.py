@@ -7,13 +7,21 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_hex
 
 from harness import report
+from harness.report import page as report_page
+from harness.report.comparison import curves, learning
+from harness.report.markup import Markup
 from harness.report.methods import sections
-from harness.report.prediction import NO_CHAIN
+from harness.report.prediction import NO_CHAIN, prediction
+from harness.report.style import OTHERS, looks, styled
 from harness.runs import read
+from harness.version import git_revision, project_version, short_revision
 from models.registry import UserError
 from strategies import STRATEGIES
 
@@ -39,7 +47,7 @@ def record(honest):
             "strategy": strategy, "strategy_sha256": None, "options": {"lr": 1}, "model": "tiny", "pretrained": None,
             "tuning": "full", "protocol": "task", "seed": seed, "limit": None, "shots": None, "measure_n": 10,
         }  # fmt: skip
-        identity |= {name: more.pop(name) for name in ("order", "benchmark", "options") if name in more}
+        identity |= {name: more.pop(name) for name in ("order", "benchmark", "options", "model") if name in more}
         done, seen = more.pop("done", len(tasks)), more.pop("seen", False)
         measured = more.pop("measured", ("iimm", "iimm_zero_shot"))
         trains = strategy != "zero-shot"
@@ -146,18 +154,11 @@ def test_every_identifier_is_there_once_and_every_link_leads_somewhere(page):
             assert attributes["role"] == "img" and set(attributes["aria-labelledby"].split()) <= set(ids)
 
 
-def test_it_opens_with_the_summary_then_the_leaderboard_then_learning_against_forgetting(page):
+def test_it_opens_with_the_summary_then_the_matrices_then_the_leaderboard(page):
     shown = "".join(page.text)
-    parts = ["Best Last: finetune", "Leaderboard: mtil, mini edition, Order I", "Learning against forgetting"]
-    parts += [
-        "Accuracy over time",
-        "IIMM against gain",
-        "Alpha curves",
-        "Losses",
-        "Cost",
-        "Accuracy matrices",
-        "Runs that are not",
-    ]
+    parts = ["Best Last: finetune", "Accuracy matrices", "finetune, seed 0", "Leaderboard: mtil, mini edition, Order I"]
+    parts += ["Options", "Learning against forgetting", "Accuracy over time", "IIMM against gain", "IIMM against forgetting"]
+    parts += ["Alpha curves", "Losses", "Cost", "Runs that are not"]
     places = [shown.index(part) for part in parts]
     assert places == sorted(places)
     # Last, seeds 0 to 2: (40 + 30 - 10 + 41 + 30 - 5 + 42 + 30) / 3 = 66, and one point more a seed.
@@ -304,7 +305,103 @@ def test_methods_are_the_leaderboards_rows(results, tmp_path, record):
         for seed in (0, 1):
             record(tmp_path / "a;b", "finetune", seed, order=order)
     made = sections(read([tmp_path, tmp_path]))
-    assert [[len(m.runs) for m in section.methods] for section in made] == [[2], [2]]
+    assert [[(m.label, len(m.runs), m.derived) for m in section.methods] for section in made] == [
+        [("finetune", 2, False), ("zero-shot", 2, True)]
+    ] * 2
+
+
+def test_zero_shot_is_a_row_and_in_the_figures(tmp_path, record):
+    """From row 0 where nobody ran it: accuracies 40, 41 and 42, whatever is trained."""
+    for seed in (0, 1):
+        record(tmp_path / "runs", "finetune", seed)
+    text = report.write([tmp_path / "runs"], tmp_path / "r.html", tmp_path / "figures").read_text()
+    page = Elements(text)
+    shown = " ".join("".join(page.text).split())
+    assert "zero-shot (row 0)" in shown and "2 finished runs." in shown and text.count('class="heat"') == 2
+    [learning] = (tmp_path / "figures").glob("*-learning.csv")
+    [zero] = [row for row in rows(learning) if row["method"] == "zero-shot"]
+    assert (zero["learning"], zero["forgetting"]) == ("0", "0")
+    [curves] = (tmp_path / "figures").glob("*-curves.csv")
+    line = [(r["after"], r["accuracy"]) for r in rows(curves) if (r["method"], r["task"]) == ("zero-shot", "green")]
+    assert line == [(str(j), "41") for j in range(4)]
+    [cost] = (tmp_path / "figures").glob("*-cost.csv")
+    assert [row["method"] for row in rows(cost)] == ["finetune"]
+    [section] = sections(read([tmp_path / "runs"]))
+    row = section.methods[-1].row
+    assert (row["last"], row["last_std"], row["transfer"], row["retention"], row["iimm_mean"]) == pytest.approx(
+        (41, 0, 41.5, 100, 0.4)
+    )
+    record(tmp_path / "runs", "finetune", model="small")
+    labels = [m.label for m in sections(read([tmp_path / "runs"]))[0].methods]
+    assert labels == ["finetune, small", "zero-shot, small", "finetune, tiny", "zero-shot, tiny"]
+
+
+def test_the_title_says_when_and_how(tmp_path, record, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    started = {"git_revision": "0123456789abcdef" * 2 + "01234567+changes", "versions": {"torch": "9.8"}}
+    record(tmp_path / "runs", started="2026-01-02T03:04:05Z", **started)
+    record(tmp_path / "runs", "other", started="2026-01-05T03:04:05Z", options={"lr": 2, "l2": 0.5}, **started)
+    text = report.write([tmp_path / "runs"], tmp_path / "r.html").read_text()
+    shown = " ".join("".join(Elements(text).text).split())
+    revision = git_revision()
+    commit = f"commit {short_revision(revision)}" if revision else "no commit known"
+    assert f"Made on 14 November 2023 with Perennial {project_version()} ({commit}): report {tmp_path / 'runs'}" in shown
+    assert "The runs: started 2026-01-02 to 2026-01-05, commit 0123456789+changes, torch 9.8." in shown
+    assert "<title>Report of continual-learning runs, 14 November 2023</title>" in text
+    assert "Set alike for all methods: tuning full." in shown and "Options in which the methods differ" in shown
+    version = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["version"]
+    assert project_version() == version
+
+
+def test_legends_show_the_colours_of_what_is_drawn(tmp_path, record):
+    """Panels of several colours have a grey legend; elsewhere the legend's handles have the methods' own."""
+    for i, strategy in enumerate(("a", "b")):
+        record(tmp_path, strategy, gain=30.0 + i)
+    [section] = sections(read([tmp_path]))
+    look = looks([m.label for m in section.methods], section.references)
+    gain, _ = prediction(section)
+    with styled():
+        for figure, expected in ((learning(section), look), (curves(section), look), (gain, None)):
+            [legend] = figure.draw().legends
+            labels = [text.get_text() for text in legend.get_texts()]
+            colours = [h.get_color() if hasattr(h, "get_color") else h.get_facecolor() for h in legend.legend_handles]
+            if expected is None:
+                assert labels == ["a task", "least squares", "95 % interval of the line"]
+                assert {to_hex(colour) for colour in colours} == {OTHERS}
+            else:
+                assert [to_hex(colour) for colour in colours] == [look[label].colour for label in labels]
+                assert set(labels) == {"a", "b", "zero-shot"}
+
+
+def calls(function):
+    """How many Python and C functions are called: what the work grows with, whatever the machine does beside it."""
+    count = 0
+
+    def profile(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_the_work_grows_with_the_number_of_methods_and_not_faster(tmp_path, record, monkeypatch):
+    """Besides the drawings, which show a fixed number of methods."""
+    monkeypatch.setattr(report_page, "inline", lambda figure: Markup(""))
+    made, page = [], tmp_path / "r.html"
+    for n in (0, 60, 120, 240):
+        for i in range(n // 2 if n > 60 else 0, n):
+            # One strategy with many settings, and names that are alike in their first eighty letters.
+            record(tmp_path / "runs", "m" * 90 + f"-{i}" * (i % 2), gain=float(i % 50), options={"lr": 1, "index": i})
+        (tmp_path / "runs").mkdir(exist_ok=True)
+        made.append(calls(lambda: report.write([tmp_path / "runs"], page)))
+    _, first, second, third = made
+    # From 150 rows on, the tables behind the figures are in the CSV only.
+    assert 0.3 < (third - second) / (2 * (second - first)) < 1.1, made
 
 
 def test_a_hundred_runs_make_a_page_that_is_usable(tmp_path, record):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.figure
 
-from harness.records import write_bytes, write_csv
+from harness.records import spreadsheet_text, write_bytes
 from harness.report.markup import Markup, clean
 from harness.report.style import GRID, INK, styled
 
@@ -26,9 +28,13 @@ class Numbers(NamedTuple):
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
 
-    def written(self) -> list[dict[str, Any]]:
-        """As CSV has them: six digits; a missing number is empty."""
-        return [dict(zip(self.columns, map(_text, row), strict=True)) for row in self.rows]
+    def written(self) -> bytes:
+        """As CSV: six digits; a missing number is empty."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([_text(value) for value in row] for row in self.rows)
+        return buffer.getvalue().encode()
 
 
 class Figure(NamedTuple):
@@ -55,7 +61,7 @@ def inline(figure: Figure) -> Markup:
             parent.remove(child)
     width = float(root.get("viewBox", "0 0 500 0").split()[2])
     root.attrib = {
-        "class": "plot", "viewBox": root.get("viewBox", ""), "role": "img", "style": f"max-width: {width / 540 * 46:.1f}rem",
+        "class": "plot", "viewBox": root.get("viewBox", ""), "role": "img", "style": f"max-width: {width / 338 * 34:.1f}rem",
         "aria-labelledby": f"{figure.slug}-title {figure.slug}-desc",
     }  # fmt: skip
     for position, (name, text) in enumerate((("title", figure.title), ("desc", f"{figure.caption} {figure.said}".strip()))):
@@ -72,7 +78,7 @@ def save(figure: Figure, folder: Path) -> list[Path]:
         figure.draw().savefig(image, format="png", facecolor="white", metadata={"Software": None})
     write_bytes(folder / f"{figure.slug}.svg", svg.encode())
     write_bytes(folder / f"{figure.slug}.png", image.getvalue())
-    write_csv(folder / f"{figure.slug}.csv", figure.numbers.columns, figure.numbers.written())
+    write_bytes(folder / f"{figure.slug}.csv", figure.numbers.written())
     return [folder / f"{figure.slug}.{kind}" for kind in ("svg", "png", "csv")]
 
 
@@ -114,4 +120,11 @@ def settled(value: float) -> float:
 def _text(value: Any) -> Any:
     if isinstance(value, float):
         return "" if value != value else f"{settled(value):.6g}"
-    return "" if value is None else clean(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _plain_text(value)
+    return "" if value is None else value
+
+
+@cache
+def _plain_text(value: str) -> str:
+    return str(spreadsheet_text(" ".join(clean(value).splitlines())))

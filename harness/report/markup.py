@@ -62,7 +62,7 @@ def table(
     `columns` maps each header to what it means (None: plain). The first cell of a row is its header; cells that are `Cell`
     sort by their key.
     """
-    heads = []
+    heads, names = [], list(columns)
     for i, (name, meaning) in enumerate(columns.items()):
         shown = tag("button", name, type="button", title=meaning) if sortable else name
         heads.append(tag("th", shown, scope="col", class_=None if i < text_columns else "n"))
@@ -72,9 +72,11 @@ def table(
         for i, value in enumerate(row):
             shown, key = value if isinstance(value, Cell) else (value, None)
             options = {"class_": None if i < text_columns else "n", "data_key": key}
-            cells.append(tag("td", shown, **options) if i else tag("th", shown, scope="row", **options))
+            # On a small screen a row is a card, in which each value has its header before it.
+            label = names[i] if i and i < len(names) else None
+            cells.append(tag("td", shown, data_label=label, **options) if i else tag("th", shown, scope="row", **options))
         body.append(tag("tr", *cells))
-    inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *heads)), tag("tbody", *body))
+    inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *heads)), tag("tbody", *body), class_="cards")
     return scrolling(inner, caption)
 
 

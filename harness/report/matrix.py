@@ -15,6 +15,10 @@ from harness.report.figure import Figure, Numbers
 from harness.report.style import short
 from harness.runs import Run
 
+CAPTION = (
+    "Accuracy in percent: row j after training task j, row 0 zero-shot; one column per task, held-out domains in parentheses."
+)
+
 
 def columns(run: Run) -> list[tuple[str, str, str]]:
     """Of a run's matrix: stream, name and heading of each column; held-out domains in parentheses."""
@@ -53,11 +57,8 @@ def matrix(run: Run, slug: str, label: str) -> Figure:
         for i, (stream, name, _) in enumerate(heads)
         if values[j, i] == values[j, i]
     ]
-    caption = (
-        "Accuracy in percent: row j after training task j, row 0 zero-shot; a column a task, held-out domains in parentheses."
-    )
     return Figure(
-        slug, f"Accuracy matrix of {label}", caption, "", Numbers(("after", "stream", "task", "accuracy"), rows), draw
+        slug, f"Accuracy matrix of {label}", CAPTION, "", Numbers(("after", "stream", "task", "accuracy"), rows), draw
     )
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from harness.leaderboard import SECTION, section_title, table_of
+from harness.leaderboard import MARKS, SECTION, TABLE, section_title, table_of
 from harness.runs import Run
+from harness.summary import Percent, zero_shot_summary
 
 
 class Method(NamedTuple):
-    """Runs that agree in everything but the seed, by seed; `row` is their row of the leaderboard, None for missing values."""
+    """Runs that agree in everything but the seed, by seed; `row` is their row of the leaderboard, None for missing values.
+
+    `derived`: nobody ran it. It is the initial model, whose accuracies are row 0 of the other methods' runs.
+    """
 
     label: str
     row: dict[str, Any]
     runs: tuple[Run, ...]
+    derived: bool = False
 
     @property
     def trains(self) -> bool:
@@ -33,8 +40,18 @@ class Section(NamedTuple):
     methods: tuple[Method, ...]
 
     @property
+    def measured(self) -> tuple[Method, ...]:
+        """The methods that were run."""
+        return tuple(m for m in self.methods if not m.derived)
+
+    @property
+    def references(self) -> list[str]:
+        """The labels of methods that train nothing."""
+        return [m.label for m in self.methods if not m.trains]
+
+    @property
     def first(self) -> Run:
-        return self.methods[0].runs[0]
+        return self.measured[0].runs[0]
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -47,7 +64,12 @@ class Section(NamedTuple):
     @property
     def incremental(self) -> bool:
         """Class-incremental: which classes compete depends on the tasks so far, so that zero-shot has no one row."""
-        return self.first.identity.get("protocol") == "class" or self.first.identity["benchmark"].startswith("cil-")
+        return is_incremental(self.first)
+
+
+def is_incremental(run: Run) -> bool:
+    """Whether the classes that compete depend on the tasks so far, so that row 0 is not what zero-shot has later."""
+    return run.identity.get("protocol") == "class" or run.identity["benchmark"].startswith("cil-")
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
@@ -61,9 +83,54 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     made = []
     for found in rows.values():
         title = section_title(found[0][0])
-        methods = (Method(label, *pair) for label, pair in zip(_labels([row for row, _ in found]), found, strict=True))
-        made.append(Section(title, unique(title, slugs), tuple(methods)))
+        every = [(*pair, False) for pair in found] + [(*pair, True) for pair in _zero_shot(found)]
+        every.sort(key=lambda each: (str(each[0]["model"]), -math.inf if (a := each[0]["average"]) is None else -a))
+        labels = _labels([row for row, *_ in every])
+        methods = tuple(Method(label, *each) for label, each in zip(labels, every, strict=True))
+        made.append(Section(title, unique(title, slugs), methods))
     return made
+
+
+Pair = tuple[dict[str, Any], tuple[Run, ...]]
+"""A row of the leaderboard and its runs."""
+
+
+def _zero_shot(found: Sequence[Pair]) -> list[Pair]:
+    """Return the initial models as methods, from row 0 of the runs: one for each model of which no zero-shot run is there."""
+    ran = {_model(row) for row, _ in found if row["strategy"] == "zero-shot"}
+    by_model: dict[tuple[Any, ...], dict[int, Run]] = {}
+    for row, runs in found:
+        for run in runs:
+            if _model(row) not in ran and not is_incremental(run) and np.isfinite(run.rows("test", run.tasks)[0]).all():
+                by_model.setdefault(_model(row), {}).setdefault(run.identity["seed"], run)
+    rows = {_model(row): row for row, _ in found}
+    return [_initial(rows[model], [by_seed[seed] for seed in sorted(by_seed)]) for model, by_seed in by_model.items()]
+
+
+def _initial(row: dict[str, Any], runs: Sequence[Run]) -> Pair:
+    """The initial model as a method: row 0 of each run stands for all of its rows."""
+    made = []
+    for run in runs:
+        row0 = [(stream, name, v) for (at, stream, name), v in run.cells.items() if at == 0]
+        cells = {(j, stream, name): v for j in range(len(run.tasks) + 1) for stream, name, v in row0}
+        document = {"identity": {**run.identity, "strategy": "zero-shot"}, "status": "finished", "key": run.document["key"]}
+        made.append(Run(run.folder, document, cells, losses={}))
+    summaries = [
+        zero_shot_summary({0: {("test", t): Percent(run.cells[0, "test", t]) for t in run.tasks}}, run.tasks) for run in runs
+    ]
+    new: dict[str, Any] = {
+        name: row.get(name) for name in (*TABLE, *MARKS, "model", "pretrained", "iimm_mean", "iimm_mean_std")
+    }
+    new |= {"strategy": "zero-shot", "tuning": "", "settings": None, "seeds": len(runs)}
+    for name in summaries[0]:
+        values = np.array([summary[name] for summary in summaries])
+        new[name] = float(values.mean()) if np.isfinite(values).all() else None
+        new[f"{name}_std"] = float(values.std(ddof=1)) if len(runs) > 1 and new[name] is not None else None
+    return new, tuple(made)
+
+
+def _model(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["model"], row["pretrained"]
 
 
 def _labels(rows: list[dict[str, Any]]) -> list[str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,18 +14,46 @@ from harness.report import words
 from harness.report.comparison import cost, curves, learning
 from harness.report.figure import Figure, inline, settled
 from harness.report.markup import Cell, Markup, number, scrolling, table, tag
-from harness.report.matrix import columns, grid, matrix, shades
+from harness.report.matrix import CAPTION, columns, grid, matrix, shades
 from harness.report.methods import Section, unique
 from harness.report.prediction import prediction
 from harness.report.training import alphas, losses
 from harness.runs import Run
+from harness.version import short_revision
 
 SHADES = 41
+MOST_LEVEL = 6
+"""Headers of more columns than this are set upright."""
+MOST_COLUMNS = 12
+"""More columns do not fit on a small screen, where the matrix then scrolls."""
 MOST_ROWS = 150
+MOST_OPEN = 4
+"""Matrices that are open at first; the rest are one click away."""
 
 
-def page(sections: Sequence[Section], unfinished: Sequence[Run], keep: Callable[[Figure], None] = lambda figure: None) -> str:
-    """The whole page; `keep` is given every figure. Sections in the leaderboard's order, then runs that are not finished."""
+class Made(NamedTuple):
+    """When and how a report was made: a date, the project's version and commit, and the options of the command."""
+
+    date: str
+    version: str
+    commit: str | None
+    options: str
+
+    def __str__(self) -> str:
+        commit = f"commit {short_revision(self.commit)}" if self.commit else "no commit known"
+        return f"Made on {self.date} with Perennial {self.version} ({commit}): {self.options}"
+
+
+def page(
+    sections: Sequence[Section],
+    unfinished: Sequence[Run],
+    keep: Callable[[Figure], None] = lambda figure: None,
+    made: Made | None = None,
+) -> str:
+    """Return the whole page; `keep` is called with every figure.
+
+    Sections are in the leaderboard's order, then come the runs that are not finished.
+    """
     slugs = {section.slug: 1 for section in sections}
     parts = [section_html(section, slugs, keep) for section in sections]
     if unfinished:
@@ -42,15 +68,15 @@ def page(sections: Sequence[Section], unfinished: Sequence[Run], keep: Callable[
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", "Report of continual-learning runs"),
+        tag("title", "Report of continual-learning runs" + (f", {made.date}" if made else "")),
         tag("style", Markup(style)),
     )
-    body = tag("body", _header(sections, unfinished), tag("main", *parts), _meanings(), tag("script", Markup(script)))
+    body = tag("body", _header(sections, unfinished, made), tag("main", *parts), _meanings(), tag("script", Markup(script)))
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
 def section_html(section: Section, slugs: dict[str, int], keep: Callable[[Figure], None]) -> Markup:
-    """What is compared first, then what each method and each run did."""
+    """Return a section: the matrices, what is compared, then what each method did."""
 
     def shown(*found: Figure | str | None) -> Iterator[Markup]:
         for figure in found:
@@ -60,21 +86,46 @@ def section_html(section: Section, slugs: dict[str, int], keep: Callable[[Figure
             elif figure is not None:
                 yield tag("p", figure, class_="note")
 
-    searches = [s for m in section.methods if (s := alphas(unique(f"{section.slug}-alpha-{m.label}", slugs), m)) is not None]
+    def block(title: str, *inside: Markup) -> Markup:
+        return tag("div", tag("h3", title), *inside, class_="block")
+
+    searches = [s for m in section.measured if (s := alphas(unique(f"{section.slug}-alpha-{m.label}", slugs), m)) is not None]
+    iimm = [
+        block(found.title if isinstance(found, Figure) else "IIMM against gain and forgetting", *shown(found))
+        for found in prediction(section)
+    ]
     return tag(
         "section",
         tag("h2", section.title, id=section.slug),
         tag("p", words.summary(section), class_="summary"),
-        words.leaderboard(section),
-        tag("h3", "Learning against forgetting"), *shown(learning(section)),
-        tag("h3", "Accuracy over time"), *shown(curves(section)),
-        tag("h3", "IIMM against gain and forgetting"), *shown(*prediction(section)),
-        *((tag("h3", "Alpha curves"), *_shut(searches, shown)) if searches else ()),
-        tag("h3", "Losses"), *shown(losses(section)),
-        tag("h3", "Cost"), *shown(cost(section)), _machines(section),
-        tag("h3", "Accuracy matrices"),
-        *(_run(run, m.label, slugs, keep) for m in section.methods for run in m.runs),
+        tag("h3", "Accuracy matrices"), *_matrices(section, slugs, keep),
+        tag("h3", "Leaderboard"), words.leaderboard(section), words.options(section),
+        tag(
+            "div",
+            block("Learning against forgetting", *shown(learning(section))),
+            block("Accuracy over time", *shown(curves(section))),
+            *iimm,
+            *((block("Alpha curves", *_shut(searches, shown)),) if searches else ()),
+            block("Losses", *shown(losses(section))),
+            block("Cost", *shown(cost(section))),
+            class_="figures",
+        ),
+        _machines(section),
     )  # fmt: skip
+
+
+def _matrices(section: Section, slugs: dict[str, int], keep: Callable[[Figure], None]) -> Iterator[Markup]:
+    """The matrices of all runs, those of the best methods open."""
+    runs = [(m, run) for m in section.measured for run in m.runs]
+    first = [(m, run) for m, run in runs if run is m.runs[0]][:MOST_OPEN]
+    yield tag("p", f"{CAPTION} Framed: the task just trained.", class_="note")
+    yield tag("div", *(_run(run, m.label, slugs, keep, opened=True) for m, run in first), class_="matrices")
+    chosen = {id(run) for _, run in first}
+    rest = [_run(run, m.label, slugs, keep) for m, run in runs if id(run) not in chosen]
+    if len(rest) > MOST_OPEN:
+        yield tag("details", tag("summary", f"{len(rest)} more matrices"), *rest)
+    else:
+        yield from rest
 
 
 def _shut(found: Sequence[Figure | str], shown: Callable[..., Iterator[Markup]]) -> Iterator[Markup]:
@@ -84,12 +135,19 @@ def _shut(found: Sequence[Figure | str], shown: Callable[..., Iterator[Markup]])
         yield from [tag("details", tag("summary", title), *shown(figure))] if title else shown(figure)
 
 
-def _header(sections: Sequence[Section], unfinished: Sequence[Run]) -> Markup:
-    runs = sum(len(m.runs) for section in sections for m in section.methods)
-    counted = f"{runs} finished run{'s' * (runs != 1)}" + f", {len(unfinished)} not finished" * bool(unfinished)
+def _header(sections: Sequence[Section], unfinished: Sequence[Run], made: Made | None) -> Markup:
+    runs = [run for section in sections for m in section.measured for run in m.runs]
+    counted = f"{len(runs)} finished run{'s' * (len(runs) != 1)}" + f", {len(unfinished)} not finished" * bool(unfinished)
     links = [tag("li", tag("a", section.title, href=f"#{section.slug}")) for section in sections]
     contents = tag("nav", tag("ul", *links), aria_label="Contents") if len(links) > 1 else ""
-    return tag("header", tag("h1", "What was learned, what was forgotten"), tag("p", f"{counted}."), contents)
+    about = [tag("p", str(made), class_="made")] if made else []
+    return tag(
+        "header",
+        tag("h1", "What was learned, what was forgotten"),
+        *about,
+        tag("p", f"{counted}. {words.origin([*runs, *unfinished])}".strip()),
+        contents,
+    )
 
 
 def _meanings() -> Markup:
@@ -120,11 +178,7 @@ def _cell(value: Any) -> Cell:
 
 
 def _download(figure: Figure) -> Markup:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, figure.numbers.columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(figure.numbers.written())
-    data = base64.b64encode(buffer.getvalue().encode()).decode()
+    data = base64.b64encode(figure.numbers.written()).decode()
     name = f"{figure.slug}.csv"
     return tag("a", "CSV", href=f"data:text/csv;base64,{data}", download=name, class_="csv", aria_label=f"Download {name}")
 
@@ -135,15 +189,15 @@ def _machines(section: Section) -> Markup:
         "images / s": "of training", "peak MB": "of memory", "trained parameters": None, "device": None,
     }  # fmt: skip
     rows = []
-    for m in section.methods:
+    for m in section.measured:
         found = [number(m.row.get(k), 0) for k in ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")]
         devices = ", ".join(sorted({str(run.document.get("device", "-")) for run in m.runs}))
         rows.append([m.label, Cell(len(m.runs), len(m.runs)), *found, number(m.row.get("trainable_params"), 0), devices])
     return table("Cost, means over seeds", names, rows)
 
 
-def _run(run: Run, label: str, slugs: dict[str, int], keep: Callable[[Figure], None]) -> Markup:
-    """A run's matrix as a heat map that is a table, shut until it is asked for; and what else the run has to say."""
+def _run(run: Run, label: str, slugs: dict[str, int], keep: Callable[[Figure], None], opened: bool = False) -> Markup:
+    """Return a run's matrix as a heat map that is a table, and what else its record says."""
     d, seed = run.document, run.identity["seed"]
     title = f"{label}, seed {seed}"
     facts = [f"Folder: {run.folder.name}", f"status: {d['status']}"]
@@ -164,6 +218,8 @@ def _run(run: Run, label: str, slugs: dict[str, int], keep: Callable[[Figure], N
         _heat(run, figure),
         *(tag("p", text, class_="note") for text in said),
         tag("p", _download(figure), class_="note"),
+        open=opened,
+        class_="whole" if len(columns(run)) > MOST_COLUMNS else None,
     )
 
 
@@ -178,12 +234,15 @@ def _heat(run: Run, figure: Figure) -> Markup:
             trained = j >= 1 and i == j - 1
             shade = f"h{round(min(100, max(0, value)) / 100 * (SHADES - 1))}" if value == value else ""
             classes = f"{shade}{' trained' * trained}".strip()
-            cells.append(tag("td", f"{value:z.1f}" if value == value else "-", class_=classes or None))
+            # By hand: a large report has hundreds of thousands of cells.
+            text = f"{value:z.1f}" if value == value else "-"
+            cells.append(Markup(f'<td class="{classes}">{text}</td>' if classes else f"<td>{text}</td>"))
         name = f"{j} {run.tasks[j - 1]}" if j else "zero-shot"
         rows.append(tag("tr", tag("th", name, scope="row"), *cells, class_=None if j else "zero"))
-    head = tag("tr", tag("th", "after", scope="col"), *(tag("th", h, scope="col", class_="n") for *_, h in heads))
-    caption = f"{figure.title}. {figure.caption} Framed: the task just trained."
-    inner = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *rows), class_="heat")
+    head = tag("tr", tag("th", "after", scope="col"), *(tag("th", tag("span", h), scope="col", class_="n") for *_, h in heads))
+    caption = f"{figure.title}."
+    class_ = "heat" + " wide" * (len(heads) > MOST_COLUMNS) + " upright" * (MOST_LEVEL < len(heads) <= MOST_COLUMNS)
+    inner = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *rows), class_=class_)
     return scrolling(inner, figure.title)
 
 

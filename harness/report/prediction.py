@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from harness.report.figure import Figure, Numbers, not_drawn
 from harness.report.methods import Method, Section
 from harness.report.statistics import fit, mean
-from harness.report.style import MOST_LINES, legend, looks, panels, short
+from harness.report.style import MOST_LINES, OTHERS, legend, looks, panels, short
 from harness.runs import Run
 from metrics.regression import Line, band
 
@@ -40,8 +42,8 @@ def steps(run: Run) -> list[tuple[float, float, float]]:
     found = []
     for j in range(len(run.tasks)):
         change = cells[j + 1] - cells[j]
-        others = np.delete(change, j)
-        found.append((iimm.get(j + 1, np.nan), change[j], -others.mean() if len(others) else np.nan))
+        others = [*change[:j], *change[j + 1 :]]
+        found.append((iimm.get(j + 1, np.nan), change[j], -sum(others) / len(others) if others else np.nan))
     return found
 
 
@@ -80,24 +82,26 @@ def _figure(section: Section, found: dict[str, list[Point]], what: str, title: s
     shown = [label for label, of in found.items() if any(np.isfinite(getattr(p, what)) for p in of)]
     if not shown:
         return f"{title}: no step has both numbers."
-    drawn, look = shown[:MOST_LINES], looks([m.label for m in section.methods])
+    drawn, look = shown[:MOST_LINES], looks([m.label for m in section.methods], section.references)
 
     def draw() -> Drawing:
         figure, axes = panels(drawn, height=1.9)
-        handles: dict[str, Any] = {}
+        # Each panel has its method's colour, so the legend has none.
+        handles: dict[str, Any] = {"a task": Line2D([], [], color=OTHERS, marker="o", markersize=4, linestyle="none")}
+        if any(fits[label] is not None for label in drawn):
+            handles["least squares"] = Line2D([], [], color=OTHERS)
+            handles["95 % interval of the line"] = Patch(color=OTHERS, alpha=0.3, linewidth=0)
         for axis, label in zip(axes, drawn, strict=True):
             style, of, line = look[label], found[label], fits[label]
             x = np.array([p.iimm for p in of])
-            handles["a task"] = axis.scatter(x, [getattr(p, what) for p in of], s=18, color=style.colour, marker=style.marker)
+            axis.scatter(x, [getattr(p, what) for p in of], s=18, color=style.colour, marker=style.marker)
             axis.axhline(0, linewidth=0.6, color="#808080")
             if line is None:
                 continue
             along = np.linspace(np.nanmin(x), np.nanmax(x), 40)
             y, low, high = band(line, along)
-            [handles["least squares"]] = axis.plot(along, y, color=style.colour)
-            handles["95 % interval of the line"] = axis.fill_between(
-                along, low, high, color=style.colour, alpha=0.18, linewidth=0
-            )
+            axis.plot(along, y, color=style.colour)
+            axis.fill_between(along, low, high, color=style.colour, alpha=0.18, linewidth=0)
             slope = f"{line.slope / 10:+z.1f} per 0.1 [{line.low / 10:+z.1f}, {line.high / 10:+z.1f}]"
             axis.set_title(f"{short(label)}\n{slope}", loc="left", fontsize=8)
         figure.supxlabel("IIMM of the task, before training it", fontsize=9)
@@ -107,7 +111,7 @@ def _figure(section: Section, found: dict[str, list[Point]], what: str, title: s
 
     rows = [(label, p.task, p.iimm, getattr(p, what), p.n, *_numbers(fits[label])) for label in shown for p in found[label]]
     columns = ("method", "task", "iimm", what, "n", "slope", "slope_low", "slope_high", "intercept", "r2")
-    said = "; ".join(_said(label, fits[label]) for label in shown)
+    said = "; ".join(_said(label, fits[label]) for label in drawn)
     left += not_drawn(len(shown) - len(drawn), "methods")
     competing = " Classes that arrive compete too, so part of a drop is not forgetting." if section.incremental else ""
     caption = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,15 +24,19 @@ class Mean(NamedTuple):
 
 def mean(values: Sequence[float]) -> Mean:
     """Of the values that are numbers: Student's t interval mean ± t_{n-1} s / sqrt(n). All NaN without any."""
-    v = np.array([value for value in values if value == value], dtype=float)
-    if len(v) == 0:
-        return Mean(np.nan, np.nan, np.nan, np.nan, 0)
+    known = [float(value) for value in values if value == value]
+    if len(known) < 2:
+        return Mean(known[0] if known else np.nan, np.nan, np.nan, np.nan, len(known))
+    v = np.array(known)
     centre = float(v.mean())
-    if len(v) == 1:
-        return Mean(centre, np.nan, np.nan, np.nan, 1)
     sd = float(v.std(ddof=1))
-    half = float(stats.t.ppf((1 + regression.LEVEL) / 2, len(v) - 1)) * sd / len(v) ** 0.5
+    half = _quantile(len(v) - 1) * sd / len(v) ** 0.5
     return Mean(centre, sd, centre - half, centre + half, len(v))
+
+
+@cache
+def _quantile(degrees: int) -> float:
+    return float(stats.t.ppf((1 + regression.LEVEL) / 2, degrees))
 
 
 def fit(x: Sequence[float], y: Sequence[float]) -> regression.Line | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -17,11 +17,17 @@ INK, GRID = "#010203", "#b9babb"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", (0, (1, 1)))
-WIDTH = 7.4
-COLUMNS = 4
+OTHERS = "#8a8d91"
+"""Grey on white and on black: what stands for several methods at once."""
+WIDTH = 4.7
+"""Inches. Figures are as wide as one column of a small screen; a wide page has several columns of them."""
+COLUMNS = 2
 # More lines in one panel cannot be told apart.
 MOST_LINES = 8
 MOST_PANELS = 24
+MOST_BARS = 30
+MOST_NAMED = 16
+"""More names in one figure cannot be read."""
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -60,11 +66,11 @@ class Look(NamedTuple):
     dash: Any
 
 
-def looks(labels: Sequence[str], reference: str = "zero-shot") -> dict[str, Look]:
-    """Colours first, then other markers and dashes; the reference is in the ink, dotted."""
+def looks(labels: Sequence[str], references: Collection[str] = ("zero-shot",)) -> dict[str, Look]:
+    """Return the look of each method: colours first, then other markers and dashes. References are in the ink, dotted."""
     found, i = {}, 0
     for label in labels:
-        if label == reference:
+        if label in references:
             found[label] = Look(INK, "x", (0, (1, 2)))
             continue
         found[label] = Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
@@ -85,7 +91,7 @@ def panels(titles: Sequence[str], height: float = 1.55, columns: int = COLUMNS, 
     """A grid of small panels with shared axes, one for each title; the rest of the last row is left away."""
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
-    figure = Figure(figsize=(min(WIDTH, 2.8 * columns + 1.0), height * rows + 0.75), layout="constrained")
+    figure = Figure(figsize=(min(WIDTH, 3.2 * columns + 0.6), height * rows + 0.75), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **{"sharex": True, "sharey": True, **options})
     axes = [axis for row in grid for axis in row]
     for axis, title in zip(axes, titles, strict=False):
@@ -105,6 +111,7 @@ def short(name: str, most: int = 22) -> str:
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Above the panels, in as many columns as fit; the figure grows by what is more than a row."""
     longest = max((len(label) for label in labels), default=0)
-    columns = max(1, min(len(labels), int(figure.get_figwidth() * 11 // (min(longest, 60) + 6))))
+    most = int(figure.get_figwidth() * 9.5)
+    columns = max(1, min(len(labels), int(figure.get_figwidth() * 11 // (min(longest, most) + 6))))
     figure.set_figheight(figure.get_figheight() + 0.18 * (-(-len(labels) // columns) - 1))
-    figure.legend(handles, [short(label, 60) for label in labels], loc="outside upper center", ncols=columns)
+    figure.legend(handles, [short(label, most) for label in labels], loc="outside upper center", ncols=columns)

@@ -87,16 +87,24 @@ def _at(record: dict[str, Any], kind: str, i: int) -> float:
 
 def losses(section: Section) -> Figure | str:
     """The loss and the method's own terms over the updates, a panel a method; or a sentence why not."""
-    found = {m.label: _terms(m) for m in section.methods if any(r.losses for r in m.runs)}
-    found = {label: of for label, of in found.items() if of}
+    found: dict[str, dict[str, Any]] = {}
+    trained = [m for m in section.measured if m.trains]
+    further = len(trained)
+    for m in trained:
+        further -= 1
+        if of := _terms(m):
+            found[m.label] = of
+        # Losses take most of a record: those of further methods are not read.
+        if len(found) == MOST_PANELS // 2:
+            break
     if not found:
         return "There are no losses: nothing was trained, or there is no train.csv."
-    drawn = list(found)[: MOST_PANELS // 2]
-    left = not_drawn(len(found) - len(drawn), "methods")
+    drawn = list(found)
+    left = f" Not drawn: {further} further methods, whose losses are in their train.csv." if further else ""
     terms = distinct([term for of in found.values() for term in of])
 
     def draw() -> Drawing:
-        figure, axes = panels(drawn, height=1.7, columns=3, sharey=False, sharex=False)
+        figure, axes = panels(drawn, height=1.7, sharey=False, sharex=False)
         handles: dict[str, Any] = {}
         for axis, label in zip(axes, drawn, strict=True):
             for term, (x, y, ends) in found[label].items():
@@ -135,8 +143,8 @@ def losses(section: Section) -> Figure | str:
 def _terms(method: Method) -> dict[str, tuple[NDArray[Any], NDArray[Any], list[int]]]:
     """Of each term the updates (middles of stretches), its means there, and the updates at which tasks end."""
     found = {}
-    for term in distinct([term for run in method.runs for term in run.losses]):
-        series = [run.losses[term] for run in method.runs if term in run.losses]
+    for term in distinct([term for run in method.runs for term in run.terms]):
+        series = [run.terms[term] for run in method.runs if term in run.terms]
         length = min(len(of) for of in series)
         values = np.array([[value for _, value in of[:length]] for of in series])
         after = [number for number, _ in series[0][:length]]
