@@ -94,6 +94,7 @@ def test_validation_in_the_place_of_test():
         (None, WithTargets([0, 1, 2]), r"Item 2 of the test split of withtargets has the label 2, outside 0\.\.1"),
         (None, WithTargets([0, -1]), r"Item 1 .* label -1, outside 0\.\.1"),
         (WithTargets([0, 0]), WithTargets(), "class 'big dog' of withtargets has images in test but none in train"),
+        (WithTargets(classes=["a", "b"]), WithTargets(classes=["b", "a"]), "train and test splits of .* different `classes`"),
         (None, WithTargets([0, 0], classes=["a"]), "At least two classes"),
         (None, WithTargets(classes=["a_b", "a b"]), "have one class name, 'a b'"),
     ],
@@ -110,3 +111,12 @@ def test_refused_names():
         from_dataset(test=WithTargets(), classnames=["a"])
     with pytest.raises(UserError, match=r"which has no '{}'"):
         from_dataset(test=WithTargets(), templates=["a photo"])
+
+
+def test_given_names_of_the_same_classes_are_matched_by_name():
+    assert from_dataset(test=WithTargets(), classnames=["Big dog", "Cat"]).classnames == ("Cat", "Big dog")
+    assert from_dataset(test=WithTargets(), classnames=["x", "y"]).classnames == ("x", "y")
+    with pytest.raises(UserError, match="different `classes`"):
+        from_dataset(WithTargets(classes=["a", "b"]), WithTargets(classes=["b", "a"]), classnames=["x", "y"])
+    with pytest.raises(UserError, match="in another order"):
+        from_dataset(test=WithTargets(), classnames=["big dog", "lion"])

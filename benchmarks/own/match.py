@@ -46,7 +46,7 @@ def match_names(keys: Sequence[str], given: list[str] | dict[str, str], what: st
     if len(given) != len(keys) or len({folded(name) for name in given}) < len(given):
         return Matched(list(given), [], [])  # `name_classes` says what is wrong
     for form in (folded, _rough):
-        places = {text: i for i, key in enumerate(keys) if (text := form(key))}
+        places = _places([form(key) for key in keys])
         at = [places.get(form(name)) for name in given]
         if len(places) == len(keys) and None not in at and len(set(at)) == len(keys):
             names = _without_numbers(keys, given)
@@ -108,13 +108,19 @@ def _pairs(keys: Sequence[str], given: Sequence[str], what: str) -> dict[str, st
 
 def _out_of_place(keys: Sequence[str], given: Sequence[str]) -> tuple[int, int] | None:
     """Return (i, j) when name i is, or has among its words, key j and not key i; None when there is no such name."""
-    places = {text: i for i, key in enumerate(keys) if (text := _rough(key))}
+    places = _places([_rough(key) for key in keys])
     for i, name in enumerate(given):
         words = _words(name)
         at = [places[text] for text in (_rough(name), *words) if text in places]
         if at and i not in at and not set(_words(keys[i])) <= set(words):
             return i, at[0]
     return None
+
+
+def _places(forms: Sequence[str]) -> dict[str, int]:
+    """Return the index of each text that is there once."""
+    count = Counter(forms)
+    return {form: i for i, form in enumerate(forms) if form and count[form] == 1}
 
 
 def _words(name: str) -> list[str]:

@@ -11,6 +11,7 @@ from torch.utils.data import ConcatDataset, Subset
 
 from benchmarks.domain import Domain, ImageDataset, targets_of
 from benchmarks.images import Relabelled
+from benchmarks.own.match import match_names
 from benchmarks.own.names import Names, Templates, name_classes, read_names, read_templates
 from benchmarks.own.split import check_presence, with_test
 from models.registry import UserError
@@ -35,9 +36,10 @@ def from_dataset(
 ) -> Domain:
     """The domain of dataset objects with `__len__` and items (PIL image or uint8 tensor [3, H, W], int).
 
-    Class names are `classnames` (a list in the order of the labels), else the `.classes` of the objects. Without test, val
-    is tested on. Labels come from `.targets`, `.labels` or the like, if they agree with the items, else from a pass over
-    the items. The name is the class's of the first object ("cifar10"), if none is given.
+    Class names are `classnames` (a list in the order of the labels; the names of `.classes` in another order are matched by
+    name), else the `.classes` of the objects. Without test, val is tested on. Labels come from `.targets`, `.labels` or the
+    like, if they agree with the items, else from a pass over the items. The name is that of the class of the first object
+    ("cifar10"), if none is given.
 
     The first, middle and last item of each split are checked. Raises UserError for an object or item of another kind
     (a float tensor was transformed already), a label outside the class names, a class without training images.
@@ -136,14 +138,19 @@ def _classnames(splits: dict[str, Any], given: Names, own: str) -> tuple[str, ..
     if isinstance(names, dict):
         raise UserError(f"The class names of {own} must be a list in the order of its labels.")
     said = {split: found for split, dataset in splits.items() if (found := _classes(dataset)) is not None}
-    if names is None:
-        if not said:
-            raise UserError(f"The dataset objects of {own} have no attribute `classes`: give classnames=[...].")
-        first = next(iter(said))
+    if names is None and not said:
+        raise UserError(f"The dataset objects of {own} have no attribute `classes`: give classnames=[...].")
+    for first in list(said)[:1]:
         for split in said:
-            if said[split] != said[first]:
+            # With names given, only another order of the same classes shows that labels do not mean the same.
+            if said[split] != said[first] and (names is None or sorted(said[split]) == sorted(said[first])):
                 raise UserError(f"The {first} and {split} splits of {own} have different `classes`.")
-        return name_classes(said[first], None, "class name")
+    if names is None:
+        return name_classes(next(iter(said.values())), None, "class name")
+    known = next((classes for classes in said.values() if len(classes) == len(names)), None)
+    if known is not None:
+        matched = match_names(known, names, "class").names
+        names = [matched[key] for key in known] if isinstance(matched, dict) else matched
     return name_classes(names, names, "class name")
 
 
