@@ -240,7 +240,9 @@ def test_links_that_are_refused(tmp_path, links, message):
 
 def test_a_test_split_that_is_a_link_to_the_training_split_is_refused(tmp_path):
     with pytest.raises(UserError, match="same folder"):
-        read_layout(tree(tmp_path, two("train"), links={"test": "train"}))
+        read_layout(tree(tmp_path / "one", two("train"), links={"test": "train"}))
+    with pytest.raises(UserError, match=r"/a/(test|train) and .*/a/(test|train) are the same folder"):
+        read_layout(tree(tmp_path / "two", {"a/train": 2, "b/train": 2, "b/test": 2}, links={"a/test": "train"}))
 
 
 def test_links_to_images_elsewhere_are_followed(tmp_path):

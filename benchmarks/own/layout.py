@@ -124,7 +124,8 @@ def _split_folders(root: Path, scanner: Scanner, layout: Layout, depth: int = 0)
             return {}
         raise UserError(
             f"{_listed(folder.name for folder in group)} of {printable(str(root))} hold no class folders: put the images "
-            "of each class into a folder named after the class, as in train/CLASS/*."
+            "of each class into a folder named after the class, as in train/CLASS/*. If they are classes, rename the folders "
+            "and give the names in classnames.txt."
         )
     _check_others(root, group, others, scanner, layout)
     for file in files:
@@ -137,7 +138,6 @@ def _split_folders(root: Path, scanner: Scanner, layout: Layout, depth: int = 0)
 
 def _wrapped(folder: os.DirEntry[str], scanner: Scanner, layout: Layout, depth: int) -> dict[str, str]:
     """Return the split folders inside the only folder of a root ("images/train", "images/test"), or nothing."""
-    identity(folder.path)
     inner, _ = scanner.entries(folder.path)
     marked = [mark for entry in inner if (mark := mark_of(entry.name)) is not None]
     if len({mark.split for mark in marked}) > 1 or (len(inner) == 1 and not marked):
@@ -216,11 +216,9 @@ def _class_folders(folder: str, scanner: Scanner, seen: dict[tuple[int, int], st
     seen, above = {} if seen is None else seen, _ancestors(folder)
     for inner in folders:
         check_text(inner.name, f"class folder in {printable(folder)} called")
-        if (here := identity(inner.path)) in above:
+        if identity(inner.path) in above:
             raise loop(inner.path)
-        if (other := seen.setdefault(here, inner.path)) != inner.path:
-            both = f"{printable(other)} and {printable(inner.path)}"
-            raise UserError(f"The class folders {both} are the same folder (a link): delete one of them.")
+        _check_once(inner.path, seen)
         inside, files = scanner.entries(inner.path)
         found[inner.name] = _Contents(inner.path, _images_among(files, inner.path, scanner), inside)
     if len(found) == 1 and is_filling(folders[0].name) and not found[folders[0].name].folders:
@@ -234,6 +232,13 @@ def _class_folders(folder: str, scanner: Scanner, seen: dict[tuple[int, int], st
             "images of each class into a folder named after the class, or name images and labels in a CSV file."
         )
     return found
+
+
+def _check_once(folder: str, seen: dict[tuple[int, int], str]) -> None:
+    """Refuse a class folder that is a link to one of those `seen` before, and add it to them."""
+    if (other := seen.setdefault(identity(folder), folder)) != folder:
+        both = f"{printable(other)} and {printable(folder)}"
+        raise UserError(f"The class folders {both} are the same folder (a link): delete one of them.")
 
 
 def _ancestors(folder: str) -> frozenset[tuple[int, int]]:
@@ -315,6 +320,7 @@ def _inner_splits(contents: Mapping[str, _Contents]) -> str | None:
 
 def _by_class(root: Path, contents: Mapping[str, _Contents], inner: str, scanner: Scanner, layout: Layout) -> None:
     """Read ROOT/CLASS/SPLIT/*. Refuse a root where some class folders have splits inside and others do not."""
+    seen: dict[tuple[int, int], str] = {}
     for name, inside in contents.items():
         marks = {folder.name: mark_of(folder.name) for folder in inside.folders}
         exact = {folder: mark.split for folder, mark in marks.items() if mark is not None and not mark.rest}
@@ -326,6 +332,7 @@ def _by_class(root: Path, contents: Mapping[str, _Contents], inner: str, scanner
             )
         for split, folder in _named_splits(exact, Path(inside.path)).items():
             path = _innermost(os.path.join(inside.path, folder), split, scanner)
+            _check_once(path, seen)
             folders, files = scanner.entries(path)
             below = _Contents(path, _images_among(files, path, scanner), folders)
             layout.splits.setdefault(split, {})[name] = _images_in(name, below, scanner, layout, split == "val")

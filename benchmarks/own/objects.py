@@ -149,7 +149,7 @@ def _classnames(splits: dict[str, Any], given: Names, own: str) -> tuple[str, ..
         return name_classes(next(iter(said.values())), None, "class name")
     known = next((classes for classes in said.values() if len(classes) == len(names)), None)
     if known is not None:
-        matched = match_names(known, names, "class").names
+        matched = match_names(known, names, "label").names
         names = [matched[key] for key in known] if isinstance(matched, dict) else matched
     return name_classes(names, names, "class name")
 
