@@ -105,6 +105,8 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
     assert counts(layout) == {"": {"freight_train": 3, "steam_train": 3}} and not layout.warnings
     layout = read_layout(tree(tmp_path / "c", {"train/train": 3, "train/car": 3, "test/train": 2, "test/car": 2}))
     assert counts(layout) == {"train": {"car": 3, "train": 3}, "test": {"car": 2, "train": 2}}
+    layout = read_layout(tree(tmp_path / "d", {"train/train": 3, "train/test": 2, "car/train": 3, "car/test": 2}))
+    assert counts(layout) == {"train": {"car": 3, "train": 3}, "test": {"car": 2, "train": 2}}
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,7 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
         ({"trainA": 3, "trainB": 3, "testA": 3, "testB": 3}, "several sets of split folders"),
         ({"train": 3, "test": 3}, "'test', 'train' of .* hold no class folders"),
         (two("train") | {"test": 4}, r"test/0\.png \(the first of 4\) is not in a class folder.*without labels"),
+        (two("train") | {"test/test": 4}, "test holds only the folder 'test', not class folders"),
         (two("train") | {"test/images": 4}, "test holds only the folder 'images', not class folders"),
         ({"a/train": 3, "a/test": 2, "b": 3}, "a split folder inside a class folder, but .*/b has images directly"),
         ({"a/train": 3, "a/test": 2, "b/x": 3}, "/b does not have only split folders"),
@@ -182,7 +185,7 @@ def test_clutter_is_ignored_and_counted(tmp_path):
     for part in (
         "8 files in 2 folders @eaDir", "4 files in 1 hidden folder (.ipynb_checkpoints)", "1 file in 1 folder $RECYCLE.BIN",
         "0 files in 1 folder lost+found", "3 files in 1 folder Thumbs", "3 hidden files (.DS_Store, ._0.png)", "1 Thumbs.db",
-        "1 desktop.ini", r"1 Icon\r", "1 README or licence file (README.md)", "2 accompanying files (0.txt, 0.xml)",
+        "1 desktop.ini", r"1 Icon\r", "1 _DS_Store", "1 README or licence file (README.md)", "2 accompanying files (0.txt, 0.xml)",
         "1 empty file (done)",
     ):  # fmt: skip
         assert part in note

@@ -127,6 +127,8 @@ def _split_folders(root: Path, scanner: Scanner, layout: Layout, depth: int = 0)
             "of each class into a folder named after the class, as in train/CLASS/*. If they are classes, rename the folders "
             "and give the names in classnames.txt."
         )
+    if others and all(_holds_only_splits(folder, scanner) for folder in folders):
+        return {}  # CLASS/SPLIT with a class called "train"
     _check_others(root, group, others, scanner, layout)
     for file in files:
         if file.name not in ANNOTATIONS and not is_image(file.name):
@@ -159,6 +161,13 @@ def _named_splits(marks: Mapping[str, str], root: Path) -> dict[str, str]:
             )
         splits[split] = name
     return {split: splits[split] for split in ("train", "val", "test") if split in splits}
+
+
+def _holds_only_splits(folder: os.DirEntry[str], scanner: Scanner) -> bool:
+    """Whether a folder holds split folders and nothing else."""
+    folders, files = scanner.entries(folder.path)
+    marks = [mark_of(inner.name) for inner in folders]
+    return bool(marks) and not files and all(mark is not None and not mark.rest for mark in marks)
 
 
 def _check_others(
@@ -221,9 +230,10 @@ def _class_folders(folder: str, scanner: Scanner, seen: dict[tuple[int, int], st
         _check_once(inner.path, seen)
         inside, files = scanner.entries(inner.path)
         found[inner.name] = _Contents(inner.path, _images_among(files, inner.path, scanner), inside)
-    if len(found) == 1 and is_filling(folders[0].name) and not found[folders[0].name].folders:
+    single, outer = folders[0].name, os.path.basename(folder)
+    if len(found) == 1 and not found[single].folders and (is_filling(single) or folded(single) == folded(outer)):
         raise UserError(
-            f"{printable(folder)} holds only the folder {escaped(folders[0].name)}, not class folders: put the images of each "
+            f"{printable(folder)} holds only the folder {escaped(single)}, not class folders: put the images of each "
             f"class into a folder named after the class, or hide it with a leading dot.{table_hint(loose)}"
         )
     if len(found) > 1 and {name.lower() for name in found} <= _DETECTION:

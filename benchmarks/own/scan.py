@@ -35,6 +35,7 @@ CLUTTER_FILES = {
     "desktop.ini": "settings of Windows",
     "picasa.ini": "settings of Picasa",
     "zbthumbnail.info": "thumbnails of ZoomBrowser",
+    "_ds_store": "settings of macOS, renamed by archives",
     "icon\r": "the icon of a folder on macOS",
 }
 """The names that are ignored, compared without case, and what leaves them. Names with a leading dot are ignored too."""
