@@ -172,6 +172,7 @@ def test_clutter_is_ignored_and_counted(tmp_path):
         "desktop.ini",
         "Icon\r",
         "a/._0.png",
+        "a/_DS_Store",
         "a/.DS_Store",
         "a/README.md",
         "b/0.txt",
@@ -185,8 +186,8 @@ def test_clutter_is_ignored_and_counted(tmp_path):
     for part in (
         "8 files in 2 folders @eaDir", "4 files in 1 hidden folder (.ipynb_checkpoints)", "1 file in 1 folder $RECYCLE.BIN",
         "0 files in 1 folder lost+found", "3 files in 1 folder Thumbs", "3 hidden files (.DS_Store, ._0.png)", "1 Thumbs.db",
-        "1 desktop.ini", r"1 Icon\r", "1 _DS_Store", "1 README or licence file (README.md)", "2 accompanying files (0.txt, 0.xml)",
-        "1 empty file (done)",
+        "1 desktop.ini", r"1 Icon\r", "1 _DS_Store", "1 README or licence file (README.md)", 
+        "2 accompanying files (0.txt, 0.xml)", "1 empty file (done)",
     ):  # fmt: skip
         assert part in note
 
