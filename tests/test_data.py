@@ -211,7 +211,7 @@ def test_own_data(data, full_roots, tmp_path):
     assert status == 1 and f"Cannot read the image {bad}" in out and "trees: 20 images in 2 classes, 1 damaged file" in out
     (tmp_path / "trees" / "oak" / "notes.doc").write_text("mine")
     status, out, _ = data("verify", tmp_path / "trees")
-    assert status == 1 and "notes.doc is in a class folder but is no image" in out
+    assert status == 1 and "notes.doc is in a class folder but is not an image" in out
 
 
 def test_mistakes_of_verify(data, tmp_path):

@@ -188,7 +188,7 @@ def one_name_twice(own):
 
 def no_image(own):
     (own / "trees" / "pine" / "notes.doc").write_text("mine")
-    return "pine/notes.doc is in a class folder but is no image"
+    return "pine/notes.doc is in a class folder but is not an image"
 
 
 def template_without_place(own):
