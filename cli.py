@@ -61,7 +61,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--templates": {"metavar": "FILE", "help": "prompt templates of your own dataset, one a line, with {}"},
     "--limit": {"type": int, "metavar": "N"},
     "--measure-n": {"type": int, "metavar": "N"},
-    "--measures": {"metavar": "A,B,C"},
+    "--measures": {"nargs": "+", "metavar": "NAME"},
     "--set": {"nargs": "+", "action": "extend", "metavar": "KEY=VALUE"},
     "--device": {"help": "auto (default), cpu, cuda, cuda:N"},
     "--workers": {"type": int, "metavar": "N"},
@@ -192,17 +192,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(arguments: argparse.Namespace) -> int:
     """`measure`: datasets by measures."""
     from benchmarks.catalog import check_present, find
-    from benchmarks.plan import names_in
+    from benchmarks.plan import names_of
     from harness.options import check_least
     from harness.screen import Screen
     from harness.study.command import given
     from metrics.suite import chosen
 
     settings = given(arguments, "csv")
-    settings["datasets"] = names_in(",".join(arguments.datasets))
+    settings["datasets"] = names_of(arguments.datasets, settings.get("data_root", "data"))
     check_least(settings, measure_n=2, limit=1, seed=0)
     if arguments.measures is not None:
-        settings["measures"] = chosen(names_in(arguments.measures))
+        settings["measures"] = chosen(names_of(arguments.measures))
     root = settings.get("data_root", "data")
     check_present([find(name, arguments.edition, root) for name in settings["datasets"]])
     screen = Screen(quiet=arguments.quiet)

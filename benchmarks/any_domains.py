@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks import settings
-from benchmarks.catalog import find_all, held_out, plan_of
+from benchmarks.catalog import find_all, held_out, plan_of, shadows
 from benchmarks.plan import Ask, StreamPlan, names_in
 from models.registry import UserError
 
@@ -21,7 +21,7 @@ def stream(ask: Ask) -> StreamPlan:
     ask.refuse("stream", "dataset", "steps", "base")
     tasks = names_in(ask.tasks or ())
     if not tasks:
-        raise UserError("bench stream needs --tasks, domain names or folders joined by commas; `list domains` has the names.")
+        raise UserError("bench stream needs --tasks, domain names or folders; `list domains` has the names.")
     if ask.order not in (None, "default"):
         raise UserError("bench stream takes its order from --tasks: leave out --order.")
     edition, trained = find_all(tasks, ask.edition, ask.data_root)
@@ -34,5 +34,6 @@ def stream(ask: Ask) -> StreamPlan:
             )
         trained = [replace(s, classnames=ask.classnames, templates=ask.templates) if s is own[0] else s for s in trained]
     heldout = held_out(ask, edition, [source.name for source in trained], ())
+    notes = shadows([*trained, *heldout])
     details = {"classnames": settings.content(ask.classnames), "templates": settings.content(ask.templates)}
-    return plan_of(ask, "stream", edition, "custom", trained, heldout, details=details)
+    return plan_of(ask, "stream", edition, "custom", trained, heldout, details=details, notes=notes)

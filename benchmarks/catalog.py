@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,6 +51,20 @@ class Source:
             own.domain(self.asked, self.data_root, classnames=self.classnames, templates=self.templates), name=self.name
         )
         return check_heads(domain, splits, progress)
+
+    def shadowed(self) -> str | None:
+        """Return a sentence on the user's folder or file that has the name of this built-in domain, or None."""
+        if self.edition == "own" or self.name != self.asked:
+            return None
+        in_root = os.path.join(self.data_root, self.name)
+        # The data folder holds the papers' datasets.
+        places = [f"./{self.name}", in_root] if self.edition == "mini" else [f"./{self.name}"]
+        for place in places:
+            paper = self.edition == "full" and os.path.abspath(place) == os.path.abspath(in_root)
+            if os.path.isdir(place) and not paper:
+                which = "a domain of the mini edition" if self.edition == "mini" else "a dataset of the papers"
+                return f"{self.name} is read as {which}; for the folder {self.name} write {place}"
+        return None
 
     def differences(self, domain: Domain) -> list[str]:
         """Sentences on where the data found is not the paper's; none outside the papers' datasets."""
@@ -101,6 +116,10 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
         raise unknown(f"domain of the {edition} edition", name, MINI if edition == "mini" else FULL)
     own_name = _own_name(name, data_root)
     if own_name is None:
+        from benchmarks import own
+
+        if (refused := own.why_not(name, data_root)) is not None:
+            raise UserError(refused)
         error = str(unknown("domain", name, [*MINI, *FULL])).split(" Known:")[0]
         raise UserError(f"{error} It is no built-in domain (`list domains`), and there is no such folder or file.")
     return Source(own_name, "own", name, data_root)
@@ -159,6 +178,11 @@ def held_out(ask: Ask, edition: str, names: Sequence[str], default: Sequence[str
     return found
 
 
+def shadows(sources: Sequence[Source]) -> tuple[str, ...]:
+    """Return the sentences of the sources whose names are built-in and folders of the user too."""
+    return tuple(note for source in sources if (note := source.shadowed()) is not None)
+
+
 def plan_of(
     ask: Ask, benchmark: str, edition: str, order: str, trained: Sequence[Source], heldout: Sequence[Source], **more: Any
 ) -> StreamPlan:
@@ -190,10 +214,19 @@ def plan_of(
 
 
 def _own_name(name: str, data_root: str) -> str | None:
-    """What the user's own data is called (the last component of its path), or None when there is none."""
-    from benchmarks import own
+    """Return what the user's own data is called, or None when there is none.
 
-    if own.kind_of(name, data_root) is None:
+    That is the last component of its path, and after it the label column, if one was chosen: a stream may have several.
+    """
+    from benchmarks import own
+    from benchmarks.own.columns import chosen_columns
+
+    found = own.find(name, data_root)
+    if found is None:
         return None
-    last = name.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1]
-    return last.rsplit(".", 1)[0] if last.lower().endswith(own.TABLES) else last
+    last = chosen_columns(name).name.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1]
+    if last in (".", "..", "~", ""):
+        last = os.path.basename(found.place)
+    if found.kind not in ("folder", "hub") and last.lower().endswith(tuple(own.FILES)):
+        last = last.rsplit(".", 1)[0]
+    return "-".join([last, *filter(None, [found.columns.get("label")])])

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import settings
-from benchmarks.catalog import SPLITS, check_present, find, held_out, versions
+from benchmarks.catalog import SPLITS, check_present, find, held_out, shadows, versions
 from benchmarks.full.table import class_orders
 from benchmarks.plan import Ask, Built, Progress, StreamPlan, check_distinct, names_in
 from models.registry import UserError, unknown
@@ -95,6 +95,7 @@ def stream(ask: Ask) -> StreamPlan:
             "classnames": settings.content(ask.classnames),
             "templates": settings.content(ask.templates),
         },
+        notes=shadows([*([source] if ask.dataset is not None else []), *heldout]),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -73,6 +75,7 @@ class StreamPlan:
         whole_train: the protocol trains on the whole training split; validation data is taken out of it only for methods
             that need some.
         reference: the default reference data of distillation, (images, sentences) as `benchmarks.reference` names them.
+        notes: sentences on how the names were understood.
     """
 
     benchmark: str
@@ -90,11 +93,56 @@ class StreamPlan:
     whole_train: bool = False
     reference: tuple[str, str] = ("mini", "mini")
     details: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def names_in(order: str | Sequence[str]) -> tuple[str, ...]:
-    """The names in a comma-joined string, or those given."""
-    return tuple(n.strip() for n in order.split(",") if n.strip()) if isinstance(order, str) else tuple(order)
+_COMMA = re.compile(r"(?<!\\),")
+
+
+def names_in(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names in a comma-joined text. A sequence of names is returned as it is.
+
+    A comma that belongs to a name is written with a backslash: `signs\\, 2023`.
+    """
+    if not isinstance(given, str):
+        return tuple(given)
+    return tuple(name.replace("\\,", ",") for part in _COMMA.split(given) if (name := part.strip()))
+
+
+def names_of(words: Sequence[str], data_root: str | None = None) -> tuple[str, ...]:
+    """Return the names in the words of a list flag, which blanks and commas separate alike (`A,B C`).
+
+    An existing file or folder is one name, whatever commas are in it, also in a longer list: with a folder `signs, 2023`,
+    `--tasks "signs, 2023,digits"` is two names. Other names with commas are written as in `names_in`.
+
+    Args:
+        words: what the shell passes.
+        data_root: the data folder, for flags that take data. Paths are looked for there too.
+    """
+    found: list[str] = []
+    for word in words:
+        parts = _COMMA.split(word)
+        while parts:
+            end = next((n for n in range(len(parts), 1, -1) if _exists(",".join(parts[:n]), data_root)), 1)
+            # A path is taken as it is: a backslash may be part of it.
+            name = ",".join(parts[:end]).strip()
+            found += [name if end > 1 else name.replace("\\,", ",")] if name else []
+            del parts[:end]
+    return tuple(found)
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as one comma-joined word, from which `names_in` makes the same names."""
+    return ",".join(name.replace(",", "\\,") for name in names)
+
+
+def _exists(text: str, data_root: str | None) -> bool:
+    from benchmarks.own.columns import chosen_columns
+    from models.paths import user_path
+
+    name = chosen_columns(text.strip()).name
+    places = [user_path(name)] + ([user_path(data_root) / name] if data_root else [])
+    return bool(name) and any(os.path.exists(place) for place in places)
 
 
 def check_distinct(names: Sequence[str], heldout: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from benchmarks.images import ImageFiles
 from benchmarks.own.scan import files_under
 from benchmarks.pixels import cached, threads
 from benchmarks.plan import Progress
+from models.paths import user_path
 from models.prompts import fill
 from models.registry import UserError
 from models.transforms import Preprocess, evaluation_transform
@@ -123,7 +124,7 @@ def image_paths(name: str, data_root: str = "data") -> list[str]:
             raise UserError(f"None of the images that {table} names (column filepath) is there. {_OTHERS}")
         return found
     else:
-        folder = Path(name).expanduser()
+        folder = user_path(name)
         if not folder.is_dir():
             known = ", ".join((*NAMES, *OWN_IMAGES))
             raise UserError(f"There are no reference images {name!r}: known are {known}, or a folder.")
@@ -143,7 +144,7 @@ def load_sentences(name: str, data_root: str = "data") -> list[str]:
         return reference.sentences()
     if name == "imagenet":
         return fill("a photo of a {}.", list(names("imagenet").values()))
-    path = _captions_table(Path(data_root)) if name == "conceptual_captions" else Path(name).expanduser()
+    path = _captions_table(Path(data_root)) if name == "conceptual_captions" else user_path(name)
     if not path.is_file():
         known = ", ".join((*NAMES, *OWN_SENTENCES))
         raise UserError(f"There are no reference sentences {name!r}: known are {known}, or a text file.")

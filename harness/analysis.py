@@ -50,12 +50,13 @@ def show_report(arguments: argparse.Namespace) -> int:
 
 def show_comparison(arguments: argparse.Namespace) -> int:
     """`compare`: two methods side by side, and the table as CSV with --csv."""
+    from benchmarks.plan import names_of
     from harness import compare
     from harness.records import write_table
     from harness.screen import Screen
 
     screen = Screen(quiet=arguments.quiet)
-    table = compare.compare(compare.CompareConfig(arguments.a, arguments.b, tuple(arguments.results)), screen)
+    table = compare.compare(compare.CompareConfig(arguments.a, arguments.b, names_of(arguments.results)), screen)
     if arguments.csv:
         write_table(table, arguments.csv)
     for part in compare.shown(table):

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.plan import names_in
+from benchmarks.plan import names_of
 from models.registry import UserError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # The flags of `bench` that are settings of a run, as a configuration file has them.
 BENCH_SETTINGS = (
-    *("benchmark", "strategy", "edition", "order", "dataset", "steps", "base", "classnames", "templates", "protocol"),
+    *("benchmark", "strategy", "edition", "dataset", "steps", "base", "classnames", "templates", "protocol"),
     *("data_root", "limit", "shots", "model", "pretrained", "tuning", "measure_n", "device", "workers", "cache", "out"),
     *("precision", "microbatch", "checkpoint_minutes"),
 )
@@ -27,8 +27,13 @@ def add_arguments(command: argparse._ActionsContainer, add_shared: Callable[...,
         "--strategy", help="a name from `list strategies`, or FILE.py:Class, which is run as code (default: zscl)"
     )
     command.add_argument("--edition", help="mini, full or own (default: mini, or what the named data belongs to)")
-    command.add_argument("--order", help="I (default), II, or names joined by commas: of domains, for cil of all classes")
-    command.add_argument("--tasks", metavar="A,B,C", help="stream: domains in order: names from `list domains`, folders, ...")
+    command.add_argument("--order", nargs="+", metavar="NAME", help="I (default), II, or domain names; for cil all class names")
+    command.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="NAME",
+        help="stream: domains in order: names from `list domains`, folders, tables, ...; NAME:label=COLUMN chooses the labels",
+    )
     command.add_argument(
         "--dataset", metavar="NAME", help="cil: cifar100, tinyimagenet, imagenet100, a mini domain or a folder"
     )
@@ -46,7 +51,7 @@ def add_arguments(command: argparse._ActionsContainer, add_shared: Callable[...,
     add_shared(command, "--pretrained")
     command.add_argument("--tuning", help="what trains: a name from `list tunings` (default: the strategy's)")
     command.add_argument("--plugin", nargs="+", metavar="NAME", help="Avalanche's plugins beside the strategy (`list plugins`)")
-    command.add_argument("--seed", type=int, nargs="+", metavar="N", help="one run per seed (default: 0)")
+    command.add_argument("--seed", nargs="+", metavar="N", help="one run per seed: 0 1 2, or 0-4 (default: 0)")
     add_shared(command, "--measure-n", help="images for the measures before training (default: 1000)")
     add_shared(command, "--measures", help="which: names from `list measures`, or all (default: IIMM, silhouette, ...)")
     add_shared(
@@ -73,29 +78,30 @@ def add_arguments(command: argparse._ActionsContainer, add_shared: Callable[...,
 def configs(arguments: argparse.Namespace) -> list[RunConfig]:
     """The runs that the flags of `bench` and the file of --config ask for, one a seed. Raises UserError."""
     from harness.config import RunConfig, read_file
-    from harness.options import merged, parse_assignments
+    from harness.options import merged, parse_assignments, seeds_in
 
     settings: dict[str, Any] = read_file(arguments.config) if arguments.config else {}
     seeds = settings.pop("seed", 0)
-    seeds = arguments.seed or (seeds if isinstance(seeds, list) else [seeds])
+    seeds = seeds_in(arguments.seed, "--seed") if arguments.seed else (seeds if isinstance(seeds, list) else [seeds])
     for name in BENCH_SETTINGS:
         value = getattr(arguments, name)
         if value is not None:
             settings[name] = value
     if arguments.model is not None and arguments.pretrained is None:
         settings.pop("pretrained", None)
-    if arguments.tasks is not None:
-        settings["tasks"] = names_in(arguments.tasks)
-    if arguments.heldout is not None:
-        settings["heldout"] = tuple(n.strip() for n in arguments.heldout if n.strip())
-    if arguments.plugin is not None:
-        settings["plugins"] = names_in(",".join(arguments.plugin))
-    if arguments.measures is not None:
-        settings["measures"] = names_in(arguments.measures)
+    data_root = settings.get("data_root", "data")
+    for name, words in (("tasks", arguments.tasks), ("heldout", arguments.heldout)):
+        if words is not None:
+            settings[name] = names_of(words, data_root)
+    for name, words in (("plugins", arguments.plugin), ("measures", arguments.measures)):
+        if words is not None:
+            settings[name] = names_of(words)
+    if arguments.order is not None:
+        settings["order"] = arguments.order[0] if len(arguments.order) == 1 else names_of(arguments.order)
     settings["options"] = merged(settings.get("options", {}), parse_assignments(arguments.set or []))
     settings["fresh"] = arguments.fresh
     if "benchmark" not in settings:
-        raise UserError("Which benchmark? For example: bench mtil --strategy zscl.")
+        raise UserError("Which benchmark? Write it first, before the flags. For example: bench mtil --strategy zscl.")
     return [RunConfig(**settings, seed=seed) for seed in dict.fromkeys(seeds)]
 
 
@@ -105,10 +111,14 @@ def bench(arguments: argparse.Namespace) -> int:
     from harness.screen import Screen
 
     found = configs(arguments)
-    for config in found:
-        check_names(config).check()
-
     screen = Screen(quiet=arguments.quiet)
+    notes: dict[str, None] = {}
+    for config in found:
+        plan = check_names(config)
+        plan.check()
+        notes |= dict.fromkeys(plan.notes)
+    for note in notes:
+        screen.say(note, style="yellow")
     screen.say("loading torch and Avalanche ...", style="dim")
     from harness.failures import expected
     from harness.pauses import stop

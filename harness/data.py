@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from benchmarks.plan import names_of
 from harness.console import make_console
 from harness.data_screen import Work
 from models.registry import UserError, unknown
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from harness.data_status import show
 
-    show(arguments.names, arguments.data_root, make_console())
+    show(list(names_of(arguments.names)), arguments.data_root, make_console())
     return 0
 
 
@@ -97,7 +98,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     from benchmarks.full.table import how_to_get
     from harness.data_status import images
 
-    names = store.chosen(arguments.names)
+    names = store.chosen(list(names_of(arguments.names)))
     if arguments.source is not None and arguments.source not in SOURCES:
         raise unknown("source", arguments.source, SOURCES)
     failures: dict[str, str] = {}
@@ -139,12 +140,14 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from harness.data_verify import targets, verify
+    from harness.data_verify import shadows, targets, verify
 
-    names = targets(arguments.names, arguments.data_root)
+    names = targets(list(names_of(arguments.names, arguments.data_root)), arguments.data_root)
     opened: set[str] = set()
     verdicts = []
     with Work(make_console()) as work:
+        for note in shadows(names, arguments.data_root):
+            work.say(note, "yellow")
         for name in names:
             verdicts.append(verify(name, arguments.data_root, arguments.quick, work, opened, arguments.model))
             work.end()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.catalog import MINI, Source
 from benchmarks.full import store
 from benchmarks.full.table import ENTRIES, how_to_get, root_flag
 from harness.config import DEFAULT_MODELS
@@ -27,9 +28,12 @@ class Verdict(NamedTuple):
 
 
 def targets(names: list[str], data_root: str) -> list[str]:
-    """What to verify: the names with suites spelt out, or all that is in the data folder.
+    """Return what to verify: the names with suites spelt out, or all that is in the data folder.
 
-    Raises UserError for a name that is neither a dataset nor data of the user's, and for a dataset that is not there.
+    A name means what it means in `bench` and `measure`: first a built-in domain, then data of the user. Only `mnist`, which is
+    one of the papers' datasets and a mini domain, is the former where the data folder has it.
+
+    Raises UserError for a name that is neither, and for a dataset that is not there.
     """
     from benchmarks import own
 
@@ -44,15 +48,27 @@ def targets(names: list[str], data_root: str) -> list[str]:
         check_text(name, "dataset name")
         if name in store.SUITES:
             chosen += [n for n in store.suite(name) if store.state(n, data_root).kind != "missing"]
-        elif name in ENTRIES:
+        elif name in ENTRIES and not (name in MINI and store.state(name, data_root).kind == "missing"):
             if store.state(name, data_root).kind == "missing":
                 raise UserError(f"The dataset {name} is not in {data_root}. {how_to_get(ENTRIES[name], data_root)}")
             chosen.append(name)
-        elif own.kind_of(name, data_root) is not None:
+        elif name in MINI or own.kind_of(name, data_root) is not None:
             chosen.append(name)
+        elif (refused := own.why_not(name, data_root)) is not None:
+            raise UserError(refused)
         else:
-            raise unknown("dataset, folder or CSV file", name, [*ENTRIES, *store.SUITES])
+            raise unknown("dataset, folder or CSV file", name, [*MINI, *ENTRIES, *store.SUITES])
     return list(dict.fromkeys(chosen))
+
+
+def shadows(names: list[str], data_root: str) -> list[str]:
+    """Return sentences on names that are built-in and folders of the user too."""
+    editions = {**dict.fromkeys(MINI, "mini"), **dict.fromkeys(ENTRIES, "full")}
+    sources = [Source(name, editions[name], name, data_root) for name in names if name in editions]
+    notes = [note for source in sources if (note := source.shadowed()) is not None]
+    if both := [name for name in names if name in MINI and name in ENTRIES]:
+        notes.append(f"{both[0]} is also a domain of the mini edition, which `bench` and `measure` take without --edition full")
+    return notes
 
 
 def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str], model: str | None = None) -> Verdict:
@@ -62,7 +78,7 @@ def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str],
     `opened` holds image files that another dataset has opened already, and gets this one's: several datasets of the papers
     are made of the same files.
     """
-    listed = name in ENTRIES
+    listed = name in ENTRIES and store.state(name, data_root).kind != "missing"
     try:
         domain, said, notes = _listed(name, data_root, work) if listed else _own(name, data_root, quick, work)
     except UserError as error:
@@ -128,9 +144,11 @@ def _listed(name: str, data_root: str, work: Work) -> tuple[Domain, list[str], l
 
 def _own(name: str, data_root: str, quick: bool, work: Work) -> tuple[Domain, list[str], list[str]]:
     """Read the user's domain with remarks on its images (unless `quick`), and what is wrong with the images as a whole."""
-    from benchmarks import own
+    from benchmarks import mini, own
     from benchmarks.own.check import surveyed
 
+    if name in MINI:
+        return mini.build(name, work), [], []
     work(0, 1, f"reading {name}")
     domain = own.domain(name, data_root)
     if quick:

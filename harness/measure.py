@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 import models
-from benchmarks.catalog import Source, check_present, find
+from benchmarks.catalog import Source, check_present, find, shadows
 from benchmarks.domain import Domain, limited, sample
 from benchmarks.full.table import Missing
 from benchmarks.pixels import cached_domain
@@ -87,6 +87,8 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     """
     names = config.names
     screen, sources = screen or Screen(), sources_of(config)
+    for note in shadows(sources):
+        screen.say(note, style="yellow")
     full_size = any(source.edition == "full" for source in sources)
     model, pretrained = model_of(config.model, config.pretrained, full_size)
     device = machine.device_of(config.device)

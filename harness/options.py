@@ -10,6 +10,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.plan import names_in, names_of
 from models.registry import UserError, unknown
 from strategies.contract import is_built_in
 
@@ -162,6 +163,32 @@ def check_device(name: str) -> None:
         raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
 
 
+MOST_SEEDS = 10_000
+"""Our choice: each is a run, and all of them are checked before the first is started."""
+
+
+def seeds_in(given: Sequence[str], flag: str = "--seeds") -> list[int]:
+    """Return the seeds in the words of a flag: whole numbers and ranges (`0-4`), separated by blanks or commas.
+
+    Raises UserError.
+    """
+    found: list[int] = []
+    for word in names_of(given):
+        # No seed has more digits than 2 to the 64th.
+        match = re.fullmatch(r"(\d{1,20})(?:-(\d{1,20}))?", word)
+        if re.fullmatch(r"-\d{1,20}", word):
+            raise UserError(f"{flag} must be at least 0, got {word}; write 0,1,2 or 0-4.")
+        if match is None:
+            raise UserError(f"{flag} takes whole numbers and ranges such as 0,1,2 or 0-4, got {word!r:.40}.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise UserError(f"{flag} {word} runs backwards: write {last}-{first}.")
+        if len(found) + last - first >= MOST_SEEDS:
+            raise UserError(f"{flag} takes at most {MOST_SEEDS} seeds, and with {word} there are more.")
+        found += range(first, last + 1)
+    return found
+
+
 def convert(name: str, value: Any, kind: Any) -> Any:
     """A value from the command line or a file as the option's type. Lists and tuples may be joined by commas."""
     origin = typing.get_origin(kind)
@@ -176,7 +203,7 @@ def convert(name: str, value: Any, kind: Any) -> Any:
             raise UserError(f"{name} takes a table, {name}.KEY=VALUE on the command line, got {value!r}.")
         return {str(key): convert(f"{name}.{key}", item, typing.get_args(kind)[1]) for key, item in value.items()}
     if origin in (list, tuple):
-        items = value if isinstance(value, (list, tuple)) else [v for v in str(value).split(",") if v]
+        items = value if isinstance(value, (list, tuple)) else names_in(str(value))
         return origin(convert(name, item, typing.get_args(kind)[0]) for item in items)
     if origin is typing.Literal:
         choices = typing.get_args(kind)

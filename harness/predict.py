@@ -10,7 +10,7 @@ import pandas as pd
 from rich.table import Table
 
 import models
-from benchmarks.catalog import Source
+from benchmarks.catalog import Source, shadows
 from harness import machine
 from harness.measure import MeasureConfig, read_domain, sources_of
 from harness.options import check_least
@@ -77,6 +77,8 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     if config.measure not in outcomes.measures_in(rows):
         raise UserError(f"The study has no {config.measure}; it has {', '.join(outcomes.measures_in(rows)) or 'no measure'}.")
     source = _source(config)
+    for note in shadows([source]):
+        screen.say(note, style="yellow")
     model, pretrained = _model(config, rows)
     encoder = models.load(model, pretrained).to(machine.device_of(config.device))
     try:

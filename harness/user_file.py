@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 from harness.records import file_sha256
+from models.paths import user_path
 from models.registry import UserError, unknown
 
 
@@ -21,7 +22,7 @@ def is_file(strategy: str) -> bool:
 def load_strategy(reference: str) -> tuple[type, str]:
     """The class of `file.py:Class` (or of a file with a single strategy) and the SHA-256 of the file."""
     path, _, name = reference.rpartition(":") if not reference.endswith(".py") else (reference, "", "")
-    file = Path(path).expanduser()
+    file = user_path(path)
     if not file.is_file():
         raise UserError(f"There is no strategy file {path!r}.")
     sha = file_sha256(file)

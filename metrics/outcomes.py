@@ -13,6 +13,7 @@ import pandas as pd
 import reference_data
 from metrics.regression import FEWEST
 from metrics.suite import MEASURES
+from models.paths import user_path
 from models.registry import UserError, first_line
 
 SHIPPED = Path(reference_data.__file__).parent / "tables" / "study_mini.csv"
@@ -51,7 +52,7 @@ def file_of(path: str | None) -> Path:
     """The table of a study by its folder or its file; None: the one that comes along. Raises UserError when there is none."""
     if path is None and not SHIPPED.is_file():
         raise UserError("No study comes with this version: make one with `python cli.py study` and name it.")
-    found = SHIPPED if path is None else Path(path).expanduser()
+    found = SHIPPED if path is None else user_path(path)
     return found / "table.csv" if found.is_dir() else found
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from models import checkpoints
 from models.encoder import DualEncoder
+from models.paths import user_path
 from models.prompt_reader import PromptReader
 from models.registry import UserError, first_line, unknown
 from models.transforms import Preprocess
@@ -137,7 +138,7 @@ def _directory(name: str) -> Path | None:
     """The local model directory that `name` means, or None."""
     if name == "tiny":
         return TINY
-    path = Path(name).expanduser()
+    path = user_path(name)
     if not path.is_dir():
         return None
     if not (path / OPEN_CLIP_CONFIG).is_file():
@@ -160,7 +161,7 @@ def _weights_file(pretrained: str | None) -> Path | None:
     """The file that `pretrained` means, or None for a tag. Tags have neither folders nor suffixes."""
     if pretrained is None or pretrained == "random":
         return None
-    path = Path(pretrained).expanduser()
+    path = user_path(pretrained)
     return path if path.suffix or os.sep in pretrained or "/" in pretrained else None
 
 

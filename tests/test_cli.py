@@ -65,7 +65,7 @@ def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
         (["predict", "mnist", "--from", "nowhere"], "There is no study at nowhere"),
         (["predict", "mnist", "--measure-n", "1"], "--measure-n must be at least 2"),
         (["compare", "zscl", "finetune"], "There are no results at 'results'"),
-        (["bench", "mtil", "--seed", "x"], "invalid int value: 'x'"),
+        (["bench", "mtil", "--seed", "x"], "--seed takes whole numbers and ranges such as 0,1,2 or 0-4, got 'x'"),
         (["bench", "mtil", "--protocol", "agnostik"], "Did you mean agnostic"),
         (["bench", "mtil", "--edition", "full", "--data-root", "DATA"], "11 datasets are missing under 'DATA'"),
         (["bench", "mtil", "--edition", "full", "--order", "MNIST", "--data-root", "DATA"], "data fetch MNIST"),

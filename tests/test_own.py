@@ -71,7 +71,7 @@ def test_what_was_looked_for_is_said(place):
     with pytest.raises(UserError, match="No data called 'pets'"):
         data_version("pets", "root")
     (place / "x.zip").write_text("")
-    with pytest.raises(UserError, match=r"x\.zip is a file, neither a folder of images nor a CSV"):
+    with pytest.raises(UserError, match=r"x\.zip is an archive: unpack it and give the folder"):
         domain("x.zip")
 
 

@@ -88,24 +88,24 @@ def test_listed_names_give_the_order(images):
     [
         ("path,label\nimg/cat0.png,cat\nimg/no.png,fox\n", None, r"line 3: the image .*img/no\.png is missing\."),
         ("path,label\nimg/a.png,cat\nimg/no.png,fox\n", None, r"line 2: the image .*a\.png is missing \(and 1 more\)"),
-        ("path,labels\nx,y\n", None, r"no column for the label \(label, class, .*header is: path, labels"),
-        ("label,score\nx,y\n", None, "no column for the path"),
-        ("", None, "no column for the path .* header is: empty"),
+        ("path,breed\nx,y\n", None, r"no column for the class \(label, class, .*header is: path, breed.*pets.csv:label=breed`"),
+        ("label,score\nx,y\n", None, "no column for the path of the image .* choose it, for example `.*pets.csv:image=score`"),
+        ("", None, "pets.csv is empty"),
         (
-            "path,class,category\nx,y,z\n",
+            "path,class,category\nx,y,z\nv,y,w\n",
             None,
-            "several columns for the label: class, category. Rename the one meant to 'label'",
+            r"several columns that may be the label \(class, category\): choose one, for example `.*pets.csv:label=class`",
         ),
         ("path,path,label\nx,y,z\n", None, "two columns called 'path'"),
         ("path,label\n", None, "names no images"),
         ("path,label\nimg/cat0.png\n", None, "line 2: 1 values for 2 columns"),
         ("path,label\nimg/cat0.png,\n", None, "line 2: the label is empty"),
         ("path,label\n,cat\n", None, "line 2: the path is empty"),
-        ("path,label,split\nimg/cat0.png,cat,dev\n", None, "line 2: unknown split 'dev'"),
-        ("path,label,split\nimg/cat0.png,cat,\n", None, "line 2: unknown split ''"),
+        ("path,label,split\nimg/cat0.png,cat,odd\n", None, "line 2: unknown split 'odd'"),
+        ("path,label,split\nimg/cat0.png,cat,\n", None, "line 2: the split is empty; train, val or test is wanted"),
         ("path,label\nimg/cat0.png,cat\n./img/cat0.png,fox\n", None, r"line 3: the image .* is named in line 2 already"),
         ("path,label\nimg/cat0.png,cat\n", None, "At least two classes are needed, there is only the label 'cat'"),
-        ('path,label\n"img/cat0.png"x,cat\n', None, "line 2: no CSV"),
+        ('path,label\n"img/cat0.png"x,cat\n', None, "line 2: text follows a closing quote"),
         ("path,label\nimg/fox0.png,fox\nimg/cat0.png,cta\n", ["fox", "cat"], "line 3: Unknown class 'cta'. Did you mean cat"),
         ("path,label\nimg/fox0.png,0\nimg/cat0.png,2\n", ["fox", "cat"], r"line 3: the label 2 is outside 0\.\.1"),
         ("path,label\nimg/fox0.png,0\nimg/cat0.png,-1\n", ["fox", "cat"], r"line 3: the label -1 is outside 0\.\.1"),
@@ -136,7 +136,7 @@ def test_files_that_are_none(images):
     with pytest.raises(UserError, match="There is no file"):
         from_csv(images / "no.csv")
     (images / "latin.csv").write_bytes(b"path,label\nimg/cat0.png,caf\xe9\n")
-    with pytest.raises(UserError, match=r"latin\.csv is not UTF-8 text \(byte 27\)"):
+    with pytest.raises(UserError, match=r"latin\.csv, line 2: not UTF-8 text \(byte 27\)"):
         from_csv(images / "latin.csv")
 
 

@@ -61,7 +61,8 @@ def test_saved_splits(save):
     assert [values(split) for split in (found.train, found.val, found.test)] == [[1, 2, 3], [50], [90, 91]]
     assert [split.targets for split in (found.train, found.val, found.test)] == [[0, 1, 1], [1], [0, 1]]
     assert found.train[0][0].mode == "RGB" and found.prompts() == ["the big dog", "the cat"]
-    assert "columns image and label" in found.source and "without the splits extra" in found.source
+    assert "columns image and label" in found.source and found.notes == (f"{folder}: the splits extra are not read",)
+    assert found.split_sources == {"train": "the split train", "val": "the split validation", "test": "the split test"}
     assert from_hub(folder, classnames=["hound", "kitten"], name="x").classnames == ("hound", "kitten")
 
 
@@ -138,14 +139,15 @@ def test_which_columns(save):
     assert from_hub(folder).classnames == ("big dog", "cat")
     both = rows([0, 1], column="breed", kind=[1, 0]).cast_column("kind", datasets.ClassLabel(names=["x", "y"]))
     folder = save("both", train=both, test=both)
-    with pytest.raises(UserError, match=r"several columns that may be the label \(breed, kind\): say which with label_column="):
+    with pytest.raises(UserError, match=r"may be the label \(breed, kind\): choose one, for example `\S+/both:label=breed`"):
         from_hub(folder)
     assert from_hub(folder, label_column="kind").train.targets == [1, 0]
     with pytest.raises(UserError, match="has no column 'no'; its columns are image, breed, kind"):
         from_hub(folder, label_column="no")
-    with pytest.raises(UserError, match=r"'image' of .* holds neither integers nor strings"):
+    with pytest.raises(UserError, match=r"'image' of .* holds Image; labels are numbers, truth values or strings"):
         from_hub(folder, label_column="image")
-    with pytest.raises(UserError, match="'breed' holds no images"):
+    assert domain(f"{folder}:label=kind").train.targets == [1, 0]
+    with pytest.raises(UserError, match=r"'breed' of .* holds no images but ClassLabel"):
         from_hub(folder, label_column="kind", image_column="breed")
     twice = rows([0, 1]).rename_column("image", "left").add_column("right", [png(7)] * 2).cast_column("right", datasets.Image())
     folder = save("twice", train=twice, test=twice)
@@ -165,8 +167,11 @@ def test_which_columns(save):
     [
         ({"train": rows([0, 1]), "test": rows([0, -1])}, "Row 1 of the split test of .* has no label"),
         ({"train": rows([0, 0]), "test": rows([0, 1])}, "class 'cat' of .* has images in test but none in train"),
-        ({"train": rows([0, 1]), "test": rows([0, 1], ["a", "b"])}, "different classes in 'label'"),
-        ({"train": rows([0, 1]), "test": rows([0, 1], note=["", ""])}, "differ in their columns; test has image, label, note"),
+        (
+            {"train": rows([0, 1]), "test": rows([0, 1], ["a", "b"])},
+            "split test of .* has the class 'a' in 'label', which",
+        ),
+        ({"train": rows([0, 1]), "test": rows([0, 1]).rename_column("image", "img")}, "split test of .* has no column 'image'"),
         ({"a": rows([0, 1]), "b": rows([0, 1])}, "no split called train, validation or test; it has a, b"),
         ({"val": rows([0, 1]), "validation": rows([0, 1])}, "several val splits: val, validation"),
         ({"train": rows([0, 1], ["a_b", "a b"])}, "have one class name, 'a b'"),

@@ -8,6 +8,7 @@ import pytest
 import cli
 from harness.bench import configs
 from harness.config import resolve
+from harness.options import MOST_SEEDS, seeds_in
 from harness.sweep import plan
 from models.registry import UserError
 
@@ -91,11 +92,11 @@ def test_what_is_named_twice_runs_once(grid):
 
 def test_words_of_the_axes():
     assert plan.orders_in(["I,II", "mnist, letters", "II"]) == ["I", "II", "mnist,letters", "II"]
-    assert plan.seeds_in(["0,2", "4-6"]) == [0, 2, 4, 5, 6]
-    assert len(plan.seeds_in(["1-9999", "0"])) == plan.MOST_SEEDS
+    assert seeds_in(["0,2", "4-6"]) == [0, 2, 4, 5, 6]
+    assert len(seeds_in(["1-9999", "0"])) == MOST_SEEDS
     for wrong in ("x", "1.5", "-1", "2-", "9" * 5000):
         with pytest.raises(UserError, match="0-4"):
-            plan.seeds_in([wrong])
+            seeds_in([wrong])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.own.scan import SPLITS, files_under
+from benchmarks.own.columns import split_in_path
+from benchmarks.own.scan import files_under
 from models.registry import UserError, first_line
 
-_SPLIT_IN_PATH = re.compile(rf"(?:^|[/._-])({'|'.join(SPLITS)})(?=$|[/._-])")
 # What `datasets` raises for damaged or foreign files: its own errors are OSError, ValueError or RuntimeError.
 _DAMAGE = (OSError, ValueError, RuntimeError, KeyError, TypeError)
 
@@ -37,6 +37,17 @@ def load_folder(folder: Path) -> dict[str, Any]:
     return dict(loaded) if isinstance(loaded, dict) else {"whole": loaded}
 
 
+def load_file(file: Path) -> dict[str, Any]:
+    """Return {"whole": `datasets.Dataset`} of one parquet file. Raises UserError for a damaged one."""
+    import datasets
+
+    try:
+        with _quiet():
+            return {"whole": datasets.load_dataset("parquet", data_files={"whole": [str(file)]})["whole"]}
+    except _DAMAGE as error:
+        raise UserError(f"Cannot read the parquet file {file}: {first_line(error)}.") from error
+
+
 def load_name(name: str) -> dict[str, Any]:
     """Split name -> `datasets.Dataset` of "owner/name" or "owner/name:config": from the cache, or downloaded. No code of the
     dataset's own is run.
@@ -49,7 +60,8 @@ def load_name(name: str) -> dict[str, Any]:
     # Version 3 would ask on the terminal whether to run a dataset's script; later ones refuse scripts.
     refuse: dict[str, Any] = {"trust_remote_code": False} if datasets.__version__.startswith("3.") else {}
     try:
-        loaded = datasets.load_dataset(place, config or None, **refuse)
+        with _quiet(bars=True):
+            loaded = datasets.load_dataset(place, config or None, **refuse)
     except datasets.exceptions.DatasetNotFoundError as error:
         raise UserError(f"There is no folder {name}, nor a Hugging Face dataset of that name: {first_line(error)}.") from error
     except ConnectionError as error:
@@ -66,23 +78,26 @@ def _parquet_files(folder: Path) -> dict[str, list[str]]:
     paths = sorted(entry.path for entry in files_under(folder) if entry.name.endswith(".parquet"))
     files: dict[str, list[str]] = {}
     for path in paths:
-        inside = path[len(str(folder)) + 1 :].lower().replace("\\", "/").removesuffix(".parquet")
-        found = _SPLIT_IN_PATH.search(inside)
-        files.setdefault(found[1] if found else "whole", []).append(path)
+        files.setdefault(split_in_path(path[len(str(folder)) + 1 :].removesuffix(".parquet")) or "whole", []).append(path)
     if "whole" in files and len(files) > 1:
         raise UserError(f"The name of {files['whole'][0]} says no split, while other parquet files of {folder} do.")
     return files
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars of `datasets`."""
+def _quiet(bars: bool = False) -> Iterator[None]:
+    """Without the warnings of `datasets`, and without its progress bars unless `bars` (for a download)."""
     import datasets
 
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
+    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    if not bars:
+        datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
+        datasets.logging.set_verbosity(level)
         if shown:
             datasets.enable_progress_bars()

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.paths import user_path
 from models.registry import UserError, check_text, first_line, unknown
 
+_NEGATIVE = re.compile(r"-\d+(\.\d+)?")
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 Names = Sequence[str] | Mapping[str, str] | str | Path | None
@@ -31,7 +33,10 @@ def clean(name: str) -> str:
 
 def folded(name: str) -> str:
     """Return a name without regard to case, accents' form, and "_", "-" and blanks, for comparing only."""
-    return " ".join(clean(name).casefold().replace("-", " ").split()).rstrip(" .")
+    text = clean(name).casefold()
+    if _NEGATIVE.fullmatch(text):
+        return text
+    return " ".join(text.replace("-", " ").split()).rstrip(" .")
 
 
 def read_names(given: Names) -> list[str] | dict[str, str] | None:
@@ -48,6 +53,8 @@ def read_names(given: Names) -> list[str] | dict[str, str] | None:
         found = _read(Path(given), "classnames", where)
     else:
         where, found = "The list of class names", dict(given) if isinstance(given, Mapping) else list(given)
+    if isinstance(found, Mapping) and found and all(type(value) is int for value in found.values()):
+        found = {str(number): name for name, number in found.items()}  # torchvision's class_to_idx
     if isinstance(found, Mapping):
         names: list[Any] = [*found, *found.values()]
     else:
@@ -140,7 +147,7 @@ def read_templates(given: Templates) -> tuple[str, ...]:
 
 def _read(path: Path, key: str, where: str) -> list[Any] | dict[str, Any]:
     """What a .txt, .json or .toml file holds: a list or a dictionary."""
-    path = path.expanduser()
+    path = user_path(path)
     try:
         suffix = path.suffix.lower()
         text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))

@@ -13,7 +13,7 @@ from benchmarks.domain import Domain, ImageDataset, targets_of
 from benchmarks.images import Relabelled
 from benchmarks.own.match import match_names
 from benchmarks.own.names import Names, Templates, name_classes, read_names, read_templates
-from benchmarks.own.split import check_presence, with_test
+from benchmarks.own.split import check_presence, sources_with_test, with_test
 from models.registry import UserError
 
 
@@ -73,6 +73,7 @@ def from_dataset(
         test=checked["test"],
         ood=checked.get("ood"),
         source=", ".join(filter(None, [f"dataset object {type(splits['test']).__name__}", note])),
+        split_sources=sources_with_test({split: f"a {type(dataset).__name__} object" for split, dataset in given.items()}),
     )
 
 
@@ -95,8 +96,13 @@ def _checked(dataset: Any, what: str) -> Any:
 
 def _check_item(item: Any, where: str) -> int:
     """The label of an item (image, label). Raises UserError for any other."""
+    if isinstance(item, dict):
+        keys = ", ".join(map(repr, item))
+        raise UserError(
+            f"{where} is a dictionary ({keys}); a pair (image, label) is wanted. A Hugging Face dataset goes to from_hub."
+        )
     if not isinstance(item, (tuple, list)) or len(item) != 2:
-        raise UserError(f"{where} is no pair (image, label).")
+        raise UserError(f"{where} is a {type(item).__name__}, not a pair (image, label).")
     image, label = item
     if isinstance(image, torch.Tensor):
         if image.dtype != torch.uint8:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from models.paths import user_path
 from models.registry import UserError, printable
 
 ANNOTATIONS = ("classnames.txt", "templates.txt")
@@ -146,7 +147,7 @@ def loop(folder: str | Path) -> UserError:
 
 def existing_folder(path: str | Path) -> Path:
     """The absolute path of a folder. Raises UserError when it does not exist or is a file."""
-    folder = Path(os.path.abspath(Path(path).expanduser()))
+    folder = Path(os.path.abspath(user_path(path)))
     if folder.is_file():
         raise UserError(f"{path} is a file; a folder is wanted.")
     if not folder.is_dir():

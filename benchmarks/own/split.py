@@ -43,6 +43,20 @@ def split_note(seed: int) -> str:
     return f"split 80/10/10 by class, seed {seed}"
 
 
+def drawn_sources(seed: int) -> dict[str, str]:
+    """Return where the splits of `split_by_class` come from, for `Domain.split_sources`."""
+    shares = {"train": 80, "val": 10, "test": 10}
+    return {split: f"{share} % of each class, seed {seed}" for split, share in shares.items()}
+
+
+def sources_with_test(sources: Mapping[str, str]) -> dict[str, str]:
+    """Return `Domain.split_sources` after `with_test`: without a test split, of the validation split that took its place."""
+    found = dict(sources)
+    if "test" not in found and "val" in found:
+        found["test"] = f"{found.pop('val')}: there is no labelled test split"
+    return found
+
+
 def with_test(splits: dict[str, T], where: str) -> tuple[dict[str, T], str]:
     """The splits with a test split, and a note for `Domain.source`: where there is none, val is tested on, and val is
     gone (a new one comes out of train).

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.plan import names_in
+from benchmarks.plan import names_of
 from harness.study.plan import TUNINGS, StudyConfig, check
 from metrics.suite import chosen
 
@@ -34,7 +34,7 @@ def add_study_arguments(command: argparse.ArgumentParser, add_shared: Callable[.
     add_shared(command, "--limit", help="at most N images per split")
     add_shared(command, "--measures", help="names from `list measures` (default: all that need one model)")
     add_shared(command, "--measure-n", help="images of the training split that are measured (default: 1000)")
-    command.add_argument("--seed", type=int, nargs="+", metavar="N", help="every cell once a seed (default: 0)")
+    command.add_argument("--seed", nargs="+", metavar="N", help="every cell once per seed: 0 1 2, or 0-4 (default: 0)")
     add_shared(
         command,
         "--set",
@@ -73,20 +73,23 @@ def add_predict_arguments(command: argparse.ArgumentParser, add_shared: Callable
 
 def study(arguments: argparse.Namespace) -> int:
     """Run `study`. Raises UserError."""
-    from harness.options import parse_assignments
+    from benchmarks.catalog import shadows
+    from harness.options import parse_assignments, seeds_in
     from harness.screen import Screen
 
     settings = given(arguments, "set", "seed")
     for name in ("domains", "tunings"):
         if name in settings:
-            settings[name] = names_in(",".join(settings[name]))
+            settings[name] = names_of(settings[name], settings.get("data_root", "data") if name == "domains" else None)
     if arguments.measures is not None:
-        settings["measures"] = chosen(names_in(arguments.measures))
+        settings["measures"] = chosen(names_of(arguments.measures))
     if arguments.seed is not None:
-        settings["seeds"] = tuple(dict.fromkeys(arguments.seed))
+        settings["seeds"] = tuple(dict.fromkeys(seeds_in(arguments.seed, "--seed")))
     config = StudyConfig(**settings, options=parse_assignments(arguments.set or []))
-    check(config)
+    sources = check(config)
     screen = Screen(quiet=arguments.quiet)
+    for note in shadows([*sources.values()] if config.domains is not None else []):
+        screen.say(note, style="yellow")
     screen.say("loading torch and Avalanche ...", style="dim")
     from harness.failures import expected
     from harness.study import run

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.plan import names_in
+from benchmarks.plan import names_of
 from harness import bench
 from harness.options import check_device, check_least, parse_assignments
 from models.registry import UserError, unknown
@@ -150,7 +150,7 @@ def check(arguments: argparse.Namespace) -> None:
 
 def devices_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     """The names of --devices."""
-    return names_in(",".join(arguments.devices or []))
+    return names_of(arguments.devices or [])
 
 
 def parse_slurm(arguments: argparse.Namespace) -> dict[str, str]:

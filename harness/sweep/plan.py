@@ -12,17 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.plan import names_in
+from benchmarks.plan import joined, names_in, names_of
 from harness.bench import configs
 from harness.config import RunConfig, check_names, read_file, resolve, unchanged_data
+from harness.options import seeds_in
 from models.registry import UserError
 
 ENTRY = Path(__file__).resolve().parents[2] / "cli.py"
 """The command line of the same installation, whatever the working directory is."""
 
 NAMED_ORDERS = ("I", "II")
-MOST_SEEDS = 10_000
-"""Our choice: each is a run, and all of them are checked before the first is started."""
 APART = ("benchmark", "strategy", "order", "seed", "fresh", "quiet")
 """Flags of `bench` that are not passed on as they are: the grid's, and those that are the sweep's own affair."""
 
@@ -79,24 +78,7 @@ def orders_in(given: Sequence[str]) -> list[str]:
             near = difflib.get_close_matches(others[0], NAMED_ORDERS, n=1)
             hint = f"did you mean {near[0]}?" if near else "write an order of names as a word of its own."
             raise UserError(f"--orders {word}: I and II are whole orders, and {others[0]!r} is none; {hint}")
-        found += [",".join(names)] if others else names
-    return found
-
-
-def seeds_in(given: Sequence[str]) -> list[int]:
-    """Whole numbers and ranges of them (`0-4`), joined by commas. Raises UserError."""
-    found: list[int] = []
-    for word in names_in(",".join(given)):
-        # No seed has more digits than 2 to the 64th.
-        match = re.fullmatch(r"(\d{1,20})(?:-(\d{1,20}))?", word)
-        if match is None:
-            raise UserError(f"--seeds takes whole numbers and ranges such as 0,1,2 or 0-4, got {word!r:.40}.")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise UserError(f"--seeds {word} runs backwards: write {last}-{first}.")
-        if len(found) + last - first >= MOST_SEEDS:
-            raise UserError(f"--seeds takes at most {MOST_SEEDS} seeds, and with {word} there are more.")
-        found += range(first, last + 1)
+        found += [joined(names)] if others else names
     return found
 
 
@@ -133,8 +115,11 @@ def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list
     flags, and `strategies`, `orders` and `seeds`.
     """
     strategies = axis("--strategies", _names(arguments.strategies), "--strategy", arguments.strategy)
-    orders = axis("--orders", orders_in(arguments.orders) if arguments.orders else None, "--order", arguments.order)
-    seeds = axis("--seeds", seeds_in(arguments.seeds) if arguments.seeds else None, "--seed", arguments.seed)
+    order = arguments.order if not arguments.order or len(arguments.order) > 1 else arguments.order[0]
+    order = joined(names_of(order)) if isinstance(order, list) else order
+    orders = axis("--orders", orders_in(arguments.orders) if arguments.orders else None, "--order", order)
+    one_seed = seeds_in(arguments.seed, "--seed") if arguments.seed else None
+    seeds = axis("--seeds", seeds_in(arguments.seeds) if arguments.seeds else None, "--seed", one_seed)
     flags = {strategy: again(parser, _alone(arguments, strategy, strategies), APART) for strategy in strategies}
     benchmark = [arguments.benchmark or "mtil"]
     if arguments.benchmark is None and arguments.config and "benchmark" in read_file(arguments.config):
@@ -177,7 +162,7 @@ def _alone(arguments: argparse.Namespace, strategy: str | None, strategies: Sequ
 
 
 def _names(given: Sequence[str] | None) -> list[str] | None:
-    return None if given is None else list(names_in(",".join(given)))
+    return None if given is None else list(names_of(given))
 
 
 @contextmanager
