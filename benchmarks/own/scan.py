@@ -26,11 +26,16 @@ CLUTTER_FOLDERS = {
     "lost+found": "what fsck has found",
     "$recycle.bin": "the trash of Windows",
     "recycler": "the trash of Windows",
+    "recycled": "the trash of Windows",
+    "found.000": "what chkdsk has found",
+    "network trash folder": "the trash of macOS",
+    "temporary items": "temporary files of macOS",
     "system volume information": "what Windows adds to disks",
     "__pycache__": "compiled Python",
 }
 CLUTTER_FILES = {
     "thumbs.db": "thumbnails of Windows",
+    "thumbs.db:encryptable": "thumbnails of Windows",
     "ehthumbs.db": "thumbnails of Windows",
     "ehthumbs_vista.db": "thumbnails of Windows",
     "desktop.ini": "settings of Windows",
