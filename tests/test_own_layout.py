@@ -43,6 +43,7 @@ def counts(layout):
         ("train-images", "train", ()),
         ("train2017", "train", ()),
         ("TrainVal", "train", ()),
+        ("tRaIn", "train", ()),
         ("train_val", "train", ()),
         ("seg_train", "train", ("seg",)),
         ("trainA", "train", ("a",)),

@@ -41,7 +41,9 @@ def mark_of(name: str) -> Mark | None:
     Words such as "set", "data" and "images" and numbers do not count; "train_val" is a training split.
     """
     splits, rest = [], []
-    for word in words_of(name):
+    words = words_of(name)
+    # "tRaIn" is one word.
+    for word in words if any(map(_split_of, words)) else words_of(name.lower()):
         split = _split_of(word)
         if split is not None:
             splits.append(split)
