@@ -171,7 +171,7 @@ def test_names_by_folder(tmp_path):
         ({"_": 3, "b": 3}, "'_' makes an empty class name"),
         ({"train/a": 2, "train/b": 2, "test/a": 1, "notes/x": 1}, "split folder 'test' next to other folders .'notes'."),
         ({"val/a": 1, "valid/a": 1, "train/a": 1}, "two val splits, 'val' and 'valid'"),
-        ({"train": 2, "test": 2}, "'test', 'train' of .* hold no class folders"),
+        ({"train": 2, "test": 2}, "'test', 'train' of .* must hold class folders"),
         ({"train/a": 2, "train/b": 2, "test": 0}, "test has no class folders"),
         ({}, "has no class folders"),
     ],

@@ -120,7 +120,7 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
         (two("train", "test", "extra"), "next to other folders"),
         ({"cat_train": 3, "cat_test": 3, "dog_train": 3, "dog_test": 3}, "several sets of split folders"),
         ({"trainA": 3, "trainB": 3, "testA": 3, "testB": 3}, "several sets of split folders"),
-        ({"train": 3, "test": 3}, "'test', 'train' of .* hold no class folders"),
+        ({"train": 3, "test": 3}, "'test', 'train' of .* must hold class folders"),
         (two("train") | {"test": 4}, r"test/0\.png \(the first of 4\) is not in a class folder.*without labels"),
         (two("train") | {"test/test": 4}, "test holds only the folder 'test', not class folders"),
         (two("train") | {"test/images": 4}, "test holds only the folder 'images', not class folders"),
@@ -267,3 +267,8 @@ def test_a_pipe_among_the_images_is_refused(tmp_path):
 def test_a_table_beside_the_images_is_hinted_at(tmp_path, spec):
     with pytest.raises(UserError, match=r"If train\.csv has the labels of the images, give its path instead"):
         read_layout(tree(tmp_path, spec, files=["train.csv"]))
+
+
+def test_an_archive_is_hinted_at(tmp_path):
+    with pytest.raises(UserError, match=r"If the images are in photos\.zip, unpack it\."):
+        read_layout(tree(tmp_path, {}, files=["photos.zip"]))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.formats import is_image, unread_kind
 from benchmarks.own.names import folded
-from benchmarks.own.scan import ANNOTATIONS, Scanner, identity, loop, relative, table_hint
+from benchmarks.own.scan import ANNOTATIONS, Scanner, identity, loop, relative, hint_at_files
 from benchmarks.own.split_names import is_filling, is_unlabelled, mark_of
 from models.registry import UserError, check_text, escaped, printable
 
@@ -77,7 +77,7 @@ def read_layout(root: Path) -> Layout:
             where = f"{printable(str(root))} has only one class folder, {escaped(next(iter(contents)))}"
             raise UserError(
                 f"{where} (if the classes lie inside it, give {printable(first.path)}); at least two classes are needed."
-                f"{table_hint(scanner.entries(root)[1])}"
+                f"{hint_at_files(scanner.entries(root)[1])}"
             )
         if inner := _inner_splits(contents):
             _by_class(root, contents, inner, scanner, layout)
@@ -99,7 +99,7 @@ def _split_folders(root: Path, scanner: Scanner, layout: Layout, depth: int = 0)
     if not folders:
         images = any(is_image(file.name) for file in files)
         hint = ", only images: put the images of each class into a folder named after the class" if images else ""
-        raise UserError(f"{printable(str(root))} has no class folders{hint}.{table_hint(files)}")
+        raise UserError(f"{printable(str(root))} has no class folders{hint}.{hint_at_files(files)}")
     marks = {folder.name: mark for folder in folders if (mark := mark_of(folder.name)) is not None}
     groups: dict[tuple[str, ...], list[os.DirEntry[str]]] = {}
     for folder in folders:
@@ -123,7 +123,7 @@ def _split_folders(root: Path, scanner: Scanner, layout: Layout, depth: int = 0)
             layout.warnings.append(f"{where} is read as a class, not as a split: it holds images directly")
             return {}
         raise UserError(
-            f"{_listed(folder.name for folder in group)} of {printable(str(root))} hold no class folders: put the images "
+            f"{_listed(folder.name for folder in group)} of {printable(str(root))} must hold class folders: put the images "
             "of each class into a folder named after the class, as in train/CLASS/*. If they are classes, rename the folders "
             "and give the names in classnames.txt."
         )
@@ -215,7 +215,7 @@ def _class_folders(folder: str, scanner: Scanner, seen: dict[tuple[int, int], st
     if images := [file for file in loose if is_image(file.name)]:
         what = f" (the first of {len(images):,})" if len(images) > 1 else ""
         hint = "" if folders else " The images of a test set without labels cannot be used: hide its folder with a leading dot."
-        raise UserError(f"The image {printable(images[0].path)}{what} is not in a class folder.{hint}{table_hint(loose)}")
+        raise UserError(f"The image {printable(images[0].path)}{what} is not in a class folder.{hint}{hint_at_files(loose)}")
     if not folders:
         raise UserError(f"{printable(folder)} has no class folders.")
     for file in loose:
@@ -234,7 +234,7 @@ def _class_folders(folder: str, scanner: Scanner, seen: dict[tuple[int, int], st
     if len(found) == 1 and not found[single].folders and (is_filling(single) or folded(single) == folded(outer)):
         raise UserError(
             f"{printable(folder)} holds only the folder {escaped(single)}, not class folders: put the images of each "
-            f"class into a folder named after the class, or hide it with a leading dot.{table_hint(loose)}"
+            f"class into a folder named after the class, or hide it with a leading dot.{hint_at_files(loose)}"
         )
     if len(found) > 1 and {name.lower() for name in found} <= _DETECTION:
         raise UserError(

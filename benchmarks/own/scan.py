@@ -12,6 +12,7 @@ from models.registry import UserError, printable
 
 ANNOTATIONS = ("classnames.txt", "templates.txt")
 _TABLES = (".csv", ".tsv")
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 # What a split may be called (compared without case) -> the split.
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -186,10 +187,14 @@ def relative(entry: os.DirEntry[str], folder: str | Path) -> str:
     return entry.path[len(os.path.join(folder, "")) :].replace(os.sep, "/")
 
 
-def table_hint(files: list[os.DirEntry[str]]) -> str:
-    """Return " If train.csv has the labels, give its path instead." for the tables among files, or an empty text."""
-    tables = [file.name for file in files if file.name.lower().endswith(_TABLES)]
-    return f" If {printable(tables[0])} has the labels of the images, give its path instead." if tables else ""
+def hint_at_files(files: list[os.DirEntry[str]]) -> str:
+    """Return a sentence on a table or an archive among files that may be what the user meant, or an empty text."""
+    for file in files:
+        if file.name.lower().endswith(_TABLES):
+            return f" If {printable(file.name)} has the labels of the images, give its path instead."
+        if file.name.lower().endswith(_ARCHIVES):
+            return f" If the images are in {printable(file.name)}, unpack it."
+    return ""
 
 
 def _is_clutter(entry: os.DirEntry[str]) -> bool:
