@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.formats import is_image, unread_kind
 from benchmarks.own.names import folded
-from benchmarks.own.scan import ANNOTATIONS, Scanner, identity, loop, relative, hint_at_files
+from benchmarks.own.scan import ANNOTATIONS, Scanner, hint_at_files, identity, loop, relative
 from benchmarks.own.split_names import is_filling, is_unlabelled, mark_of
 from models.registry import UserError, check_text, escaped, printable
 
