@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -229,4 +230,5 @@ def _own_name(name: str, data_root: str) -> str | None:
         last = os.path.basename(found.place)
     if found.kind not in ("folder", "hub") and last.lower().endswith(tuple(own.FILES)):
         last = last.rsplit(".", 1)[0]
-    return "-".join([last, *filter(None, [found.columns.get("label")])])
+    # Accents composed or decomposed are one name.
+    return unicodedata.normalize("NFC", "-".join([last, *filter(None, [found.columns.get("label")])]))

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.catalog import find as find_source
 from benchmarks.own import check_images, data_version, domain, find, from_folder, kind_of
 from benchmarks.own.check import check_heads
 from models.registry import UserError
@@ -190,3 +192,11 @@ def test_photographs_are_upright_and_deep_grey_is_not_clipped(kind, place):
     images = [dataset[i][0] for dataset in (found.train, found.val, found.test) if dataset for i in range(len(dataset))]
     assert Counter(image.size for image in images) == ({(4, 8): 12, (8, 4): 4} if kind == "split" else {(4, 8): 6, (8, 4): 2})
     assert {image.getpixel((0, 0)) for image in images if image.size == (8, 4)} == {(117, 117, 117)}
+
+
+def test_accents_of_a_path_are_one_name(place):
+    forms = [unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD")]
+    tree(place / forms[1] / "pets", {"a": 3, "b": 3})
+    tree(place / "root" / forms[0], {"a": 3, "b": 3})
+    assert find(f"{forms[0]}/pets", "root").place == find(f"{forms[1]}/pets", "root").place == str(place / forms[1] / "pets")
+    assert find_source(forms[1], data_root="root").name == find_source(forms[0], data_root="root").name == forms[0]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TABLES = (".csv", ".tsv", ".tab", ".txt")
 FILES = {**dict.fromkeys(TABLES, "csv"), ".parquet": "hub-folder", ".tar": "shards"}
 """Endings of files that are data, and their kind."""
+RULES = 2
+"""Part of every version of data: another number when the same files are read in another way."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.+-]+)?")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 # Small files whose text changes what the images mean; `state.json` holds the fingerprint of a saved Hugging Face dataset.
@@ -72,7 +74,7 @@ def find(name_or_path: str | Path, data_root: str | Path = "data") -> Found | No
     if not str(name_or_path).strip():  # a path too: the working directory
         return None
     text, columns = chosen_columns(str(name_or_path))
-    for path in (user_path(text), user_path(data_root) / text):
+    for path in (user_path(text), user_path(user_path(data_root) / text)):
         if os.path.isdir(path):
             return Found(_folder_kind(path), os.path.abspath(path), columns)
         if os.path.isfile(path) and path.suffix.lower() in FILES:
@@ -124,7 +126,7 @@ def data_version(name_or_path: str | Path, data_root: str | Path = "data") -> st
     Raises UserError when nothing fits.
     """
     kind, place, columns = _found(name_or_path, data_root)
-    digest = hashlib.sha256(f"{kind}\n".encode())
+    digest = hashlib.sha256(f"{kind}, read by rules {RULES}\n".encode())
     if columns:
         digest.update(f"{sorted(columns.items())}\n".encode("utf-8", "surrogateescape"))
     if kind == "csv":
@@ -194,7 +196,9 @@ def _found(name_or_path: str | Path, data_root: str | Path) -> Found:
 def why_not(name_or_path: str | Path, data_root: str | Path = "data") -> str | None:
     """Return a sentence on a file that is there and is not data, or None when nothing of that name is there."""
     text = chosen_columns(str(name_or_path)).name
-    path = next((p for p in (user_path(text), user_path(data_root) / text) if text.strip() and os.path.exists(p)), None)
+    path = next(
+        (p for p in (user_path(text), user_path(user_path(data_root) / text)) if text.strip() and os.path.exists(p)), None
+    )
     if path is None:
         return None
     ending = path.suffix.lower()
