@@ -16,6 +16,7 @@ from harness.measure import MeasureConfig, read_domain, sources_of
 from harness.options import check_least
 from harness.remarks import say_remarks
 from harness.screen import Screen, plain_table
+from harness.study.check import check_cells
 from harness.study.forecast import Advice, Forecast, check_weight, forecast
 from harness.study.work import measured
 from metrics import outcomes
@@ -73,7 +74,9 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     """
     check_weight(config.weight)
     screen = screen or Screen()
-    rows = outcomes.read(outcomes.file_of(config.study))
+    table = outcomes.file_of(config.study)
+    rows = outcomes.read(table)
+    check_cells(rows, table.parent)
     if config.measure not in outcomes.measures_in(rows):
         raise UserError(f"The study has no {config.measure}; it has {', '.join(outcomes.measures_in(rows)) or 'no measure'}.")
     source = _source(config)

@@ -33,6 +33,8 @@ OUTCOMES: dict[str, str] = {
 LEAST = FEWEST + 1
 """Domains that a prediction takes: a line, and one more to tell how far it is off."""
 MODEL = ("model", "pretrained", "weights")
+CLOSE = 1e-3
+"""Points: tables are written with six digits."""
 
 
 def measures_in(rows: pd.DataFrame) -> tuple[str, ...]:
@@ -84,6 +86,28 @@ def check_model(rows: pd.DataFrame, model: str, pretrained: str | None) -> None:
         raise UserError(f"The study was made with {made}: its lines hold for its own model. Make a study of yours.")
 
 
+def _check_gains(rows: pd.DataFrame, file: Path) -> None:
+    """Raise UserError, naming the row, for a gain that is not the difference of the two accuracies beside it."""
+    for ending in ("", "_val", "_ood"):
+        after, before, gain, share = (f"{name}{ending}" for name in ("fine_tuned", "zero_shot", "gain", "gain_over_error"))
+        if not {after, before, gain} <= set(rows.columns):
+            continue
+        change = rows[after] - rows[before]
+        checks = [(gain, rows[gain], change, f"{after} - {before}")]
+        if share in rows.columns:
+            wrong = (100 - rows[before]).where(rows[before] < 100)
+            formula = f"100 {gain} / (100 - {before})"
+            checks.append((share, rows[share] * wrong / 100, change.where(wrong.notna()), formula))
+        for name, value, target, formula in checks:
+            same = ((value - target).abs() <= CLOSE) | (value.isna() & target.isna())
+            if not same.all():
+                row = int(same.to_numpy().argmin())
+                raise UserError(
+                    f"{file} contradicts itself: {name} in row {row + 2} is {rows[name].iloc[row]:g}, which is not {formula}. "
+                    "Run the study again: it writes the table from its cells."
+                )
+
+
 def read(path: Path) -> pd.DataFrame:
     """A study's table from its folder or its file. Raises UserError for one that is not there or is no such table."""
     file = path / "table.csv" if path.is_dir() else path
@@ -101,6 +125,7 @@ def read(path: Path) -> pd.DataFrame:
             raise UserError(f"{file}: the column {name} holds something else than numbers.")
     if found.duplicated(["domain", "tuning", "seed", *MODEL]).any():
         raise UserError(f"{file} holds a cell twice.")
+    _check_gains(found, file)
     text = [key for key in IDENTITY if key != "seed"]
     # The apostrophe that keeps a spreadsheet from running a name as a formula.
     found[text] = found[text].fillna("").replace(r"^'(?=[=+@\t-])", "", regex=True)
