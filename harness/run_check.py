@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.plan import SEEN
-from harness.records import read_csv, reading
+from harness.records import digest, read_csv, read_json, reading
 from harness.run_json import STATUSES, key_of
 from harness.summary import Percent, summarise
 from models.registry import UserError
@@ -22,6 +22,8 @@ KEY = re.compile(r".+-([0-9a-f]{10})")
 """The name of a run's folder: a strategy and a key."""
 REPEATED = ("edition", "model", "pretrained", "tuning", "protocol", "seed", "limit", "shots", "measure_n")
 """Values of `request` that the identity has under the same name."""
+WRITTEN = ("accuracy.csv", "measures.csv")
+"""Tables whose digests are checked."""
 CLOSE = 1e-6
 """Points by which a percentage may differ from the one that follows from the counts."""
 
@@ -187,6 +189,24 @@ def check_finished(document: Mapping[str, Any], path: Path, cells: Cells, measur
             other = "there is no such number" if value is None or value != value else f"it is {value:.4f}"
             given = "missing" if said is None else f"{said:.4f}"
             raise Contradiction(path, f"summary.{name} is {given}, but by {source} {other}: one of them was changed")
+
+
+def check_written(document: Mapping[str, Any], folder: Path) -> None:
+    """Check the tables of a finished run against the digests in its checkpoint, where that is still there.
+
+    Raises Contradiction for a table that is not what the run wrote, and for the checkpoint of another run.
+    """
+    path = folder / "checkpoint" / "latest.json"
+    try:
+        found = read_json(path) or {}
+    except UserError:  # a damaged checkpoint says nothing about the tables
+        return
+    if found.get("key", document["key"]) != document["key"]:
+        raise Contradiction(path, f"it belongs to the run {found['key']}, but run.json has the key {document['key']}")
+    tables: Any = found.get("tables")
+    for name in WRITTEN if isinstance(tables, dict) else ():
+        if name in tables and tables[name] != digest(read_csv(folder / name)):
+            raise Contradiction(folder / name, f"it is not the table that the run wrote, whose digest is in {path}")
 
 
 class _Named(NamedTuple):

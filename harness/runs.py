@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.console import complain
 from harness.find_runs import find
 from harness.records import TRAIN_COLUMNS, read_csv, reading
-from harness.run_check import Contradiction, check_finished, check_identity, read_accuracy, read_measures
+from harness.run_check import Contradiction, check_finished, check_identity, check_written, read_accuracy, read_measures
 from harness.run_json import read_run
 from metrics import matrix
 from models.registry import UserError
@@ -122,6 +122,7 @@ def read_one(path: Path) -> Run:
     measures = read_measures(folder / "measures.csv", document)
     if document["status"] == "finished":
         check_finished(document, path, cells, measures)
+        check_written(document, folder)
     percent = {place: cell.percent for place, cell in cells.items()}
     return Run(folder, document, percent, [(*m,) for m in measures])
 

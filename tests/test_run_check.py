@@ -11,7 +11,7 @@ import cli
 from harness import report
 from harness.compare import CompareConfig, compare
 from harness.leaderboard import leaderboard
-from harness.records import write_json
+from harness.records import digest, read_csv, write_json
 from harness.run_check import Contradiction
 from harness.run_json import key_of
 from harness.runs import read, read_one
@@ -169,6 +169,26 @@ def test_a_changed_record_is_named_by_every_reader(record, tmp_path, what):
             reader()
         assert str(folder) in str(caught.value)
     assert not page.exists()
+
+
+def test_numbers_that_agree_and_are_not_what_the_run_wrote(record, tmp_path):
+    """Counts, percentages and summary forged together: the checkpoint has the digest of the table."""
+    folder, better = record(), record(root="better", level=1)
+    latest = {"after": 2, "key": json.loads((folder / "run.json").read_text())["key"], "tables": {}}
+    latest["tables"] = {name: digest(read_csv(folder / name)) for name in ("accuracy.csv", "measures.csv", "train.csv")}
+    write_json(folder / "checkpoint" / "latest.json", latest)
+    text = (folder / "accuracy.csv").read_text()
+    (folder / "accuracy.csv").write_text(text.replace("\n", "\r\n"), newline="")
+    assert len(read([folder])) == 1, "line endings are not numbers"
+    shutil.copy(better / "accuracy.csv", folder)
+    edited(summary=json.loads((better / "run.json").read_text())["summary"])(folder)
+    with pytest.raises(Contradiction, match=r"accuracy\.csv contradicts itself: it is not the table that the run wrote"):
+        read([folder])
+    write_json(folder / "checkpoint" / "latest.json", {**latest, "key": "0123456789"})
+    with pytest.raises(Contradiction, match=r"latest\.json contradicts itself: it belongs to the run 0123456789"):
+        read([folder])
+    (folder / "checkpoint" / "latest.json").write_text("{")
+    assert len(read([folder])) == 1, "a damaged checkpoint says nothing about the tables"
 
 
 def test_the_commands_end_with_status_2_and_say_it_also_when_quiet(record, tmp_path, monkeypatch, capsys):

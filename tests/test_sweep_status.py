@@ -36,6 +36,24 @@ def test_finished(run):
     assert look(run).note == "CIL Avg 5.0, CIL Last 6.0"
 
 
+def test_a_finished_record_that_contradicts_itself_is_failed(run, honest):
+    """Also through links to the folder and to the one above it."""
+    identity = {
+        "benchmark": "mtil", "edition": "mini", "order": "I", "tasks": ["a"], "heldout": [], "strategy": "zscl", "options": {},
+        "model": "tiny", "pretrained": None, "tuning": "full", "seed": 0, "limit": None,
+    }  # fmt: skip
+    folder = honest(run.folder.parent / "disk", identity, {(0, "test", "a"): (1, 4), (1, "test", "a"): (3, 4)})
+    run.folder.symlink_to(folder)
+    (folder.parent / "results").symlink_to(folder.parent)
+    assert look(run)[:4] == look(run._replace(folder=folder.parent / "results" / folder.name))[:4]
+    assert look(run)[:4] == ("finished", 0, 0, "Average 75.0, Last 75.0")
+    document = json.loads((folder / "run.json").read_text())
+    document["summary"]["average"] = 99.0
+    (folder / "run.json").write_text(json.dumps(document))
+    found = look(run)
+    assert found.state == "failed" and "summary.average is 99.0000, but by accuracy.csv it is 75.0000" in found.note
+
+
 def test_a_lock_means_running(run):
     record(run, status="failed", error="of an earlier attempt")
     with locked(run.folder):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from harness.records import at_work, read_json, reading
 from harness.run_json import expect
+from harness.runs import read_one
 from harness.screen import SUMMARY
 from harness.sweep.plan import Run
 from models.registry import UserError
@@ -33,7 +34,8 @@ class Status(NamedTuple):
 def look(run: Run) -> Status:
     """The state of a run.
 
-    finished: its record says so. running: a process holds its lock. failed: its record says so, or cannot be read.
+    finished: its record says so. running: a process holds its lock. failed: its record says so, cannot be read or contradicts
+    itself.
     interrupted: there is something to continue from. missing: there is nothing; the note is how a last attempt ended.
     """
     path = run.folder / "run.json"
@@ -47,6 +49,11 @@ def look(run: Run) -> Status:
     except (UserError, OSError) as error:
         return Status("running" if at_work(run.folder) else "failed", note=str(error))
     if record.get("status") == "finished":
+        try:
+            if "identity" in record:
+                read_one(path)
+        except UserError as error:
+            return Status("failed", done, of, str(error))
         return Status("finished", done, of, note, seconds)
     if at_work(run.folder):
         return Status("running", done, of)
