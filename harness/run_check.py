@@ -109,24 +109,29 @@ def read_accuracy(path: Path, document: Mapping[str, Any]) -> Cells:
         for number, row in _rows(path, "after", "stream", "task", "accuracy", "correct", "n"):
             after, stream, task = int(row["after"]), row["stream"], row["task"]
             said, correct, n = float(row["accuracy"] or "nan"), int(row["correct"]), int(row["n"])
-            where = f"row {number} (after {after}, {stream}, {task})"
             if (stream, task) not in known and (stream, task) != ("test", SEEN):
-                raise Contradiction(path, f"{where} is of a task that run.json does not name")
+                raise Contradiction(path, f"{_where(number, row)} is of a task that run.json does not name")
             if not 0 <= after <= len(identity["tasks"]):
-                raise Contradiction(path, f"{where} is of a step that does not exist: there are {len(identity['tasks'])} tasks")
+                raise Contradiction(
+                    path, f"{_where(number, row)} is of a step that does not exist: there are {len(identity['tasks'])} tasks"
+                )
             if not 0 <= correct <= n:
-                raise Contradiction(path, f"{where} has {correct} correct answers of {n}")
+                raise Contradiction(path, f"{_where(number, row)} has {correct} correct answers of {n}")
             percent = 100 * correct / n if n else math.nan
             if not _same(said, percent):
-                raise Contradiction(path, f"{where} has accuracy {said:g}, but {correct} of {n} is {percent:g} %")
+                raise Contradiction(path, f"{_where(number, row)} has accuracy {said:g}, but {correct} of {n} is {percent:g} %")
             if (after, stream, task) in cells:
-                raise Contradiction(path, f"{where} repeats row {numbers[after, stream, task]}")
+                raise Contradiction(path, f"{_where(number, row)} repeats row {numbers[after, stream, task]}")
             if task != SEEN and n != (size := sizes.setdefault((stream, task), n)):
-                raise Contradiction(path, f"{where} is of {n} images, elsewhere {task} has {size}")
+                raise Contradiction(path, f"{_where(number, row)} is of {n} images, elsewhere {task} has {size}")
             cells[after, stream, task] = Cell(percent, correct, n)
             numbers[after, stream, task] = number
     _check_seen(cells, identity["tasks"], path)
     return cells
+
+
+def _where(number: int, row: Mapping[str, str]) -> str:
+    return f"row {number} (after {row['after']}, {row['stream']}, {row['task']})"
 
 
 def read_measures(path: Path, document: Mapping[str, Any]) -> list[Measured]:
