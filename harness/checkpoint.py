@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.records import file_sha256, naming, plain, read_json, reading, write_bytes, write_json
+from models.checkpoints import DESCRIPTION
 from models.registry import UserError, first_line
 
 TENSOR = "__tensor__"
@@ -44,8 +45,12 @@ class Sound(NamedTuple):
     warning: str | None
 
 
-def save_state(folder: Path, after: int, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+def save_state(
+    folder: Path, after: int, weights: dict[str, Tensor], state: dict[str, Any], description: dict[str, Any] | None = None
+) -> None:
     """Write `checkpoint/after-<after>`, in full, under `folder`; it counts once `commit` has been called.
+
+    `description` (`models.description.describe`) is recorded in the metadata of the weights file.
 
     Raises OSError, naming the file, when the disk does not take it; what counted before counts still.
     """
@@ -61,7 +66,8 @@ def save_state(folder: Path, after: int, weights: dict[str, Tensor], state: dict
         with naming(target):
             temporary.mkdir(parents=True)
         structure = _flatten(state, "state", tensors)
-        _save(_detached(weights), temporary / "encoder.safetensors", target)
+        recorded = None if description is None else {"format": "pt", DESCRIPTION: json.dumps(description)}
+        _save(_detached(weights), temporary / "encoder.safetensors", target, recorded)
         _save(_detached(tensors), temporary / "strategy.safetensors", target)
         with naming(target / "strategy.json"):
             write_bytes(temporary / "strategy.json", json.dumps(structure).encode())
@@ -188,11 +194,11 @@ def _keep(folder: Path, experiences: set[int]) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _save(tensors: dict[str, Tensor], path: Path, target: Path) -> None:
+def _save(tensors: dict[str, Tensor], path: Path, target: Path, metadata: dict[str, str] | None = None) -> None:
     """A safetensors file, on the disk when this returns. Raises OSError, naming where the file was to stand in the end."""
     with naming(target / path.name):
         try:
-            save_file(tensors, path)
+            save_file(tensors, path, metadata)
         except SafetensorError as error:
             # It has the system's error as text alone.
             number = re.search(r"os error (\d+)|code: (\d+)", str(error))

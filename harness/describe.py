@@ -11,6 +11,7 @@ from benchmarks.plan import PROTOCOLS
 from harness import machine
 from harness.config import Resolved
 from harness.screen import stream_title
+from models.description import describe
 
 
 def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.device, scenario: Any) -> dict[str, Any]:
@@ -56,6 +57,8 @@ def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.devi
         "differences": scenario.differences,
         "reference": _reference(resolved, strategy),
         "samples": {s: [len(e.dataset) for e in stream] for s, stream in scenario.streams.items()},
+        "model_description": describe(encoder),
+        "model_notes": list(encoder.notes),
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "trainable_params": sum(p.numel() for p in strategy.trainable) if strategy.trains else 0,
         **machine.describe(device),
@@ -73,6 +76,7 @@ def banner(r: Resolved, encoder: Any, strategy: Any, scenario: Any) -> tuple[str
         f"held out: {', '.join(r.heldout) or 'none'}; protocol {plan.protocol}: {PROTOCOLS[plan.protocol]}",
         f"model {r.model}{' / ' + r.pretrained if r.pretrained else ''} ({parameters:.1f} M parameters), tuning {r.tuning}",
     ]
+    lines += encoder.notes
     if strategy.trains:
         updates = sorted({strategy.budget(e) for e in scenario.streams["train"]})
         span = f"{updates[0]}" if len(updates) == 1 else f"{updates[0]} to {updates[-1]}"

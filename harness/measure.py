@@ -93,6 +93,8 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     model, pretrained = model_of(config.model, config.pretrained, full_size)
     device = machine.device_of(config.device)
     encoder = models.load(model, pretrained).to(device)
+    for note in encoder.notes:
+        screen.say(f"note: {note}")
     rows = []
     try:
         for source in sources:

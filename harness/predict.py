@@ -84,6 +84,8 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
         screen.say(note, style="yellow")
     model, pretrained = _model(config, rows)
     encoder = models.load(model, pretrained).to(machine.device_of(config.device))
+    for note in encoder.notes:
+        screen.say(f"note: {note}")
     try:
         domain = read_domain(source, screen)
     finally:

@@ -11,6 +11,7 @@ from harness.records import plain, read_json
 from harness.run_check import Contradiction
 from harness.run_json import STATUSES
 from harness.runs import read_one
+from models.description import differences
 from models.registry import UserError
 
 # Of `harness.machine.describe`: what the last bits of a number can depend on.
@@ -57,6 +58,9 @@ def continued(document: dict[str, Any], before: Mapping[str, Any] | None, after:
     earlier = (before or {}).get("continued")
     document["continued"] = list(earlier) if isinstance(earlier, list) else []
     warnings = [] if damage is None else [damage]
+    described, now = ((of or {}).get("model_description") for of in (before, document))
+    if isinstance(described, dict) and isinstance(now, dict) and (other := differences(described, now)):
+        warnings.append(f"the model computes something else than when the run began: {'; '.join(other)}")
     if before is not None and (changed := changes(before, document)):
         warnings.append(f"continued with other {', '.join(changed)}: the numbers may differ from those of a run made in one go")
     document["continued"].append(

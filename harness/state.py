@@ -23,6 +23,7 @@ from harness.records import (
 from harness.summary import summarise
 from metrics.evaluate import Accuracy
 from metrics.plugins import Measure, Row
+from models.description import describe
 from models.registry import UserError
 
 # The tables of a run: what says after which experience a row was written, and the columns.
@@ -99,7 +100,7 @@ class RunState:
             "heads": strategy.classifier.head_state(),
             "plugins": {name: plugin.state() for name, plugin in plugins.items()},
         }
-        checkpoint.save_state(self.folder / "checkpoint", after, weights, state)
+        checkpoint.save_state(self.folder / "checkpoint", after, weights, state, describe(strategy.encoder))
         row = self.rows[after]
         self.tables["accuracy.csv"].add(
             {"after": after, "stream": s, "task": t, "accuracy": c.percent, "correct": c.correct, "n": c.n}

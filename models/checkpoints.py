@@ -1,12 +1,14 @@
 """Weight files of other programs: read without running anything in them, and fitted to an open_clip model by name and shape.
 
-A mapping of tensors is looked for at the top level and under "state_dict" (open_clip's trainer, ZSCL's code),
-"model_state_dict" and "model"; prefixes that stand before every name ("module." of distributed training, "_orig_mod." of
-compiled models, "clip." of `DualEncoder`) are taken off.
+A mapping of tensors is looked for at the top level and under the keys of `WRAPPERS` ("state_dict" of open_clip's trainer and
+ZSCL's code, "model_state_dict", ...). Path components that wrappers of modules add ("module." of distributed training,
+"_orig_mod." of compiled models) are taken out of names. A prefix that all names of the model share ("model." of Lightning,
+"clip." of `DualEncoder`) is taken off.
 """
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import warnings
@@ -19,60 +21,93 @@ import torch
 from torch import Tensor, nn
 
 from models import torchscript
-from models.registry import UserError, first_line
+from models.registry import UserError, first_line, out_of_memory
 from models.towers import UNPACKED_TEXT
 
-# Written beside the weights by OpenAI's release, and by nobody else.
+# Written next to the weights by OpenAI's release, and by nobody else.
 OPENAI_EXTRAS = {"input_resolution", "context_length", "vocab_size"}
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.", "clip.")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+# Path components of wrapped modules, wherever they are in a name.
+COMPONENTS = ("module.", "_orig_mod.")
+PREFIXES = ("clip.", "model.")
 # A buffer that older versions of transformers saved.
 POSITION_IDS = "text.transformer.embeddings.position_ids"
 DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile)
+# The entry of a safetensors file's metadata where `harness.checkpoint` keeps `models.description.describe`.
+DESCRIPTION = "perennial"
+# How transformers' CLIP and SigLIP name their towers.
+TRANSFORMERS = ("vision_model.", "text_model.")
+# How the files of a tuning that keeps its change apart name their tensors.
+TUNED = ("parametrizations.", "image_adapter.", "text_adapter.")
+TENSOR_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Weights(NamedTuple):
-    """Tensors by name, the file for messages, and whether OpenAI released them (trained with QuickGELU)."""
+    """Tensors by name, the file for messages, whether OpenAI released them, and what the file records of their model."""
 
     state: dict[str, Tensor]
     path: Path
-    openai: bool
+    openai: bool = False
+    description: dict[str, Any] | None = None
 
 
 def read(path: Path) -> Weights:
-    """The weights in a file: safetensors by its suffix, else what `torch.save` wrote, or a TorchScript archive.
+    """The weights in a file: safetensors, what `torch.save` wrote, or a TorchScript archive, told apart by their content.
 
     Files of `torch.save` are read with `weights_only=True`; tensors are taken out of TorchScript without running it.
 
     Raises:
-        UserError: the file is missing, damaged, holds no mapping of tensors, or would have to run code to be read.
+        UserError: the file is missing, cannot be read, is damaged, holds no mapping of tensors, or would have to run code to be
+            read, or the memory is too small.
     """
-    if not path.is_file():
-        raise UserError(f"The weights file {path} does not exist.")
-    if path.suffix == ".safetensors":
-        content: Any = _safetensors(path)
-    elif torchscript.is_torchscript(path):
-        content = _torchscript(path)
-    else:
-        content = _pickled(path)
-    state = _without_prefixes(_tensors(content, path))
-    openai = set(state) >= OPENAI_EXTRAS
-    return Weights({name: tensor for name, tensor in state.items() if not openai or name not in OPENAI_EXTRAS}, path, openai)
+    start = _start(path)
+    description = None
+    try:
+        if _is_safetensors(start, path):
+            content, description = _safetensors(path)
+        elif torchscript.is_torchscript(path):
+            content = _torchscript(path)
+        else:
+            content = _pickled(path)
+    except Exception as error:
+        if out_of_memory(error):
+            size = path.stat().st_size / 1e6
+            raise UserError(f"There is not enough memory to read the weights file {path} ({size:,.0f} MB).") from error
+        raise
+    state = {_without_components(name): tensor for name, tensor in _tensors(content, path).items()}
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    bare = {name.rpartition(".")[2]: name for name in state}
+    openai = bare.keys() >= OPENAI_EXTRAS
+    extras = {bare[name] for name in OPENAI_EXTRAS} if openai else set()
+    return Weights({name: t for name, t in state.items() if name not in extras}, path, openai, description)
 
 
-def fit(clip: nn.Module, weights: Weights, name: str) -> None:
-    """Copy the weights into a model, converted to its precision. Every tensor must be there, with the model's shape.
+class Matched(NamedTuple):
+    """The tensors of a model by the model's names, and the names of the file that are not part of the model."""
 
-    Position embeddings are not resized to other image sizes or contexts (our choice; open_clip does it silently), and the
-    text tower may be named as in CLIP or with `text.` before it.
+    state: dict[str, Tensor]
+    left_out: list[str]
+
+
+def match(expected: Mapping[str, Tensor], unsaved: set[str], weights: Weights, name: str) -> Matched:
+    """Find the tensors of a model in a file. Nothing is copied.
+
+    Position embeddings are not resized to other image sizes or contexts (our choice; open_clip does it silently). The text
+    tower may be named as in CLIP or with `text.` before it.
+
+    Args:
+        expected: the model's state dict; tensors without data will do.
+        unsaved: names of buffers that a file may have though the model does not save them.
+        weights: what `read` returned.
+        name: the model's name, for messages.
 
     Raises:
-        UserError: naming the first tensor, in the model's order, that is missing or has another shape, else the first that
-            the model does not have.
+        UserError: naming the first tensor, in the model's order, that is missing, has another shape or is not of floating
+            point, else the first that the model does not have.
     """
-    expected = clip.state_dict()
-    state = _named_as(expected, weights.state)
-    unsaved = {buffer for buffer, _ in clip.named_buffers()} | {POSITION_IDS}
+    under_prefix, left_out = _of_one_model(expected, weights)
+    state = _named_as(expected, under_prefix)
     problem = None
     for key, wanted in expected.items():
         if key not in state:
@@ -82,14 +117,77 @@ def fit(clip: nn.Module, weights: Weights, name: str) -> None:
             state[key] = state[key].reshape(wanted.shape)
         elif state[key].shape != wanted.shape:
             problem = f"{key!r} is {list(state[key].shape)} in the file and {list(wanted.shape)} in the model"
+        if not problem and wanted.is_floating_point() and state[key].dtype not in TENSOR_TYPES:
+            kind = str(state[key].dtype).removeprefix("torch.")
+            problem = f"{key!r} is {kind} in the file, and weights must be float16, bfloat16, float32 or float64"
         if problem:
             break
     extra = [key for key in state if key not in expected and key not in unsaved]
+    extra += [key for key in left_out if any(part in key for part in TUNED)]
     if not problem and extra:
         problem = f"the model has no {extra[0]!r}"
     if problem:
-        raise UserError(f"The weights in {weights.path} do not fit {name}: {problem}.")
-    clip.load_state_dict({key: state[key] for key in expected})
+        raise UserError(f"The weights in {weights.path} do not fit {name}: {problem}.{_hint(weights)}")
+    return Matched({key: state[key] for key in expected}, left_out)
+
+
+def fit(clip: nn.Module, weights: Weights, name: str) -> list[str]:
+    """Copy the weights into a model, converted to its precision; see `match`. Return the file's names that are left out.
+
+    Raises:
+        UserError: they do not fit, or hold values that are not finite.
+    """
+    matched = match(clip.state_dict(), unsaved(clip), weights, name)
+    clip.load_state_dict(matched.state)
+    for key, tensor in clip.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise UserError(f"The weights in {weights.path} cannot be used: {key!r} holds NaN or infinite values.")
+    return matched.left_out
+
+
+def unsaved(clip: nn.Module) -> set[str]:
+    """Names that files of a model may have though its state dict does not."""
+    return {buffer for buffer, _ in clip.named_buffers()} | {POSITION_IDS}
+
+
+def _hint(weights: Weights) -> str:
+    """What a file is whose names are those of another program."""
+    if all(any(part in key for key in weights.state) for part in TRANSFORMERS):
+        return (
+            " It holds a model of transformers (names such as 'vision_model.'), which is not read yet: use open_clip's release "
+            "of the same model (openai/clip-vit-base-patch16 is --model ViT-B-16 --pretrained openai), or rename the tensors "
+            "to open_clip's names."
+        )
+    if any(part in key for key in weights.state for part in TUNED):
+        return (
+            " It comes from a run with --tuning lora or adapter, which keeps its change apart from the weights: in Python, "
+            "models.tuning.apply with that tuning comes before load_state_dict."
+        )
+    if re.search(r"-\d{5}-of-\d{5}", weights.path.name):
+        return " It is one of several parts of the weights: join them into one file."
+    return ""
+
+
+def _of_one_model(expected: Mapping[str, Tensor], weights: Weights) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors below the prefix where the file has the model, without the prefix, and the names of all others.
+
+    Raises UserError where the file has the model more than once (a student and its teacher, say).
+    """
+    state = weights.state
+    # The towers' names may differ (`_named_as`); those of the image tower do not.
+    first = next((key for key in expected if key.startswith("visual.")), None)
+    if first is None or first in state:
+        return state, []
+    prefixes = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
+    if len(prefixes) > 1:
+        raise UserError(
+            f"The weights in {weights.path} hold several models ({', '.join(map(repr, prefixes))}): save the state dict of one."
+        )
+    if not prefixes:
+        return state, []
+    [prefix] = prefixes
+    inside = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    return inside, [key for key in state if not key.startswith(prefix)]
 
 
 def _named_as(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,20 +203,59 @@ def _named_as(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> di
     return named
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _start(path: Path) -> bytes:
+    """The first bytes of a file. Raises UserError where there is no file, it cannot be read, or it is something else."""
+    if not path.is_file():
+        raise UserError(
+            f"The weights file {path} is a folder; give the file in it, or a model directory as --model."
+            if path.is_dir()
+            else f"The weights file {path} does not exist."
+        )
+    try:
+        with path.open("rb") as opened:
+            start = opened.read(64)
+    except OSError as error:
+        raise UserError(f"The weights file {path} cannot be read: {error.strerror or first_line(error)}.") from error
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(
+            f"The weights file {path} is a pointer of Git LFS, not the weights: run `git lfs pull` in its repository."
+        )
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise UserError(f"The weights file {path} is a web page, not weights: download the file again.")
+    return start
+
+
+def _is_safetensors(start: bytes, path: Path) -> bool:
+    """Whether a file is safetensors: by its content, a length in eight bytes and a JSON header, else by its suffix."""
+    if start.startswith((pickle.PROTO, b"PK")):
+        return False
+    return start[8:9] == b"{" or path.suffix == ".safetensors"
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as opened:
+            recorded = (opened.metadata() or {}).get(DESCRIPTION)
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, *DAMAGE) as error:
-        raise UserError(f"The weights file {path} is damaged or no safetensors file: {first_line(error)}.") from error
+        if out_of_memory(error):
+            raise
+        raise _unreadable(path, error, "safetensors file") from error
+    try:
+        description = None if recorded is None else json.loads(recorded)
+    except (ValueError, RecursionError):
+        description = None
+    return state, description if isinstance(description, dict) else None
 
 
 def _torchscript(path: Path) -> dict[str, Tensor]:
     try:
         return torchscript.read_tensors(path)
     except (pickle.UnpicklingError, RecursionError, *DAMAGE) as error:
+        if out_of_memory(error):
+            raise
         raise UserError(
             f"The TorchScript archive {path} cannot be read without running it ({first_line(error)}): where you trust it, "
             "convert it with torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)."
@@ -127,11 +264,16 @@ def _torchscript(path: Path) -> dict[str, Tensor]:
 
 def _pickled(path: Path) -> Any:
     try:
+        torchscript.check_archive(path)
         with warnings.catch_warnings():
             # Pickles of other programs are refused or read; that their protocol is newer is no news to the user.
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *DAMAGE) as error:
+            # An opened file, because newer versions of torch go by the suffix of a path.
+            with path.open("rb") as opened:
+                return torch.load(opened, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RecursionError, *DAMAGE) as error:
+        if out_of_memory(error):
+            raise
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         with path.open("rb") as opened:
             pickled = opened.read(1) == pickle.PROTO
@@ -141,19 +283,29 @@ def _pickled(path: Path) -> Any:
                 f"The weights file {path} is a pickle that could run code when it is read{f' ({named[1]})' if named else ''}, "
                 "so it is refused: where you trust it, save its state dict alone with torch.save(STATE_DICT, NEW_FILE)."
             ) from error
-        raise UserError(f"The weights file {path} is damaged or no file of PyTorch's.") from error
+        raise _unreadable(path, error, "file of PyTorch") from error
+
+
+def _unreadable(path: Path, error: BaseException, kind: str) -> UserError:
+    """The error for a file that its reader refuses: the system's reason where it has one, else damage."""
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return UserError(f"The weights file {path} cannot be read: {error.strerror}.")
+    return UserError(f"The weights file {path} is damaged, cut short or not a {kind}: {first_line(error)}.")
 
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    """The mapping of tensors in what was read."""
+    """The mapping of tensors in what was read. Numbers and strings next to tensors (counters of steps) are left out."""
     candidates = [content, *(content.get(key) for key in WRAPPERS)] if isinstance(content, Mapping) else []
-    for candidate in candidates:
-        if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
-            return {str(key): tensor for key, tensor in candidate.items()}
+    for plain in ((Tensor,), (Tensor, int, float, str, type(None))):
+        for candidate in candidates:
+            if isinstance(candidate, Mapping) and all(isinstance(value, plain) for value in candidate.values()):
+                tensors = {str(key): value for key, value in candidate.items() if isinstance(value, Tensor)}
+                if tensors:
+                    return tensors
     raise UserError(f"The file {path} holds no state dict (tensors by name).")
 
 
-def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None):
-        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    return state
+def _without_components(name: str) -> str:
+    for component in COMPONENTS:
+        name = name.removeprefix(component).replace(f".{component}", ".")
+    return name

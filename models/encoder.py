@@ -16,11 +16,18 @@ from torch.utils.checkpoint import checkpoint
 from models import parallel
 from models.adapter import Adapter
 from models.prompt_reader import PromptReader
+from models.registry import UserError
+from models.towers import check_parts
 from models.transforms import Preprocess
 
 CPU_ROWS = 32
 """Images at a time on a CPU where there is no gradient: their activations stay in its caches, which takes a third off the time
 of 256 at once for the tiny model (`tests/speed/rows.py`). The features are the same. With a gradient nothing is gained."""
+
+
+def _touch(encoder: DualEncoder, keys: Any) -> None:
+    """Tell caches that a state dict was loaded. A function of the module, because a lambda cannot be pickled."""
+    encoder.touch()
 
 
 class DualEncoder(nn.Module):
@@ -40,7 +47,14 @@ class DualEncoder(nn.Module):
         name, pretrained: what `models.load` was asked for.
         preprocess: how images become that square; None: `Preprocess(image_size)`.
 
+    A model that is not open_clip's needs the same parts: `encode_image(pixels, normalize=False)` and
+    `encode_text(tokens, normalize=False)`, which return [B, d]; the parameter `logit_scale`; the image tower in the module
+    `visual`, and the text tower in the module `text`, which has `output_dim` d.
+
+    `notes` are sentences for the user about how the weights were read.
+
     Raises:
+        UserError: the model does not have these parts.
         ValueError: `preprocess` is for another image size.
     """
 
@@ -65,7 +79,9 @@ class DualEncoder(nn.Module):
         self.preprocess = Preprocess(image_size) if preprocess is None else preprocess
         if self.preprocess.size != image_size:
             raise ValueError(f"images of {image_size} pixels, but preprocessing to {self.preprocess.size}")
+        check_parts(clip)
         self.clip = clip
+        self.notes: tuple[str, ...] = ()
         self.image_size = image_size
         self.name = name
         self.pretrained = pretrained
@@ -83,7 +99,7 @@ class DualEncoder(nn.Module):
         self.reader = PromptReader(tokenizer, name)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self.register_load_state_dict_post_hook(lambda module, keys: module.touch())
+        self.register_load_state_dict_post_hook(_touch)
 
     @property
     def device(self) -> torch.device:
@@ -98,12 +114,17 @@ class DualEncoder(nn.Module):
             return int(projection.out_features)
         if projection is not None:
             return int(projection.shape[-1])
-        return int(tower.output_dim if hasattr(tower, "output_dim") else tower.ln_final.weight.shape[0])
+        if hasattr(tower, "output_dim"):
+            return int(tower.output_dim)
+        if hasattr(tower, "ln_final"):
+            return int(tower.ln_final.weight.shape[0])
+        raise UserError(f"The text tower {type(tower).__name__} needs `output_dim`, the width of its features.")
 
     @property
     def context_length(self) -> int:
         """Tokens of a text, padding included."""
-        return int(getattr(self._tokenizer, "context_length", None) or self.clip.context_length)
+        known = getattr(self._tokenizer, "context_length", None) or getattr(self.clip, "context_length", None)
+        return int(known or self.tokenize(["a"]).shape[1])
 
     def tokenize(self, strings: Sequence[str]) -> Tensor:
         """Token ids, int64 [B, context], on the encoder's device."""

@@ -1,32 +1,37 @@
-"""`load`: open_clip models by name, directory or hub name, as a float32 `DualEncoder`."""
+"""`load`: open_clip models by name, directory or hub name, as a float32 `DualEncoder`.
+
+Weights, configurations and tokenizers may come from anybody, so nothing in them is run: `models.checkpoints` reads weights,
+`models.model_config` checks configurations, `models.tokenizers` builds tokenizers, `models.building` builds models.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from models import checkpoints
+from models import building, checkpoints, description, hub, model_config, tokenizers
+from models.checkpoints import Weights
 from models.encoder import DualEncoder
+from models.model_config import ModelConfig
 from models.paths import user_path
 from models.prompt_reader import PromptReader
-from models.registry import UserError, first_line, unknown
+from models.registry import UserError, first_line, out_of_memory, unknown
+from models.tokenizers import MERGES
 from models.transforms import Preprocess
 
 TINY = Path(__file__).parent / "tiny"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
-MERGES = "bpe.txt.gz"
 HUB = "hf-hub:"
 # In a model directory: the first of these that there is, as open_clip prefers them.
 WEIGHTS = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model", "*")
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+# In a hub repository.
+HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 # What the weights, the tokenizer and the configuration of a directory can be made of.
 HASHED = (*SUFFIXES, ".gz", ".json", ".txt", ".model", ".vocab")
 
@@ -39,62 +44,112 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
             name ("hf-hub:owner/model"), or any architecture that open_clip knows.
         pretrained: an open_clip tag, or a weights file (a path: safetensors, or what `torch.save` wrote; see
             `models.checkpoints`); needed for architectures, and only for them. "random" gives random weights (drawn from
-            torch's generator) for any name.
+            torch's generator) for any name; a directory or repository then needs no weights.
 
-    QuickGELU: OpenAI trained with it, as some others did. open_clip knows it of its tags, and takes every file that its
-    `load_openai_model` is given for OpenAI's. Here a file counts as OpenAI's when it holds what only OpenAI's release does
-    (the entries `input_resolution`, `context_length` and `vocab_size`; the TorchScript archives have them too). Weights
-    fine-tuned from OpenAI's look like any others: give their architecture as "ViT-B-16-quickgelu".
+    QuickGELU: OpenAI trained with it, as some others did, and the tensors do not show it. open_clip knows it of its tags.
+    A file counts as OpenAI's when it holds what only OpenAI's release does (the entries `input_resolution`, `context_length`
+    and `vocab_size`; the TorchScript archives have them too). The `encoder.safetensors` of a run records it
+    (`models.description`), with the preprocessing, the tokenizer and the other settings that the tensors do not show: the
+    activation and the preprocessing are then taken from the file, and anything else that differs is refused. Other files do
+    not say: for weights that were fine-tuned from OpenAI's, give the architecture as "ViT-B-16-quickgelu".
 
-    Preprocessing: a tag, hub name or directory brings its own. For a file or random weights it is what all of open_clip's
-    tags of that architecture agree on (SigLIP squashes images, say), else open_clip's default (our choice).
+    Preprocessing: a tag, hub name or directory brings its own. For a file without a record, or random weights, it is what all
+    of open_clip's tags of that architecture agree on (SigLIP squashes images, say), else open_clip's default (our choice).
+
+    `DualEncoder.notes` of the result says what was taken from a file, left out of it or cannot be known.
 
     Raises:
-        UserError: unknown name, missing or unknown tag, a directory without a configuration or weights, weights that cannot
-            be downloaded or read or that do not fit, a tokenizer that cannot be had.
+        UserError: unknown name, missing or unknown tag, a directory without a configuration or weights, a configuration that is
+            not valid, weights that cannot be downloaded or read or that do not fit, a tokenizer that cannot be had.
     """
-    import open_clip
-
-    random = pretrained == "random"
-    directory = _directory(name)
-    weights: checkpoints.Weights | None = None
-    arguments: dict[str, Any] = {}
-    if directory is not None or name.startswith(HUB):
+    if (directory := _directory(name, pretrained)) is not None or name.startswith(HUB):
         if pretrained not in (None, "random"):
             raise UserError(f"The model {name!r} brings its own weights: leave out --pretrained {pretrained}.")
-        source = name if directory is None else f"local-dir:{directory}"
-        file = None if directory is None else _weights_in(directory)
-    else:
-        source, file = name, _weights_file(pretrained)
-        tag = None if random or file else pretrained
-        _check_architecture(open_clip, name, pretrained, tag)
-        if tag is not None:
-            arguments = {"pretrained": tag, "force_quick_gelu": _tag_setting(open_clip, name, tag, "quick_gelu") is True}
-        else:
-            arguments = {"force_preprocess_cfg": _usual_preprocessing(open_clip, name)}
-    if file is not None and not random:
-        weights = checkpoints.read(file)
-        if directory is None:
-            arguments["force_quick_gelu"] = weights.openai
+        return _from_configuration(name, directory, pretrained)
+    return _from_architecture(name, pretrained)
 
-    stored = not random and weights is None
-    # Before the weights of an architecture, which may be a long download; a hub's tokenizer needs what the model fetches.
-    tokenizer = None if name.startswith(HUB) else _tokenizer(open_clip, name, source, directory)
-    try:
-        with _quiet():
-            clip = open_clip.create_model(
-                source, precision="fp32", load_weights=stored, require_pretrained=stored, pretrained_text=False, **arguments
-            )
-    except (OSError, RuntimeError, ValueError, AssertionError, pickle.UnpicklingError, SafetensorError) as error:
-        # open_clip reports a failed download, a damaged file and a wrong configuration this way.
-        raise UserError(f"Cannot load the model {name!r}: {first_line(error)}") from error
+
+def _from_configuration(name: str, directory: Path | None, pretrained: str | None) -> DualEncoder:
+    """A model of a directory or, with None, of a hub repository."""
+    config, tokenizer = _configuration(name, directory)
+    weights = None
+    if pretrained != "random":
+        stored = hub.file(name.removeprefix(HUB), HUB_WEIGHTS, "weights") if directory is None else _weights_in(directory)
+        if stored is None:
+            raise UserError(f"The model directory {name!r} holds no weights (open_clip_model.safetensors).")
+        weights = checkpoints.read(stored)
+        if weights.openai and not config.model.get("quick_gelu"):
+            problem = f"the weights in {stored} are OpenAI's, trained with QuickGELU, so model_cfg.quick_gelu must be true"
+            raise model_config.invalid(config.path, problem)
+    with hub.quiet():
+        clip, preprocess = building.build(config, weights, name)
+    left_out = [] if weights is None else checkpoints.fit(clip, weights, name)
+    encoder = _encoder(clip, tokenizer, preprocess, name, pretrained)
+    building.check(encoder, config)
     if weights is not None:
-        checkpoints.fit(clip, weights, name)
-    config = clip.visual.preprocess_cfg
+        _check_description(encoder, weights)
+        encoder.notes = _left_out(weights, left_out)
+    return encoder
+
+
+def _configuration(name: str, directory: Path | None) -> tuple[ModelConfig, Any]:
+    """The checked configuration of a directory or, with None, of a hub repository, and the tokenizer."""
+    if directory is None:
+        repository = name.removeprefix(HUB)
+        config = model_config.read(hub.file(repository, [OPEN_CLIP_CONFIG], "configuration"))
+        merges = hub.optional(repository, MERGES)
+    else:
+        config, merges = model_config.read(directory / OPEN_CLIP_CONFIG), directory / MERGES
+    return config, tokenizers.build(config.text, name, directory, merges)
+
+
+def _from_architecture(name: str, pretrained: str | None) -> DualEncoder:
+    """A model that open_clip knows by name, with the weights of a tag or a file, or random ones."""
+    import open_clip
+
+    file = _weights_file(name, pretrained)
+    tag = None if pretrained == "random" or file else pretrained
+    _check_architecture(open_clip, name, pretrained, tag)
+    weights = None if file is None else checkpoints.read(file)
+    config = open_clip.get_model_config(name)
+    arguments: dict[str, Any] = {"force_preprocess_cfg": _usual_preprocessing(open_clip, name)}
+    if tag is not None:
+        arguments = {"pretrained": tag, "force_quick_gelu": _tag_setting(open_clip, name, tag, "quick_gelu") is True}
+    if weights is not None:
+        recorded = model_config.check_preprocess(description.preprocessing(weights.description), weights.path)
+        arguments["force_preprocess_cfg"] |= recorded
+        arguments["force_quick_gelu"] = weights.openai or description.is_quick(weights.description)
+    # Before the weights of an architecture, which may be a long download.
+    tokenizer = tokenizers.build(config["text_cfg"], name)
+    building.check_text_tower(config["text_cfg"], name)
+    try:
+        with hub.quiet():
+            clip = open_clip.create_model(
+                name,
+                precision="fp32",
+                load_weights=tag is not None,
+                require_pretrained=tag is not None,
+                pretrained_text=False,
+                **arguments,
+            )
+    except (OSError, RuntimeError, ValueError, AssertionError, MemoryError, pickle.UnpicklingError, SafetensorError) as error:
+        # open_clip reports a failed download, a damaged file and a wrong configuration this way.
+        if out_of_memory(error):
+            raise building.no_memory(name) from error
+        raise UserError(f"Cannot load the model {name!r}: {first_line(error)}.") from error
+    left_out = [] if weights is None else checkpoints.fit(clip, weights, name)
+    encoder = _encoder(clip, tokenizer, clip.visual.preprocess_cfg, name, pretrained)
+    if weights is not None:
+        _check_description(encoder, weights)
+        encoder.notes = (*_left_out(weights, left_out), *_activation(encoder, weights, config, open_clip))
+    return encoder
+
+
+def _encoder(clip: Any, tokenizer: Any, config: dict[str, Any], name: str, pretrained: str | None) -> DualEncoder:
     preprocess = Preprocess.from_open_clip(config)
     encoder = DualEncoder(
         clip,
-        tokenizer or _tokenizer(open_clip, name, source, directory),
+        tokenizer,
         image_size=preprocess.size,
         mean=config["mean"],
         std=config["std"],
@@ -107,34 +162,69 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
 
 def prompt_reader(name: str) -> PromptReader:
     """Return how a model reads prompts, without its weights: `name` as in `load`. Raises UserError."""
+    directory = _directory(name, "random")
+    if directory is not None or name.startswith(HUB):
+        return PromptReader(_configuration(name, directory)[1], name)
     import open_clip
 
-    directory = _directory(name)
-    if directory is None and not name.startswith(HUB) and name not in open_clip.list_models():
-        error = unknown("model", name, ["tiny", *open_clip.list_models()])
-        raise UserError(str(error).split(" Known:")[0] + " `list models` shows the usual ones.")
-    source = name if directory is None else f"local-dir:{directory}"
-    return PromptReader(_tokenizer(open_clip, name, source, directory), name)
+    _check_name(open_clip, name)
+    return PromptReader(tokenizers.build(open_clip.get_model_config(name)["text_cfg"], name), name)
+
+
+def _check_description(encoder: DualEncoder, weights: Weights) -> None:
+    """Raise UserError where the model computes something else than the file says that its weights were trained for."""
+    if weights.description is None:
+        return
+    if different := description.differences(weights.description, description.describe(encoder)):
+        raise UserError(
+            f"The weights in {weights.path} were trained in a model that computes something else than {encoder.name}: "
+            f"{'; '.join(different)}. Give the model that the weights come from."
+        )
+
+
+def _left_out(weights: Weights, names: list[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (f"{weights.path} also holds {names[0]!r}{more}, which the model does not have; left out",)
+
+
+def _activation(encoder: DualEncoder, weights: Weights, config: dict[str, Any], open_clip: Any) -> tuple[str, ...]:
+    """What to say about QuickGELU: taken from the file, or not known of a file that may come from OpenAI's weights."""
+    name, quick = encoder.name, bool(config.get("quick_gelu"))
+    if weights.openai or weights.description is not None:
+        taken = description.is_quick(description.describe(encoder)) and not quick
+        return (f"{weights.path} was trained with QuickGELU, so {name} computes with it",) if taken else ()
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if quick or not any(_tag_setting(open_clip, name, tag, "quick_gelu") for tag in tags):
+        return ()
+    return (
+        f"{weights.path} does not record its activation, and GELU is used; weights that were fine-tuned from OpenAI's need "
+        f"--model {name}-quickgelu",
+    )
 
 
 def weights_sha256(name: str, pretrained: str | None = None) -> str | None:
     """SHA-256 of the local files that the model comes from; None for a hub's or an open_clip tag, which name them."""
     if pretrained == "random":
         return None
-    directory = _directory(name)
+    directory = _directory(name, pretrained)
     if directory is not None:
         files = sorted(f for f in directory.iterdir() if f.suffix in HASHED and f.is_file())
     else:
-        file = _weights_file(pretrained)
+        file = _weights_file(name, pretrained)
         files = [file] if file is not None and file.is_file() else []
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
+        try:
+            with path.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+        except OSError as error:
+            raise UserError(f"The file {path} of the model cannot be read: {error.strerror or first_line(error)}.") from error
     return digest.hexdigest() if files else None
 
 
-def _directory(name: str) -> Path | None:
+def _directory(name: str, pretrained: str | None) -> Path | None:
     """The local model directory that `name` means, or None."""
     if name == "tiny":
         return TINY
@@ -142,8 +232,19 @@ def _directory(name: str) -> Path | None:
     if not path.is_dir():
         return None
     if not (path / OPEN_CLIP_CONFIG).is_file():
+        if (path / "config.json").is_file():
+            raise UserError(
+                f"The directory {name!r} has config.json but no {OPEN_CLIP_CONFIG}: it seems to be a model of transformers, "
+                "which is not read yet. Use open_clip's release of the same model (openai/clip-vit-base-patch16 is "
+                "--model ViT-B-16 --pretrained openai), or convert it to open_clip."
+            )
+        if (checkpoint := path / "encoder.safetensors").is_file():
+            raise UserError(
+                f"{name!r} is a checkpoint of a run, not a model directory: give the run's --model with --pretrained "
+                f"{checkpoint}, or put that file next to a {OPEN_CLIP_CONFIG}."
+            )
         raise UserError(f"The model directory {name!r} has no {OPEN_CLIP_CONFIG}.")
-    if _weights_in(path) is None:
+    if pretrained != "random" and _weights_in(path) is None:
         raise UserError(f"The model directory {name!r} holds no weights (open_clip_model.safetensors).")
     return path
 
@@ -152,30 +253,42 @@ def _weights_in(directory: Path) -> Path | None:
     """The weights file of a model directory; safetensors before others of the same name."""
     for stem in WEIGHTS:
         for suffix in SUFFIXES:
-            if found := sorted(directory.glob(stem + suffix)):
-                return found[0]
+            if files := sorted(path for path in directory.glob(stem + suffix) if path.is_file()):
+                return files[0]
     return None
 
 
-def _weights_file(pretrained: str | None) -> Path | None:
-    """The file that `pretrained` means, or None for a tag. Tags have neither folders nor suffixes."""
+def _weights_file(name: str, pretrained: str | None) -> Path | None:
+    """The file that `pretrained` means, or None for a tag of the model. Tags have neither folders nor suffixes."""
     if pretrained is None or pretrained == "random":
         return None
     path = user_path(pretrained)
-    return path if path.suffix or os.sep in pretrained or "/" in pretrained else None
+    if path.suffix or os.sep in pretrained or "/" in pretrained:
+        return path
+    if not path.is_file():
+        return None
+    import open_clip
+
+    return None if pretrained in open_clip.list_pretrained_tags_by_model(name) else path
 
 
 def _check_architecture(open_clip: Any, name: str, pretrained: str | None, tag: str | None) -> None:
     """Check name and tag before anything is downloaded."""
-    architectures = open_clip.list_models()
-    if name not in architectures:
-        error = unknown("model", name, ["tiny", *architectures])
-        raise UserError(str(error).split(" Known:")[0] + " `list models` shows the usual ones.")
+    _check_name(open_clip, name)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:
         raise UserError(f"The model {name!r} needs --pretrained, one of: {', '.join([*tags, 'random'])}, or a weights file.")
     if tag is not None and tag not in tags:
         raise unknown(f"weights for {name}", tag, [*tags, "random"])
+
+
+def _check_name(open_clip: Any, name: str) -> None:
+    architectures = open_clip.list_models()
+    if name not in architectures and user_path(name).is_file():
+        raise UserError(f"--model {name} is a file: give the architecture as --model, and the file as --pretrained.")
+    if name not in architectures:
+        error = unknown("model", name, ["tiny", *architectures])
+        raise UserError(str(error).split(" Known:")[0] + " `list models` shows the usual ones.")
 
 
 def _tag_setting(open_clip: Any, name: str, tag: str, key: str) -> Any:
@@ -190,32 +303,3 @@ def _usual_preprocessing(open_clip: Any, name: str) -> dict[str, Any]:
         if len(values) == 1 and None not in values:
             agreed[key] = values.pop()
     return agreed
-
-
-def _tokenizer(open_clip: Any, name: str, source: str, directory: Path | None) -> Any:
-    """open_clip's tokenizer: CLIP's, CoCa's and EVA-02's ships with it, others (SigLIP's) come from a hub or directory."""
-    # A model directory may ship its own merges; open_clip's configuration has no place for a path relative to itself.
-    merges = directory / MERGES if directory is not None else None
-    arguments = {"bpe_path": str(merges)} if merges is not None and merges.is_file() else {}
-    try:
-        with _quiet():
-            return open_clip.get_tokenizer(source, **arguments)
-    except (OSError, ImportError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"Cannot get the tokenizer of {name!r} ({first_line(error)}): it has to be downloaded once from its hub, or "
-            f"its files must lie in a model directory beside {OPEN_CLIP_CONFIG}."
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip reports each step on the root logger, the hub each failed attempt; only errors are of interest here."""
-    loggers = [logging.getLogger(), logging.getLogger("huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -98,6 +98,12 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be allocated: torch has no class of its own for it on a CPU."""
+    texts = ("can't allocate memory", "not enough memory", "cannot allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)
+
+
 def lazy(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
     """A module's `__getattr__` (PEP 562) for names of other modules, {name: module}, each imported when it is asked for."""
 

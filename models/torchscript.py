@@ -27,6 +27,8 @@ DTYPES = {
     "IntStorage": torch.int32,
     "LongStorage": torch.int64,
 }
+# Far more than the code of any model.
+LARGEST_CODE = 100_000_000
 LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 
 
@@ -38,6 +40,18 @@ def is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
+def check_archive(path: Path) -> None:
+    """Raise ValueError for a zip archive whose compressed parts could unpack to more than the memory.
+
+    torch compresses code and nothing else. Other files pass.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            packed = [part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
+        if (size := sum(part.file_size for part in packed)) > LARGEST_CODE:
+            raise ValueError(f"compressed parts that unpack to {size:,} bytes, which torch does not write")
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Name -> tensor of every parameter and buffer, named as `state_dict` does.
 
@@ -45,6 +59,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         pickle.UnpicklingError: the attributes hold anything but modules, tensors and plain values.
         zipfile.BadZipFile, KeyError, ValueError, TypeError, RuntimeError: a damaged archive.
     """
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
         (described,) = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
         with archive.open(described) as opened:

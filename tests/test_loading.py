@@ -67,35 +67,87 @@ def test_tags_bring_their_quickgelu_and_a_failed_download_is_said(monkeypatch, t
         models.load("Toy", "tag")
 
 
-def test_a_hub_name_without_weights_is_not_random(monkeypatch, model_directory, same):
-    """open_clip only warns when a hub has no weights, and goes on with random ones."""
-    config = model_directory / "open_clip_config.json"
+@pytest.fixture
+def repository(monkeypatch, model_directory, tmp_path):
+    """A hub repository "owner/model" of files in a folder; nothing is downloaded."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
-    def download(model_id, filename=None, **_):
-        if filename is None:
-            raise FileNotFoundError("no weights there")
-        return str(config)
+    folder = shutil.copytree(model_directory, tmp_path / "repository")
 
-    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", download)
-    with pytest.raises(UserError, match=r"Cannot load the model 'hf-hub:owner/model': .*could not be loaded"):
+    def download(repo_id, filename):
+        if repo_id != "owner/model":
+            raise LocalEntryNotFoundError("offline")
+        if not (folder / filename).is_file():
+            raise RemoteEntryNotFoundError(
+                "no such file", response=httpx.Response(404, request=httpx.Request("GET", "http://x"))
+            )
+        return str(folder / filename)
+
+    def snapshot(repo_id, allow_patterns):
+        download(repo_id, "open_clip_config.json")
+        return str(folder)
+
+    httpx = pytest.importorskip("httpx")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    return folder
+
+
+def test_a_hub_name(repository, same):
+    encoder = models.load("hf-hub:owner/model")
+    assert same(encoder.clip.state_dict(), load_file(repository / "open_clip_model.safetensors"))
+    (repository / "open_clip_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"'owner/model' has no open_clip_model\.safetensors or open_clip_pytorch_model\.bin"):
+        models.load("hf-hub:owner/model")
+    assert models.load("hf-hub:owner/model", "random").image_size == 48
+    with pytest.raises(UserError, match=r"'owner/other' is not in the cache, and the hub cannot be reached"):
+        models.load("hf-hub:owner/other")
+
+
+def test_a_hub_name_whose_tokenizer_has_code_is_not_run(repository, tmp_path, monkeypatch):
+    monkeypatch.setenv("PWNED", str(tmp_path / "PWNED"))
+    config = json.loads((repository / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "owner/model"
+    (repository / "open_clip_config.json").write_text(json.dumps(config))
+    (repository / "tokenizer.json").write_text("{}")
+    (repository / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["tok.Evil", None]}}))
+    (repository / "tok.py").write_text("import os; open(os.environ['PWNED'], 'w').close()")
+    with pytest.raises(UserError, match="'hf-hub:owner/model' brings Python code for its tokenizer"):
+        models.load("hf-hub:owner/model")
+    assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device", "/cache/x"), "cannot be stored: No space left on device: /cache/x"),
+        (ConnectionRefusedError(111, "Connection refused"), "the hub cannot be reached"),
+        (TimeoutError(), "the hub cannot be reached"),
+        (RuntimeError("a class of its transport"), r"cannot be reached \(a class of its transport\)"),
+    ],
+)
+def test_why_a_hub_does_not_give_a_file(monkeypatch, error, message):
+    import huggingface_hub
+
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(UserError, match=message):
         models.load("hf-hub:owner/model")
 
-    def files(model_id, filename=None, **_):
-        return str(model_directory / (filename or "open_clip_model.safetensors"))
 
-    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", files)
-    encoder = models.load("hf-hub:owner/model")
-    assert same(encoder.clip.state_dict(), load_file(model_directory / "open_clip_model.safetensors"))
+def test_a_file_given_as_the_model(tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"x")
+    with pytest.raises(UserError, match="is a file: give the architecture as --model"):
+        models.load(str(tmp_path / "weights.pt"), "random")
 
 
-def test_a_tokenizer_that_cannot_be_had(monkeypatch):
-    import transformers
-
-    def offline(*_, **__):
-        raise OSError("We couldn't connect.\nCheck your connection.")
-
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", offline)
-    with pytest.raises(UserError, match=r"the tokenizer of 'ViT-B-16-SigLIP' \(We couldn't connect\)") as error:
+def test_a_tokenizer_that_cannot_be_had(repository):
+    with pytest.raises(
+        UserError, match=r"the tokenizer of 'ViT-B-16-SigLIP': .*'timm/ViT-B-16-SigLIP' is not in the cache"
+    ) as error:
         models.load("ViT-B-16-SigLIP", "webli")
     assert len(str(error.value).splitlines()) == 1
 

@@ -269,3 +269,94 @@ def test_reading_leaves_the_names_of_the_file(toy, tmp_path):
     torch.save(as_openai(toy), tmp_path / "openai.pt")
     weights = checkpoints.read(tmp_path / "openai.pt")
     assert weights.openai and weights.state.keys() == toy.keys() and weights.path == tmp_path / "openai.pt"
+
+
+@pytest.mark.parametrize("wrap", ["towers compiled", "visual in DataParallel", "Lightning", "net", "counter", "inner module"])
+def test_names_of_wrapped_modules(toy, tmp_path, wrap):
+    content = {
+        "towers compiled": {k.replace("visual.", "visual._orig_mod.", 1): v for k, v in toy.items()},
+        "visual in DataParallel": {k.replace("visual.", "visual.module.", 1): v for k, v in toy.items()},
+        "Lightning": {"state_dict": {f"model.{k}": v for k, v in toy.items()}, "optimizer_states": [{}]},
+        "net": {"net": toy, "accuracy": 0.3},
+        "counter": {**toy, "step": 7},
+        "inner module": {f"image_encoder.model.{k}": v for k, v in toy.items()} | {"classification_head.bias": torch.ones(3)},
+    }[wrap]
+    torch.save(content, tmp_path / "weights.pt")
+    encoder = models.load("Toy", str(tmp_path / "weights.pt"))
+    assert same(encoder, toy)
+    notes = [note for note in encoder.notes if "also holds 'classification_head.bias', which the model does not have" in note]
+    assert len(notes) == (wrap == "inner module")
+
+
+def test_two_models_in_a_file_and_tunings_that_are_kept_apart(toy, tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save({f"{of}.{k}": v for k, v in toy.items() for of in ("student", "teacher")}, path)
+    with pytest.raises(UserError, match=r"hold several models \('student\.', 'teacher\.'\)"):
+        models.load("Toy", str(path))
+    torch.save({f"clip.{k}": v for k, v in toy.items()} | {"image_adapter.down.weight": torch.ones(2, 2)}, path)
+    with pytest.raises(UserError, match=r"the model has no 'image_adapter\.down\.weight'.* --tuning lora or adapter"):
+        models.load("Toy", str(path))
+
+
+def test_a_file_is_known_by_its_content(toy, tmp_path, monkeypatch):
+    save_file(toy, tmp_path / "weights.bin")
+    torch.save(toy, tmp_path / "weights.safetensors")
+    torch.save(toy, tmp_path / "checkpoint_last")
+    monkeypatch.chdir(tmp_path)
+    for file in ("./weights.bin", "./weights.safetensors", "checkpoint_last"):
+        assert same(models.load("Toy", file), toy)
+
+
+def test_weights_of_transformers_are_named(tmp_path, toy):
+    torch.save({f"{part}.layer.weight": torch.ones(2) for part in ("text_model", "vision_model")}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="It holds a model of transformers"):
+        models.load("Toy", str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "There is not enough memory to read the weights file"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "not enough memory"),
+        (OSError(12, "Cannot allocate memory"), "not enough memory"),
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error"),
+        (OSError(24, "Too many open files"), "cannot be read: Too many open files"),
+        (RuntimeError("unexpected end"), "is damaged, cut short or not a"),
+    ],
+)
+def test_reasons_for_which_a_file_is_not_read(toy, tmp_path, monkeypatch, form, error, message):
+    import safetensors
+
+    def fail(*_, **__):
+        raise error
+
+    (save_file if form == "safetensors" else torch.save)(toy, tmp_path / f"weights.{form}")
+    monkeypatch.setattr(safetensors, "safe_open", fail)
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(UserError, match=message) as caught:
+        models.load("Toy", str(tmp_path / f"weights.{form}"))
+    assert ("damaged" in str(caught.value)) == ("damaged" in message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n", "is a pointer of Git LFS"),
+        (b"<!DOCTYPE html>\n<html></html>", "is a web page"),
+        (None, "is a folder"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path, toy, content, message):
+    path = tmp_path / "weights.safetensors"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        models.load("Toy", str(path))
+
+
+def test_an_archive_that_unpacks_without_end(tmp_path, toy, monkeypatch):
+    monkeypatch.setattr("models.torchscript.LARGEST_CODE", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "weights.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weights/data/0", bytes(2_000_000))
+    with pytest.raises(UserError, match=r"compressed parts that unpack to 2,000,000 bytes"):
+        models.load("Toy", str(tmp_path / "weights.pt"))

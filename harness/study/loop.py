@@ -64,6 +64,8 @@ def _run(study: Study, folder: Path, device: torch.device, screen: Screen) -> St
         # For --pretrained random: every cell of a seed starts from the same weights.
         seed_everything(seed, 0)
         encoder = models.load(study.model, study.pretrained).to(device).eval()
+        for note in encoder.notes:
+            screen.say(f"note: {note}")
         domains = {n: work.read(s, study, seed, encoder.preprocess, screen.data) for n, s in study.sources.items()}
         screen.end()
         _look(study, domains, encoder, seed, folder, screen)

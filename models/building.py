@@ -1,0 +1,168 @@
+"""Build open_clip's model classes from a checked configuration, and find out before memory is taken whether that works."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models import checkpoints
+from models.checkpoints import Weights
+from models.model_config import ModelConfig, invalid
+from models.registry import UserError, first_line, out_of_memory
+
+
+def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.Module, dict[str, Any]]:
+    """The model with random weights, in float32, and its complete preprocessing settings.
+
+    It is built first without data: tensors that do not fit the weights file, and models that are larger than the memory, are
+    refused before anything is allocated.
+
+    Args:
+        config: the checked configuration.
+        weights: the weights that will be copied into it; None: it keeps its random ones.
+        name: the model's name, for messages.
+
+    Raises:
+        UserError: the settings give no model, the weights do not fit, or the memory is too small.
+    """
+    from open_clip.transform import PreprocessCfg
+
+    check_text_tower(config.text, name)
+    _check_image_tower(config)
+    hollow = _without_data(config, name)
+    if hollow is not None:
+        if weights is not None:
+            checkpoints.match(hollow.state_dict(), checkpoints.unsaved(hollow), weights, name)
+        _check_memory(hollow, name)
+    clip = _construct(config, name)
+    preprocess = {**asdict(PreprocessCfg()), **config.preprocess, "size": clip.visual.image_size}
+    return clip, preprocess
+
+
+def check(encoder: Any, config: ModelConfig) -> None:
+    """Check that the encoder maps an image and a text to one vector each. Raises UserError, saying what it does instead."""
+    try:
+        with torch.inference_mode():
+            tokens = encoder.tokenize(["a photo of a cat."])
+            known = _vocabulary(encoder)
+            if known is not None and (most := int(tokens.max())) >= known:
+                raise invalid(
+                    config.path, f"its tokenizer gives the id {most}, and the model has {known} token embeddings (vocab_size)"
+                )
+            side = encoder.image_size
+            shapes = [
+                list(encoder.encode_texts(tokens).shape),
+                list(encoder.encode_images(torch.zeros(1, 3, side, side, dtype=torch.uint8)).shape),
+            ]
+    except UserError:
+        raise
+    except Exception as error:  # a configuration of a stranger may break open_clip in any way
+        if out_of_memory(error):
+            raise no_memory(encoder.name) from error
+        raise invalid(config.path, f"its model cannot encode ({type(error).__name__}: {first_line(error)})") from error
+    if shapes[0] != shapes[1] or len(shapes[0]) != 2:
+        raise invalid(config.path, f"its model gives features of the shape {shapes[0]} for a text and {shapes[1]} for an image")
+
+
+def check_text_tower(text_cfg: Mapping[str, Any], name: str) -> None:
+    """Check a text tower of transformers: one that open_clip's own models use, and whose configuration needs no code.
+
+    Raises UserError for another one: transformers takes a local folder of that name too, and would ask on a terminal whether
+    to run the code that it brings.
+    """
+    import open_clip
+
+    tower = text_cfg.get("hf_model_name")
+    if not tower:
+        return
+    towers = (open_clip.get_model_config(known)["text_cfg"].get("hf_model_name") for known in open_clip.list_models())
+    known_towers = sorted({known for known in towers if known})
+    if tower not in known_towers:
+        raise UserError(
+            f"The model {name!r} asks for the text tower {tower!r} of transformers; only those of open_clip's own models are "
+            f"read: {', '.join(known_towers)}."
+        )
+    if Path(tower).exists():
+        raise UserError(
+            f"The text tower {tower!r} of {name!r} would be read from the folder of that name in the working directory: "
+            "work in another directory, or rename the folder."
+        )
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(tower, trust_remote_code=False)
+    except Exception as error:  # the hub's and transformers' classes, and those of their transports
+        raise UserError(f"Cannot get the text tower {tower!r} of {name!r} from its hub: {first_line(error)}.") from error
+
+
+def no_memory(name: str) -> UserError:
+    return UserError(f"There is not enough memory for the model {name!r}.")
+
+
+def _check_image_tower(config: ModelConfig) -> None:
+    """Raise UserError for an image tower of timm that timm does not know by this name."""
+    tower = config.model["vision_cfg"].get("timm_model_name")
+    if tower:
+        import timm
+
+        if not timm.is_model(tower):
+            raise invalid(config.path, f"timm has no model {tower!r} (model_cfg.vision_cfg.timm_model_name)")
+
+
+def _construct(config: ModelConfig, name: str) -> Any:
+    """An instance of the class that open_clip's `create_model` takes for such settings."""
+    from open_clip.coca_model import CoCa
+    from open_clip.model import CLIP, CustomTextCLIP
+
+    settings = copy.deepcopy(config.model)
+    custom = settings.pop("custom_text", False) or bool(config.text.get("hf_model_name"))
+    # Weights of the towers alone are never fetched.
+    if settings["vision_cfg"].get("timm_model_name"):
+        settings["vision_cfg"]["timm_model_pretrained"] = False
+    if settings["text_cfg"].get("hf_model_name"):
+        settings["text_cfg"]["hf_model_pretrained"] = False
+    kind: Any = CoCa if "multimodal_cfg" in settings else CustomTextCLIP if custom else CLIP
+    try:
+        return kind(**settings)
+    except Exception as error:  # open_clip asserts, divides and indexes by the settings
+        if out_of_memory(error):
+            raise no_memory(name) from error
+        raise invalid(config.path, f"open_clip cannot build it ({type(error).__name__}: {first_line(error)})") from error
+
+
+def _without_data(config: ModelConfig, name: str) -> nn.Module | None:
+    """The model on torch's device "meta", which has shapes only; None for a tower that cannot be built there."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return _construct(config, name)
+    except UserError as error:
+        if isinstance(error.__cause__, (NotImplementedError, RuntimeError)) and "meta" in str(error.__cause__).lower():
+            return None
+        raise
+
+
+def _check_memory(hollow: nn.Module, name: str) -> None:
+    needed = sum(t.numel() * t.element_size() for t in (*hollow.parameters(), *hollow.buffers()))
+    try:
+        present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return
+    if needed > present:
+        raise UserError(
+            f"The model {name!r} needs {needed / 1e9:,.0f} GB for its weights, and this machine has {present / 1e9:,.0f} GB: "
+            "check the sizes in its configuration."
+        )
+
+
+def _vocabulary(encoder: Any) -> int | None:
+    """How many token embeddings the text tower has."""
+    tower = getattr(encoder.clip, "text", encoder.clip)
+    embedding = getattr(tower, "token_embedding", None)
+    return int(embedding.num_embeddings) if isinstance(embedding, nn.Embedding) else getattr(tower, "vocab_size", None) or None

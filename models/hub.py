@@ -1,0 +1,113 @@
+"""Files of Hugging Face repositories, with failures as one sentence."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from models.registry import UserError, first_line
+
+# Reasons of the system for which a file cannot be kept; all others are failures of the network.
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.EIO, errno.ENAMETOOLONG)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """open_clip reports each step on the root logger, the hub each failed attempt; only errors are of interest here."""
+    loggers = [logging.getLogger(), logging.getLogger("huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def file(repository: str, names: Sequence[str], what: str) -> Path:
+    """The local path of the first of the named files that the repository has, downloaded where the cache does not have it.
+
+    Raises:
+        UserError: the repository or the file does not exist, or it is not in the cache and cannot be downloaded.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    for name in names:
+        try:
+            return Path(_asked(huggingface_hub.hf_hub_download, repository, what, filename=name))
+        except LocalEntryNotFoundError as error:
+            raise _unreachable(repository, what) from error
+        except EntryNotFoundError:
+            continue
+    raise UserError(f"The hub repository {repository!r} has no {' or '.join(names)}, so it holds no {what} for open_clip.")
+
+
+def optional(repository: str, name: str) -> Path | None:
+    """The local path of a file that most repositories do not have, or None. Raises UserError."""
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(_asked(huggingface_hub.hf_hub_download, repository, name, filename=name))
+    except EntryNotFoundError:  # also where the hub cannot be reached
+        return None
+
+
+def folder(repository: str, patterns: Sequence[str], what: str) -> Path:
+    """The local folder with those files of the repository that match the patterns. Raises UserError."""
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(_asked(huggingface_hub.snapshot_download, repository, what, allow_patterns=list(patterns)))
+    except EntryNotFoundError as error:
+        raise _unreachable(repository, what) from error
+
+
+def _asked(ask: Callable[..., str], repository: str, what: str, **arguments: Any) -> str:
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        with quiet():
+            return ask(repo_id=repository, **arguments)
+    except EntryNotFoundError:
+        raise
+    except GatedRepoError as error:
+        raise UserError(
+            f"The hub repository {repository!r} is open only to users whom its owner has accepted: ask for access on its page, "
+            "then run `hf auth login`."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"The hub has no repository {repository!r}, or it is private: check the name, or run `hf auth login`."
+        ) from error
+    except HFValidationError as error:
+        raise UserError(f"{repository!r} is not the name of a hub repository; give hf-hub:OWNER/NAME.") from error
+    except HfHubHTTPError as error:
+        raise UserError(f"The hub did not give the {what} of {repository!r}: {first_line(error)}.") from error
+    except OSError as error:
+        if error.errno in STORAGE:
+            where = f": {error.filename}" if error.filename else ""
+            raise UserError(f"The {what} of {repository!r} cannot be stored: {error.strerror}{where}.") from error
+        raise _unreachable(repository, what) from error
+    except Exception as error:  # httpx, requests and their transports have classes of their own
+        raise _unreachable(repository, what, f" ({first_line(error)})") from error
+
+
+def _unreachable(repository: str, what: str, why: str = "") -> UserError:
+    return UserError(
+        f"The {what} of the hub repository {repository!r} is not in the cache, and the hub cannot be reached{why}: connect "
+        "once to download it, or download the repository elsewhere and give its folder as a model directory."
+    )
