@@ -116,7 +116,7 @@ def match(expected: Mapping[str, Tensor], unsaved: set[str], weights: Weights, n
             # Scalars were saved as [] and as [1].
             state[key] = state[key].reshape(wanted.shape)
         elif state[key].shape != wanted.shape:
-            problem = f"{key!r} is {list(state[key].shape)} in the file and {list(wanted.shape)} in the model"
+            problem = f"{key!r} is {list(state[key].shape)} in the file and {list(wanted.shape)} in the model{_cause(key)}"
         if not problem and wanted.is_floating_point() and state[key].dtype not in TENSOR_TYPES:
             kind = str(state[key].dtype).removeprefix("torch.")
             problem = f"{key!r} is {kind} in the file, and weights must be float16, bfloat16, float32 or float64"
@@ -148,6 +148,13 @@ def fit(clip: nn.Module, weights: Weights, name: str) -> list[str]:
 def unsaved(clip: nn.Module) -> set[str]:
     """Names that files of a model may have though its state dict does not."""
     return {buffer for buffer, _ in clip.named_buffers()} | {POSITION_IDS}
+
+
+def _cause(key: str) -> str:
+    """Which setting decides the shape of a tensor."""
+    if not key.endswith("positional_embedding"):
+        return ""
+    return ": another image_size or patch_size" if key.startswith("visual.") else ": another context_length"
 
 
 def _hint(weights: Weights) -> str:

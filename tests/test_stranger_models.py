@@ -139,8 +139,16 @@ def test_broken_configurations_are_one_sentence(stranger, path, value, message):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("vision_cfg", "image_size"), 64, "'visual.positional_embedding' is [17, 32] in the file and [26, 32] in the model"),
-        (("text_cfg", "context_length"), 24, "'positional_embedding' is [32, 32] in the file and [24, 32] in the model"),
+        (
+            ("vision_cfg", "image_size"),
+            64,
+            "'visual.positional_embedding' is [17, 32] in the file and [26, 32] in the model: another image_size or patch_size",
+        ),
+        (
+            ("text_cfg", "context_length"),
+            24,
+            "'positional_embedding' is [32, 32] in the file and [24, 32] in the model: another context_length",
+        ),
         (("vision_cfg", "layers"), 1000, "is missing"),
         (("text_cfg", "vocab_size"), 9_999_999, "'token_embedding.weight' is"),
     ],

@@ -228,7 +228,7 @@ def test_files_that_hold_something_else(tmp_path, toy):
         ("missing", "'visual.ln_post.weight' is missing"),
         ("shape", r"'visual.conv1.weight' is \[64, 3, 6, 6\] in the file and \[64, 3, 12, 12\] in the model"),
         ("unexpected", "the model has no 'visual.head.weight'"),
-        ("context", r"'positional_embedding' is \[40, 64\] in the file and \[77, 64\] in the model"),
+        ("context", r"'positional_embedding' is \[40, 64\] in the file and \[77, 64\] in the model: another context_length"),
         ("another", "'positional_embedding' is missing"),
     ],
 )
