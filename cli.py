@@ -231,14 +231,16 @@ def data(arguments: argparse.Namespace) -> int:
 
 def show_leaderboard(arguments: argparse.Namespace) -> int:
     """`leaderboard`: print it, and write it with --csv."""
+    from benchmarks.plan import names_of
     from harness.console import make_console
     from harness.leaderboard import leaderboard
     from harness.records import write_table
     from harness.tables import print_leaderboard
 
-    for path in arguments.results:
+    results = list(names_of(arguments.results))
+    for path in results:
         _must_exist(path)
-    table = leaderboard(arguments.results or ["results"], with_published=arguments.published)
+    table = leaderboard(results or ["results"], with_published=arguments.published)
     if arguments.csv:
         write_table(table, arguments.csv)
     if not arguments.quiet:

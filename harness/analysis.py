@@ -32,13 +32,14 @@ def add_commands(commands: Any, add_shared: Callable[..., None]) -> None:
 
 def show_report(arguments: argparse.Namespace) -> int:
     """`report`: write the page, and its figures with --figures."""
+    from benchmarks.plan import names_of
     from harness.console import make_console
     from harness.find_runs import find
     from harness.report import write
     from harness.runs import present
     from models.registry import UserError
 
-    results = arguments.results or ["results"]
+    results = list(names_of(arguments.results)) or ["results"]
     if not find(present(results), say=lambda sentence: None):
         raise UserError(f"There is no run in {', '.join(results)}: nothing to report.")
     page = write(results, arguments.html, arguments.figures)

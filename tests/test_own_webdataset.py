@@ -217,6 +217,11 @@ def test_what_is_no_folder_of_shards(tmp_path):
     for file, split in {"imagenet-train-000000.tar": "train", "v/val_0.tar": "val", "trainer-0.tar": None}.items():
         assert split_of(str(tmp_path / file), tmp_path) == split
     (tmp_path / "x.zip").write_text("")
+    shard(tmp_path / "gz" / "train-0.tar.gz", samples([0, 1]), "w:gz")
+    with pytest.raises(UserError, match=r"train-0\.tar\.gz is compressed: shards are read in place, so decompress it first"):
+        domain(tmp_path / "gz")
+    with pytest.raises(UserError, match=r"000001\}\.tar is a pattern, not a name: give the folder that holds the files"):
+        find_source(str(tmp_path / "w" / "train-{000000..000001}.tar"))
     with pytest.raises(UserError, match=r"x\.zip is an archive: unpack it and give the folder"):
         domain(tmp_path / "x.zip")
     with pytest.raises(UserError, match="is neither a tar file nor a folder of them"):

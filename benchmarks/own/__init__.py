@@ -199,6 +199,8 @@ def why_not(name_or_path: str | Path, data_root: str | Path = "data") -> str | N
     path = next(
         (p for p in (user_path(text), user_path(user_path(data_root) / text)) if text.strip() and os.path.exists(p)), None
     )
+    if path is None and re.search(r"\{\d+\.\.\d+\}|[*?]", text):
+        return f"{text} is a pattern, not a name: give the folder that holds the files."
     if path is None:
         return None
     ending = path.suffix.lower()

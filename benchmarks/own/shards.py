@@ -32,7 +32,8 @@ LARGEST_LABEL = 1 << 20
 
 _TEXTS = ("cls", "txt", "text", "label", "class", "caption", "title", "index", "id")
 _PICKLES = ("pyd", "pickle", "pkl", "pth", "pt", "npy", "npz", "mp", "msg", "msgpack", "cbor", "ten", "tb")
-_NESTED = (".tar", ".tar.gz", ".tgz")
+# Compressed ones are found in order to be refused by name.
+_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 class Place(NamedTuple):
@@ -72,7 +73,7 @@ def shard_files(place: str | Path) -> list[str]:
     found: list[str] = []
     for folder in (place, *(inner for inner in _folders(place) if split_in(inner.name) or inner.name == "data")):
         with os.scandir(folder) as entries:
-            files = [e for e in entries if e.name.lower().endswith(".tar") and not e.name.startswith(".") and e.is_file()]
+            files = [e for e in entries if e.name.lower().endswith(_ENDINGS) and not e.name.startswith(".") and e.is_file()]
         found += [os.path.abspath(entry.path) for entry in files]
     if found and any(_has_images(inner) for inner in _folders(place)):
         return []
