@@ -79,7 +79,7 @@ def test_validation_in_the_place_of_test():
     ("train", "test", "message"),
     [
         (None, None, "needs a dataset"),
-        (WithTargets(), None, "has a train split but no test split"),
+        (WithTargets(), None, "needs test= or val= next to train="),
         (None, "pets", "test split of str is a str: a dataset object"),
         (None, Pets([]), "test split of pets is empty"),
         (None, Pets(image=torch.zeros(3, 4, 4)), "Item 0 of .* tensor of float32: it was transformed already"),

@@ -224,15 +224,18 @@ def test_a_folder_with_metadata(images):
         (images / "META" / split).mkdir(parents=True)
         lines = ["file_name,label"]
         for file in FILES:
-            if (file[-5] in "01") == (split == "test"):
+            if (file[-5] == "0") == (split == "test"):
                 (images / file).rename(images / "META" / split / file.removeprefix("img/"))
                 lines.append(f"{file.removeprefix('img/')},{key_of(file)}")
         write(images / "META" / split, "\n".join(lines), "metadata.csv")
     found = domain("META", images)
     assert found.name == "META" and found.warnings == ()
     names, splits = summary(found)
-    assert names == ("cat", "fox") and {split: len(files) for split, files in splits.items()} == {"train": 4, "test": 4}
+    assert names == ("cat", "fox") and {split: len(files) for split, files in splits.items()} == {"train": 6, "test": 2}
     assert all(file.startswith(label) for files in splits.values() for file, label in files.items())
+    (images / "META" / "test").rename(images / "elsewhere" / "test")
+    assert domain("META", images).split_sources["test"] == "10 % of each class, seed 0"
+    (images / "elsewhere" / "test").rename(images / "META" / "test")
     before = data_version("META", images)
     write(images / "META" / "test", "\n".join(lines).replace("fox\n", "cat\n"), "metadata.csv")
     assert data_version("META", images) != before

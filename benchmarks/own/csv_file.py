@@ -113,7 +113,8 @@ def _domain(
     found = labelling([row.label for _, row in rows], names, lambda i: places[i])
     # By path, so that the order of the rows does not matter.
     order = sorted(range(len(rows)), key=lambda i: (str(rows[i][0]), rows[i][1].path))
-    if rows[0][1].split is None:
+    said = {row.split for _, row in rows}
+    if said == {None} or (said == {"train"} and all(split == "train" for _, split in tables)):
         parts = split_by_class([found.labels[i] for i in order], found.keys, seed)
         indices = {split: [order[i] for i in part] for split, part in parts.items()}
         note = split_note(seed)
@@ -123,7 +124,7 @@ def _domain(
         for i in order:
             indices.setdefault(str(rows[i][1].split), []).append(i)
         sources = sources_with_test({split: f"the rows of the split {split}" for split in indices})
-        indices, note = with_test(indices, where)
+        indices, note = with_test(indices, where, "leave out the split column")
     splits = {
         split: ImageFiles([paths[i] for i in part], [found.labels[i] for i in part], upright=True)
         for split, part in indices.items()

@@ -50,6 +50,8 @@ def from_dataset(
     if not given:
         raise UserError("from_dataset needs a dataset: test=, and train= to train on.")
     own = name or type(next(iter(given.values()))).__name__.lower()
+    if set(given) == {"train"}:
+        raise UserError(f"from_dataset needs test= or val= next to train= for {own}; torch.utils.data.Subset makes parts.")
     splits, note = with_test(given, own)
     if ood is not None:
         splits = {**splits, "ood": ood}

@@ -57,7 +57,9 @@ def sources_with_test(sources: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def with_test(splits: dict[str, T], where: str) -> tuple[dict[str, T], str]:
+def with_test(
+    splits: dict[str, T], where: str, how: str = "leave out the splits (give the path of the train folder)"
+) -> tuple[dict[str, T], str]:
     """The splits with a test split, and a note for `Domain.source`: where there is none, val is tested on, and val is
     gone (a new one comes out of train).
 
@@ -69,8 +71,7 @@ def with_test(splits: dict[str, T], where: str) -> tuple[dict[str, T], str]:
         rest = {split: found for split, found in splits.items() if split != "val"}
         return {**rest, "test": splits["val"]}, "no test split: tested on the validation split"
     raise UserError(
-        f"{where} has a train split but no test split (nor val): "
-        "add one, or leave out the splits (give the path of the train folder) and 80/10/10 of each class are taken."
+        f"{where} has a train split but no test split (nor val): add one, or {how} and 80/10/10 of each class are taken."
     )
 
 
