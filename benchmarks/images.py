@@ -187,7 +187,7 @@ def own_reading(dataset: Any) -> str:
 def _leaves(dataset: Any) -> list[Any]:
     if isinstance(dataset, ConcatDataset):
         return [leaf for part in dataset.datasets for leaf in _leaves(part)]
-    if isinstance(dataset, (Subset, Relabelled)):
+    if isinstance(dataset, (Subset, Relabelled)) and not hasattr(dataset, "depth"):
         return _leaves(dataset.dataset)
     return [] if dataset is None else [dataset]
 
@@ -216,13 +216,14 @@ def fingerprint_of(dataset: Any) -> str | None:
     if isinstance(dataset, Subset):
         inner = fingerprint_of(dataset.dataset)
         return None if inner is None else _digest(inner, *map(str, dataset.indices))
-    if isinstance(dataset, Relabelled):
+    if isinstance(dataset, Relabelled) and not hasattr(dataset, "depth"):
         return fingerprint_of(dataset.dataset)
     if isinstance(dataset, ConcatDataset):
         parts = [fingerprint_of(part) for part in dataset.datasets]
         return None if None in parts else _digest("concat", *map(str, parts))
     own = getattr(dataset, "fingerprint", None)
-    return str(own()) if callable(own) else None
+    found = own() if callable(own) else None
+    return None if found is None else str(found)
 
 
 def _digest(*parts: str) -> str:

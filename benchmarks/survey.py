@@ -35,7 +35,8 @@ class Survey(NamedTuple):
     """What all images of a dataset show.
 
     `unreadable`: (dataset, index, reason) of images that cannot be read. `refusal`: why the images as a whole cannot be
-    used. `scales`: by kind of depth. `warnings` and `notes`: sentences for the user.
+    used. `scales`: by kind of depth. `warnings` and `notes`: sentences for the user. `blank`: the warning about images of
+    one colour among the deep ones and a sample of the others, if there are any.
     """
 
     unreadable: list[tuple[int, int, str]]
@@ -43,6 +44,7 @@ class Survey(NamedTuple):
     scales: dict[str, Scale]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    blank: str | None = None
 
 
 def survey(datasets: Sequence[Any], progress: Progress | None = None) -> Survey:
@@ -69,12 +71,13 @@ def survey(datasets: Sequence[Any], progress: Progress | None = None) -> Survey:
     blanks += [i for i, found in zip(sampled, blank, strict=True) if found]
     counts = {kind: sum(one.kind == kind for one in seen) for kind in ranges}
     refusal, warnings, notes = _depths(scales, ranges, counts)
+    one_colour = None
     if blanks:
         d, index = places[min(blanks)]
         looked = len(sampled) + sum(is_deep_grey(one.kind) for one in seen)
-        warnings.append(blank_sentence(len(blanks), looked, datasets[d].name_of(index)))
+        one_colour = blank_sentence(len(blanks), looked, datasets[d].name_of(index))
     unreadable = [(*place, one.reason) for place, one in zip(places, seen, strict=True) if one.reason is not None]
-    return Survey(unreadable, refusal, scales, tuple(warnings), tuple(notes))
+    return Survey(unreadable, refusal, scales, tuple(warnings), tuple(notes), one_colour)
 
 
 def look(dataset: Any, index: int) -> Seen:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.formats import pillow_formats
 from benchmarks.images import ArrayImages, ImageFiles, file_source, fingerprint_of, read_image
 from models.registry import UserError
 
@@ -56,12 +57,77 @@ def test_upright(photo):
     assert read_image(photo, None, upright=True).size == (16, 32)
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow's own
 def test_damaged_exif_data_is_passed_over(tmp_path):
     Image.new("RGB", (6, 4)).save(tmp_path / "x.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff broken")
     Image.new("RGB", (6, 4)).save(tmp_path / "y.jpg", exif=b"Exif\0\0no such thing")
     for name in ("x.jpg", "y.jpg"):
         assert read_image(tmp_path / name, upright=True).size == (6, 4)
+
+
+def refused(path, content=None):
+    """Write a file and return why it cannot be read, the same as users' own and as a paper's image."""
+    if content is not None:
+        path.write_bytes(content)
+    reasons = set()
+    for upright in (False, True):
+        with pytest.raises(UserError) as error:
+            read_image(path, upright=upright)
+        reasons.add(str(error.value))
+    (reason,) = reasons
+    assert reason.startswith(f"Cannot read the image {path}: ") and "\n" not in reason
+    return reason.removeprefix(f"Cannot read the image {path}: ")
+
+
+def test_an_image_with_too_many_pixels_is_counted_and_one_below_the_limit_is_read_silently(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
+    Image.new("1", (50, 40)).save(tmp_path / "over.png")
+    Image.new("1", (50, 20)).save(tmp_path / "warn.png")
+    reason = refused(tmp_path / "over.png")
+    assert reason.startswith("it has 2,000 pixels, more than Pillow's limit of 1,200; make it smaller (")
+    for upright in (False, True):
+        assert read_image(tmp_path / "warn.png", upright=upright).size == (50, 20), "a warning would be an error here"
+
+
+def test_files_that_are_not_images_are_named_for_what_they_are(tmp_path, photo):
+    path = tmp_path / "x.png"
+    assert refused(path, b"") == "the file is empty (0 bytes)."
+    assert refused(path, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n").startswith(
+        "it is a PostScript file, which is not"
+    )
+    assert refused(path, b"<html>404</html>") == "it is an HTML page, not an image."
+    assert refused(path, b"\0\1\2\3" * 9) == "it is not an image, or it is damaged at its start."
+    content = photo.read_bytes()
+    assert refused(path, content[: len(content) // 2]).startswith("it is damaged or cut short (")
+    assert refused(path, content[:20]).startswith("it is ")
+
+
+def test_postscript_starts_no_program(tmp_path, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **k: pytest.fail("Ghostscript was started"))
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.eps")
+    assert "PostScript" in refused(tmp_path / "x.png", (tmp_path / "x.eps").read_bytes())
+
+
+def test_the_content_counts_and_not_the_ending(tmp_path):
+    image = Image.new("RGB", (3, 2), (250, 0, 0))
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "QOI"):
+        if kind not in pillow_formats():
+            continue
+        image.save(tmp_path / "x.jpg", kind)
+        found = read_image(tmp_path / "x.jpg", upright=True)
+        assert found.size == (3, 2) and found.mode == "RGB"
+        assert max(abs(a - b) for a, b in zip(found.getpixel((1, 1)), (250, 0, 0), strict=True)) < 12, kind
+
+
+def test_palettes_with_transparency_warn_of_nothing(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "x.png", transparency=b"\x00\xff")
+    for mode, upright, expected in (("RGB", False, (10, 20, 30)), (None, False, (10, 20, 30)), ("RGB", True, (255,) * 3)):
+        found = read_image(tmp_path / "x.png", mode, upright).convert("RGB")
+        assert [found.getpixel((x, 0)) for x in (0, 1)] == [expected, (40, 50, 60)]
 
 
 def test_damaged_and_missing_images_are_named(photo):

@@ -120,3 +120,23 @@ def test_given_names_of_the_same_classes_are_matched_by_name():
         from_dataset(WithTargets(classes=["a", "b"]), WithTargets(classes=["b", "a"]), classnames=["x", "y"])
     with pytest.raises(UserError, match="in another order"):
         from_dataset(test=WithTargets(), classnames=["big dog", "lion"])
+
+
+def test_images_of_other_modes_are_converted_as_files_are():
+    clear = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
+    domain = from_dataset(test=WithTargets([0, 1], image=clear))
+    assert domain.test[0][0].getpixel((0, 0)) == (255, 255, 255) and domain.test[1][1] == 1
+    assert fingerprint_of(domain.test) is None and targets_of(domain.test) == [0, 1]
+
+    class Steps(WithTargets):
+        """Item i is a floating-point image of 0.2 i."""
+
+        def __getitem__(self, index):
+            return Image.new("F", (1, 1), 0.2 * index), self.given[index]
+
+    domain = from_dataset(Steps([0, 1]), Steps([0, 1, 0, 1, 0, 1]))
+    assert [domain.test[i][0].getpixel((0, 0))[0] for i in range(6)] == [0, 51, 102, 153, 204, 255]
+    assert domain.train[1][0].getpixel((0, 0)) == (51, 51, 51) and domain.train.depth is domain.test.depth
+    bad = from_dataset(test=WithTargets([0, 1], image=Image.new("F", (1, 1), float("nan"))))
+    with pytest.raises(UserError, match="Cannot read item 0 of the test split of withtargets: it has values that are not"):
+        bad.test[0]

@@ -77,7 +77,7 @@ def check_heads(domain: Domain, splits: Sequence[str] = SPLITS, progress: Progre
         named = [(depth.datasets[d], index, reason) for d, index, reason in result.unreadable]
         problems += [unreadable_sentence(data.name_of(index), reason) for data, index, reason in named if id(data) in asked]
         problems += [result.refusal] if result.refusal is not None else []
-        domain = _remarked(domain, result)
+        domain = _remarked(domain, result, () if result.blank is None else (result.blank,))
     if problems:
         rest = len(problems) - 1
         more = f" There {'is' if rest == 1 else 'are'} {rest:,} more: `python cli.py data verify` names them." if rest else ""
@@ -86,7 +86,10 @@ def check_heads(domain: Domain, splits: Sequence[str] = SPLITS, progress: Progre
 
 
 def surveyed(domain: Domain, progress: Progress | None = None) -> tuple[Domain, list[str]]:
-    """Return the domain with the survey's warnings and notes, and why its images cannot be used as a whole, if so."""
+    """Return the domain with the survey's warnings and notes, and why its images cannot be used as a whole, if so.
+
+    Images of one colour are left to `find_problems`, which looks at all of them.
+    """
     refusals = []
     for _, result in _surveys(domain, progress):
         refusals += [result.refusal] if result.refusal is not None else []
@@ -100,8 +103,8 @@ def _surveys(domain: Domain, progress: Progress | None) -> list[tuple[Depth, Sur
     return [(depth, depth.survey(progress, again=True)) for depth in depths.values()]
 
 
-def _remarked(domain: Domain, result: Survey) -> Domain:
-    warnings = tuple(dict.fromkeys((*domain.warnings, *result.warnings)))
+def _remarked(domain: Domain, result: Survey, more: Sequence[str] = ()) -> Domain:
+    warnings = tuple(dict.fromkeys((*domain.warnings, *result.warnings, *more)))
     return replace(domain, warnings=warnings, notes=tuple(dict.fromkeys((*domain.notes, *result.notes))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
+from benchmarks.depth import Depth, kind_of, own_rgb
 from benchmarks.domain import Domain, ImageDataset, targets_of
-from benchmarks.images import Relabelled
+from benchmarks.images import Relabelled, fingerprint_of, own_reading
+from benchmarks.opening import Undecodable
 from benchmarks.own.match import match_names
 from benchmarks.own.names import Names, Templates, name_classes, read_names, read_templates
 from benchmarks.own.split import check_presence, sources_with_test, with_test
@@ -22,6 +25,42 @@ class Labelled(Relabelled):
 
     def __init__(self, dataset: Any, targets: Sequence[int]):
         self.dataset, self.targets = dataset, list(targets)
+
+
+class ObjectImages(Relabelled):
+    """Another dataset whose PIL images become 8-bit RGB as image files do (`benchmarks.depth`); tensors stay as they are.
+
+    `what` is what messages call the dataset.
+    """
+
+    upright, threads = True, False
+
+    def __init__(self, dataset: Any, targets: Sequence[int], what: str):
+        self.dataset, self.targets, self.what = dataset, list(targets), what
+        self.depth = Depth([self])
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image = self.dataset[index][0]
+        if isinstance(image, torch.Tensor):
+            return image, self.targets[index]
+        try:
+            return own_rgb(image.copy(), kind_of(image), self.depth), self.targets[index]
+        except Undecodable as error:
+            raise UserError(f"Cannot read {self.name_of(index)}: {error}.") from error
+
+    def source_of(self, index: int) -> Any:
+        """Return the image of an item; a blank one for a tensor, which has 8 bits."""
+        image = self.dataset[index][0]
+        return Image.new("RGB", (1, 1)) if isinstance(image, torch.Tensor) else image
+
+    def name_of(self, index: int) -> str:
+        """Return what messages call an image."""
+        return f"item {index} of {self.what}"
+
+    def fingerprint(self) -> str | None:
+        """Return the other dataset's fingerprint and how its images are read, or None if it has none."""
+        inner = fingerprint_of(self.dataset)
+        return None if inner is None else hashlib.sha256(f"{inner} {own_reading(self)}".encode()).hexdigest()
 
 
 def from_dataset(
@@ -41,8 +80,11 @@ def from_dataset(
     like, if they agree with the items, else from a pass over the items. The name is that of the class of the first object
     ("cifar10"), if none is given.
 
-    The first, middle and last item of each split are checked. Raises UserError for an object or item of another kind
-    (a float tensor was transformed already), a label outside the class names, a class without training images.
+    The first, middle and last item of each split are checked. If one of them is neither RGB nor 8-bit greyscale, all images of
+    the split are converted as image files are: transparency is laid over white, deep greyscale gets one scale.
+
+    Raises UserError for an object or item of another kind (a float tensor was transformed already), a label outside the class
+    names, a class without training images.
     """
     given: dict[str, Any] = {
         split: dataset for split, dataset in {"train": train, "val": val, "test": test}.items() if dataset is not None
@@ -86,14 +128,22 @@ def _checked(dataset: Any, what: str) -> Any:
     if not len(dataset):
         raise UserError(f"{what} is empty.")
     said = targets_of(dataset) if _says_labels(dataset) else None
+    plain = True
     for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
-        label = _check_item(dataset[index], f"Item {index} of {what}")
+        item = dataset[index]
+        label = _check_item(item, f"Item {index} of {what}")
+        plain = plain and _is_plain(item[0])
         if said is not None and said[index] != label:  # a target_transform
             said = None
     if said is not None:
-        return dataset
+        return dataset if plain else ObjectImages(dataset, said, what)
     labels = [_check_item(dataset[index], f"Item {index} of {what}") for index in range(len(dataset))]
-    return Labelled(dataset, labels)
+    return Labelled(dataset, labels) if plain else ObjectImages(dataset, labels, what)
+
+
+def _is_plain(image: Any) -> bool:
+    """Tell whether an image has 8 bits and neither palette nor transparency, so that it needs no conversion."""
+    return isinstance(image, torch.Tensor) or (image.mode in ("RGB", "L") and not image.has_transparency_data)
 
 
 def _check_item(item: Any, where: str) -> int:
