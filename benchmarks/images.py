@@ -19,7 +19,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from benchmarks.depth import Depth, kind_of, mark, own_rgb
 from benchmarks.domain import targets_of
 from benchmarks.opening import MISSING, opened
-from models.registry import UserError
+from models.registry import UserError, printable
 from models.transforms import eight_bit
 
 # What decoding a damaged or missing image raises.
@@ -62,7 +62,7 @@ class ImageFiles(Dataset):
 
     def name_of(self, index: int) -> str:
         """Return what messages call an image."""
-        return f"the image {self.paths[index]}"
+        return f"the image {printable(self.paths[index])}"
 
     def fingerprint(self) -> str:
         """Of the files' absolute paths, sizes and times, and of how they are read. Raises UserError for a missing file.
@@ -79,7 +79,7 @@ class ImageFiles(Dataset):
             try:
                 status = os.stat(path)
             except OSError as error:
-                raise UserError(f"The image {path} is missing.") from error
+                raise UserError(f"The image {printable(str(path))} is missing.") from error
             digest.update(os.fsencode(f"{os.path.abspath(path)}\n{status.st_size} {status.st_mtime_ns}\n"))
         return digest.hexdigest()
 
@@ -128,9 +128,9 @@ def read_image(path: str | Path, mode: str | None = "RGB", upright: bool = False
     try:
         return decode(path, mode, upright, depth)
     except FileNotFoundError as error:
-        raise UserError(f"The image {path} is missing.") from error
+        raise UserError(f"The image {printable(str(path))} is missing.") from error
     except UNREADABLE as error:
-        raise UserError(unreadable_sentence(f"the image {path}", str(error))) from error
+        raise UserError(unreadable_sentence(f"the image {printable(str(path))}", str(error))) from error
 
 
 def unreadable_sentence(name: str, reason: str) -> str:
