@@ -47,7 +47,8 @@ def kind_of(image: Image.Image) -> str | None:
         return FLOAT
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return COLOUR if ";16" in raw else None
-    if image.format == "PPM":
+    if image.format == "PPM" and not raw.startswith("I;16"):
+        # Pillow has scaled the values by the largest one that the file declares.
         return "full 16-bit"
     if raw == "I;12":
         return "12-bit"

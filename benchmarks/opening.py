@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -29,6 +31,7 @@ def opened(source: str | Path | bytes) -> Iterator[Image.Image]:
         Undecodable: with the reason, for everything that Pillow raises on the file, also inside the `with` block.
     """
     _ignore_pillow_warnings()
+    _silence_libtiff()
     size: tuple[int, int] | None = None
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=pillow_formats()) as image:
@@ -61,6 +64,20 @@ def _ignore_pillow_warnings() -> None:
         warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 
 
+@cache
+def _silence_libtiff() -> None:
+    """Stop libtiff from printing about damaged files to the standard error; Pillow raises an error for them anyway.
+
+    Works for the library in Pillow's wheels for Linux and macOS. Elsewhere libtiff keeps printing.
+    """
+    package = Path(Image.__file__).parent
+    for library in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
+        with suppress(OSError, AttributeError):
+            loaded = ctypes.CDLL(str(library))
+            loaded.TIFFSetErrorHandler(None)
+            loaded.TIFFSetWarningHandler(None)
+
+
 def _too_large(error: Image.DecompressionBombError) -> str:
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
     pixels = re.search(r"\((\d+) pixels\)", str(error))
@@ -76,6 +93,8 @@ def _not_an_image(source: str | Path | bytes) -> str:
     if not head:
         return "the file is empty (0 bytes)"
     kind = describe(head)
+    if kind is not None and kind.startswith("an AVIF image") and "AVIF" in pillow_formats():
+        return "it is a damaged AVIF image"
     return "it is not an image, or it is damaged at its start" if kind is None else f"it is {kind}"
 
 

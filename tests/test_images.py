@@ -101,6 +101,15 @@ def test_files_that_are_not_images_are_named_for_what_they_are(tmp_path, photo):
     assert refused(path, content[:20]).startswith("it is ")
 
 
+def test_a_damaged_tiff_file_prints_nothing(tmp_path, capfd):
+    Image.radial_gradient("L").save(tmp_path / "x.tif", compression="tiff_lzw")
+    content = (tmp_path / "x.tif").read_bytes()
+    middle = len(content) // 2
+    reason = refused(tmp_path / "x.tif", content[:middle] + bytes(middle // 2) + content[middle + middle // 2 :])
+    assert reason.startswith("it is damaged or cut short (")
+    assert capfd.readouterr().err == ""
+
+
 def test_postscript_starts_no_program(tmp_path, monkeypatch):
     from PIL import EpsImagePlugin
 
