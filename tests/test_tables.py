@@ -156,6 +156,15 @@ def test_numbers_as_labels(images):
     assert summary(from_csv(write(images, both), classnames=["renard", "chat"]))[1]["test"]["fox0.png"] == "renard"
 
 
+def test_several_labels_are_refused(images):
+    for both in ("cat|fox", '"cat, fox"', "['cat']", "cat/fox"):
+        text = PLAIN.replace("cat0.png,cat", f"cat0.png,{both}")
+        with pytest.raises(UserError, match=r"line 2: .* is several labels; one label for each image is wanted"):
+            from_csv(write(images, text))
+    text = PLAIN.replace(",cat,", ',"cat, small",')
+    assert from_csv(write(images, text)).classnames == ("cat, small", "fox")
+
+
 def test_captions_are_no_classes(images):
     openclip = table("filepath\ttitle", lambda f, k, s: f"{f}\t{k}")
     assert from_csv(write(images, openclip)).classnames == ("cat", "fox")

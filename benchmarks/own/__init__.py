@@ -259,7 +259,7 @@ def _size(path: Path) -> int:
 def _cached(name: str) -> list[str]:
     """The prepared versions of a Hugging Face dataset in its cache: config/version/hash folders, sorted."""
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
-    cache = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets").expanduser()
+    cache = Path(os.path.expanduser(os.environ.get("HF_DATASETS_CACHE") or home / "datasets"))
     owner_name, _, config = name.partition(":")
     folders = (folder for folder in cache.glob("*___*") if _plain(folder.name) == _plain(owner_name.replace("/", "___")))
     found = (info.parent.relative_to(folder) for folder in folders for info in folder.glob("*/*/*/dataset_info.json"))

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from benchmarks.own.split_names import mark_of
@@ -156,6 +157,7 @@ def check_captions(column: str, labels: Sequence[str], where: str) -> None:
         )
 
 
+@lru_cache(maxsize=1024)
 def split_in(text: str) -> str | None:
     """Return "train", "val" or "test" for the word of a split in a table or dataset ("Training", "dev"), else None.
 

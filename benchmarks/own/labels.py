@@ -27,11 +27,12 @@ def labelling(written: Sequence[str], given: list[str] | dict[str, str] | None, 
     where label i is.
 
     Raises:
-        UserError: for a label outside the class names, a missing number ("nan"), numbers with a fraction, which are not
-            classes, and for what `name_classes` refuses.
+        UserError: for a label outside the class names, several labels in one ("cat|dog"), a missing number ("nan"), numbers
+            with a fraction, which are not classes, and for what `name_classes` refuses.
     """
     if not (isinstance(given, dict) and set(written) <= set(given)):
         written = _whole(written, where)
+        _check_single(written, where)
     if given is None:
         keys = sorted({clean(label) for label in written}, key=natural)
         index = {key: c for c, key in enumerate(keys)}
@@ -81,6 +82,19 @@ def _whole(written: Sequence[str], where: Callable[[int], str]) -> Sequence[str]
                 "them with --classnames, a file with one line of label<TAB>name for each."
             )
     return [match[1] if (match := _WITH_ZERO.fullmatch(label)) else label for label in written]
+
+
+def _check_single(written: Sequence[str], where: Callable[[int], str]) -> None:
+    """Refuse labels that are several labels: lists, and those that are other labels joined by a sign. Raises UserError."""
+    different = set(written)
+    for label in different:
+        parts = next((parts for sign in "|;,/+" if len(parts := [part.strip() for part in label.split(sign)]) > 1), [])
+        if (parts and set(parts) <= different) or (label.startswith("[") and label.endswith("]")):
+            i = written.index(label)
+            raise UserError(
+                f"{where(i)}: {label!r} is several labels; one label for each image is wanted. If it is one class, name it "
+                "with --classnames, a file with one line of label<TAB>name for each label."
+            )
 
 
 def _are_truth_values(written: Sequence[str]) -> bool:

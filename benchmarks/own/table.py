@@ -298,10 +298,10 @@ def _split_column(
         return usual
     likely = []
     for i, column in enumerate(header):
-        if column not in taken:
-            splits = {split_in(cells[i]) for _, cells in body}
-            if None not in splits and len(splits) > 1:
-                likely.append(column)
+        if column in taken or not all(split_in(cells[i]) for _, cells in body):
+            continue
+        if len({cells[i] for _, cells in body}) > 1:
+            likely.append(column)
     chosen = find_column("split", None, likely, header, path)
     if chosen is not None:
         notes.append(f"{path}: the splits are those of the column {chosen}")
@@ -371,10 +371,13 @@ def _overlooked(header: Sequence[str], place: Mapping[str, int], rows: Sequence[
     remedy = "a column called split with train, val and test gives the splits"
     if flags := [column for column in header if _FLAG.fullmatch(column)]:
         return [f"{path}: the column {flags[0]} is not read as a split; {remedy}"]
-    folders: set[str | None] = set()
+    folders: set[str] = set()
     for row in rows:
-        folders.add(next(filter(None, map(split_in, row.path.replace("\\", "/").split("/")[:-1])), None))
-    if None not in folders and len(folders) > 1:
-        names = " and ".join(sorted(str(split) for split in folders))
+        split = next(filter(None, map(split_in, row.path.replace("\\", "/").split("/")[:-1])), None)
+        if split is None:
+            return []
+        folders.add(split)
+    if len(folders) > 1:
+        names = " and ".join(sorted(folders))
         return [f"{path}: the folders in its paths say {names}, but it has no split column, so that splits are drawn; {remedy}"]
     return []
