@@ -142,11 +142,12 @@ def _fetch(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from harness.data_verify import shadows, targets, verify
 
-    names = targets(list(names_of(arguments.names, arguments.data_root)), arguments.data_root)
+    asked = list(names_of(arguments.names, arguments.data_root))
+    names = targets(asked, arguments.data_root)
     opened: set[str] = set()
     verdicts = []
     with Work(make_console()) as work:
-        for note in shadows(names, arguments.data_root):
+        for note in shadows(asked, names, arguments.data_root):
             work.say(note, "yellow")
         for name in names:
             verdicts.append(verify(name, arguments.data_root, arguments.quick, work, opened, arguments.model))
