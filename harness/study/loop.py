@@ -15,6 +15,7 @@ import models
 from benchmarks.domain import Domain
 from harness import machine
 from harness.records import locked, read_json, reading, write_json, write_table
+from harness.remarks import say_remarks
 from harness.screen import Screen, duration
 from harness.study import report, tables, work
 from harness.study.plan import Cell, Study, StudyConfig, resolve
@@ -68,6 +69,7 @@ def _run(study: Study, folder: Path, device: torch.device, screen: Screen) -> St
             screen.say(f"note: {note}")
         domains = {n: work.read(s, study, seed, encoder.preprocess, screen.data) for n, s in study.sources.items()}
         screen.end()
+        say_remarks(domains.values(), screen.say)
         _look(study, domains, encoder, seed, folder, screen)
         for cell in todo:
             began = time.perf_counter()
