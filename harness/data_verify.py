@@ -106,7 +106,7 @@ def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str],
         opened.update(path for paths in files.values() for path in paths if path not in bad)
         damaged += [problem.sentence for problem in problems if not problem.blank]
         if not listed and (blank := [problem.sentence for problem in problems if problem.blank]):
-            work.say(f"warning: {blank_sentence(len(blank), sum(map(len, files.values())), blank[0])}", "yellow")
+            work.say(f"warning: {blank_sentence(len(blank), _count(left), blank[0])}", "yellow")
     for sentence in [*damaged, *equal]:
         work.say(sentence, "red")
     line = _line(name, domain, quick, listed, said, damaged) + (", classes with equal prompts" if equal else "")
@@ -159,8 +159,7 @@ def _own(name: str, data_root: str, quick: bool, work: Work) -> tuple[Domain, li
 
 
 def _line(name: str, domain: Domain, quick: bool, listed: bool, said: list[str], damaged: list[str]) -> str:
-    count = sum(len(dataset) for split in SPLITS if (dataset := getattr(domain, split)) is not None)
-    parts = [f"{count:,} images" + ("" if listed else f" in {len(domain.classnames)} classes")]
+    parts = [f"{_count(domain):,} images" + ("" if listed else f" in {len(domain.classnames)} classes")]
     if quick:
         parts.append("not opened")
     else:
@@ -168,6 +167,11 @@ def _line(name: str, domain: Domain, quick: bool, listed: bool, said: list[str],
     if listed:
         parts.append(f"{_several(len(said), 'difference')} from the table" if said else "as the table says")
     return f"{name}: {', '.join(parts)}"
+
+
+def _count(domain: Domain) -> int:
+    """Return the number of images in all splits."""
+    return sum(len(dataset) for split in SPLITS if (dataset := getattr(domain, split)) is not None)
 
 
 def _several(number: int, noun: str) -> str:
