@@ -11,12 +11,10 @@ from benchmarks.own.layout import ClassImages, read_layout
 from benchmarks.own.match import match_names
 from benchmarks.own.names import Names, Templates, name_classes, natural, read_names, read_templates
 from benchmarks.own.scan import ANNOTATIONS, existing_folder
-from benchmarks.own.split import check_presence, split_by_class, split_note, with_test
+from benchmarks.own.split import check_presence, drawn_sources, sources_with_test, split_by_class, split_note, with_test
 from models.registry import UserError, printable
 
 T = TypeVar("T")
-# Of `split_by_class`, for `Domain.split_sources`.
-SHARES = {"train": 80, "val": 10, "test": 10}
 
 
 def from_folder(
@@ -67,11 +65,10 @@ def from_folder(
             if indices
         }
         note = split_note(seed)
-        sources = {split: f"{share} % of each class, seed {seed}" for split, share in SHARES.items()}
+        sources = drawn_sources(seed)
     else:
         images, note = with_test({split: _files(of, keys) for split, of in splits.items() if any(of.values())}, where)
-        if "test" not in splits:
-            sources["test"] = f"{sources.pop('val')}: there is no test split"
+        sources = sources_with_test(sources)
     check_presence({split: files.targets for split, files in images.items()}, keys, where, "class folder")
     return Domain(
         name=name or root.name,

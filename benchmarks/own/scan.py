@@ -13,8 +13,6 @@ from models.registry import UserError, printable
 ANNOTATIONS = ("classnames.txt", "templates.txt")
 _TABLES = (".csv", ".tsv")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
-# What a split may be called (compared without case) -> the split.
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 CLUTTER_FOLDERS = {
     "@eadir": "thumbnails of Synology",
