@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 TABLES = (".csv", ".tsv", ".tab", ".txt")
 FILES = {**dict.fromkeys(TABLES, "csv"), ".parquet": "hub-folder", ".tar": "shards"}
 """Endings of files that are data, and their kind."""
-RULES = 2
-"""Part of every version of data: another number when the same files are read in another way."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.+-]+)?")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 # Small files whose text changes what the images mean; `state.json` holds the fingerprint of a saved Hugging Face dataset.
@@ -126,7 +124,7 @@ def data_version(name_or_path: str | Path, data_root: str | Path = "data") -> st
     Raises UserError when nothing fits.
     """
     kind, place, columns = _found(name_or_path, data_root)
-    digest = hashlib.sha256(f"{kind}, read by rules {RULES}\n".encode())
+    digest = hashlib.sha256(f"{kind}\n".encode())
     if columns:
         digest.update(f"{sorted(columns.items())}\n".encode("utf-8", "surrogateescape"))
     if kind == "csv":
