@@ -17,6 +17,8 @@ from models.checkpoints import Weights
 from models.model_config import ModelConfig, invalid
 from models.registry import UserError, first_line, out_of_memory
 
+TEXTS = ("a photo of a cat.", "two red boats on the sea")
+
 
 def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.Module, dict[str, Any]]:
     """The model with random weights, in float32, and its complete preprocessing settings.
@@ -47,28 +49,29 @@ def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.M
 
 
 def check(encoder: Any, config: ModelConfig) -> None:
-    """Check that the encoder maps an image and a text to one vector each. Raises UserError, saying what it does instead."""
+    """Check that the encoder maps two images and two texts to a vector each. Raises UserError, saying what it does instead."""
     try:
         with torch.inference_mode():
-            tokens = encoder.tokenize(["a photo of a cat."])
+            tokens = encoder.tokenize(TEXTS)
             known = _vocabulary(encoder)
             if known is not None and (most := int(tokens.max())) >= known:
                 raise invalid(
                     config.path, f"its tokenizer gives the id {most}, and the model has {known} token embeddings (vocab_size)"
                 )
-            side = encoder.image_size
-            shapes = [
-                list(encoder.encode_texts(tokens).shape),
-                list(encoder.encode_images(torch.zeros(1, 3, side, side, dtype=torch.uint8)).shape),
-            ]
+            texts, images = encoder.encode_texts(tokens), encoder.encode_images(_pictures(encoder.image_size))
     except UserError:
         raise
     except Exception as error:  # a configuration of a stranger may break open_clip in any way
         if out_of_memory(error):
             raise no_memory(encoder.name) from error
         raise invalid(config.path, f"its model cannot encode ({type(error).__name__}: {first_line(error)})") from error
-    if shapes[0] != shapes[1] or len(shapes[0]) != 2:
-        raise invalid(config.path, f"its model gives features of the shape {shapes[0]} for a text and {shapes[1]} for an image")
+    if texts.shape != images.shape or texts.dim() != 2:
+        shapes = f"{list(texts.shape)} for two texts and {list(images.shape)} for two images"
+        raise invalid(config.path, f"its model gives features of the shape {shapes}")
+    if torch.equal(texts[0], texts[1]) and not torch.equal(tokens[0], tokens[1]):
+        raise invalid(config.path, "its model gives two different texts the same features (pool_type, eos_id)")
+    if torch.equal(images[0], images[1]):
+        raise invalid(config.path, "its model gives two different images the same features (pool_type)")
 
 
 def check_text_tower(text_cfg: Mapping[str, Any], name: str) -> None:
@@ -159,6 +162,12 @@ def _check_memory(hollow: nn.Module, name: str) -> None:
             f"The model {name!r} needs {needed / 1e9:,.0f} GB for its weights, and this machine has {present / 1e9:,.0f} GB: "
             "check the sizes in its configuration."
         )
+
+
+def _pictures(side: int) -> torch.Tensor:
+    """A black image, and one that brightens from left to right."""
+    ramp = torch.linspace(0, 255, side).to(torch.uint8).expand(1, 3, side, side)
+    return torch.cat([torch.zeros_like(ramp), ramp])
 
 
 def _vocabulary(encoder: Any) -> int | None:

@@ -212,7 +212,11 @@ def _named_as(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> di
 
 def _start(path: Path) -> bytes:
     """The first bytes of a file. Raises UserError where there is no file, it cannot be read, or it is something else."""
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise UserError(f"The weights file {str(path)[:200]} cannot be read: {error.strerror}.") from error
+    if not there:
         raise UserError(
             f"The weights file {path} is a folder; give the file in it, or a model directory as --model."
             if path.is_dir()

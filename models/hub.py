@@ -17,8 +17,8 @@ STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, e
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """open_clip reports each step on the root logger, the hub each failed attempt; only errors are of interest here."""
-    loggers = [logging.getLogger(), logging.getLogger("huggingface_hub")]
+    """Silence warnings of open_clip (each step, on the root logger), the hub (each failed attempt) and transformers."""
+    loggers = [logging.getLogger(name) for name in (None, "huggingface_hub", "transformers")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,7 @@ def weights_sha256(name: str, pretrained: str | None = None) -> str | None:
         files = sorted(f for f in directory.iterdir() if f.suffix in HASHED and f.is_file())
     else:
         file = _weights_file(name, pretrained)
-        files = [file] if file is not None and file.is_file() else []
+        files = [file] if file is not None and _is(file, Path.is_file) else []
     digest = hashlib.sha256()
     for path in files:
         try:
@@ -229,7 +230,7 @@ def _directory(name: str, pretrained: str | None) -> Path | None:
     if name == "tiny":
         return TINY
     path = user_path(name)
-    if not path.is_dir():
+    if not _is(path, Path.is_dir):
         return None
     if not (path / OPEN_CLIP_CONFIG).is_file():
         if (path / "config.json").is_file():
@@ -249,6 +250,14 @@ def _directory(name: str, pretrained: str | None) -> Path | None:
     return path
 
 
+def _is(path: Path, kind: Callable[[Path], bool]) -> bool:
+    """Whether a path is a file or folder. Raises UserError where the system does not say: a name too long, a closed folder."""
+    try:
+        return kind(path)
+    except OSError as error:
+        raise UserError(f"{str(path)[:200]} cannot be read: {error.strerror or first_line(error)}.") from error
+
+
 def _weights_in(directory: Path) -> Path | None:
     """The weights file of a model directory; safetensors before others of the same name."""
     for stem in WEIGHTS:
@@ -265,7 +274,7 @@ def _weights_file(name: str, pretrained: str | None) -> Path | None:
     path = user_path(pretrained)
     if path.suffix or os.sep in pretrained or "/" in pretrained:
         return path
-    if not path.is_file():
+    if not _is(path, Path.is_file):
         return None
     import open_clip
 
@@ -284,7 +293,7 @@ def _check_architecture(open_clip: Any, name: str, pretrained: str | None, tag: 
 
 def _check_name(open_clip: Any, name: str) -> None:
     architectures = open_clip.list_models()
-    if name not in architectures and user_path(name).is_file():
+    if name not in architectures and _is(user_path(name), Path.is_file):
         raise UserError(f"--model {name} is a file: give the architecture as --model, and the file as --pretrained.")
     if name not in architectures:
         error = unknown("model", name, ["tiny", *architectures])

@@ -55,14 +55,15 @@ def build(text_cfg: Mapping[str, Any], name: str, directory: Path | None = None,
     try:
         if repository:
             folder = _files(repository, name, directory)
-            return HFTokenizer(
-                str(folder),
-                context_length=context,
-                tokenizer_mode=text_cfg.get("tokenizer_mode"),
-                trust_remote_code=False,
-                local_files_only=True,
-                **options,
-            )
+            with hub.quiet():
+                return HFTokenizer(
+                    str(folder),
+                    context_length=context,
+                    tokenizer_mode=text_cfg.get("tokenizer_mode"),
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    **options,
+                )
         if merges is not None and merges.is_file():
             _check_merges(merges)
             options["bpe_path"] = str(merges)
@@ -72,7 +73,8 @@ def build(text_cfg: Mapping[str, Any], name: str, directory: Path | None = None,
     except MemoryError as error:
         raise UserError(f"There is not enough memory for the tokenizer of {name!r}.") from error
     except Exception as error:  # transformers and tokenizers raise any class for damaged files
-        raise UserError(f"Cannot build the tokenizer of {name!r} from its files: {first_line(error)}.") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"Cannot build the tokenizer of {name!r} from its files ({reason}).") from error
 
 
 def _files(repository: str, name: str, directory: Path | None) -> Path:

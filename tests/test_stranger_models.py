@@ -124,6 +124,7 @@ BROKEN = [
     (("text_cfg", "pool_type"), "mean", "allowed is one of 'argmax', 'eos', 'last', 'first'"),
     (("text_cfg", "context_length"), "32", "model_cfg.text_cfg.context_length is '32'"),
     (("vision_cfg", "output_tokens"), True, "its model cannot encode"),
+    (("text_cfg", "pool_type"), "eos", "its model gives two different texts the same features (pool_type, eos_id)"),
     (("multimodal_cfg",), {}, "model_cfg.multimodal_cfg needs model_cfg.custom_text to be true"),
     (("nothing",), 1, "model_cfg has the unknown setting 'nothing'"),
 ]
@@ -255,3 +256,9 @@ def test_a_directory_with_weights_of_openai_says_so_in_its_configuration(strange
 def test_a_checkpoint_of_a_run_is_not_a_directory_of_a_model(tmp_path):
     (tmp_path / "encoder.safetensors").write_bytes(b"x")
     assert f"--pretrained {tmp_path / 'encoder.safetensors'}" in sentence(tmp_path)
+
+
+def test_names_that_the_system_does_not_take(stranger):
+    assert "cannot be read: File name too long" in sentence("x" * 5000)
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        models.load("ViT-B-32", "/" + "x" * 5000)
