@@ -197,6 +197,8 @@ def _keep(folder: Path, experiences: set[int]) -> None:
 def _save(tensors: dict[str, Tensor], path: Path, target: Path, metadata: dict[str, str] | None = None) -> None:
     """A safetensors file, on the disk when this returns. Raises OSError, naming where the file was to stand in the end."""
     with naming(target / path.name):
+        path.touch()
+        mode = path.stat().st_mode
         try:
             save_file(tensors, path, metadata)
         except SafetensorError as error:
@@ -206,6 +208,8 @@ def _save(tensors: dict[str, Tensor], path: Path, target: Path, metadata: dict[s
                 raise
             code = int(number[1] or number[2])
             raise OSError(code, os.strerror(code)) from error
+        # safetensors makes files that only their owner can read.
+        os.chmod(path, mode)
         with path.open("rb") as file:
             os.fsync(file.fileno())
 

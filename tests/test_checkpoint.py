@@ -30,6 +30,14 @@ def test_round_trip(tmp_path):
     assert restored == state
 
 
+def test_files_are_as_readable_as_any_other(tmp_path):
+    """safetensors alone makes files that only their owner can read."""
+    (tmp_path / "any").write_text("")
+    checkpoint.save_state(tmp_path, 1, {"w": torch.ones(2)}, {"t": torch.ones(1)})
+    modes = {path.stat().st_mode for path in (tmp_path / "after-1").iterdir()}
+    assert modes == {(tmp_path / "any").stat().st_mode} and len(list((tmp_path / "after-1").iterdir())) == 4
+
+
 def test_everything_comes_back_on_the_device_asked_for(tmp_path):
     checkpoint.save_state(tmp_path, 0, {"a": torch.ones(2)}, {"t": [torch.ones(1)]})
     weights, state = checkpoint.load_state(tmp_path, 0, torch.device("meta"))
