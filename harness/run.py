@@ -17,7 +17,7 @@ import models
 from benchmarks.full import Missing
 from benchmarks.plan import SEEN
 from benchmarks.streams import assemble
-from harness import checkpoint, machine, parallel, resume
+from harness import checkpoint, litter, machine, parallel, resume
 from harness.config import Resolved, RunConfig, resolve
 from harness.describe import banner, document, short_warmup
 from harness.pauses import Pauses
@@ -89,6 +89,7 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
         screen = Screen(quiet=not parallel.leads())
     resolved = resolve(config)
     if (finished := _finished(resolved, screen)) is not None:
+        _tidy(resolved.folder)
         return finished
     resolved.plan.check()
     if resolved.reference is not None:
@@ -124,6 +125,13 @@ def _finished(resolved: Resolved, screen: Screen) -> RunResult | None:
         return None
     screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")
     return RunResult(resolved.folder, existing["summary"], True)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed process left in the folder of a finished run, unless another process is at work on it."""
+    if parallel.leads() and litter.find(folder):
+        with suppress(UserError), locked(folder):
+            litter.remove(folder)
 
 
 def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, screen: Screen) -> RunResult:
@@ -264,6 +272,7 @@ def _loop(
     state.write_document("finished")
     if parallel.leads():
         checkpoint.prune(state.folder / "checkpoint")
+        litter.remove(state.folder)
 
 
 def _middle(pauses: Pauses, state: RunState, strategy: Any, screen: Screen) -> Any:

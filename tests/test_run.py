@@ -109,6 +109,17 @@ def test_a_finished_run_is_skipped_and_fresh_repeats_it(config, quiet):
     assert not fresh.skipped and table(first.folder) == rows, "the same seed gives the same matrix"
 
 
+def test_what_a_killed_process_left_goes_with_the_next_command(config):
+    folder = run(config, Screen(quiet=True)).folder
+    before = sorted(str(path) for path in folder.rglob("*"))
+    assert not any("within" in path for path in before)
+    (folder / "checkpoint" / "within" / "after-3").mkdir(parents=True)
+    (folder / "checkpoint" / "within" / "after-3" / "encoder.safetensors").write_bytes(b"x")
+    (folder / ".accuracy.csv.ab12_xyz").write_text("x")
+    assert run(config, Screen(quiet=True)).skipped
+    assert sorted(str(path) for path in folder.rglob("*")) == before
+
+
 MOMENTS = {
     "in the first evaluation": (runner, "_evaluate", 1),
     "while the zero-shot checkpoint is written": (checkpoint, "save_state", 1),
