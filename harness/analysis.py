@@ -60,7 +60,9 @@ def show_comparison(arguments: argparse.Namespace) -> int:
     table = compare.compare(compare.CompareConfig(arguments.a, arguments.b, names_of(arguments.results)), screen)
     if arguments.csv:
         write_table(table, arguments.csv)
-    for part in compare.shown(table):
+    for i, part in enumerate(compare.shown(table)):
+        if i:
+            screen.say("")
         screen.show(part)
     screen.say(compare.MEANINGS, style="dim")
     if arguments.csv:
