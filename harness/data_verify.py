@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.catalog import MINI, Source
+from benchmarks.catalog import MINI, Source, find
 from benchmarks.full import store
 from benchmarks.full.table import ENTRIES, how_to_get, root_flag
 from harness.config import DEFAULT_MODELS
@@ -152,7 +152,7 @@ def _own(name: str, data_root: str, quick: bool, work: Work) -> tuple[Domain, li
     if name in MINI:
         return mini.build(name, work), [], []
     work(0, 1, f"reading {name}")
-    domain = own.domain(name, data_root)
+    domain = replace(own.domain(name, data_root), name=find(name, None, data_root).name)
     if quick:
         return domain, [], []
     return *surveyed(domain, work), []
