@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.plan import SEEN
 from harness.leaderboard import LESS_IS_BETTER, MARKS, TABLE, marked
-from harness.runs import Run, present, read
+from harness.runs import Run, check_copies, present, read
 from harness.screen import SUMMARY, Screen, stream_title
 from metrics import by_task
 from metrics.by_task import ByTask
@@ -153,8 +153,9 @@ def _sides(config: CompareConfig) -> tuple[Side, Side]:
     needed = not all(Path(name).exists() for name in names) or all(Path(root).exists() for root in config.results)
     runs = [run for run in read([*present(config.results)]) if run.finished] if needed else []
     a, b = (_runs_of(name, runs, config.results) for name in names)
-    if both := {run.folder for run in a} & {run.folder for run in b}:
+    if both := {run.folder.resolve() for run in a} & {run.folder.resolve() for run in b}:
         raise UserError(f"A and B are both the run in {min(both)}: compare two methods, or name two folders.")
+    check_copies([*a, *b])
     strategies = [of[0].identity["strategy"] for of in (a, b)]
     labels = names if strategies[0] == strategies[1] else strategies
     return Side(labels[0], a), Side(labels[1], b)

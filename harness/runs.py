@@ -110,7 +110,7 @@ def read(roots: Sequence[str | Path], say: Callable[[str], None] = complain) -> 
         if run is not first and run.finished and run.cells != first.cells:
             say(f"{run.folder} and {first.folder} are the same run with different numbers; the second is shown.")
     runs = [run for run in runs if kept[run.key] is run]
-    _check_copies([run for run in runs if run.finished])
+    check_copies([run for run in runs if run.finished])
     return runs
 
 
@@ -146,7 +146,7 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def _check_copies(runs: Sequence[Run]) -> None:
+def check_copies(runs: Sequence[Run]) -> None:
     """Raise Contradiction for two runs with different keys where one is a copy of the other with its identity changed."""
     alike: dict[str, list[Run]] = {}
     for run in runs:
@@ -159,7 +159,7 @@ def _check_copies(runs: Sequence[Run]) -> None:
                     continue
                 other = first.setdefault(what, run)
                 # Options that change no number make the same losses, but another seed draws other batches.
-                if other is not run and (trace is _rest or run.identity["seed"] != other.identity["seed"]):
+                if other.key != run.key and (trace is _rest or run.identity["seed"] != other.identity["seed"]):
                     raise Contradiction(run.folder / "run.json", _copied(run, other))
 
 

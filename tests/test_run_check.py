@@ -217,8 +217,18 @@ def test_a_copy_with_another_seed_is_a_copy(record, tmp_path):
     with pytest.raises(Contradiction, match=said):
         leaderboard([tmp_path])
     edited(request__strategy="zscl")(copy)
-    with pytest.raises(Contradiction, match="every number"):
-        leaderboard([rehashed(copy, strategy="zscl"), folder])
+    copy = rehashed(copy, strategy="zscl")
+    edited(started="2026-01-02T03:04:05Z", train_seconds=3.5)(copy)
+    copy = copy.rename(tmp_path / copy.name)
+    for reader in (lambda: leaderboard([copy, folder]), lambda: compare(CompareConfig(str(copy), str(folder), ()))):
+        with pytest.raises(Contradiction, match="every number"):
+            reader()
+
+
+def test_an_exact_copy_compares_as_equal(record, tmp_path):
+    folder = record()
+    copy = shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
+    assert set(compare(CompareConfig(str(folder), str(copy), ())).difference) == {0}
 
 
 def test_honest_runs_with_the_same_numbers_pass(record, tmp_path, capsys):
@@ -279,6 +289,12 @@ def test_links_are_followed(linked, tmp_path, place, capsys):
     assert set(compare(CompareConfig("zscl", "finetune", tuple(roots))).seeds) == {1}
     assert cli.main(["report", *roots, "--quiet"]) == 0 and "2 finished runs" in (tmp_path / "report.html").read_text()
     assert capsys.readouterr().err == ""
+
+
+def test_a_run_is_not_compared_with_itself_by_another_path(linked, tmp_path):
+    (tmp_path / "link").symlink_to(linked)
+    with pytest.raises(UserError, match="A and B are both the run in"):
+        compare(CompareConfig("link", str(linked), ()))
 
 
 def test_a_link_to_a_parent_is_a_sentence(linked, tmp_path, capsys):
