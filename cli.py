@@ -27,6 +27,7 @@ examples:
   python cli.py predict PHOTOS                                  what fine-tuning on it would gain and cost, by a study
   python cli.py compare zscl finetune                           paired differences with 95 % intervals
   python cli.py report --html report.html                       one page about all finished runs
+  python cli.py check my_method.py:MyMethod                     does it survive an interruption?
   python cli.py list strategies
 """
 
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
     from harness.analysis import add_commands as add_analysis_commands
     from harness.bench import add_arguments as add_bench_arguments
+    from harness.check import add_command as add_check_command
     from harness.data import add_arguments as add_data_arguments
     from harness.study.command import add_commands as add_study_commands
     from harness.sweep.command import add_commands as add_sweep_commands
@@ -103,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     add_bench_arguments(bench, add_shared)
 
     add_sweep_commands(commands, add_shared)
+    add_check_command(commands, add_shared)
 
     measuring = commands.add_parser(
         "measure",
@@ -158,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from harness import analysis
     from harness import bench as benching
+    from harness import check as checks
     from harness.console import OutputError, complain, output
     from harness.study import command as studies
     from harness.sweep import command as sweeps
@@ -165,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = {
         "bench": benching.bench,
         "sweep": sweeps.sweep,
+        "check": checks.check,
         "measure": measure,
         "study": studies.study,
         "predict": studies.predict,
@@ -177,7 +182,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with output():
             arguments = parser().parse_args(argv)
-            return commands[arguments.command](arguments)
+            try:
+                return commands[arguments.command](arguments)
+            except SystemExit as error:
+                if error.code in (None, 0):
+                    raise UserError("A strategy, a plugin or an installed package called exit() before the end.") from error
+                raise
     except UserError as error:
         complain(str(error))
         return 2

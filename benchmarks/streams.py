@@ -242,7 +242,8 @@ def scenario(
                     raise ValueError(f"domain {domain.name!r} has no test split")
                 dataset = TensorImages(torch.zeros(0, 3, 1, 1, dtype=torch.uint8), [])
             data = _avalanche_dataset(dataset, label, groups)
-            experience = DomainExperience(dataset=data, current_experience=len(streams[split]))
+            # Held-out domains continue the numbers: Avalanche's metrics of forgetting and transfer know an experience by it.
+            experience = DomainExperience(dataset=data, current_experience=label)
             experience.domain = domain
             experience.task_label = label
             experience.task_labels = [label]

@@ -50,7 +50,7 @@ def add_arguments(command: argparse._ActionsContainer, add_shared: Callable[...,
     add_shared(command, "--model", help="tiny, an open_clip name, a model directory, hf-hub:NAME (default: the edition's)")
     add_shared(command, "--pretrained")
     command.add_argument("--tuning", help="what trains: a name from `list tunings` (default: the strategy's)")
-    command.add_argument("--plugin", nargs="+", metavar="NAME", help="Avalanche's plugins beside the strategy (`list plugins`)")
+    command.add_argument("--plugin", nargs="+", metavar="NAME", help="names of `list plugins`, or FILE.py:Class, run as code")
     command.add_argument("--seed", nargs="+", metavar="N", help="one run per seed: 0 1 2, or 0-4 (default: 0)")
     add_shared(command, "--measure-n", help="images for the measures before training (default: 1000)")
     add_shared(command, "--measures", help="which: names from `list measures`, or all (default: IIMM, silhouette, ...)")
@@ -124,9 +124,10 @@ def bench(arguments: argparse.Namespace) -> int:
     from harness.pauses import stop
     from harness.run import run
     from harness.signals import handled
+    from harness.user_file import no_silent_end
 
     # Also while a model is loaded and data are prepared.
-    with expected(fresh=arguments.fresh), handled(stop), unchanged_data():
+    with expected(fresh=arguments.fresh), handled(stop), unchanged_data(), no_silent_end():
         for config in found:
             run(config, screen)
     return 0

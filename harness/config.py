@@ -19,6 +19,7 @@ from harness.options import check_device, check_least, convert, make_options, pl
 from harness.records import file_sha256
 from harness.run_json import digest_of, key_of
 from harness.user_file import check_strategy, is_file, load_strategy, source_sha256
+from harness.user_plugins import class_name, plugin_settings, user_plugins
 from metrics.suite import AFTER, OF_RUNS, chosen
 from models.registry import UserError, check_text, first_line, unknown
 from strategies.contract import is_built_in
@@ -126,7 +127,7 @@ class Resolved:
             "tasks": list(self.tasks),
             "heldout": list(self.heldout),
             **self.plan.details,
-            "strategy": self.strategy_slug if self.strategy_sha256 else "+".join([c.strategy, *self.plugins]),
+            "strategy": self.strategy_slug if self.strategy_sha256 else "+".join([c.strategy, *map(_slug, self.plugins)]),
             "strategy_sha256": self.strategy_sha256,
             "options": dataclasses.asdict(self.options),
             "reference": None if self.reference is None else list(self.reference),
@@ -137,7 +138,7 @@ class Resolved:
             "data_version": self.data_version,
             "tuning": self.tuning,
             "tuning_options": dataclasses.asdict(self.tuning_options),
-            "plugins": {name: dataclasses.asdict(options) for name, options in self.plugins.items()},
+            "plugins": {name: plugin_settings(options) for name, options in self.plugins.items()},
             "protocol": self.plan.protocol,
             "seed": c.seed,
             "limit": c.limit,
@@ -196,7 +197,7 @@ def check_names(config: RunConfig) -> StreamPlan:
         ("protocol", config.protocol, PROTOCOLS),
         ("tuning", config.tuning, models.TUNINGS),
         ("precision", config.precision, PRECISIONS),
-        *(("plugin", name, PLUGINS) for name in config.plugins),
+        *(("plugin", name, PLUGINS) for name in config.plugins if not is_file(name)),
         *strategies,
     ):
         if name is not None and name not in valid:
@@ -247,7 +248,10 @@ def resolve(config: RunConfig) -> Resolved:
         # What an installed package or a registering module runs decides the numbers as much as a file of the user's.
         sha = None if is_built_in(strategy_class) else source_sha256(strategy_class)
     model, pretrained = model_of(config.model, config.pretrained, plan.full_size)
-    changes, plugins = plugin_options(config.plugins, config.options)
+    own_plugins, changes = user_plugins(config.plugins, config.options, strategy_class)
+    changes, plugins = plugin_options([name for name in config.plugins if not is_file(name)], changes)
+    order = [class_name(name, own_plugins) for name in config.plugins]
+    plugins = {name: {**plugins, **own_plugins}[name] for name in order}
     changes, tuning_changes = split(changes, "tuning")
     # The mini settings were found for the tiny model; another one keeps the papers' options.
     options = make_options(strategy_class, plan.tiny_settings if model == "tiny" else plan.settings, changes)
@@ -255,7 +259,7 @@ def resolve(config: RunConfig) -> Resolved:
         if name.startswith("lr_by_task.") and (task := name.removeprefix("lr_by_task.")) not in plan.names:
             raise unknown("task of lr_by_task", task, plan.names)
     tuning = config.tuning or strategy_class.default_tuning
-    for name in plugins:
+    for name in plugins.keys() - own_plugins.keys():
         if (reason := refusal(name, strategy_class, tuning)) is not None:
             raise UserError(reason)
     reference = _reference(plan, options) if strategy_class.needs_reference else None
@@ -267,7 +271,7 @@ def resolve(config: RunConfig) -> Resolved:
         config=config,
         plan=plan,
         strategy_class=strategy_class,
-        strategy_slug="+".join([_slug(strategy_class.__name__ if user_file else config.strategy), *plugins]),
+        strategy_slug="+".join([_slug(strategy_class.__name__ if user_file else config.strategy), *map(_slug, plugins)]),
         options=options,
         tuning=tuning,
         tuning_options=tuning_options(tuning, tuning_changes),

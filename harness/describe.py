@@ -45,7 +45,7 @@ def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.devi
         "options": {
             **identity["options"],
             **{f"tuning.{name}": value for name, value in identity["tuning_options"].items()},
-            **{f"{p}.{name}": v for p, of in identity["plugins"].items() for name, v in of.items()},
+            **{f"{p}.{name}": v for p, of in identity["plugins"].items() for name, v in of.items() if name != "sha256"},
         },
     }
     return {

@@ -17,6 +17,9 @@ from strategies.contract import is_built_in
 # An option given by the user switches off the one that would hide it.
 HIDDEN_BY = {"iterations": ("epochs", 0), "lr": ("lr_by_task", {})}
 
+LARGEST_FLOAT = 3.4028234663852886e38
+LARGEST_INT = 2**63 - 1
+
 # What a benchmark sets for every method that comes with the project.
 BUDGET = {"iterations", "epochs", "batch_size", "lr", "lr_by_task", "warmup"}
 
@@ -239,7 +242,12 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         found = kind(value)
         if isinstance(found, float) and not math.isfinite(found):
             raise ValueError
+        if isinstance(found, (int, float)) and abs(found) > (LARGEST_FLOAT if isinstance(found, float) else LARGEST_INT):
+            largest = f"{LARGEST_FLOAT:.1e} (float32)" if isinstance(found, float) else f"{LARGEST_INT:,}"
+            raise UserError(f"{name} is out of range: {str(value)[:40]}; numbers go up to {largest}.")
         return found
+    except UserError:
+        raise
     except (TypeError, ValueError, OverflowError) as error:
         word = {int: "a whole number", float: "a finite number"}.get(kind, getattr(kind, "__name__", str(kind)))
         raise UserError(f"{name} takes {word}, got {value!r}.") from error

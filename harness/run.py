@@ -23,14 +23,18 @@ from harness.describe import banner, document, short_warmup
 from harness.pauses import Pauses
 from harness.records import locked
 from harness.screen import Screen
+from harness.start_over import load_weights, not_saved, start_over
 from harness.state import RunState
 from harness.summary import zero_shot_summary
 from harness.understood import say_understood
+from harness.user_file import exited
+from harness.user_plugins import make_plugin
 from metrics.evaluate import Accuracy
 from metrics.plugins import AccuracyMatrix, Measure, MeasuresBeforeTraining, Row, ZeroShotRetention
 from models.registry import UserError
 from strategies import plugins as plugin_module
 from strategies.batches import in_memory, without_traceback
+from strategies.own_state import OwnState, StartOver
 from strategies.schedule import budget, seed_everything
 from strategies.within import refusal
 
@@ -113,7 +117,11 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
             # Another process may have been quicker, while the data was prepared here.
             if (finished := _finished(resolved, screen)) is not None:
                 return finished
-            return _run(resolved, encoder, scenario, own, screen)
+            try:
+                return _run(resolved, encoder, scenario, own, screen)
+            except StartOver as error:
+                again = start_over(resolved, error, screen)
+        return run(again, screen)
     finally:
         screen.end()
 
@@ -144,7 +152,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
         MeasuresBeforeTraining(resolved.measures, config.measure_n, config.seed),
         ZeroShotRetention(accuracy, resolved.tasks, resolved.heldout),
     )
-    plugins = {name: plugin_module.make(name, options) for name, options in resolved.plugins.items()}
+    plugins = {name: make_plugin(name, options) for name, options in resolved.plugins.items()}
     strategy = resolved.strategy_class(
         encoder=encoder,
         options=resolved.options,
@@ -158,6 +166,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
         workers=_workers(config),
         progress=screen.aside,
     )
+    strategy.own_state = OwnState(strategy, plugins)
     screen.banner(*banner(resolved, encoder, strategy, scenario))
     domains = [e.domain for name in ("test", "heldout") for e in scenario.streams[name]]
     say_understood(domains, screen.say, screen.show, encoder.reader, len(resolved.tasks), scenario.warnings)
@@ -181,8 +190,9 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
         with suppress(OSError):
             state.write_document("interrupted")
         raise
-    except Exception as error:
-        said = without_traceback(error) if isinstance(error, UserError) else error
+    except (Exception, SystemExit) as error:
+        said: Exception = exited(error) if isinstance(error, SystemExit) else error
+        said = without_traceback(said) if isinstance(said, UserError) else said
         # A disk that takes nothing more must not hide what went wrong.
         with suppress(OSError):
             state.write_document("failed", error=f"{type(said).__name__}: {said}")
@@ -226,11 +236,12 @@ def _loop(
     goes_on = state.done >= 0
     if goes_on:
         weights, saved = checkpoint.load_state(state.folder / "checkpoint", state.done, strategy.device)
-        strategy.encoder.load_state_dict(weights)
+        load_weights(strategy, weights)
         strategy.classifier.load_head_state(saved["heads"])
         strategy.load(saved["method"])
         for name, plugin in plugins.items():
             plugin_module.load_state(plugin, saved["plugins"][name], strategy, list(train)[: state.done])
+        strategy.own_state.compare(saved.get("attributes", {}))
         strategy.trained = state.done
         _report(state, strategy, screen)
         screen.say(f"continuing after experience {state.done} of {len(train)}")
@@ -267,6 +278,8 @@ def _loop(
         state.losses += [{"after": number, **record} for record in strategy.history]
         screen.row(number, state.rows[number])
         state.save(number, strategy, plugins)
+        if number == 1 and (warning := not_saved(strategy.own_state)) is not None:
+            screen.say(f"warning: {warning}", style="yellow")
         if saves:
             pauses.clear()
     state.write_document("finished")

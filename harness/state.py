@@ -25,6 +25,7 @@ from metrics.evaluate import Accuracy
 from metrics.plugins import Measure, Row
 from models.description import describe
 from models.registry import UserError
+from strategies import plugins as plugin_module
 
 # The tables of a run: what says after which experience a row was written, and the columns.
 TABLES = {
@@ -95,12 +96,19 @@ class RunState:
             self.done = after
             return
         weights = dict(strategy.encoder.state_dict())
+        method = strategy.state()
+        if not isinstance(method, dict):
+            raise UserError(f"{type(strategy).__name__}.state must return a dict, got {type(method).__name__}.")
         state = {
-            "method": strategy.state(),
+            "method": method,
             "heads": strategy.classifier.head_state(),
-            "plugins": {name: plugin.state() for name, plugin in plugins.items()},
+            "plugins": {name: plugin_module.state(plugin) for name, plugin in plugins.items()},
+            "attributes": strategy.own_state.changed(),
         }
-        checkpoint.save_state(self.folder / "checkpoint", after, weights, state, describe(strategy.encoder))
+        try:
+            checkpoint.save_state(self.folder / "checkpoint", after, weights, state, describe(strategy.encoder))
+        except TypeError as error:
+            raise UserError(f"The state of {type(strategy).__name__} or of a plugin cannot be saved: {error}.") from error
         row = self.rows[after]
         self.tables["accuracy.csv"].add(
             {"after": after, "stream": s, "task": t, "accuracy": c.percent, "correct": c.correct, "n": c.n}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.encoder import DualEncoder
 from models.prompt_reader import check_prompts
+from models.towers import tower_of
 from models.tuning import trains_text, trains_text_tower
 
 # Padding of mixed-task batches. Finite, so that it can be compared and copied; lower than any logit, so that it never wins
@@ -54,7 +55,8 @@ class PromptClassifier(MultiTaskModule):
         self.prompts: dict[int, Prompts] = {}
         self.rivals: dict[int, tuple[int, ...]] = {}
         self._rival_rows: dict[tuple[int, int], list[int]] = {}
-        self._frozen: dict[tuple[int, bool], tuple[int, Tensor]] = {}
+        self._frozen: dict[tuple[int, bool], tuple[tuple[int, int], Tensor]] = {}
+        self._text_parameters: tuple[int, list[nn.Parameter]] = (-1, [])
         self._tokens: dict[tuple[int, int], tuple[Tensor, int]] = {}
         self._raw: dict[tuple[int, int], tuple[int, Tensor]] = {}
         self.heads = nn.ParameterDict()
@@ -108,14 +110,22 @@ class PromptClassifier(MultiTaskModule):
 
     def _frozen_head(self, task_label: int, training: bool) -> Tensor:
         """The head of `text_features` without gradients, made once for each state of the text tower."""
-        key = (task_label, training)
-        version, head = self._frozen.get(key, (-1, None))
-        if head is None or version != self.encoder.text_version or head.device != self.encoder.device:
+        key, state = (task_label, training), self._text_state()
+        known, head = self._frozen.get(key, (None, None))
+        if head is None or known != state or head.device != self.encoder.device:
             # Not an inference tensor even inside inference mode: training may use the head later.
             with torch.inference_mode(False), torch.no_grad():
                 head = self._encode_frozen(task_label, training)
-            self._frozen[key] = (self.encoder.text_version, head)
+            self._frozen[key] = (state, head)
         return head
+
+    def _text_state(self) -> tuple[int, int]:
+        """The text tower's version, and how often its parameters were written in place (a teacher that follows a model)."""
+        version = self.encoder.text_version
+        if self._text_parameters[0] != version:
+            named = self.encoder.clip.named_parameters()
+            self._text_parameters = version, [p for name, p in named if tower_of(name) == "text"]
+        return version, sum(p._version for p in self._text_parameters[1])
 
     def compete(self, task_label: int, rivals: Iterable[int] = ()) -> None:
         """In evaluation mode, score images of a task among the classes of these tasks too; none: among its own alone.

@@ -152,13 +152,19 @@ class Registry:
                 raise unknown(self.kind, name, self.names())
         return self._objects[name]
 
+    def remove(self, which: Callable[[Any], bool]) -> None:
+        """Remove the registered objects that `which` holds for."""
+        for name in [name for name, target in self._objects.items() if name not in self._targets and which(target)]:
+            del self._objects[name]
+
     def _load(self, point: importlib.metadata.EntryPoint) -> Any:
         try:
             return point.load()
-        except Exception as error:  # a package of somebody else may fail in any way
+        except (Exception, SystemExit) as error:  # a package of somebody else may fail in any way
+            package = getattr(getattr(point, "dist", None), "name", None)
             raise UserError(
-                f"The {self.kind} {point.name!r} of an installed package ({point.value}) cannot be loaded: "
-                f"{type(error).__name__}: {first_line(error)}."
+                f"The {self.kind} {point.name!r} of an installed package ({package or 'unknown'}: {point.value}) cannot be "
+                f"loaded: {type(error).__name__}: {first_line(error)}."
             ) from error
 
     def register(self, name: str) -> Callable[[Any], Any]:

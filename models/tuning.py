@@ -69,6 +69,8 @@ class LowRank:
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"tuning.rank must be at least 1, got {self.rank}")
+        if self.rank > 65_536:
+            raise ValueError(f"tuning.rank must be at most 65,536, got {self.rank}")
         if not re.fullmatch(f"(({'|'.join(TARGETS)})[, +]*)+", self.targets):
             raise ValueError(f"tuning.targets takes any of {', '.join(TARGETS)}, got {self.targets!r}")
 

@@ -20,10 +20,12 @@ from models.encoder import DualEncoder
 from models.registry import UserError
 from reference_data import Reference
 from strategies.batches import sent
+from strategies.compatibility import check_metrics, check_plugins
 from strategies.contract import TRAIN_COLUMNS, check_class
-from strategies.losses import CHECK_EVERY, check_finite, settle
+from strategies.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, checked, overflow, settle
+from strategies.own_state import OwnState
 from strategies.quiet import silence
-from strategies.schedule import budget, learning_rate, seed_everything
+from strategies.schedule import Rates, budget, learning_rate, seed_everything
 from strategies.template import Template
 from strategies.training_options import TrainingOptions
 from strategies.within import Batches, go_on, snapshot
@@ -54,6 +56,7 @@ class Strategy(Template):
         companion_images   per step: images to encode in the same pass as the batch; see `companion_features`
         compute_loss       per step: the whole loss
         after_step         per step, after the update
+        learning_rate      per step: the rate of the update (the schedule)
         budget             how many updates an experience gets
         after_experience   may change the weights that are evaluated and go on to the next task (`set_weights`; after
                            writing into a tower in another way, call `encoder.touch()`)
@@ -124,14 +127,18 @@ class Strategy(Template):
         self.between_steps: Callable[[Callable[[], dict[str, Any]], bool], None] | None = None
         # Weights and snapshot that the next task goes on from.
         self.middle: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        # Of a run of the command line: finds what a user's method keeps and does not save.
+        self.own_state: OwnState | None = None
         self._prepared = False
         self._stop_training: bool = False
         self._terms: dict[str, Tensor | float] = {}
+        check_plugins(plugins)
+        check_metrics(metrics)
         encoder.cuts_texts = not self.plain
         self.trainable = tuning.apply(encoder, tuning_name or self.default_tuning, **(tuning_options or {}))
         super().__init__(
             model=PromptClassifier(encoder),
-            criterion=torch.nn.CrossEntropyLoss(label_smoothing=self.options.label_smoothing),
+            criterion=PromptCrossEntropy(label_smoothing=self.options.label_smoothing),
             train_mb_size=self.options.batch_size,
             train_epochs=1,
             eval_mb_size=eval_batch_size,
@@ -173,6 +180,10 @@ class Strategy(Template):
         """The whole loss, a scalar. Here: smoothed cross-entropy of `self.mb_output`, averaged over the batch."""
         return self.cross_entropy(self.mb_output, batch.labels, batch.task_labels)
 
+    def learning_rate(self, step: int, peak: float, updates: int) -> float:
+        """The rate of update number `step` (from 0) of `updates`, where the options' rate is `peak`."""
+        return learning_rate(step, peak, updates, self.options.warmup)
+
     def after_step(self, step: int) -> None:
         """After update number `step` (from 0)."""
 
@@ -208,6 +219,8 @@ class Strategy(Template):
         finally:
             self.experience = experience
             self.model.train(training)
+        if self.own_state is not None:
+            self.own_state.prepared()
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         """The training of one experience: the whole budget of iterations, as one epoch to Avalanche's plugins."""
@@ -225,18 +238,18 @@ class Strategy(Template):
             began -= saved["seconds"]
         trains_images, trains_text = tuning.trains_images(self.encoder), tuning.trains_text(self.encoder)
         trains_text_tower = tuning.trains_text_tower(self.encoder)
-        o, total = self.options, self.budget(experience)
-        peak = o.lr_by_task.get(experience.domain.name, o.lr)
+        rates, total = Rates(self, experience), self.budget(experience)
         for step in range(len(losses), total):
             if self._stop_training:  # a plugin's wish, early stopping for example
                 self._stop_training = False
                 break
-            rate = learning_rate(step, peak, total, o.warmup)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            rate = rates.set(step, total)
             self.mbatch = next(batches)
             self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
+            # Avalanche's RWalk leaves the model in evaluation mode, where the prompts are other ones.
+            if not self.model.training:
+                self.model.train()
             self.optimizer.zero_grad()
             self.loss = self._make_empty_loss()
             self._terms = {}
@@ -245,13 +258,14 @@ class Strategy(Template):
             self.mb_output = self.forward()
             self._after_forward(**kwargs)
 
-            self.loss = self.loss + self.compute_loss(Batch(self.mb_x, self.mb_y, self.mb_task_id))
+            self.loss = self.loss + checked(self, self.compute_loss(Batch(self.mb_x, self.mb_y, self.mb_task_id)))
             self._before_backward(**kwargs)
             self.backward()
             self._after_backward(**kwargs)
 
             self._before_update(**kwargs)
-            self.optimizer_step()
+            with overflow(experience.domain.name, step):
+                self.optimizer_step()
             if trains_images:
                 self.encoder.touch_images()
             if trains_text:
@@ -268,6 +282,7 @@ class Strategy(Template):
             if self.between_steps is not None:
                 taken = partial(snapshot, self, step + 1, batches, losses, time.perf_counter() - began)
                 self.between_steps(taken, step + 1 == total)
+        rates.check()
         check_finite(losses, experience.domain.name)
         settle(self.history, losses)
         self.after_experience()
@@ -278,7 +293,7 @@ class Strategy(Template):
         self.seconds = time.perf_counter() - began
 
     def _before_training_exp(self, **kwargs: Any) -> None:
-        self.check_fits(self.experience)
+        self._check()
         self.prepare_run()
         # Seeded per experience, so that a resumed run draws what an uninterrupted one would have drawn.
         seed_everything(self.seed, self.experience.current_experience)

@@ -24,6 +24,12 @@ def check_at_least(name: str, value: float, least: float) -> None:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
+def check_at_most(name: str, value: float, most: float) -> None:
+    """Raise ValueError, naming the option, for a value above `most`."""
+    if value > most:
+        raise ValueError(f"{name} must be at most {most:,}, got {value}")
+
+
 def check_fraction(name: str, value: float) -> None:
     """Raise ValueError, naming the option, unless its value is in [0, 1]."""
     if not 0 <= value <= 1:
@@ -38,6 +44,9 @@ def check_training(options: Any) -> None:
     least = {"iterations": 1, "epochs": 0, "batch_size": 1, "warmup": 0, "lr": 0, "weight_decay": 0}
     for name, value in least.items():
         check_at_least(name, getattr(options, name), value)
+    most = {"iterations": 10**9, "epochs": 10**6, "batch_size": 10**7, "warmup": 10**9, "lr": 1e30}
+    for name, largest in most.items():
+        check_at_most(name, getattr(options, name), largest)
     for task, rate in options.lr_by_task.items():
         check_not_negative(f"lr_by_task.{task}", rate)
     check_fraction("label_smoothing", options.label_smoothing)

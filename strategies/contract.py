@@ -17,6 +17,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "companion_images": (),
     "compute_loss": ("batch",),
     "after_step": ("step",),
+    "learning_rate": ("step", "peak", "updates"),
     "after_experience": (),
     "state": (),
     "load": ("state",),

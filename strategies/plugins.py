@@ -186,8 +186,11 @@ def refusal(name: str, strategy_class: Any, tuning_name: str) -> str | None:
 
 
 def state(plugin: Any) -> dict[str, Any]:
-    """What must survive a kill: tensors, numbers, strings, lists and dicts with string keys."""
-    return plugin.state()
+    """What must survive a kill: tensors, numbers, strings, lists and dicts with string keys.
+
+    A user's plugin says it by methods `state()` and `load(state)`; one without them has nothing to say.
+    """
+    return plugin.state() if hasattr(plugin, "state") else {}
 
 
 def load_state(plugin: Any, saved: Mapping[str, Any], strategy: Any, experiences: Sequence[Any]) -> None:
@@ -204,4 +207,7 @@ def load_state(plugin: Any, saved: Mapping[str, Any], strategy: Any, experiences
         strategy.classifier.known_train_tasks_labels.update(experience.task_labels)
     # Avalanche's plugins count experiences by it.
     strategy.clock.train_exp_counter = len(experiences)
-    plugin.load(saved, strategy, experiences)
+    if type(plugin).__module__.partition(".")[0] == "strategies":
+        plugin.load(saved, strategy, experiences)
+    elif hasattr(plugin, "load"):
+        plugin.load(saved)

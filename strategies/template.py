@@ -8,12 +8,14 @@ import torch
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
+from benchmarks.domain import Domain
 from models import parallel, tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 from strategies.batches import in_memory, memory_loader, training_loader
+from strategies.compatibility import check_plugins
 from strategies.features import KeptFeatures
 from strategies.losses import cross_entropy_by_task
 
@@ -35,6 +37,8 @@ class Template(SupervisedTemplate):
         self._frozen_images = False
         self._fitting: tuple[Any, ...] | None = None
         super().__init__(optimizer=self._new_optimizer(), **arguments)
+        # Avalanche's forward transfer asserts it, to be evaluated before training; `_before_eval` checks that.
+        self.eval_every = 0
 
     @property
     def classifier(self) -> PromptClassifier:
@@ -57,7 +61,8 @@ class Template(SupervisedTemplate):
     def cross_entropy(self, logits: Tensor, labels: Tensor, task_labels: Tensor) -> Tensor:
         """Smoothed cross-entropy, mean over the batch, where padding takes no part: each task's rows are cut to its classes."""
         tasks = self.tasks_of(task_labels)
-        return cross_entropy_by_task(logits, labels, task_labels, self._criterion, self.classifier.classes, tasks)
+        criterion: Any = getattr(self._criterion, "unpadded", self._criterion)
+        return cross_entropy_by_task(logits, labels, task_labels, criterion, self.classifier.classes, tasks)
 
     def tasks_of(self, task_labels: Tensor) -> list[int]:
         """Which tasks there are, in order; of the current batch's own labels without waiting for the device."""
@@ -130,9 +135,41 @@ class Template(SupervisedTemplate):
         check_prompts(encoder.reader, (*domains, *experience.heldout_domains), together=experience.protocol != "task")
         self._fitting = domains
 
+    def _check(self) -> None:
+        """Check what may have changed since the strategy was made.
+
+        Raises UserError for plugins appended to `plugins` that do not work here, and for experiences without a domain.
+        """
+        check_plugins(self.plugins)
+        # Appended plugins count experiences like the others: Avalanche's clock ticks last.
+        self.plugins.sort(key=lambda plugin: plugin is self.clock)
+        if not isinstance(getattr(self.experience, "domain", None), Domain):
+            raise UserError(
+                "The experience has no domain, so its classes have no names for prompts. Make the stream with "
+                "benchmarks.streams.scenario([benchmarks.Domain(...), ...]) or benchmarks.make(...), not with Avalanche's "
+                "benchmark_from_datasets."
+            )
+        self.check_fits(self.experience)
+
+    def _before_eval(self, **kwargs: Any) -> None:
+        """Raise UserError for metrics that need an evaluation before training, or that fail in one."""
+        late = [metric for metric in self.evaluator.metrics if getattr(metric, "at_init", False)]
+        if late and self.clock.train_exp_counter:
+            raise UserError(
+                f"{type(late[0]).__name__} needs the accuracies before training: call strategy.eval(stream.test_stream) before "
+                "the first strategy.train(...)."
+            )
+        names = [type(metric).__name__ for metric in self.evaluator.metrics]
+        if "AccuracyMatrixPluginMetric" in names and not self.clock.train_exp_counter:
+            raise UserError(
+                "AccuracyMatrixPluginMetric has no row for the model before training: evaluate after the first train(...), or "
+                "use metrics.plugins.AccuracyMatrix, which has one."
+            )
+        super()._before_eval(**kwargs)
+
     def _before_eval_exp(self, **kwargs: Any) -> None:
         """Let in the classes that compete at test time under the benchmark's protocol."""
-        self.check_fits(self.experience)
+        self._check()
         rivals = self.experience.rivals(self.trained)
         for label in rivals:
             self.classifier.register_domain(label, self.experience.stream_domains[label])

@@ -23,8 +23,8 @@ from strategies.losses import check_finite, settle
 # What is called before the first update of a task or after its last, so that a class of a user's may have its own without a
 # word on what changes in between. Whatever else it overrides may change something during the task, and only it can say what.
 AROUND = (
-    *("before_run", "before_experience", "after_experience", "state", "load", "budget", "files", "selects", "reference_count"),
-    *("task_alpha", "combine", "merged", "questions", "grid", "rebase"),
+    *("before_run", "before_experience", "after_experience", "state", "load", "budget", "learning_rate", "files", "selects"),
+    *("reference_count", "task_alpha", "combine", "merged", "questions", "grid", "rebase"),
 )
 
 
@@ -140,6 +140,7 @@ def snapshot(strategy: Any, step: int, batches: Batches, losses: Sequence[Tensor
         "optimizer": {str(index): dict(state) for index, state in optimizer.items()},
         "heads": strategy.classifier.head_state(),
         "method": strategy.task_state(),
+        "attributes": {} if strategy.own_state is None else strategy.own_state.changed(),
         "batches": batches.state(),
         "generators": generators(),
         "history": history,
@@ -159,6 +160,8 @@ def go_on(strategy: Any, weights: dict[str, Tensor], saved: dict[str, Any], batc
     optimizer["state"] = {int(index): state for index, state in saved["optimizer"].items()}
     strategy.optimizer.load_state_dict(optimizer)
     strategy.load_task(saved["method"], saved["step"])
+    if strategy.own_state is not None:
+        strategy.own_state.compare(saved.get("attributes", {}), within=True)
     batches.go_on(saved["batches"])
     strategy.images_seen = saved["images_seen"]
     losses = [record["loss"] for record in saved["history"]]

@@ -111,3 +111,19 @@ def test_a_task_keeps_its_domain(classifier, toy_domain):
         classifier.register_domain(0, toy_domain("bird", 2))
     with pytest.raises(ValueError, match="cannot become 'cat'"):
         classifier.register_domain(0, toy_domain("cat", 2, templates=("another {}",)))
+
+
+def test_a_head_follows_weights_that_are_written_in_place(toy_encoder, toy_domain):
+    """A teacher that is a running mean of the model: its prompts change with it, without `touch`."""
+    classifier = PromptClassifier(toy_encoder().requires_grad_(False)).eval()
+    classifier.register_domain(0, toy_domain("a", 3))
+    teacher = copy.deepcopy(classifier)
+    before = teacher.text_features(0)
+    assert teacher.text_features(0) is before
+    with torch.no_grad():
+        for parameter in teacher.encoder.parameters():
+            parameter.mul_(1.1)
+    after = teacher.text_features(0)
+    assert not torch.equal(before, after) and torch.equal(classifier.text_features(0), before)
+    teacher.encoder.touch_text()
+    assert torch.equal(teacher.text_features(0), after)

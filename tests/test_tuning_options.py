@@ -71,7 +71,7 @@ def test_installed_packages_offer_names(monkeypatch):
     names = Registry("strategy", {"known": "strategies.peft:BitFit"}, entry_points="group")
     assert names.names() == ["known", "mine", "broken"] and "mine" in names
     assert names.get("mine") is LoRA and names.get("known").__name__ == "BitFit"
-    with pytest.raises(UserError, match=r"'broken' of an installed package \(nowhere:Thing\) cannot be loaded: Module"):
+    with pytest.raises(UserError, match=r"'broken' of an installed package \(unknown: nowhere:Thing\) cannot be loaded"):
         names.get("broken")
     with pytest.raises(UserError, match="already taken"):
         names.register("mine")(object)
