@@ -242,8 +242,7 @@ def scenario(
                     raise ValueError(f"domain {domain.name!r} has no test split")
                 dataset = TensorImages(torch.zeros(0, 3, 1, 1, dtype=torch.uint8), [])
             data = _avalanche_dataset(dataset, label, groups)
-            # Held-out domains continue the numbers: Avalanche's metrics of forgetting and transfer know an experience by it.
-            experience = DomainExperience(dataset=data, current_experience=label)
+            experience = DomainExperience(dataset=data, current_experience=len(streams[split]))
             experience.domain = domain
             experience.task_label = label
             experience.task_labels = [label]
@@ -254,6 +253,9 @@ def scenario(
             experience.preprocess = preprocess
             streams[split].append(experience)
     made = CLScenario([EagerCLStream(split, experiences) for split, experiences in streams.items()])
+    # Held-out domains continue the numbers: Avalanche's metrics of forgetting and transfer know an experience by its number.
+    for experience in streams["heldout"]:
+        experience.current_experience = experience.task_label
     made.warnings = warnings
     return made
 

@@ -174,6 +174,9 @@ def _record(config: RunConfig, out: Path, watcher: _Watcher | None = None) -> tu
 
 def compare(one: Path, other: Path) -> list[str]:
     """What differs between the records of two runs: tables, weights and the state of the method."""
+    import torch
+    from safetensors.torch import load_file
+
     found = []
     for name in TABLES:
         lines = [(folder / name).read_text(encoding="utf-8").splitlines() for folder in (one, other)]
@@ -185,8 +188,8 @@ def compare(one: Path, other: Path) -> list[str]:
             if len(lines[0]) != len(lines[1]):
                 found.append(f"{name} has {len(lines[1])} lines, not {len(lines[0])}")
     for name in ("encoder.safetensors", "strategy.safetensors"):
-        a, b = (next((folder / "checkpoint").glob(f"after-*/{name}")).read_bytes() for folder in (one, other))
-        if a != b:
+        a, b = (load_file(next((folder / "checkpoint").glob(f"after-*/{name}"))) for folder in (one, other))
+        if a.keys() != b.keys() or any(not torch.equal(a[key], b[key]) for key in a):
             found.append("the weights" if name.startswith("encoder") else "the tensors of `state`")
     a, b = (_state(folder) for folder in (one, other))
     return [*found, *(["the values of `state`"] if a != b else [])]

@@ -33,6 +33,8 @@ def user_plugins(
     Raises UserError for a class that cannot be loaded or does not act on this strategy, two plugins of one name, and options
     that its constructor does not take.
     """
+    from strategies.compatibility import check_plugin_class
+
     found: dict[str, UserPlugin] = {}
     rest = dict(changes)
     for reference in names:
@@ -40,6 +42,7 @@ def user_plugins(
             continue
         kind, sha256 = load_plugin(reference)
         name = kind.__name__
+        check_plugin_class(kind)
         if name in found or name in plugin_module.PLUGINS:
             raise UserError(f"--plugin has two plugins called {name}; rename one of the classes.")
         if not strategy_class.trains and not any("_eval" in callback for callback in vars(kind)):

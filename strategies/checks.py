@@ -44,7 +44,7 @@ def check_training(options: Any) -> None:
     least = {"iterations": 1, "epochs": 0, "batch_size": 1, "warmup": 0, "lr": 0, "weight_decay": 0}
     for name, value in least.items():
         check_at_least(name, getattr(options, name), value)
-    most = {"iterations": 10**9, "epochs": 10**6, "batch_size": 10**7, "warmup": 10**9, "lr": 1e30}
+    most = {"iterations": 10**9, "epochs": 10**6, "batch_size": 10**7, "warmup": 10**9, "lr": 1e20, "weight_decay": 1e20}
     for name, largest in most.items():
         check_at_most(name, getattr(options, name), largest)
     for task, rate in options.lr_by_task.items():

@@ -53,6 +53,7 @@ REFUSED = {
     "MemoryFeCAMUpdate": (_HEAD, "use --tuning probe"),
     "MemoryNCMUpdate": (_HEAD, "use --tuning probe"),
     "NCMOracle": (_HEAD, "use --tuning probe"),
+    "PackNetPlugin": ("it needs a model made by PackNetModel", "use --tuning lora or --strategy l2"),
     "RARPlugin": (_FORWARD, _REPLAY),
     "SynapticIntelligencePlugin": (
         "on a CPU Avalanche 0.6 keeps references to the weights where it means copies, so that it has no effect",
