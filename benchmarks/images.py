@@ -194,7 +194,8 @@ def _leaves(dataset: Any) -> list[Any]:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        # 1, or nothing, is upright: without it `exif_transpose` would copy the image.
+        return image if image.getexif().get(0x0112, 1) == 1 else ImageOps.exif_transpose(image)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
         return image  # damaged EXIF data is no reason to do without the image
 

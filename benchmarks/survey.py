@@ -97,7 +97,7 @@ def look(dataset: Any, index: int) -> Seen:
 def blank_sentence(blank: int, looked: int, example: str) -> str:
     """Return the warning about images of one colour."""
     number = f"{blank:,} of {looked:,} images" if looked > 1 else "the image"
-    are = "are" if looked > 1 else "is"
+    are = "are" if blank > 1 else "is"
     return (
         f"{number} {are} one colour all over, such as {example}: look at {'them' if blank > 1 else 'it'} (transparent parts "
         "are laid over white, docs/data.md has what happens to every kind of image)"
