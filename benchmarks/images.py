@@ -157,7 +157,10 @@ def decode(source: str | Path | bytes, mode: str | None, upright: bool, depth: D
         mark(image)
         image.load()
         turned = _upright(image)
-        return turned.copy() if mode is None else own_rgb(turned, kind, depth).convert(mode)
+        if mode is None:
+            return turned.copy()
+        colour = own_rgb(turned, kind, depth)
+        return colour if mode == colour.mode else colour.convert(mode)
 
 
 def share_depth(*splits: Any) -> None:
