@@ -86,8 +86,10 @@ def _repeated(request: Any, identity: Mapping[str, Any]) -> Iterable[tuple[str, 
     pairs = [(name, request.get(name), identity[name]) for name in REPEATED if name in identity]
     if identity.get("strategy_sha256") is None and isinstance(request.get("strategy"), str):
         plugins = request.get("plugins")
-        asked = "+".join([request["strategy"], *map(str, plugins if isinstance(plugins, list) else ())])
-        pairs.append(("strategy", asked, identity["strategy"]))
+        names = list(map(str, plugins if isinstance(plugins, list) else ()))
+        # A file's plugin goes by the name of its class, which only the file tells.
+        if not any(name.partition(":")[0].endswith(".py") for name in names):
+            pairs.append(("strategy", "+".join([request["strategy"], *names]), identity["strategy"]))
     options = request.get("options")
     if isinstance(options, dict):
         pairs += [(f"options.{n}", options.get(n), value) for n, value in identity["options"].items()]
