@@ -23,6 +23,7 @@ from strategies.contract import is_built_in
 from strategies.fingerprint import PRIMITIVES, UNKNOWN, Fingerprints, changed
 
 OURS = ("strategies", "benchmarks", "models", "metrics", "harness", "reference_data", "avalanche")
+ELSEWHERE = (*OURS, "__main__", "cli", "tests", "conftest", "tools", "full_roots")
 STALE = "stale"
 """Recorded for an attribute that was neither restored nor set again before the next checkpoint."""
 
@@ -192,7 +193,7 @@ def neighbours(module: types.ModuleType) -> list[types.ModuleType]:
     folder, found = Path(path).parent, []
     for name, other in list(sys.modules.items()):
         place = getattr(other, "__file__", None)
-        ours = name.partition(".")[0] in (
+        ours = name.partition(".")[0] in ELSEWHERE or name.startswith("perennial_user_")
             *OURS,
             "__main__",
             "cli",
