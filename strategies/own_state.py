@@ -194,14 +194,6 @@ def neighbours(module: types.ModuleType) -> list[types.ModuleType]:
     for name, other in list(sys.modules.items()):
         place = getattr(other, "__file__", None)
         ours = name.partition(".")[0] in ELSEWHERE or name.startswith("perennial_user_")
-            *OURS,
-            "__main__",
-            "cli",
-            "tests",
-            "conftest",
-            "tools",
-            "full_roots",
-        ) or name.startswith("perennial_user_")
         if place and not ours and folder in (Path(place).parent, Path(place).parent.parent):
             found.append(other)
     return found
