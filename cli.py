@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until `main` answers signals, an interrupt ends the process without Python's traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import difflib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from models.files import OF_THE_MACHINE, reason
 from models.registry import UserError, unknown
 
 EPILOG = """\
@@ -156,13 +164,45 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    Returns 0 when it worked, 1 when its output could not be written, 2 for a mistake in it, 130 when interrupted. Raises
+    Returns 0 when it worked, 1 when its output could not be written, 2 for a mistake in it, 130 or 143 after a signal. Raises
     SystemExit(1) for a run that failed.
     """
+    from harness.console import OutputError, complain, output
+    from harness.signals import Stopped, handled, stop
+
+    try:
+        with handled(stop), output():
+            return _command(argv)
+    except UserError as error:
+        complain(str(error))
+        return 2
+    except OutputError as error:
+        complain(f"cannot write the output ({reason(error)}).")
+        return 1
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        complain(f"{reason(error)}{f': {error.filename!s:.200}' if error.filename else ''}.")
+        return 1
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # pathlib's words for a path with ~
+            raise
+        complain(
+            "your home folder is unknown (HOME is not set and this user has no account): set HOME, or write paths without ~."
+        )
+        return 2
+    except Stopped as stopped:
+        complain(f"{stopped.word}.")
+        return stopped.status
+    except KeyboardInterrupt:
+        complain("interrupted.")
+        return 130
+
+
+def _command(argv: Sequence[str] | None) -> int:
     from harness import analysis
     from harness import bench as benching
     from harness import check as checks
-    from harness.console import OutputError, complain, output
     from harness.study import command as studies
     from harness.sweep import command as sweeps
 
@@ -180,23 +220,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "list": show_list,
     }
     try:
-        with output():
-            arguments = parser().parse_args(argv)
-            try:
-                return commands[arguments.command](arguments)
-            except SystemExit as error:
-                if error.code in (None, 0):
-                    raise UserError("A strategy, a plugin or an installed package called exit() before the end.") from error
-                raise
-    except UserError as error:
-        complain(str(error))
-        return 2
-    except OutputError as error:
-        complain(f"cannot write the output ({error.strerror}).")
-        return 1
-    except KeyboardInterrupt:
-        complain("interrupted.")
-        return 130
+        os.getcwd()
+    except OSError as error:
+        raise UserError("The working directory no longer exists: change to another one with cd.") from error
+    arguments = parser().parse_args(argv)
+    try:
+        return commands[arguments.command](arguments)
+    except SystemExit as error:
+        if error.code in (None, 0):
+            raise UserError("A strategy, a plugin or an installed package called exit() before the end.") from error
+        raise
 
 
 def measure(arguments: argparse.Namespace) -> int:
@@ -204,25 +237,29 @@ def measure(arguments: argparse.Namespace) -> int:
     from benchmarks.catalog import check_present, find
     from benchmarks.plan import names_of
     from harness.options import check_least
+    from harness.records import check_table
     from harness.screen import Screen
+    from harness.signals import handled, importing, stop
     from harness.study.command import given
     from metrics.suite import chosen
 
     settings = given(arguments, "csv")
     settings["datasets"] = names_of(arguments.datasets, settings.get("data_root", "data"))
     check_least(settings, measure_n=2, limit=1, seed=0)
+    check_table(arguments.csv)
     if arguments.measures is not None:
         settings["measures"] = chosen(names_of(arguments.measures))
     root = settings.get("data_root", "data")
     check_present([find(name, arguments.edition, root) for name in settings["datasets"]])
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch ...", style="dim")
-    from harness import measure as measuring
-    from harness.failures import expected
-    from harness.measure_table import show
-    from harness.records import write_table
+    with importing():
+        from harness import measure as measuring
+        from harness.failures import expected
+        from harness.measure_table import show
+        from harness.records import write_table
 
-    with expected():
+    with expected(part=None), handled(stop):
         table = measuring.measure(measuring.MeasureConfig(**settings), screen)
     if arguments.csv:
         write_table(table, arguments.csv)

@@ -21,6 +21,7 @@ import math
 import os
 import re
 import secrets
+import stat
 import struct
 import time
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,7 @@ from urllib.parse import quote
 import numpy as np
 
 from benchmarks.cache_folder import cache_folder
+from models.files import NotRegular, open_file, reason
 
 ALWAYS_CHECKED = 64 * 2**20
 VERSIONS = 8
@@ -109,7 +111,7 @@ def clear(label: str | None = None, folder: str | Path | None = None) -> int:
 def load(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
     """The images, uint8 [N, 3, S, S], mapped and not read; None where there is no sound file of this key and shape."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             header = _parse(file)
             if header is None or (header.key, header.shape) != (key, shape) or not _sound(file, header):
                 return None
@@ -122,7 +124,7 @@ def load(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def read_header(path: Path) -> Header | None:
     """Raises OSError for a file that cannot be opened."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return _parse(file)
 
 
@@ -131,6 +133,7 @@ def write(path: Path, *, label: str, key: str, transform: str, shape: tuple[int,
 
     Raises CannotWrite when the disk refuses. No file is left behind in either case.
     """
+    check_place(path)
     part = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
     # Even seconds: the coarsest time that file systems keep, so the time read back is the one that was set.
     header = Header(label, key, transform, shape, "0" * 64, int(time.time()) // 2 * 2, 0)
@@ -156,6 +159,14 @@ def write(path: Path, *, label: str, key: str, transform: str, shape: tuple[int,
     except BaseException:
         _delete(part)
         raise
+
+
+def check_place(path: Path) -> None:
+    """Raise CannotWrite for a named pipe, a device or a folder in the place of a file, which a rename would replace."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise CannotWrite(reason(NotRegular(path, mode)))
 
 
 def sweep(path: Path, label: str, need: int = 0) -> None:
@@ -282,4 +293,4 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CannotWrite(error.strerror or str(error)) from error
+        raise CannotWrite(reason(error)) from error

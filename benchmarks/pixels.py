@@ -198,6 +198,8 @@ def _build(
 ) -> np.ndarray:
     with pixel_files.refusals():
         path.parent.mkdir(parents=True, exist_ok=True)
+        pixel_files.check_place(path)
+        pixel_files.check_place(Path(f"{path}.lock"))
     need = bytes_needed(shape[0], preprocess)
     what = f"{label}: decoding {shape[0]} images once, {_readable(need)} on disk"
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from models.files import read_text, reason
 from models.registry import UserError
 
 _MINI = Path(__file__).parent / "mini"
@@ -70,6 +71,8 @@ def content(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+        return read_text(path)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {reason(error)}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"Cannot read {path}: {error}.") from error

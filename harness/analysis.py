@@ -35,11 +35,13 @@ def show_report(arguments: argparse.Namespace) -> int:
     from benchmarks.plan import names_of
     from harness.console import make_console
     from harness.find_runs import find
+    from harness.records import check_table
     from harness.report import write
     from harness.runs import present
     from models.registry import UserError
 
     results = list(names_of(arguments.results)) or ["results"]
+    check_table(arguments.html)
     if not find(present(results), say=lambda sentence: None):
         raise UserError(f"There is no run in {', '.join(results)}: nothing to report.")
     page = write(results, arguments.html, arguments.figures)
@@ -53,9 +55,10 @@ def show_comparison(arguments: argparse.Namespace) -> int:
     """`compare`: two methods side by side, and the table as CSV with --csv."""
     from benchmarks.plan import names_of
     from harness import compare
-    from harness.records import write_table
+    from harness.records import check_table, write_table
     from harness.screen import Screen
 
+    check_table(arguments.csv)
     screen = Screen(quiet=arguments.quiet)
     table = compare.compare(compare.CompareConfig(arguments.a, arguments.b, names_of(arguments.results)), screen)
     if arguments.csv:

@@ -60,6 +60,9 @@ def add_arguments(command: argparse._ActionsContainer, add_shared: Callable[...,
         help="options of the strategy (iterations, lr, ...), of the tuning (tuning.rank), of a plugin (ewc.ewc_lambda)",
     )
     command.add_argument("--config", metavar="FILE", help="TOML, or a run's run.json; flags win over it")
+    command.add_argument(
+        "--trust-code", action="store_true", help="run the strategy and plugin files that --config names and you do not"
+    )
     add_shared(command, "--device")
     command.add_argument("--precision", help="fp32 (default), tf32 (NVIDIA GPUs), bf16 (the towers; faster on GPUs)")
     command.add_argument(
@@ -107,27 +110,40 @@ def configs(arguments: argparse.Namespace) -> list[RunConfig]:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Run `bench`. Raises UserError."""
-    from harness.config import check_names, unchanged_data
-    from harness.screen import Screen
+    from harness.config import unchanged_data
+    from harness.trust import check_code
 
+    check_code(arguments)
     found = configs(arguments)
+    with unchanged_data():
+        return _bench(found, arguments)
+
+
+def _bench(found: list[RunConfig], arguments: argparse.Namespace) -> int:
+    from harness.config import check_names, outline
+    from harness.screen import Screen
+    from harness.signals import handled, importing, stop
+    from models.names import check_model
+
     screen = Screen(quiet=arguments.quiet)
     notes: dict[str, None] = {}
+    # What can be told of mistakes without the seconds that importing torch takes.
     for config in found:
         plan = check_names(config)
         plan.check()
+        check_model(config.model)
+        outline(config)
         notes |= dict.fromkeys(plan.notes)
     for note in notes:
         screen.say(note, style="yellow")
     screen.say("loading torch and Avalanche ...", style="dim")
-    from harness.failures import expected
-    from harness.pauses import stop
-    from harness.run import run
-    from harness.signals import handled
-    from harness.user_file import no_silent_end
+    with importing():
+        from harness.failures import expected
+        from harness.run import run
+        from harness.user_file import no_silent_end
 
     # Also while a model is loaded and data are prepared.
-    with expected(fresh=arguments.fresh), handled(stop), unchanged_data(), no_silent_end():
+    with expected(fresh=arguments.fresh), handled(stop), no_silent_end():
         for config in found:
             run(config, screen)
     return 0

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import re
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,13 +24,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.records import file_sha256, naming, plain, read_json, reading, write_bytes, write_json
+from harness.records import file_sha256, plain, read_json, reading, write_json
 from models.checkpoints import DESCRIPTION
+from models.files import naming, read_text, remove_named, write_bytes
 from models.registry import UserError, first_line
 
 TENSOR = "__tensor__"
 FILES = ("encoder.safetensors", "strategy.safetensors", "strategy.json")
 LATEST, PREVIOUS, DIGESTS = "latest.json", "previous.json", "sha256.json"
+WITHIN = "within"
+COMMITTED, HALF = re.compile(r"after-\d+"), re.compile(r"\.after-\d+\.\d+")
 
 
 class Foreign(UserError):
@@ -56,7 +59,7 @@ def save_state(
     """
     target = folder / f"after-{after}"
     temporary = folder / f".after-{after}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    _remove(temporary)
     tensors: dict[str, Tensor] = {}
     committed = latest(folder)
     if committed is not None:
@@ -73,10 +76,10 @@ def save_state(
             write_bytes(temporary / "strategy.json", json.dumps(structure).encode())
         with naming(target):
             write_json(temporary / DIGESTS, {name: file_sha256(temporary / name) for name in FILES})
-            shutil.rmtree(target, ignore_errors=True)
+            _remove(target)
             temporary.rename(target)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
         raise
 
 
@@ -90,11 +93,15 @@ def commit(folder: Path, after: int, **counters: Any) -> None:
 
 
 def prune(folder: Path) -> None:
-    """Keep the latest checkpoint alone: the run is finished."""
+    """Keep only the latest checkpoint, and nothing of the middle of a task: the run is finished."""
     found = latest(folder)
     if found is not None:
-        (folder / PREVIOUS).unlink(missing_ok=True)
         _keep(folder, {found["after"]})
+        remove_named(folder, re.escape(PREVIOUS))
+    if found is not None and (folder / WITHIN).is_dir():
+        clear(folder / WITHIN, found.get("key"))
+        with suppress(OSError):
+            (folder / WITHIN).rmdir()
 
 
 def latest(folder: Path) -> dict[str, Any] | None:
@@ -137,7 +144,7 @@ def load_state(folder: Path, after: int, device: Any = "cpu") -> tuple[dict[str,
         path = source / "strategy.safetensors"
         tensors = {name: tensor.to(device) for name, tensor in load_file(path).items()}
         path = source / "strategy.json"
-        state = _restore(json.loads(path.read_text(encoding="utf-8")), tensors)
+        state = _restore(json.loads(read_text(path)), tensors)
     except Exception as error:  # safetensors raises its own class for damaged files
         raise _damaged(path, first_line(error)) from error
     return {name: w.to(device) for name, w in weights.items()}, state
@@ -188,10 +195,81 @@ def _signed(values: dict[str, Any]) -> dict[str, Any]:
 
 def _keep(folder: Path, experiences: set[int]) -> None:
     kept = {f"after-{after}" for after in experiences}
-    # Half-written ones of killed processes start with a dot.
-    for other in (*folder.glob("after-*"), *folder.glob(".after-*")):
+    others = _folders(folder)
+    if folder.is_symlink():
+        # It may lead to checkpoints of other runs: only the one that this run has named is deleted.
+        with suppress(UserError):
+            before = _counters(folder / PREVIOUS)
+            others = [] if before is None else [folder / f"after-{before['after']}"]
+    for other in others:
         if other.name not in kept:
-            shutil.rmtree(other, ignore_errors=True)
+            _remove(other)
+
+
+def tidy(folder: Path) -> None:
+    """Delete what a killed process was writing in a folder of checkpoints."""
+    for each in (folder, folder / WITHIN):
+        remove_named(each, re.escape(LATEST), re.escape(PREVIOUS), unfinished=True)
+        if not each.is_symlink():
+            for half in _folders(each):
+                if HALF.fullmatch(half.name):
+                    _remove(half)
+
+
+def clear(folder: Path, key: str | None) -> list[Path]:
+    """Delete the checkpoints of the run with this key, and what it saved within a task; return what is left.
+
+    Files are deleted by name and folders only when they are then empty. Behind a symbolic link (the folder on another disk, or
+    a link to anything) only what `latest.json` and `previous.json` there name with this key is deleted. A link to a folder
+    without them is removed and what it leads to stays.
+    """
+    others = _folders(folder)
+    if folder.is_symlink() or folder.parent.is_symlink():
+        named = [found for name in (LATEST, PREVIOUS) if (found := _counters_of(folder / name, key)) is not None]
+        others = [folder / f"after-{found['after']}" for found in named]
+        if not named and not folder.is_symlink():
+            return []
+        if not named:
+            left = [Path(os.path.realpath(folder))]
+            folder.unlink()
+            return left
+    if not folder.is_dir():
+        return []
+    for each in others:
+        _remove(each)
+    left = [each for each in others if os.path.lexists(each)]
+    if os.path.lexists(folder / WITHIN):
+        left += clear(folder / WITHIN, key)
+        with suppress(OSError):
+            (folder / WITHIN).rmdir()
+    # The links of a folder are followed here: its files have been read through them.
+    real = Path(os.path.realpath(folder))
+    return [*left, *remove_named(real, re.escape(LATEST), re.escape(PREVIOUS))]
+
+
+def _counters_of(path: Path, key: str | None) -> dict[str, Any] | None:
+    """Return the counters in a file if the run with this key has written them."""
+    with suppress(UserError):
+        found = _counters(path)
+        return found if found is not None and key is not None and found.get("key") == key else None
+    return None
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder. Half-written ones of killed processes start with a dot."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if COMMITTED.fullmatch(p.name) or HALF.fullmatch(p.name))
+
+
+def _remove(folder: Path) -> None:
+    """Delete one checkpoint by the names of its files, and its folder when that is then empty; of a link only the link."""
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    remove_named(folder, *map(re.escape, (*FILES, DIGESTS)))
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _save(tensors: dict[str, Tensor], path: Path, target: Path, metadata: dict[str, str] | None = None) -> None:

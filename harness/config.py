@@ -18,9 +18,10 @@ from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
 from harness.options import check_device, check_least, convert, make_options, plugin_options, split, tuning_options
 from harness.records import file_sha256
 from harness.run_json import digest_of, key_of
-from harness.user_file import check_strategy, is_file, load_strategy, source_sha256
+from harness.user_file import check_source, check_strategy, is_file, load_strategy, source_sha256
 from harness.user_plugins import class_name, plugin_settings, user_plugins
 from metrics.suite import AFTER, OF_RUNS, chosen
+from models.files import descriptor, read_text, reason
 from models.registry import UserError, check_text, first_line, unknown
 from strategies.contract import is_built_in
 
@@ -127,7 +128,7 @@ class Resolved:
             "tasks": list(self.tasks),
             "heldout": list(self.heldout),
             **self.plan.details,
-            "strategy": self.strategy_slug if self.strategy_sha256 else "+".join([c.strategy, *map(_slug, self.plugins)]),
+            "strategy": self.strategy_slug if self.strategy_sha256 else "+".join([c.strategy, *map(slug, self.plugins)]),
             "strategy_sha256": self.strategy_sha256,
             "options": dataclasses.asdict(self.options),
             "reference": None if self.reference is None else list(self.reference),
@@ -202,6 +203,9 @@ def check_names(config: RunConfig) -> StreamPlan:
     ):
         if name is not None and name not in valid:
             raise unknown(kind, name, valid)
+    for kind, name in (("strategy", config.strategy), *(("plugin", name) for name in config.plugins)):
+        if is_file(name):
+            check_source(name, kind)
     if twice := {name for name in config.plugins if config.plugins.count(name) > 1}:
         raise UserError(f"--plugin names {', '.join(sorted(twice))} twice.")
     chosen(config.measures or (), AFTER)
@@ -233,20 +237,43 @@ def resolve(config: RunConfig) -> Resolved:
     Raises UserError.
     """
     plan = check_names(config)
-    from models.loading import weights_sha256
     from strategies import STRATEGIES
-    from strategies.plugins import refusal
+    from strategies.plugins import PLUGINS, refusal
 
-    user_file = is_file(config.strategy)
     strategy_class: Any
     sha: str | None = None
-    if user_file:
+    if is_file(config.strategy):
         strategy_class, sha = load_strategy(config.strategy)
     else:
         strategy_class = STRATEGIES.get(config.strategy)
         check_strategy(strategy_class, config.strategy)
         # What an installed package or a registering module runs decides the numbers as much as a file of the user's.
         sha = None if is_built_in(strategy_class) else source_sha256(strategy_class)
+    resolved = _resolved(config, plan, strategy_class, sha)
+    for name in (name for name in resolved.plugins if name in PLUGINS):
+        if (reason := refusal(name, strategy_class, resolved.tuning)) is not None:
+            raise UserError(reason)
+    return resolved
+
+
+def outline(config: RunConfig) -> Resolved | None:
+    """Resolve a configuration without importing torch, Avalanche or a user's code; None where only such code can tell.
+
+    The result has the key of the run, and a declaration (`strategies.declared`) in the place of the strategy's class. Whether
+    plugins go with the strategy is not checked. Raises UserError.
+    """
+    plan = check_names(config)
+    from strategies import TARGETS
+    from strategies.declared import declared
+
+    if config.strategy not in TARGETS or any(map(is_file, config.plugins)):
+        return None
+    return _resolved(config, plan, declared(config.strategy), None)
+
+
+def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str | None) -> Resolved:
+    from models.weights_files import weights_sha256
+
     model, pretrained = model_of(config.model, config.pretrained, plan.full_size)
     own_plugins, changes = user_plugins(config.plugins, config.options, strategy_class)
     changes, plugins = plugin_options([name for name in config.plugins if not is_file(name)], changes)
@@ -259,24 +286,22 @@ def resolve(config: RunConfig) -> Resolved:
         if name.startswith("lr_by_task.") and (task := name.removeprefix("lr_by_task.")) not in plan.names:
             raise unknown("task of lr_by_task", task, plan.names)
     tuning = config.tuning or strategy_class.default_tuning
-    for name in plugins.keys() - own_plugins.keys():
-        if (reason := refusal(name, strategy_class, tuning)) is not None:
-            raise UserError(reason)
     reference = _reference(plan, options) if strategy_class.needs_reference else None
     reference_version, reference_paths = None, None
     if reference is not None:
         asked = (*reference, config.data_root)
         reference_version, reference_paths = _once(f"reference {asked}", lambda: _reference_on_disk(*asked))
+    name = slug(strategy_class.__name__ if is_file(config.strategy) else config.strategy)
     return Resolved(
         config=config,
         plan=plan,
         strategy_class=strategy_class,
-        strategy_slug="+".join([_slug(strategy_class.__name__ if user_file else config.strategy), *map(_slug, plugins)]),
+        strategy_slug="+".join([name, *map(slug, plugins)]),
         options=options,
         tuning=tuning,
         tuning_options=tuning_options(tuning, tuning_changes),
         plugins=plugins,
-        order_label=f"custom-{digest_of(_ordered(plan), 8)}" if plan.order == "custom" else plan.order,
+        order_label=order_label(plan),
         model=model,
         pretrained=pretrained,
         strategy_sha256=sha,
@@ -297,6 +322,11 @@ def model_of(model: str | None, pretrained: str | None, full_size: bool) -> tupl
     return default, pretrained or weights
 
 
+def order_label(plan: StreamPlan) -> str:
+    """Return the name of an order in the folder of a run: "I", or "custom-" and a digest of the names."""
+    return f"custom-{digest_of(_ordered(plan), 8)}" if plan.order == "custom" else plan.order
+
+
 def _ordered(plan: StreamPlan) -> list[str]:
     """What a custom order is an order of: the tasks, or the classes."""
     return plan.details.get("class_order") or list(plan.names)
@@ -311,24 +341,24 @@ def _reference(plan: StreamPlan, options: Any) -> tuple[str, str]:
 
 def _reference_on_disk(images: str, sentences: str, data_root: str) -> tuple[str | None, Sequence[str] | None]:
     """The digest of the reference data, and the images of a folder of the user's, which has to be searched for it."""
-    from benchmarks import reference
+    from benchmarks import reference_files
 
-    paths = None if images in (*reference.NAMES, *reference.OWN_IMAGES) else reference.image_paths(images)
-    return reference.version(images, sentences, data_root, paths), paths
+    paths = None if images in (*reference_files.NAMES, *reference_files.OWN_IMAGES) else reference_files.image_paths(images)
+    return reference_files.version(images, sentences, data_root, paths), paths
 
 
 def read_file(path: str) -> dict[str, Any]:
     """A configuration file's values: TOML, or the `run.json` of a run. Raises UserError, naming the file."""
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = _config_text(path)
         found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
         if file.suffix == ".json" and isinstance(found, dict):
             found = found.get("request", found)
         if not isinstance(found, dict):
             raise ValueError(f"a {type(found).__name__} where settings are wanted")
     except OSError as error:
-        raise UserError(f"Cannot read the configuration {path}: {error.strerror}.") from error
+        raise UserError(f"Cannot read the configuration {path}: {reason(error)}.") from error
     # ValueError is that of both parsers and of endless numbers, RecursionError of endless brackets.
     except (ValueError, RecursionError) as error:
         raise UserError(f"The configuration {path} is not valid: {first_line(error)}.") from error
@@ -346,8 +376,20 @@ def read_file(path: str) -> dict[str, Any]:
     return found
 
 
-def _slug(name: str) -> str:
-    """MyMethod -> my-method, ZSCL -> zscl, wise-ft -> wise-ft."""
+def _config_text(path: str) -> str:
+    """Return the text of a configuration; that of a pipe (`--config <(...)`), which can be read once, is kept."""
+    if descriptor(path) is None:
+        return read_text(path)
+    if path not in _piped:
+        _piped[path] = read_text(path)
+    return _piped[path]
+
+
+_piped: dict[str, str] = {}
+
+
+def slug(name: str) -> str:
+    """Return a name in lower case with dashes: MyMethod -> my-method, ZSCL -> zscl, wise-ft -> wise-ft."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
@@ -356,4 +398,4 @@ def _content(path: Path) -> str:
     try:
         return file_sha256(path)
     except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+        raise UserError(f"Cannot read {path}: {reason(error)}.") from error

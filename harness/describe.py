@@ -50,6 +50,7 @@ def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.devi
     }
     return {
         "request": request,
+        "changes": dict(c.options),
         "key": resolved.key,
         "identity": identity,
         "status": "running",

@@ -1,26 +1,28 @@
-"""Failures that are nobody's bug: said in one sentence, with what is safe and what to do."""
+"""Report expected failures (a full disk, out of memory, a diverged loss) in one sentence, with what to do next."""
 
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import torch
 
 from harness.console import complain
 from harness.parallel import leads
-from harness.pauses import Stopped
+from harness.signals import Stopped
+from models.files import REASONS, NotRegular, reason
 from strategies.losses import NonFiniteLoss
 
-# A disk or a quota that is full, and a file that is larger than the process may write.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# A folder that has become read-only, a disk or a network drive that has gone, a file where a folder should be.
-REFUSED = (
-    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP),
-)
+# What each kind of a lack of space adds to "no space left".
+FULL = {
+    errno.ENOSPC: "",
+    errno.EDQUOT: " (your disk quota is used up)",
+    errno.EFBIG: " (the file is larger than the system's limit for files, `ulimit -f`)",
+}
 LESS = (
     "in training a lower --microbatch helps (the same gradients, a chunk of the batch at a time), or --precision bf16, or a "
     "smaller batch (--set batch_size=..., and reference_batch=... where the method has one); in evaluation, which looks at 256 "
@@ -29,15 +31,20 @@ LESS = (
 
 
 @contextmanager
-def expected(fresh: bool = False) -> Iterator[None]:
-    """Turn a diverged loss, a full disk or GPU memory into a sentence and exit status 1, an interrupt into one and 130."""
+def expected(fresh: bool = False, part: str | None = "task") -> Iterator[None]:
+    """Turn a diverged loss, a full disk or GPU memory into a sentence and exit status 1, a signal into one and 130 or 143.
+
+    `part`: what the record of the command grows by; None: the command keeps no record that it continues.
+    """
     again = "the same command without --fresh" if fresh else "the same command"
+    then = f"; {again} continues after" if part else "; the same command starts over"
     try:
         yield
     except Stopped as stopped:
-        _stop(f"{stopped.word}; {again} continues after {stopped.saved or 'the last finished task'}.", stopped.status)
+        where = f" {stopped.saved or f'the last finished {part}'}" if part else ""
+        _stop(f"{stopped.word}{then}{where}.", stopped.status)
     except KeyboardInterrupt:
-        _stop(f"interrupted; {again} continues after the last finished task.", 130)
+        _stop(f"interrupted{then}{f' the last finished {part}' if part else ''}.", 130)
     except NonFiniteLoss as error:
         _stop(f"{error} The tasks before it are kept in the record.")
     except torch.OutOfMemoryError:
@@ -50,12 +57,21 @@ def expected(fresh: bool = False) -> Iterator[None]:
             raise
         _stop(f"the memory is full; {LESS}")
     except OSError as error:
-        what = error.filename or "the record"
+        # Every write to a record names its file, so what has no name is what is printed.
+        what = str(error.filename) if error.filename else printed()
         if error.errno in FULL:
-            _stop(f"no space left for {what}; {again} continues once there is some.")
-        if error.errno in REFUSED:
-            _stop(f"{error.strerror}: {what}; what was written before is kept, and {again} continues from there.")
+            _stop(f"no space left for {what}{FULL[error.errno]}; {again} continues once there is some.")
+        if error.errno in REASONS or isinstance(error, NotRegular):
+            _stop(f"{reason(error)}: {what}; what was written before is kept, and {again} continues from there.")
         raise
+
+
+def printed() -> str:
+    """Return where the standard output goes: the name of a log, or "the standard output"."""
+    with suppress(OSError):
+        if stat.S_ISREG(os.fstat(1).st_mode):
+            return f"the log {os.readlink('/proc/self/fd/1')}"
+    return "the standard output"
 
 
 def _stop(message: str, status: int = 1) -> NoReturn:

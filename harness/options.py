@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.plan import names_in, names_of
 from models.registry import UserError, unknown
+from strategies import TARGETS
 from strategies.contract import is_built_in
 
 # An option given by the user switches off the one that would hide it.
@@ -35,6 +36,8 @@ def make_options(strategy_class: Any, settings: Mapping[str, Mapping[str, Any]],
 
     `iterations` or `lr` among the changes win over a benchmark's `epochs` or `lr_by_task`, not over the user's own. A table
     is changed as a whole or by `name.key`.
+
+    `strategy_class`: a class or a declaration (`strategies.declared`).
 
     Raises UserError for an unknown key (listing the valid ones) or a value of the wrong kind or range.
     """
@@ -70,11 +73,11 @@ def split(changes: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], dict
 
 
 def tuning_options(tuning: str, changes: Mapping[str, Any]) -> Any:
-    """The options of a tuning (`models.tuning.options_of`): its defaults, then the user's changes.
+    """The options of a tuning (`models.tuning_options.options_of`): its defaults, then the user's changes.
 
     Raises UserError for an unknown key or a value of the wrong kind or range.
     """
-    from models.tuning import options_of
+    from models.tuning_options import options_of
 
     return _filled(options_of(tuning), changes, "tuning", f"tuning {tuning}")
 
@@ -114,12 +117,13 @@ def _settings_of(strategy_class: Any, settings: Mapping[str, Mapping[str, Any]])
     the learning rate, which a benchmark sets for all methods that come with the project, so that they compare, and which a
     user's own class keeps where it defines them.
     """
-    from strategies import STRATEGIES
-
     found: dict[str, Any] = {}
+    bases = {f"{base.__module__}:{base.__qualname__}": base for base in strategy_class.__mro__}
     for name, options in settings.items():
-        base = STRATEGIES.get(name)
-        if issubclass(strategy_class, base):
+        if name not in TARGETS:
+            raise unknown("strategy", name, TARGETS)
+        base = bases.get(TARGETS[name])
+        if base is not None:
             kept = _defined_after(strategy_class, base)
             found.update({option: value for option, value in options.items() if option not in kept})
     return found

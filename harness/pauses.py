@@ -7,17 +7,15 @@ checkpoint/within/    the same files as after a task, of the latest moment: `aft
 from __future__ import annotations
 
 import contextlib
-import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from harness import checkpoint
-from harness.signals import handled
+from harness.signals import Stopped, handled
 from models import parallel
 from strategies.losses import CHECK_EVERY
 
@@ -25,21 +23,6 @@ AGREE = CHECK_EVERY
 """Updates after which several processes ask each other: where a loss is looked at, and so waited for, anyway."""
 DUE = 1
 """What is asked for when it is time: less than any signal's number."""
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal ended the run; `status` is what shells give such a process, `saved` says how far the record goes."""
-
-    def __init__(self, number: int, saved: str = ""):
-        super().__init__()
-        self.status = 128 + number
-        self.word = "terminated" if number == signal.SIGTERM else "interrupted"
-        self.saved = saved
-
-
-def stop(number: int, frame: Any) -> NoReturn:
-    """Answer a signal at once."""
-    raise Stopped(number)
 
 
 class Middle(NamedTuple):
@@ -62,7 +45,7 @@ class Pauses:
     """
 
     def __init__(self, folder: Path, minutes: float, weights: Callable[[], dict[str, Tensor]], key: str = ""):
-        self.folder = folder / "checkpoint" / "within"
+        self.folder = folder / "checkpoint" / checkpoint.WITHIN
         self.minutes = minutes
         self._weights, self._key = weights, key
         self._after, self._name, self._updates = 0, "", 0
@@ -112,7 +95,9 @@ class Pauses:
         """The task is over: what was saved within it is of no more use."""
         self._saved = ""
         if parallel.rank() == 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            checkpoint.clear(self.folder, self._key)
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The files of a run: written whole or not at all, by one process at a time, and read back."""
+"""Write and read the files of a run: JSON and CSV, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import csv
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.console import printable
+from models.files import check_output, open_file, read_bytes, read_text, reason, write_bytes, write_output
 from models.registry import UserError, first_line
 from strategies.contract import TRAIN_COLUMNS as TRAIN_COLUMNS
 
@@ -22,97 +21,6 @@ if TYPE_CHECKING:
 
 ACCURACY_COLUMNS = ("after", "stream", "task", "accuracy", "correct", "n")
 MEASURE_COLUMNS = ("when", "experience", "task", "measure", "value", "n")
-PATIENCE = 2.0
-"""Seconds in which a lock that is only looked at (`at_work`) is given back."""
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically: a temporary file in the same folder, flushed to disk, then renamed.
-
-    Raises OSError, naming the file, when the disk does not take it; what was there before is there still.
-    """
-    with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes private files; a record is as readable as any other file of its owner.
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Give every OSError the name of the file that was meant: a failed write has none, a failed rename a temporary one."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-class AtWork(UserError):
-    """Another process has the folder."""
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """A folder, made where it is not there, for this process alone.
-
-    Raises AtWork when another process is at work on it (for `PATIENCE` seconds), UserError when nothing can be written to it.
-    """
-    from filelock import FileLock, Timeout
-
-    # The system releases it when the process dies, however it dies.
-    lock = FileLock(folder / ".lock", timeout=PATIENCE)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise AtWork(f"Another process is at work on {folder}.") from error
-    except OSError as error:
-        raise _refused(folder, error) from error
-    try:
-        # A lock file that is there already can be locked on a disk that takes nothing more.
-        check_writable(folder)
-        yield
-    finally:
-        lock.release()
-
-
-def at_work(folder: Path) -> bool:
-    """Whether a process holds the lock of a folder, or looks at it at this moment. Nothing is made there that was not there."""
-    from filelock import FileLock, Timeout
-
-    path = folder / ".lock"
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder that may be read only
-        return False
-
-
-def check_writable(folder: Path) -> None:
-    """Raise UserError where no file can be written to a folder, which is made where it is not there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b" ")
-    except OSError as error:
-        raise _refused(folder, error) from error
-
-
-def _refused(folder: Path, error: OSError) -> UserError:
-    return UserError(f"Cannot write to {folder}: {error.strerror or error}; --out names another place.")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -121,12 +29,17 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows in the given column order; columns that only some rows have follow at the end, empty where missing."""
+    """Write rows as `csv_bytes` makes them."""
+    write_bytes(path, csv_bytes(columns, rows))
+
+
+def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return rows in the given column order; columns that only some rows have follow at the end, empty where missing."""
     rows = list(rows)
     extra = {name: None for row in rows for name in row if name not in columns}
     header = [*columns, *extra]
     lines = [header, *(["" if (value := row.get(name)) is None else str(value) for name in header] for row in rows)]
-    write_bytes(path, "".join(f"{_line(line)}\n" for line in lines).encode())
+    return "".join(f"{_line(line)}\n" for line in lines).encode()
 
 
 class GrowingTable:
@@ -175,9 +88,18 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
     """
     table = table.assign(**{name: table[name].map(spreadsheet_text) for name in table.select_dtypes(exclude="number")})
     try:
-        write_bytes(Path(path), table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+        write_output(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+        raise UserError(f"Cannot write {path}: {reason(error)}.") from error
+
+
+def check_table(path: str | None) -> None:
+    """Raise UserError where `write_table` cannot write, before the work that makes the table; None: nowhere is asked for."""
+    if path:
+        try:
+            check_output(path)
+        except OSError as error:
+            raise UserError(f"Cannot write {path}: {reason(error)}.") from error
 
 
 def spreadsheet_text(value: Any) -> Any:
@@ -197,11 +119,12 @@ def spreadsheet_text(value: Any) -> Any:
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """All rows as text; an absent file is empty. Raises UserError, naming the file, for one that is no table."""
-    if not path.is_file():
-        return []
     with reading(path):
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = [line for line in csv.reader(file, strict=True) if line]
+        try:
+            text = read_bytes(path).decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
         header = lines[0] if lines else []
         if len(set(header)) < len(header):
             raise ValueError("its header has a name twice")
@@ -213,10 +136,12 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The document, or None where there is no file. Raises UserError, naming the file, when it is no JSON object."""
-    if not path.is_file():
-        return None
     with reading(path):
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            text = read_text(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        found = json.loads(text)
         if not isinstance(found, dict):
             raise ValueError(f"a {type(found).__name__} where an object is wanted")
     return found
@@ -230,7 +155,7 @@ def reading(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+        raise UserError(f"Cannot read {path}: {reason(error)}.") from error
     # Of json: ValueError for syntax and for endless numbers, RecursionError for endless brackets.
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, csv.Error) as error:
         said = f"no {error}" if type(error) is KeyError else first_line(error)
@@ -239,7 +164,7 @@ def reading(path: Path) -> Iterator[None]:
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's content. Raises OSError for one that cannot be read."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -264,9 +189,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     return value
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

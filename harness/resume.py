@@ -28,7 +28,10 @@ def record(resolved: Resolved) -> dict[str, Any] | None:
     try:
         found = read_json(path)
     except UserError as error:
-        raise UserError(f"{str(error).partition('; --fresh')[0]}; {GO_ON}.") from error
+        what, damaged, _ = str(error).partition("; --fresh")
+        if not damaged:  # it could not be read at all
+            raise
+        raise UserError(f"{what}; {GO_ON}.") from error
     if found is None:
         return None
     identity, wanted = found.get("identity"), plain(resolved.identity())

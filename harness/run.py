@@ -15,16 +15,17 @@ from avalanche.core import SupervisedPlugin
 
 import models
 from benchmarks.full import Missing
-from benchmarks.plan import SEEN
+from benchmarks.plan import SEEN, Progress
 from benchmarks.streams import assemble
 from harness import checkpoint, litter, machine, parallel, resume
 from harness.config import Resolved, RunConfig, resolve
 from harness.describe import banner, document, short_warmup
+from harness.locks import locked
 from harness.pauses import Pauses
-from harness.records import locked
 from harness.screen import Screen
+from harness.signals import check
 from harness.start_over import load_weights, not_saved, start_over
-from harness.state import RunState
+from harness.state import RunState, check_no_link
 from harness.summary import zero_shot_summary
 from harness.understood import say_understood
 from harness.user_file import exited
@@ -56,23 +57,37 @@ class Meters(NamedTuple):
 
 
 class _Watch(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
-    """Tells the screen about every step; knows nothing else."""
+    """Tells the screen about every step, and stops there where a signal's exception was lost (`harness.signals`)."""
 
     def __init__(self, screen: Screen):
         super().__init__()
         self.screen = screen
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        check()
         self.screen.stage("train", strategy.experience.domain.name, strategy.budget(strategy.experience))
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        check()
         self.screen.advance("train", 1)
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        check()
         self.screen.stage("evaluate", strategy.experience.domain.name, len(strategy.experience.dataset))
 
     def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        check()
         self.screen.advance("evaluate", len(strategy.mb_y))
+
+
+def _stoppable(progress: Progress) -> Progress:
+    """Return the progress report with a stop before each call where a signal's exception was lost."""
+
+    def report(done: int, total: int, what: str) -> None:
+        check()
+        progress(done, total, what)
+
+    return report
 
 
 class _Readers(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
@@ -92,14 +107,16 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     if screen is None or not parallel.leads():
         screen = Screen(quiet=not parallel.leads())
     resolved = resolve(config)
+    if config.fresh:
+        check_no_link(resolved.folder)
     if (finished := _finished(resolved, screen)) is not None:
         _tidy(resolved.folder)
         return finished
     resolved.plan.check()
     if resolved.reference is not None:
-        from benchmarks import reference
+        from benchmarks import reference_files
 
-        reference.check(*resolved.reference, config.data_root)
+        reference_files.check(*resolved.reference, config.data_root)
     if parallel.processes() > 1 and config.plugins:
         raise UserError(
             f"--plugin {' '.join(config.plugins)} makes passes of its own and runs in one process: leave torchrun out."
@@ -144,6 +161,8 @@ def _tidy(folder: Path) -> None:
 
 def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, screen: Screen) -> RunResult:
     config, state = resolved.config, RunState(resolved)
+    if parallel.leads():
+        state.tidy()
     if not config.fresh:
         state.load()
     accuracy = AccuracyMatrix()
@@ -164,7 +183,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
         metrics=meters,
         plugins=[_Watch(screen), _Readers(), *plugins.values()],
         workers=_workers(config),
-        progress=screen.aside,
+        progress=_stoppable(screen.aside),
     )
     strategy.own_state = OwnState(strategy, plugins)
     screen.banner(*banner(resolved, encoder, strategy, scenario))
@@ -178,7 +197,8 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
         screen.say(f"warning: {short}", style="yellow")
     state.document = document(resolved, encoder, strategy, device, scenario)
     if config.fresh and parallel.leads():
-        state.clear()
+        for path in state.clear():
+            screen.say(f"warning: --fresh left {path}: it is not a file of this run", style="yellow")
     elif state.done >= 0:
         for warning in resume.continued(state.document, resume.record(resolved), state.done, state.damage):
             screen.say(f"warning: {warning}", style="yellow")
@@ -342,7 +362,7 @@ def _scenario(resolved: Resolved, encoder: Any, screen: Screen) -> Any:
             cache=c.cache,
             select=strategy_class.selects(resolved.options),
             splits=splits,
-            progress=screen.data,
+            progress=_stoppable(screen.data),
         )
 
     if strategy_class.trains:
@@ -375,5 +395,5 @@ def _reference(resolved: Resolved, encoder: Any, scenario: Any, screen: Screen) 
         count=resolved.strategy_class.reference_count(options, updates),
         paths=resolved.reference_paths,
         cache=resolved.config.cache,
-        progress=screen.data,
+        progress=_stoppable(screen.data),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
@@ -24,6 +25,7 @@ from harness.summary import summarise
 from metrics.evaluate import Accuracy
 from metrics.plugins import Measure, Row
 from models.description import describe
+from models.files import remove_named
 from models.registry import UserError
 from strategies import plugins as plugin_module
 
@@ -33,6 +35,16 @@ TABLES = {
     "measures.csv": ("experience", MEASURE_COLUMNS),
     "train.csv": ("after", TRAIN_COLUMNS),
 }
+
+
+def check_no_link(folder: Path) -> None:
+    """Raise UserError where a run's folder or its benchmark's is a symbolic link: --fresh deletes nothing through it."""
+    for each in (folder.parent, folder):
+        if each.is_symlink():
+            raise UserError(
+                f"{each} is a symbolic link to {each.resolve()}, and --fresh deletes nothing through links: remove the link, "
+                "or name the place that it leads to with --out."
+            )
 
 
 class RunState:
@@ -144,10 +156,12 @@ class RunState:
         if leads():
             write_json(self.folder / "run.json", self.document)
 
-    def clear(self) -> None:
-        """Forget what the folder holds: only the files that a run writes."""
-        # Perhaps a link to another disk, which stays.
-        for each in (self.folder / "checkpoint").glob("*"):
-            shutil.rmtree(each, ignore_errors=True) if each.is_dir() else each.unlink(missing_ok=True)
-        for name in ("run.json", *TABLES):
-            (self.folder / name).unlink(missing_ok=True)
+    def tidy(self) -> None:
+        """Delete the files that a killed process was writing. The folder is locked, so nobody is writing them now."""
+        remove_named(self.folder, *map(re.escape, ("run.json", *TABLES)), unfinished=True)
+        checkpoint.tidy(self.folder / "checkpoint")
+
+    def clear(self) -> list[Path]:
+        """Delete the files that a run writes, by name and never through a link; return what is left because it is not ours."""
+        left = remove_named(self.folder, *map(re.escape, ("run.json", *TABLES)))
+        return [*left, *checkpoint.clear(self.folder / "checkpoint", self.resolved.key)]

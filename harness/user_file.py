@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import os
@@ -16,6 +17,7 @@ from typing import NamedTuple, NoReturn
 
 from harness.console import complain
 from harness.records import file_sha256
+from models.files import read_bytes, reason
 from models.paths import user_path
 from models.registry import UserError, first_line, unknown
 
@@ -36,6 +38,38 @@ _loaded: dict[tuple[str, str], _Loaded] = {}
 def is_file(name: str) -> bool:
     """Whether a strategy or plugin is named by a file and not by its registered name."""
     return name.partition(":")[0].endswith(".py")
+
+
+def file_of(reference: str) -> Path:
+    """Return the path in `file.py` or `file.py:Class`."""
+    path = reference if reference.endswith(".py") else reference.rpartition(":")[0]
+    return user_path(path)
+
+
+def check_source(reference: str, kind: str) -> None:
+    """Raise UserError for a file of code that is missing, is not Python or lacks the class. Does not run it."""
+    path, name = file_of(reference), reference.rpartition(":")[2] if not reference.endswith(".py") else ""
+    try:
+        tree = ast.parse(read_bytes(path), str(path))
+    except FileNotFoundError as error:
+        raise UserError(f"There is no {kind} file {str(path)!r}.") from error
+    except OSError as error:
+        raise UserError(f"Cannot read the {kind} file {path}: {reason(error)}.") from error
+    except SyntaxError as error:
+        raise UserError(f"{path} cannot be imported: {type(error).__name__} in line {error.lineno}: {error.msg}.") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"{path} cannot be imported: {first_line(error)}.") from error
+    nodes = list(ast.walk(tree))
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    made |= {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in nodes
+        for alias in getattr(node, "names", ())
+        if isinstance(alias, ast.alias)
+    }
+    classes = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
+    if name and name not in classes and not made & {name, "*"}:
+        raise unknown(f"{kind} in {path}", name, classes)
 
 
 def load_strategy(reference: str) -> tuple[type, str]:

@@ -7,14 +7,17 @@ lines say nothing of another.
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 import reference_data
 from metrics.regression import FEWEST
 from metrics.suite import MEASURES
+from models.files import open_file, reason
 from models.paths import user_path
 from models.registry import UserError, first_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHIPPED = Path(reference_data.__file__).parent / "tables" / "study_mini.csv"
 """The study of the mini edition with the tiny model."""
@@ -76,7 +79,7 @@ def model_of(rows: pd.DataFrame) -> tuple[str, str, str]:
 
 def check_model(rows: pd.DataFrame, model: str, pretrained: str | None) -> None:
     """Raise UserError unless this is the model that the study was made with, and with the weights that it had then."""
-    from models.loading import weights_sha256
+    from models.weights_files import weights_sha256
 
     name, tag, weights = model_of(rows)
     found = (weights_sha256(model, pretrained) if model else None) or ""
@@ -113,11 +116,15 @@ def _check_gains(rows: pd.DataFrame, file: Path) -> None:
 
 def read(path: Path) -> pd.DataFrame:
     """A study's table from its folder or its file. Raises UserError for one that is not there or is no such table."""
+    # Here, so that a sweep can be planned without it.
+    import pandas as pd
+
     file = path / "table.csv" if path.is_dir() else path
     try:
-        found = pd.read_csv(file, dtype={key: str for key in (*IDENTITY, "worst_other") if key != "seed"})
+        with open_file(file) as opened:
+            found = pd.read_csv(opened, dtype={key: str for key in (*IDENTITY, "worst_other") if key != "seed"})
     except OSError as error:
-        raise UserError(f"There is no study at {path} ({file.name}: {error.strerror}).") from error
+        raise UserError(f"There is no study at {path} ({file.name}: {reason(error)}).") from error
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not the table of a study ({first_line(error)}).") from error
     needed = (*IDENTITY, "gain", "gain_over_error", "forgetting")

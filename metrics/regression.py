@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 LEVEL = 0.95
 FEWEST = 3
@@ -74,6 +73,8 @@ class Rank(NamedTuple):
 
 def fit(x: ArrayLike, y: ArrayLike, level: float = LEVEL) -> Line:
     """The line through (x, y), both [n]. Raises ValueError for n < 3, constant x, NaN or infinite values."""
+    from scipy import stats
+
     px, py = _pairs(x, y)
     if not 0 < level < 1:
         raise ValueError(f"the confidence level must lie between 0 and 1, got {level}")
@@ -155,6 +156,8 @@ def left_out_of_mean(y: ArrayLike) -> NDArray[np.float64]:
 
 def kendall(x: ArrayLike, y: ArrayLike) -> Rank:
     """Kendall's tau-b of (x, y), both [n]. Raises ValueError for n < 3, constant x or y, NaN or infinite values."""
+    from scipy import stats
+
     px, py = _pairs(x, y)
     for name, values in (("x", px), ("y", py)):
         if (values == values[0]).all():
@@ -179,4 +182,6 @@ def _constant(values: NDArray[np.float64]) -> bool:
 
 
 def _quantile(level: float, n: int) -> float:
+    from scipy import stats
+
     return float(stats.t.ppf((1 + level) / 2, n - 2))

@@ -6,10 +6,7 @@ Weights, configurations and tokenizers may come from anybody, so nothing in them
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +21,13 @@ from models.prompt_reader import PromptReader
 from models.registry import UserError, first_line, out_of_memory, unknown
 from models.tokenizers import MERGES
 from models.transforms import Preprocess
+from models.weights_files import OPEN_CLIP_CONFIG, directory_of, path_is, weights_file, weights_in
+from models.weights_files import TINY as TINY
+from models.weights_files import weights_sha256 as weights_sha256
 
-TINY = Path(__file__).parent / "tiny"
-OPEN_CLIP_CONFIG = "open_clip_config.json"
 HUB = "hf-hub:"
-# In a model directory: the first of these that there is, as open_clip prefers them.
-WEIGHTS = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model", "*")
-SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 # In a hub repository.
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-# What the weights, the tokenizer and the configuration of a directory can be made of.
-HASHED = (*SUFFIXES, ".gz", ".json", ".txt", ".model", ".vocab")
 
 
 def load(name: str, pretrained: str | None = None) -> DualEncoder:
@@ -63,7 +56,7 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
         UserError: unknown name, missing or unknown tag, a directory without a configuration or weights, a configuration that is
             not valid, weights that cannot be downloaded or read or that do not fit, a tokenizer that cannot be had.
     """
-    if (directory := _directory(name, pretrained)) is not None or name.startswith(HUB):
+    if (directory := directory_of(name, pretrained)) is not None or name.startswith(HUB):
         if pretrained not in (None, "random"):
             raise UserError(f"The model {name!r} brings its own weights: leave out --pretrained {pretrained}.")
         return _from_configuration(name, directory, pretrained)
@@ -75,7 +68,7 @@ def _from_configuration(name: str, directory: Path | None, pretrained: str | Non
     config, tokenizer = _configuration(name, directory)
     weights = None
     if pretrained != "random":
-        stored = hub.file(name.removeprefix(HUB), HUB_WEIGHTS, "weights") if directory is None else _weights_in(directory)
+        stored = hub.file(name.removeprefix(HUB), HUB_WEIGHTS, "weights") if directory is None else weights_in(directory)
         if stored is None:
             raise UserError(f"The model directory {name!r} holds no weights (open_clip_model.safetensors).")
         weights = checkpoints.read(stored)
@@ -108,7 +101,7 @@ def _from_architecture(name: str, pretrained: str | None) -> DualEncoder:
     """A model that open_clip knows by name, with the weights of a tag or a file, or random ones."""
     import open_clip
 
-    file = _weights_file(name, pretrained)
+    file = weights_file(name, pretrained)
     tag = None if pretrained == "random" or file else pretrained
     _check_architecture(open_clip, name, pretrained, tag)
     weights = None if file is None else checkpoints.read(file)
@@ -163,7 +156,7 @@ def _encoder(clip: Any, tokenizer: Any, config: dict[str, Any], name: str, pretr
 
 def prompt_reader(name: str) -> PromptReader:
     """Return how a model reads prompts, without its weights: `name` as in `load`. Raises UserError."""
-    directory = _directory(name, "random")
+    directory = directory_of(name, "random")
     if directory is not None or name.startswith(HUB):
         return PromptReader(_configuration(name, directory)[1], name)
     import open_clip
@@ -205,82 +198,6 @@ def _activation(encoder: DualEncoder, weights: Weights, config: dict[str, Any], 
     )
 
 
-def weights_sha256(name: str, pretrained: str | None = None) -> str | None:
-    """SHA-256 of the local files that the model comes from; None for a hub's or an open_clip tag, which name them."""
-    if pretrained == "random":
-        return None
-    directory = _directory(name, pretrained)
-    if directory is not None:
-        files = sorted(f for f in directory.iterdir() if f.suffix in HASHED and f.is_file())
-    else:
-        file = _weights_file(name, pretrained)
-        files = [file] if file is not None and _is(file, Path.is_file) else []
-    digest = hashlib.sha256()
-    for path in files:
-        try:
-            with path.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-        except OSError as error:
-            raise UserError(f"The file {path} of the model cannot be read: {error.strerror or first_line(error)}.") from error
-    return digest.hexdigest() if files else None
-
-
-def _directory(name: str, pretrained: str | None) -> Path | None:
-    """The local model directory that `name` means, or None."""
-    if name == "tiny":
-        return TINY
-    path = user_path(name)
-    if not _is(path, Path.is_dir):
-        return None
-    if not (path / OPEN_CLIP_CONFIG).is_file():
-        if (path / "config.json").is_file():
-            raise UserError(
-                f"The directory {name!r} has config.json but no {OPEN_CLIP_CONFIG}: it seems to be a model of transformers, "
-                "which is not read yet. Use open_clip's release of the same model (openai/clip-vit-base-patch16 is "
-                "--model ViT-B-16 --pretrained openai), or convert it to open_clip."
-            )
-        if (checkpoint := path / "encoder.safetensors").is_file():
-            raise UserError(
-                f"{name!r} is a checkpoint of a run, not a model directory: give the run's --model with --pretrained "
-                f"{checkpoint}, or put that file next to a {OPEN_CLIP_CONFIG}."
-            )
-        raise UserError(f"The model directory {name!r} has no {OPEN_CLIP_CONFIG}.")
-    if pretrained != "random" and _weights_in(path) is None:
-        raise UserError(f"The model directory {name!r} holds no weights (open_clip_model.safetensors).")
-    return path
-
-
-def _is(path: Path, kind: Callable[[Path], bool]) -> bool:
-    """Whether a path is a file or folder. Raises UserError where the system does not say: a name too long, a closed folder."""
-    try:
-        return kind(path)
-    except OSError as error:
-        raise UserError(f"{str(path)[:200]} cannot be read: {error.strerror or first_line(error)}.") from error
-
-
-def _weights_in(directory: Path) -> Path | None:
-    """The weights file of a model directory; safetensors before others of the same name."""
-    for stem in WEIGHTS:
-        for suffix in SUFFIXES:
-            if files := sorted(path for path in directory.glob(stem + suffix) if path.is_file()):
-                return files[0]
-    return None
-
-
-def _weights_file(name: str, pretrained: str | None) -> Path | None:
-    """The file that `pretrained` means, or None for a tag of the model. Tags have neither folders nor suffixes."""
-    if pretrained is None or pretrained == "random":
-        return None
-    path = user_path(pretrained)
-    if path.suffix or os.sep in pretrained or "/" in pretrained:
-        return path
-    if not _is(path, Path.is_file):
-        return None
-    import open_clip
-
-    return None if pretrained in open_clip.list_pretrained_tags_by_model(name) else path
-
-
 def _check_architecture(open_clip: Any, name: str, pretrained: str | None, tag: str | None) -> None:
     """Check name and tag before anything is downloaded."""
     _check_name(open_clip, name)
@@ -293,7 +210,7 @@ def _check_architecture(open_clip: Any, name: str, pretrained: str | None, tag: 
 
 def _check_name(open_clip: Any, name: str) -> None:
     architectures = open_clip.list_models()
-    if name not in architectures and _is(user_path(name), Path.is_file):
+    if name not in architectures and path_is(user_path(name), Path.is_file):
         raise UserError(f"--model {name} is a file: give the architecture as --model, and the file as --pretrained.")
     if name not in architectures:
         error = unknown("model", name, ["tiny", *architectures])

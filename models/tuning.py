@@ -19,105 +19,19 @@ EVA-02, whose tuning that code does in full only, are the same tensors by their 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models import TUNINGS, lora
+from models import lora
 from models.adapter import Adapter
 from models.blocks import TOWERS, biases, blocks, matrices, nothing_in
 from models.encoder import DualEncoder
 from models.registry import UserError, unknown
 from models.towers import tower_of
-
-Towers = Literal["both", "image", "text"]
-TARGETS = ("q", "k", "v", "o", "fc", "proj")
-
-
-@dataclass(frozen=True)
-class Whole:
-    """full, visual, text. `logit_scale`: the logit scale (and bias) trains too, as IIMM's full fine-tuning has it, not MTIL."""
-
-    logit_scale: bool = False
-
-
-@dataclass(frozen=True)
-class Partial:
-    """bitfit, attention. `blocks`: only the last so many residual blocks of each tower; None: all of them."""
-
-    towers: Towers = "both"
-    blocks: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.blocks is not None and self.blocks < 1:
-            raise ValueError(f"tuning.blocks must be at least 1, got {self.blocks}")
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """lora. `targets` strings together any of q, k, v, o, fc (an MLP's first layer) and proj (its second): "qv", "q,v,fc"."""
-
-    rank: int = 4
-    targets: str = "qv"
-    scale: float = 0.2
-    towers: Towers = "both"
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"tuning.rank must be at least 1, got {self.rank}")
-        if self.rank > 65_536:
-            raise ValueError(f"tuning.rank must be at most 65,536, got {self.rank}")
-        if not re.fullmatch(f"(({'|'.join(TARGETS)})[, +]*)+", self.targets):
-            raise ValueError(f"tuning.targets takes any of {', '.join(TARGETS)}, got {self.targets!r}")
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """The targets one by one, in the order of `TARGETS`."""
-        named = re.findall("|".join(TARGETS), self.targets)
-        return tuple(role for role in TARGETS if role in named)
-
-
-@dataclass(frozen=True)
-class Bottleneck:
-    """adapter. The MLP's hidden width is the embedding's divided by `reduction`; `ratio` is the MLP's share of the result."""
-
-    reduction: int = 4
-    ratio: float = 0.2
-    towers: Towers = "both"
-
-    def __post_init__(self) -> None:
-        if self.reduction < 1:
-            raise ValueError(f"tuning.reduction must be at least 1, got {self.reduction}")
-        if not 0 < self.ratio <= 1:
-            raise ValueError(f"tuning.ratio must be in (0, 1], got {self.ratio}")
-
-
-@dataclass(frozen=True)
-class Heads:
-    """probe, which has no options."""
-
-
-OPTIONS: dict[str, type] = {
-    "full": Whole,
-    "visual": Whole,
-    "text": Whole,
-    "bitfit": Partial,
-    "attention": Partial,
-    "lora": LowRank,
-    "adapter": Bottleneck,
-    "probe": Heads,
-}
-
-
-def options_of(name: str) -> type:
-    """The frozen dataclass of a tuning's options. Raises UserError for an unknown tuning."""
-    if name not in TUNINGS:
-        raise unknown("tuning", name, TUNINGS)
-    return OPTIONS[name]
+from models.tuning_options import Bottleneck, LowRank, Partial, Whole, options_of
 
 
 def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.Parameter]:

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.reference import OWN_IMAGES, OWN_SENTENCES, FileImages
+from benchmarks.reference import FileImages
+from benchmarks.reference_files import OWN_IMAGES, OWN_SENTENCES
 from models import tuning
 from models.encoder import DualEncoder
 from models.registry import UserError

@@ -195,11 +195,11 @@ def test_the_key_knows_the_reference_data_on_disk(tmp_path, full_roots):
 
 
 def test_a_folder_of_reference_images_is_searched_once(tmp_path, full_roots, monkeypatch):
-    from benchmarks import reference
+    from benchmarks import reference_files
 
     full_roots.save(tmp_path / "pictures" / "one.png", 0, 0)
-    searched, search = [], reference.files_under
-    monkeypatch.setattr(reference, "files_under", lambda folder: searched.append(str(folder)) or search(folder))
+    searched, search = [], reference_files.files_under
+    monkeypatch.setattr(reference_files, "files_under", lambda folder: searched.append(str(folder)) or search(folder))
     resolved = resolve(RunConfig(options={"reference_images": str(tmp_path / "pictures")}))
     assert list(resolved.reference_paths) == [str(tmp_path / "pictures" / "one.png")]
     assert resolved.reference_version and searched == [str(tmp_path / "pictures")]

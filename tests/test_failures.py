@@ -16,10 +16,17 @@ from strategies.losses import NonFiniteLoss
         (KeyboardInterrupt(), 130, ("interrupted; the same command continues",)),
         (NonFiniteLoss("The loss is nan."), 1, ("The loss is nan. The tasks before it are kept",)),
         (OSError(errno.ENOSPC, "full", "results"), 1, ("no space left for results",)),
-        (OSError(errno.EDQUOT, "quota", "results"), 1, ("no space left for results",)),
-        (OSError(errno.EFBIG, "large"), 1, ("no space left for the record",)),
-        (OSError(errno.EROFS, "Read-only file system", "results"), 1, ("Read-only file system: results; what was written",)),
-        (OSError(errno.EIO, "Input/output error", "results"), 1, ("Input/output error: results", "the same command continues")),
+        (OSError(errno.EDQUOT, "quota", "results"), 1, ("no space left for results (your disk quota is used up)",)),
+        (OSError(errno.EFBIG, "large", "record"), 1, ("no space left for record (the file is larger", "`ulimit -f`)")),
+        (OSError(errno.ENOSPC, "full"), 1, ("no space left for the ",)),
+        (OSError(errno.EMFILE, "many", "x"), 1, ("too many files open; raise the limit with `ulimit -n 4096`: x",)),
+        (OSError(errno.ENOTEMPTY, "not empty", "after-0"), 1, ("the folder holds other files; move them away: after-0",)),
+        (
+            OSError(errno.EROFS, "Read-only file system", "results"),
+            1,
+            ("the file system is read-only: results; what was written",),
+        ),
+        (OSError(errno.EIO, "Input/output error", "results"), 1, ("input/output error: results", "the same command continues")),
     ],
 )
 def test_one_sentence(error, status, words, capsys):

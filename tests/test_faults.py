@@ -25,10 +25,11 @@ from harness import run as runner
 from harness.config import RunConfig, resolve
 from harness.failures import expected
 from harness.leaderboard import leaderboard
-from harness.records import read_csv, read_json, write_bytes, write_json, write_table
+from harness.records import read_csv, read_json, write_json, write_table
 from harness.run import run
 from harness.screen import Screen
 from harness.state import RunState
+from models.files import write_bytes
 from models.registry import UserError
 
 QUICK = {"iterations": 2, "batch_size": 8, "warmup": 1, "lr": 0.003}
@@ -173,7 +174,7 @@ def test_a_table_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"Cannot write .*board\.csv: "):
         write_table(table, tmp_path / "file" / "board.csv")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"Cannot write .*board\.csv: No space left"):
+    with pytest.raises(UserError, match=r"Cannot write .*board\.csv: no space is left"):
         write_table(table, tmp_path / "board.csv")
     assert sorted(os.listdir(tmp_path)) == ["file"]
 

@@ -50,9 +50,9 @@ def test_an_empty_folder_is_missing_data(tmp_path):
 
 
 def test_constants_agree_with_the_modules_that_need_torch():
-    from benchmarks import reference
+    from benchmarks import reference_files
 
-    assert store.CAPTIONS == reference.CAPTIONS
+    assert store.CAPTIONS == reference_files.CAPTIONS
 
 
 MISSING = [

@@ -124,7 +124,7 @@ def test_a_disk_that_fills_up_while_building_is_told_and_survived(home, photogra
 
     monkeypatch.setattr(pixel_files, "_write_all", lambda file, data: real(Full(file), data))
     assert cached(photographs, SIZE, label="x", progress=lambda *a: told.append(a)) is photographs
-    assert told[-1] == (40, 40, f"x is not cached in {home}: No space left on device")
+    assert told[-1] == (40, 40, f"x is not cached in {home}: no space is left on the disk")
     assert list(home.iterdir()) == []
 
 

@@ -9,13 +9,11 @@ import time
 
 import pytest
 
-from harness import records
+from harness import locks, records
+from harness.locks import AtWork, at_work, locked
 from harness.records import (
-    AtWork,
     GrowingTable,
-    at_work,
     digest,
-    locked,
     read_csv,
     read_json,
     write_bytes,
@@ -124,11 +122,11 @@ def test_a_lock_that_is_only_looked_at_is_waited_for(tmp_path, held):
 
 
 def test_a_folder_that_another_process_is_at_work_on(tmp_path, held, monkeypatch):
-    monkeypatch.setattr(records, "PATIENCE", 0.1)
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
     held(60)
     with pytest.raises(AtWork, match=f"Another process is at work on {tmp_path}"), locked(tmp_path):
         pass
-    monkeypatch.setattr(records, "PATIENCE", 60)
+    monkeypatch.setattr(locks, "PATIENCE", 60)
     began = time.monotonic()
     assert at_work(tmp_path) and time.monotonic() - began < 10, "looking waits for nobody"
 

@@ -12,7 +12,8 @@ from benchmarks.domain import permutation
 from benchmarks.full.table import lines
 from benchmarks.images import ImageFiles
 from benchmarks.pixels import usage
-from benchmarks.reference import CAPTIONS, FileImages, check, image_paths, load, load_sentences, version
+from benchmarks.reference import FileImages, load
+from benchmarks.reference_files import CAPTIONS, check, image_paths, load_sentences, version
 from models.registry import UserError
 from models.transforms import Preprocess
 
@@ -68,7 +69,7 @@ def test_count_is_a_random_choice_and_always_the_same(root, cache):
 def test_a_folder_that_was_searched_is_not_searched_again(root, monkeypatch):
     Path("texts.txt").write_text("one\n")
     paths = image_paths("pictures")
-    monkeypatch.setattr("benchmarks.reference.files_under", None)
+    monkeypatch.setattr("benchmarks.reference_files.files_under", None)
     assert version("pictures", "mini", paths=paths) == version("pictures", "mini", paths=paths) is not None
     assert len(load("pictures", "texts.txt", 8, paths=paths).images) == 12
 
@@ -212,7 +213,7 @@ def test_the_check_is_quick_and_says_the_same(root, full_roots, monkeypatch):
         check("conceptual_captions", "mini", str(root / "dead"))
     full_roots.write(root / "data", ["imagenet"])
     captions(root / "data", [("title", "filepath")])
-    monkeypatch.setattr("benchmarks.reference.files_under", None)
+    monkeypatch.setattr("benchmarks.reference_files.files_under", None)
     check("imagenet", "conceptual_captions", data)
 
 

@@ -32,6 +32,8 @@ ONLY_WITH = {"torch.load": ("weights_only", True), "numpy.load": ("allow_pickle"
 # Where what is forbidden elsewhere is done with care; the tests beside them show with how much.
 WITH_CARE = {
     ("harness/user_file.py", "exec_module"): "the strategy file that the user names",
+    ("strategies/declared.py", "exec"): "the project's own source, of which only declarations are kept",
+    ("strategies/declared.py", "compile"): "the same",
     ("benchmarks/full/unpack.py", "extract"): "tests/test_full_unpack.py",
     ("benchmarks/full/pickles.py", "pickle.Unpickler"): "CIFAR's own format: arrays and plain types alone",
     ("models/torchscript.py", "pickle.Unpickler"): "tests/test_weights_files.py",

@@ -35,8 +35,12 @@ def modules(folder, *arguments):
         (["list"], HEAVY | {"pandas", "pyarrow"}),
         (["data", "status"], HEAVY | {"pandas", "pyarrow"}),
         (["leaderboard"], HEAVY),
+        (["sweep", "--strategies", "zscl,lora,iimm-guided", "--seeds", "0-1", "--status"], HEAVY | {"pandas", "pyarrow"}),
+        (["sweep", "--strategies", "zscl,ties", "--dry-run"], HEAVY | {"pandas", "pyarrow"}),
+        (["bench", "mtil", "--strategy", "zscl", "--set", "l2=-1"], HEAVY | TABLES),
+        (["bench", "mtil", "--model", "ViT-B-61"], HEAVY | TABLES),
     ],
-    ids=["help", "bench-help", "sweep-help", "list", "data-status", "leaderboard"],
+    ids=["help", "bench-help", "sweep-help", "list", "data-status", "leaderboard", "status", "dry-run", "set", "model"],
 )
 def test_light_commands_leave_heavy_modules_alone(arguments, left_alone, tmp_path):
     found = modules(tmp_path, *arguments)

@@ -48,8 +48,10 @@ def test_a_sweep_of_real_runs(flags, model_directory, tmp_path, capsys, monkeypa
     Path("wait").touch()
 
     assert sweep(flags, f"{grid} --dry-run") == 0
-    commands = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line for line in lines if not line.startswith("#")]
     assert len(commands) == 2 and all(shlex.split(line)[1:4] == [str(ENTRY), "bench", "stream"] for line in commands)
+    assert [line for line in lines if "missing: " in line and "seed 1" in line] == [lines[0], lines[2]]
 
     def kill():
         (record,) = waited(lambda: [p for p in Path("r").glob("stream-*/slow-*/run.json") if progress(p) == 1])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.records import at_work, locked
+from harness.locks import at_work, locked
 from harness.screen import Screen
 from harness.sweep import loop
 from harness.sweep.local import Local, threads
@@ -230,7 +230,7 @@ def test_a_run_that_cannot_be_started_stops_nothing_else(make, sweep):
 def test_where_no_log_can_be_written_nothing_is_started(make, sweep, tmp_path):
     (tmp_path / "logs").write_text("a file")
     (run,) = make("good")
-    with pytest.raises(UserError, match=r"Cannot write to .*logs: File exists; --out"):
+    with pytest.raises(UserError, match=r"Cannot write to .*logs: .*logs is a file, not a folder; --out"):
         sweep([run])
     assert attempts(run) == []
 

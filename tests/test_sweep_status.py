@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from harness.records import at_work, locked
+from harness.locks import at_work, locked
 from harness.screen import Screen
 from harness.sweep.plan import Run
 from harness.sweep.screen import show_status

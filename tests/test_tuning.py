@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.streams import scenario
-from models import TUNINGS, tuning
+from models import TUNINGS, tuning, tuning_options
 from models.encoder import DualEncoder
 from models.registry import UserError
 from models.towers import tower_of
@@ -180,10 +180,10 @@ def test_a_tower_without_known_blocks_is_named(name):
 
 
 def test_every_tuning_has_options_and_a_text():
-    assert set(tuning.OPTIONS) == set(TUNINGS) and all(TUNINGS.values())
-    assert tuning.options_of("lora")() == tuning.LowRank(rank=4, targets="qv", scale=0.2, towers="both")
+    assert set(tuning_options.OPTIONS) == set(TUNINGS) and all(TUNINGS.values())
+    assert tuning_options.options_of("lora")() == tuning_options.LowRank(rank=4, targets="qv", scale=0.2, towers="both")
     with pytest.raises(UserError, match="Did you mean adapter"):
-        tuning.options_of("adaptor")
+        tuning_options.options_of("adaptor")
 
 
 @pytest.mark.parametrize("name", ["bitfit", "attention", "lora", "adapter"])

@@ -14,9 +14,10 @@ from benchmarks.domain import TensorImages
 from harness import signals
 from harness.config import RunConfig
 from harness.failures import expected
-from harness.pauses import Pauses, Stopped, stop
+from harness.pauses import Pauses
 from harness.run import run
 from harness.screen import Screen
+from harness.signals import Stopped, stop
 from strategies import ABOUT, STRATEGIES
 from strategies.base import Strategy
 from strategies.batches import DrawnBatches, drawn_loader
@@ -204,10 +205,10 @@ def test_a_second_signal_does_not_wait(tmp_path, monkeypatch):
                 sent.append(i)
                 os.kill(os.getpid(), signal.SIGINT)
 
-    with pauses.listening(), pytest.raises(Stopped):
+    with pytest.raises(Stopped), pauses.listening():
         task()
     assert sent == [0, 1]
-    with Pauses(tmp_path, 5, dict).listening(), pytest.raises(Stopped):
+    with pytest.raises(Stopped), Pauses(tmp_path, 5, dict).listening():
         os.kill(os.getpid(), signal.SIGTERM)
 
 

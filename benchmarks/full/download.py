@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.plan import Progress
+from models.files import reason
 from models.registry import UserError
 
 CHUNK = 2**20
@@ -198,4 +199,4 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"Cannot write {_part(path)}: {error.strerror or error}.") from error
+        raise UserError(f"Cannot write {_part(path)}: {reason(error)}.") from error

@@ -7,6 +7,7 @@ interrupted fetch leaves there is continued by the next one: finished downloads 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,11 +22,14 @@ from benchmarks.full.pieces import Piece, pieces
 from benchmarks.full.table import Entry, Hub, entry
 from benchmarks.full.unpack import is_archive, unpack
 from benchmarks.plan import Progress
+from models.files import reason
 from models.registry import UserError, first_line, unknown
 
 Say = Callable[[str], None]
 SOURCES = ("torchvision", "hub")
 PARTIAL = ".partial"
+COPY = re.compile(r"(dataset_dict|dataset_info|state)\.json|.*\.arrow")
+"""The files of a hub copy as the `datasets` package saves them."""
 
 
 def fetch(
@@ -177,9 +181,17 @@ def hub_copy(row: Entry, root: Path, say: Say, bars: bool = False) -> None:
             datasets.DatasetDict(wanted).save_to_disk(str(saved))
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
+            _check_copy(target)
             os.replace(target, base / "old")
         os.replace(saved, target)
         shutil.rmtree(base, ignore_errors=True)
+
+
+def _check_copy(folder: Path) -> None:
+    """Raise UserError for a folder that holds other files than a saved hub copy, which a new copy would replace."""
+    for path in sorted(folder.rglob("*")) if not folder.is_symlink() else ():
+        if not path.is_dir() and not COPY.fullmatch(path.name):
+            raise UserError(f"{folder} is to be replaced and holds another file, {path}: move it away and fetch again.")
 
 
 def _load(hub: Hub, base: Path) -> Any:
@@ -231,10 +243,13 @@ def _bars(shown: bool) -> Iterator[None]:
 def _alone(root: Path, name: str) -> Iterator[Path]:
     """The folder of one unfinished fetch, for this process only; it goes, and .partial with it, if nothing is left in it."""
     place, made = root / PARTIAL, not root.exists()
+    for each in (place, place / name, place / f"{name}.ready"):
+        if each.is_symlink():
+            raise UserError(f"{each} is a symbolic link, and a fetch deletes nothing through links: remove it.")
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"Cannot write into the data folder {root}: {error.strerror}.") from error
+        raise UserError(f"Cannot write into the data folder {root}: {reason(error)}.") from error
     lock = FileLock(place / f"{name}.lock")
     try:
         lock.acquire(timeout=0)
@@ -244,7 +259,8 @@ def _alone(root: Path, name: str) -> Iterator[Path]:
     try:
         yield base
     except OSError as error:
-        raise UserError(f"Cannot write into the data folder {root}: {error}.") from error
+        file = f" ({error.filename})" if error.filename else ""
+        raise UserError(f"Cannot write into the data folder {root}: {reason(error)}{file}.") from error
     finally:
         _sweep(base)
         Path(lock.lock_file).unlink(missing_ok=True)

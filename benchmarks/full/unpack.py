@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from benchmarks.full.download import Damaged, check_room
 from benchmarks.plan import Progress
+from models.files import reason
 from models.registry import UserError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -54,7 +55,7 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> None:
     except (NotImplementedError, RuntimeError) as error:  # zipfile: an unknown compression, a password
         raise Damaged(f"Cannot unpack {archive}: {error}.") from error
     except OSError as error:
-        raise UserError(f"Cannot unpack {archive} into {folder}: {error.strerror or error}.") from error
+        raise UserError(f"Cannot unpack {archive} into {folder}: {reason(error)}.") from error
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import tempfile
@@ -14,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cache_folder import cache_folder
+from models.files import NotRegular, open_file, reason
+from models.registry import UserError
 
 GENERATOR_VERSION = 1
 """Raise it whenever any drawing changes: cached pictures of another version are not used."""
@@ -31,13 +34,18 @@ def folder() -> Path:
 
 def version_key() -> str:
     """Short hash of the generator's version and of the packages that pictures come from."""
-    versions = [f"generator {GENERATOR_VERSION}"]
+    return hashlib.sha256("\n".join([f"generator {GENERATOR_VERSION}", *_versions()]).encode()).hexdigest()[:12]
+
+
+@functools.cache
+def _versions() -> list[str]:
+    versions = []
     for package in PACKAGES:
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             versions.append(f"{package} absent")
-    return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:12]
+    return versions
 
 
 def path(name: str) -> Path:
@@ -69,8 +77,10 @@ def digest(arrays: Arrays) -> str:
 
 def read(target: Path) -> Arrays | None:
     try:
-        with target.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with open_file(target) as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
+    except NotRegular as error:
+        raise UserError(f"Cannot read the cache file {target}: {reason(error)}. Remove it and start again.") from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
     expected = arrays.pop(_DIGEST, None)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.files import read_text
 from models.paths import user_path
 from models.registry import UserError, check_text, first_line, unknown
 
@@ -150,7 +151,7 @@ def _read(path: Path, key: str, where: str) -> list[Any] | dict[str, Any]:
     path = user_path(path)
     try:
         suffix = path.suffix.lower()
-        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
+        text = unicodedata.normalize("NFC", read_text(path, "utf-8-sig"))
         if suffix == ".txt":
             return _lines(text, where) if key == "classnames" else [line.strip() for line in text.splitlines() if line.strip()]
         if suffix == ".json":

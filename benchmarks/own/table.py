@@ -14,6 +14,7 @@ from typing import NamedTuple
 from benchmarks.formats import is_image
 from benchmarks.own.columns import UNLABELLED, check_captions, find_column, how_to_choose, known, named_twin, split_in
 from benchmarks.own.names import clean
+from models.files import read_bytes, reason
 from models.registry import UserError
 
 DELIMITERS = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar"}
@@ -186,9 +187,9 @@ def _lines(path: str | Path, columns: Mapping[str, str]) -> _Lines:
 
 def _text(path: str | Path) -> str:
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
     except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+        raise UserError(f"Cannot read {path}: {reason(error)}.") from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f'{path} is UTF-16 text; save it as UTF-8 (Excel calls it "CSV UTF-8").')
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):

@@ -25,12 +25,12 @@ def write(results: Sequence[str | Path], html: str | Path, figures: str | Path |
         UserError: for results that do not exist, for a damaged record or one that contradicts itself, naming its file, and
             where nothing can be written.
     """
-    from harness.records import write_bytes
     from harness.report.figure import Figure, save
     from harness.report.methods import sections
     from harness.report.page import Made, page
     from harness.runs import present, read
     from harness.version import git_revision, project_version
+    from models.files import reason, write_output
     from models.registry import UserError
 
     runs = read([*present(results)])
@@ -38,11 +38,11 @@ def write(results: Sequence[str | Path], html: str | Path, figures: str | Path |
     made = Made(_today(), project_version(), git_revision(), f"report {shlex.join(map(str, results))}")
     text = page(sections(runs), [run for run in runs if not run.finished], kept.append, made)
     try:
-        write_bytes(Path(html), text.encode())
+        write_output(html, text.encode())
         for figure in kept if figures is not None else ():
             save(figure, Path(figures or "."))
     except OSError as error:
-        raise UserError(f"Cannot write {error.filename or html}: {error.strerror}.") from error
+        raise UserError(f"Cannot write {error.filename or html}: {reason(error)}.") from error
     return Path(html)
 
 

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import matplotlib.figure
 
-from harness.records import spreadsheet_text, write_bytes
+from harness.records import spreadsheet_text
 from harness.report.markup import Markup, clean
 from harness.report.style import GRID, INK, styled
+from models.files import write_output
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 TINY = 1e-9
@@ -76,9 +77,8 @@ def save(figure: Figure, folder: Path) -> list[Path]:
     with styled():
         svg, image = _svg(figure), io.BytesIO()
         figure.draw().savefig(image, format="png", facecolor="white", metadata={"Software": None})
-    write_bytes(folder / f"{figure.slug}.svg", svg.encode())
-    write_bytes(folder / f"{figure.slug}.png", image.getvalue())
-    write_bytes(folder / f"{figure.slug}.csv", figure.numbers.written())
+    for suffix, data in (("svg", svg.encode()), ("png", image.getvalue()), ("csv", figure.numbers.written())):
+        write_output(folder / f"{figure.slug}.{suffix}", data)
     return [folder / f"{figure.slug}.{kind}" for kind in ("svg", "png", "csv")]
 
 

@@ -76,6 +76,7 @@ def study(arguments: argparse.Namespace) -> int:
     from benchmarks.catalog import shadows
     from harness.options import parse_assignments, seeds_in
     from harness.screen import Screen
+    from harness.signals import handled, importing, stop
 
     settings = given(arguments, "set", "seed")
     for name in ("domains", "tunings"):
@@ -91,10 +92,11 @@ def study(arguments: argparse.Namespace) -> int:
     for note in shadows([*sources.values()] if config.domains is not None else []):
         screen.say(note, style="yellow")
     screen.say("loading torch and Avalanche ...", style="dim")
-    from harness.failures import expected
-    from harness.study import run
+    with importing():
+        from harness.failures import expected
+        from harness.study import run
 
-    with expected(fresh=arguments.fresh):
+    with expected(fresh=arguments.fresh, part="cell"), handled(stop):
         run(config, screen)
     return 0
 
@@ -103,21 +105,25 @@ def predict(arguments: argparse.Namespace) -> int:
     """Run `predict`. Raises UserError."""
     from benchmarks.catalog import check_present, find
     from harness.options import check_least
+    from harness.records import check_table
     from harness.screen import Screen
+    from harness.signals import handled, importing, stop
     from metrics import outcomes
 
     settings = given(arguments, "csv")
     check_least(settings, measure_n=2, seed=0)
+    check_table(arguments.csv)
     check_present([find(arguments.dataset, arguments.edition, settings.get("data_root", "data"))])
     # A study that is none is found out before torch is loaded.
     outcomes.read(outcomes.file_of(arguments.study))
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch ...", style="dim")
-    from harness import predict as predicting
-    from harness.failures import expected
-    from harness.records import write_table
+    with importing():
+        from harness import predict as predicting
+        from harness.failures import expected
+        from harness.records import write_table
 
-    with expected():
+    with expected(part=None), handled(stop):
         found = predicting.predict(predicting.PredictConfig(**settings), screen)
     if arguments.csv:
         write_table(found.table, arguments.csv)

@@ -14,7 +14,8 @@ import torch
 import models
 from benchmarks.domain import Domain
 from harness import machine
-from harness.records import locked, read_json, reading, write_json, write_table
+from harness.locks import locked
+from harness.records import read_json, reading, write_json, write_table
 from harness.remarks import say_remarks
 from harness.screen import Screen, duration
 from harness.study import report, tables, work

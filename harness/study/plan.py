@@ -142,7 +142,7 @@ def resolve(config: StudyConfig) -> Study:
     """Check a study before anything is loaded or trained. Raises UserError."""
     sources = check(config)
     from harness.config import model_of
-    from models.loading import weights_sha256
+    from models.weights_files import weights_sha256
 
     model, pretrained = model_of(config.model, config.pretrained, any(s.edition == "full" for s in sources.values()))
     settings = mini("mtil") if model == "tiny" else mtil()
@@ -160,7 +160,7 @@ def resolve(config: StudyConfig) -> Study:
 
 def technique(tuning: str, settings: Any, changes: Mapping[str, Any], tunings: tuple[str, ...] = ()) -> Technique:
     """The technique of a tuning with a benchmark's settings for it and the user's changes. Raises UserError."""
-    from models.tuning import options_of
+    from models.tuning_options import options_of
     from strategies import STRATEGIES
 
     name = tuning if tuning in STRATEGIES.names() else "finetune"

@@ -5,6 +5,7 @@ Ray and submitit send these functions to their workers as they are, so a worker 
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -40,6 +41,9 @@ def start(command: Sequence[str], log: str, folder: str, environment: Mapping[st
     In a session of its own a terminal's Ctrl-C does not reach it beside the interrupt that it is sent.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
+    # Opening a named pipe would wait for a reader.
+    if os.path.exists(log) and not os.path.isfile(log):
+        raise OSError(errno.EINVAL, "the log is not a file", log)
     with open(log, "ab") as file:
         file.write(f"$ {shlex.join(command)}\n".encode())
         file.flush()

@@ -6,12 +6,14 @@ import argparse
 import math
 import shlex
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.plan import names_of
 from harness import bench
 from harness.options import check_device, check_least, parse_assignments
+from harness.user_file import is_file
 from models.registry import UserError, unknown
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def add_commands(commands: Any, add_shared: Callable[..., None]) -> None:
     grid.add_argument("--shard", metavar="I/N", help="every N-th run of the grid from the I-th on: 1/4 to 4/4 on four machines")
     ways = command.add_argument_group("what to do")
     ways.add_argument("--status", action="store_true", help="only show how far each run is")
-    ways.add_argument("--dry-run", action="store_true", help="only print the commands of the runs that are not finished")
+    ways.add_argument("--dry-run", action="store_true", help="only print every run with its state and command")
     ways.add_argument(
         "--retries", type=int, default=1, metavar="N", help="start a failed or lost run again, N times (default 1)"
     )
@@ -98,12 +100,17 @@ def sweep(arguments: argparse.Namespace) -> int:
     """Run `sweep`: 0 when all runs are finished, 1 when some are not, 130 after an interrupt. Raises UserError."""
     check(arguments)
     from harness.screen import Screen
+    from harness.signals import importing
     from harness.sweep import plan
+    from harness.trust import check_code
 
     screen = Screen(quiet=arguments.quiet)
-    if not arguments.dry_run:
+    starts = not (arguments.status or arguments.dry_run)
+    if starts:
+        check_code(arguments)
         screen.say("reading the grid ...", style="dim")
-    runs = plan.grid(arguments.of_bench, arguments)
+    with importing() if starts else nullcontext():
+        runs = plan.grid(arguments.of_bench, arguments, runs_code=starts)
     if arguments.shard is not None:
         runs = plan.part(runs, plan.shard_of(arguments.shard))
     if not runs:
@@ -115,7 +122,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         show_status(runs, screen)
         return 0
     if arguments.dry_run:
-        return dry_run(runs, arguments.fresh)
+        return dry_run(runs, arguments)
     return work(runs, arguments, screen)
 
 
@@ -161,14 +168,29 @@ def parse_slurm(arguments: argparse.Namespace) -> dict[str, str]:
         raise UserError(str(error).replace("--set", "--slurm")) from error
 
 
-def dry_run(runs: list[Run], fresh: bool) -> int:
-    """Print the commands, one a line, ready for a shell."""
+def dry_run(runs: list[Run], arguments: argparse.Namespace) -> int:
+    """Print every run with its state and its command, ready for a shell: what needs no start is a comment."""
+    from harness.console import printable
     from harness.sweep.plan import command_of
-    from harness.sweep.status import look
+    from harness.sweep.status import counts, look
 
+    jobs, states = arguments.backend == "slurm" and not arguments.slurm_local, []
     for run in runs:
-        if fresh or look(run).state != "finished":
-            print(shlex.join(command_of(run, fresh)))
+        status = look(run)
+        states.append(status.state)
+        command = shlex.join(command_of(run, arguments.fresh))
+        starts = not jobs and (status.state not in ("finished", "running") or (arguments.fresh and status.state != "running"))
+        tasks = f" ({status.done} of {status.of} tasks)" if status.of else ""
+        print(printable(f"# {status.state}{tasks}: {run}"))
+        print(printable(command) if starts else printable(f"# {command}"))
+    print(f"# {len(runs)} run{'s' * (len(runs) != 1)}: {counts(states)}")
+    if any(is_file(run.strategy) for run in runs):
+        print("# Options of a strategy file are checked when its run starts, since only its code knows them.")
+    if jobs:
+        from harness.sweep.slurm import script
+
+        print("# The script that each run is submitted with. submitit puts the run's command into a file beside it.")
+        print(script(Path(arguments.out or "results") / "logs" / "submitit", parse_slurm(arguments)))
     return 0
 
 

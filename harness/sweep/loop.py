@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from harness.records import at_work, check_writable
-from harness.signals import handled
+from harness.locks import at_work, check_writable
+from harness.signals import answered, handled
 from harness.sweep.plan import Run
 from harness.sweep.status import Status, last_line, look, traces
-from models.registry import first_line
+from models.files import reason as reason_of
 
 MISTAKE = 2
 """The exit status of a mistake of the user's: another attempt ends the same."""
@@ -134,6 +134,7 @@ def fill(
                 screen.update(outcomes)
                 time.sleep(pause)
         except KeyboardInterrupt:
+            answered()
             left = [] if not backend.stays else [run for run in active]
             _stop(active, backend, screen)
             raise Interrupted(outcomes, left) from None
@@ -181,7 +182,7 @@ def _start(
         try:
             handle = handle or backend.start(outcome.run, fresh and (first or old))
         except OSError as error:
-            why = ": ".join(str(part) for part in (error.strerror or first_line(error), error.filename) if part)
+            why = ": ".join(str(part) for part in (reason_of(error), error.filename) if part)
             _ended(outcome, Ending(None, f"it cannot be started ({why})"), retries, waiting, screen)
             continue
         outcome.state, outcome.note, outcome.now = "running", handle.where, True
@@ -260,6 +261,7 @@ def _stop(active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: A
         while any(at_work(run.folder) for run in active) and time.monotonic() < until:
             time.sleep(0.1)
     except KeyboardInterrupt:
+        answered()
         for _, handle in active.values():
             handle.kill()
     for outcome, _ in active.values():

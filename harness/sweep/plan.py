@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.plan import joined, names_in, names_of
+from benchmarks.plan import StreamPlan, joined, names_in, names_of
 from harness.bench import configs
-from harness.config import RunConfig, check_names, read_file, resolve, unchanged_data
+from harness.config import RunConfig, check_names, order_label, outline, read_file, resolve, unchanged_data
 from harness.options import seeds_in
+from harness.sweep.recorded import place
 from models.registry import UserError
 
 ENTRY = Path(__file__).resolve().parents[2] / "cli.py"
@@ -108,11 +109,14 @@ def part(runs: Sequence[Run], shard: tuple[int, int]) -> list[Run]:
     return list(runs[shard[0] - 1 :: shard[1]])
 
 
-def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Run]:
-    """All runs, seeds outermost, so that one seed of everything comes first; strategies innermost. Raises UserError.
+def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace, runs_code: bool = True) -> list[Run]:
+    """Return all runs, seeds outermost, so that one seed of everything comes first; strategies innermost.
 
     Names, options and data are checked for all of them before any is started. `parser` is `bench`'s; `arguments` has its
-    flags, and `strategies`, `orders` and `seeds`.
+    flags, and `strategies`, `orders` and `seeds`. `runs_code` False: import neither torch nor a user's code; the runs of such
+    code are then found by their records, and its options are not checked.
+
+    Raises UserError.
     """
     strategies = axis("--strategies", _names(arguments.strategies), "--strategy", arguments.strategy)
     order = arguments.order if not arguments.order or len(arguments.order) > 1 else arguments.order[0]
@@ -134,17 +138,27 @@ def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list
             asked.append((config, tuple(words if seed is not None else [*words, "--seed", str(config.seed)])))
     runs: dict[Path, Run] = {}
     with unchanged_data():
+        plans = []
         for config, _ in asked:
             with _named(config, len(asked)):
-                check_names(config).check()
-        for config, words_of in asked:
+                plans.append(check_names(config))
+                plans[-1].check()
+        for (config, words_of), plan in zip(asked, plans, strict=True):
             with _named(config, len(asked)):
-                resolved = resolve(config)
-            folder = resolved.folder
-            key = folder.name.rpartition("-")[2]
-            log = Path(config.out) / "logs" / f"{folder.parent.name}-{resolved.strategy_slug}-seed{config.seed}-{key}.log"
-            runs.setdefault(folder, Run(config.strategy, resolved.order_label, config.seed, folder, log, words_of))
+                folder, log = _place(config, plan, runs_code)
+            runs.setdefault(folder, Run(config.strategy, order_label(plan), config.seed, folder, log, words_of))
     return list(runs.values())
+
+
+def _place(config: RunConfig, plan: StreamPlan, runs_code: bool) -> tuple[Path, Path]:
+    """Return the folder and the log of a run."""
+    resolved = resolve(config) if runs_code else outline(config)
+    if resolved is None:
+        return place(config, plan)
+    folder = resolved.folder
+    key = folder.name.rpartition("-")[2]
+    name = f"{folder.parent.name}-{resolved.strategy_slug}-seed{config.seed}-{key}.log"
+    return folder, Path(config.out) / "logs" / name
 
 
 def _alone(arguments: argparse.Namespace, strategy: str | None, strategies: Sequence[str | None]) -> argparse.Namespace:

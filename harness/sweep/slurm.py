@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ DEFAULTS = {"name": "perennial", "timeout_min": 240}
 REQUEUES = 100
 """How often a run may be queued again because its time was up (submitit's own default is 3)."""
 ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "SUSPENDED")
+INSTALL = "--backend slurm needs submitit: install the extra perennial[slurm] (pip install -e '.[slurm]')."
 ASK = 60.0
 """Seconds between questions to Slurm; a job that ends well is seen at once, by its file."""
 
@@ -66,9 +68,7 @@ class Slurm:
             import submitit
             from cloudpickle import register_pickle_by_value
         except ImportError as error:
-            raise UserError(
-                "--backend slurm needs submitit: install the extra perennial[slurm] (pip install -e '.[slurm]')."
-            ) from error
+            raise UserError(INSTALL) from error
         # Slurm has a queue; its stand-in would start everything at once.
         self.slots, self.command, self.stays = jobs or (1 if local else None), command, not local
         self._asked = time.monotonic()
@@ -127,6 +127,37 @@ class Slurm:
     @staticmethod
     def _file(run: Run) -> Path:
         return run.log.with_suffix(".job")
+
+
+def script(folder: Path, given: Mapping[str, str]) -> str:
+    """Return the sbatch script that submitit would write, also on a machine without Slurm. Raises UserError."""
+    try:
+        from submitit.slurm.slurm import SlurmExecutor
+    except ImportError as error:
+        raise UserError(INSTALL) from error
+
+    class Unsent(SlurmExecutor):
+        """An executor that asks for no Slurm on this machine, and gets no job."""
+
+        @classmethod
+        def affinity(cls) -> int:
+            return 1
+
+        def __init__(self) -> None:
+            super().__init__(folder, max_num_timeout=REQUEUES)
+
+    wanted = {name.removeprefix("slurm_"): value for name, value in {**DEFAULTS, **parameters(given)}.items()}
+    made = folder.exists()
+    try:
+        executor = Unsent()
+        executor.update_parameters(**executor._convert_parameters(wanted))
+        return str(executor._make_submission_file_text(executor._submitit_command_str, "JOB"))
+    except (NameError, ValueError, TypeError, AssertionError) as error:
+        raise UserError(f"--slurm: {first_line(error)}.") from error
+    finally:
+        if not made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def parameters(given: Mapping[str, str]) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.records import at_work, read_json, reading
+from harness.locks import at_work
+from harness.records import read_json, reading
 from harness.run_json import expect
 from harness.runs import read_one
 from harness.screen import SUMMARY
 from harness.sweep.plan import Run
+from models.files import open_file
 from models.registry import UserError
 
 STATES = ("finished", "running", "interrupted", "failed", "missing")
@@ -87,7 +89,7 @@ def counts(states: Iterable[str]) -> str:
 def last_line(log: Path) -> str:
     """What a process said last: the end of its log, without the program's name."""
     try:
-        with log.open("rb") as file:
+        with open_file(log) as file:
             file.seek(max(0, log.stat().st_size - 4096))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:

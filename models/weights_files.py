@@ -1,0 +1,96 @@
+"""Find and digest the local files of a model. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from models.files import open_file, reason
+from models.paths import user_path
+from models.registry import UserError
+
+TINY = Path(__file__).parent / "tiny"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+# In a model directory: the first of these that there is, as open_clip prefers them.
+WEIGHTS = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model", "*")
+SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+# What the weights, the tokenizer and the configuration of a directory can be made of.
+HASHED = (*SUFFIXES, ".gz", ".json", ".txt", ".model", ".vocab")
+
+
+def weights_sha256(name: str, pretrained: str | None = None) -> str | None:
+    """Return the SHA-256 of the local files that a model is made of; None for a hub's or an open_clip tag, which name them."""
+    if pretrained == "random":
+        return None
+    directory = directory_of(name, pretrained)
+    if directory is not None:
+        files = sorted(f for f in directory.iterdir() if f.suffix in HASHED and f.is_file())
+    else:
+        file = weights_file(name, pretrained)
+        files = [file] if file is not None and path_is(file, Path.is_file) else []
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            with open_file(path) as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+        except OSError as error:
+            raise UserError(f"The file {path} of the model cannot be read: {reason(error)}.") from error
+    return digest.hexdigest() if files else None
+
+
+def directory_of(name: str, pretrained: str | None) -> Path | None:
+    """The local model directory that `name` means, or None."""
+    if name == "tiny":
+        return TINY
+    path = user_path(name)
+    if not path_is(path, Path.is_dir):
+        return None
+    if not (path / OPEN_CLIP_CONFIG).is_file():
+        if (path / "config.json").is_file():
+            raise UserError(
+                f"The directory {name!r} has config.json but no {OPEN_CLIP_CONFIG}: it seems to be a model of transformers, "
+                "which is not read yet. Use open_clip's release of the same model (openai/clip-vit-base-patch16 is "
+                "--model ViT-B-16 --pretrained openai), or convert it to open_clip."
+            )
+        if (checkpoint := path / "encoder.safetensors").is_file():
+            raise UserError(
+                f"{name!r} is a checkpoint of a run, not a model directory: give the run's --model with --pretrained "
+                f"{checkpoint}, or put that file next to a {OPEN_CLIP_CONFIG}."
+            )
+        raise UserError(f"The model directory {name!r} has no {OPEN_CLIP_CONFIG}.")
+    if pretrained != "random" and weights_in(path) is None:
+        raise UserError(f"The model directory {name!r} holds no weights (open_clip_model.safetensors).")
+    return path
+
+
+def path_is(path: Path, kind: Callable[[Path], bool]) -> bool:
+    """Whether a path is a file or folder. Raises UserError where the system does not say: a name too long, a closed folder."""
+    try:
+        return kind(path)
+    except OSError as error:
+        raise UserError(f"{str(path)[:200]} cannot be read: {reason(error)}.") from error
+
+
+def weights_in(directory: Path) -> Path | None:
+    """The weights file of a model directory; safetensors before others of the same name."""
+    for stem in WEIGHTS:
+        for suffix in SUFFIXES:
+            if files := sorted(path for path in directory.glob(stem + suffix) if path.is_file()):
+                return files[0]
+    return None
+
+
+def weights_file(name: str, pretrained: str | None) -> Path | None:
+    """The file that `pretrained` means, or None for a tag of the model. Tags have neither folders nor suffixes."""
+    if pretrained is None or pretrained == "random":
+        return None
+    path = user_path(pretrained)
+    if path.suffix or os.sep in pretrained or "/" in pretrained:
+        return path
+    if not path_is(path, Path.is_file):
+        return None
+    import open_clip
+
+    return None if pretrained in open_clip.list_pretrained_tags_by_model(name) else path
