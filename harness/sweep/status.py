@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.locks import at_work
+from harness.locks import NAME as LOCK
+from harness.locks import at_work, holder
 from harness.records import read_json, reading
 from harness.run_json import expect
 from harness.runs import read_one
@@ -58,13 +59,19 @@ def look(run: Run) -> Status:
             return Status("failed", done, of, str(error))
         return Status("finished", done, of, note, seconds)
     if at_work(run.folder):
-        return Status("running", done, of)
+        return Status("running", done, of, _elsewhere(run.folder))
     if record.get("status") == "failed":
         return Status("failed", done, of, str(record.get("error") or ""))
     if record or (run.folder / "checkpoint" / "latest.json").is_file():
         return Status("interrupted", done, of)
     said = last_line(run.log)
     return Status("missing", note=f"last attempt: {said}" if said else "")
+
+
+def _elsewhere(folder: Path) -> str:
+    """Return who holds the lock of a folder where that cannot be seen to run here, and what to do about it."""
+    who = holder(folder)
+    return "" if who is None or who.is_here else f"{who}; if it does not run any more, remove {folder / LOCK}"
 
 
 def traces(run: Run) -> dict[str, tuple[int, int]]:
