@@ -209,11 +209,12 @@ def _keep(folder: Path, experiences: set[int]) -> None:
 def tidy(folder: Path) -> None:
     """Delete what a killed process was writing in a folder of checkpoints."""
     for each in (folder, folder / WITHIN):
+        if each.is_symlink():
+            return
         remove_named(each, re.escape(LATEST), re.escape(PREVIOUS), unfinished=True)
-        if not each.is_symlink():
-            for half in _folders(each):
-                if HALF.fullmatch(half.name):
-                    _remove(half)
+        for half in _folders(each):
+            if HALF.fullmatch(half.name):
+                _remove(half)
 
 
 def clear(folder: Path, key: str | None) -> list[Path]:
