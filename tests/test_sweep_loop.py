@@ -224,7 +224,7 @@ def test_a_run_that_cannot_be_started_stops_nothing_else(make, sweep):
     blocked.log.mkdir(parents=True)
     states, shown = sweep(runs, retries=1)
     assert states == ["failed", "finished"] and attempts(blocked) == []
-    assert shown.count("it cannot be started (Is a directory: ") == 3, "tried again, failed, and in the table"
+    assert shown.count("it cannot be started (the log is not a file: ") == 3, "tried again, failed, and in the table"
 
 
 def test_where_no_log_can_be_written_nothing_is_started(make, sweep, tmp_path):
