@@ -25,7 +25,7 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(CODE)
 
-    def write(name, status="finished", changes=None, **identity):
+    def write(name, status="interrupted", changes=None, **identity):
         config = RunConfig(strategy="mine.py:MyMethod")
         plan = check_names(config)
         folder = Path("results/mtil-mini-I") / name
@@ -82,15 +82,15 @@ def test_status_and_dry_run_leave_the_code_alone(mine, capsys):
     mine("my-method-0000000000")
     grid = ["sweep", "--strategies", "mine.py:MyMethod,zscl", "--seeds", "0,1"]
     assert cli.main([*grid, "--status"]) == 0
-    assert "4 runs: 1 finished, 3 missing" in capsys.readouterr().out
+    assert "4 runs: 1 interrupted, 3 missing" in capsys.readouterr().out
     assert cli.main([*grid, "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "# finished (8 of 8 tasks): mine.py:MyMethod, order I, seed 0" and lines[1].startswith("# ")
+    assert lines[0] == "# interrupted (8 of 8 tasks): mine.py:MyMethod, order I, seed 0"
     missing = [line.removeprefix("# missing: ") for line in lines if line.startswith("# missing: ")]
     assert missing == ["zscl, order I, seed 0", "mine.py:MyMethod, order I, seed 1", "zscl, order I, seed 1"]
     commands = [shlex.split(line) for line in lines if not line.startswith("#")]
-    assert [command[command.index("--strategy") + 1] for command in commands] == ["zscl", "mine.py:MyMethod", "zscl"]
-    assert "# 4 runs: 1 finished, 3 missing" in lines and "checked when its run starts" in lines[-1]
+    assert [command[command.index("--strategy") + 1] for command in commands] == [*("mine.py:MyMethod", "zscl") * 2]
+    assert "# 4 runs: 1 interrupted, 3 missing" in lines and "checked when its run starts" in lines[-1]
     assert cli.main([*grid, "--dry-run", "--fresh"]) == 0
     assert sum(not line.startswith("#") for line in capsys.readouterr().out.splitlines()) == 4
 
