@@ -203,9 +203,8 @@ def check_names(config: RunConfig) -> StreamPlan:
     ):
         if name is not None and name not in valid:
             raise unknown(kind, name, valid)
-    for kind, name in (("strategy", config.strategy), *(("plugin", name) for name in config.plugins)):
-        if is_file(name):
-            check_source(name, kind)
+    for name in filter(is_file, (config.strategy, *config.plugins)):
+        check_source(name, "plugin" if name in config.plugins else "strategy")
     if twice := {name for name in config.plugins if config.plugins.count(name) > 1}:
         raise UserError(f"--plugin names {', '.join(sorted(twice))} twice.")
     chosen(config.measures or (), AFTER)
@@ -378,10 +377,11 @@ def read_file(path: str) -> dict[str, Any]:
 
 def _config_text(path: str) -> str:
     """Return the text of a configuration; that of a pipe (`--config <(...)`), which can be read once, is kept."""
-    if descriptor(path) is None:
-        return read_text(path)
     if path not in _piped:
-        _piped[path] = read_text(path)
+        text = read_text(path)
+        if descriptor(path) is None:
+            return text
+        _piped[path] = text
     return _piped[path]
 
 
