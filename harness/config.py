@@ -232,8 +232,7 @@ def _check_texts(config: RunConfig) -> None:
 def resolve(config: RunConfig) -> Resolved:
     """Check a configuration before anything is loaded or trained: names, orders, options and their ranges.
 
-    Model names and tags are checked by `models.load`, devices by `harness.machine`, both before training too.
-    Raises UserError.
+    Model tags are checked by `models.load`, devices by `harness.machine`, before training too. Raises UserError.
     """
     plan = check_names(config)
     from strategies import STRATEGIES
