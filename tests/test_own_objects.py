@@ -88,7 +88,7 @@ def test_validation_in_the_place_of_test():
         (None, Pets(["0", "1"]), "has the label '0'; an integer is wanted"),
         (None, Pets([0, 0.5]), "Item 1 .* has the label 0.5; an integer"),
         (None, Pets([0, 1, None, 1, 0, 1, 0]), "Item 2 .* has the label None"),
-        (None, TensorDataset(torch.zeros(2)), "is no pair"),
+        (None, TensorDataset(torch.zeros(2)), r"not a pair \(image, label\)|a pair \(image, label\) is wanted"),
         (None, Pets(classes=None), "no attribute `classes`"),
         (WithTargets(), WithTargets(classes=["a", "b"]), "train and test splits of .* different `classes`"),
         (None, WithTargets([0, 1, 2]), r"Item 2 of the test split of withtargets has the label 2, outside 0\.\.1"),
