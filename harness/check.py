@@ -46,6 +46,7 @@ def add_command(commands: Any, add_shared: Callable[..., None]) -> None:
 def check(arguments: argparse.Namespace) -> int:
     """Run `check`: 0 if everything passed, 1 if something did not. Raises UserError."""
     from harness.config import RunConfig, check_names
+    from harness.console import complain
     from harness.options import merged, parse_assignments
     from harness.screen import Screen
 
@@ -70,10 +71,16 @@ def check(arguments: argparse.Namespace) -> int:
 
     failed = False
     with expected(), no_silent_end(), tempfile.TemporaryDirectory(prefix="perennial-check-") as folder:
-        for finding in findings(replace(config, out=folder)):
-            failed = failed or not finding.passed
-            if not arguments.quiet or not finding.passed:
-                screen.say(f"{'pass' if finding.passed else 'FAIL'}  {finding.text}", style=None if finding.passed else "red")
+        try:
+            for finding in findings(replace(config, out=folder)):
+                failed = failed or not finding.passed
+                if not arguments.quiet or not finding.passed:
+                    screen.say(
+                        f"{'pass' if finding.passed else 'FAIL'}  {finding.text}", style=None if finding.passed else "red"
+                    )
+        except KeyboardInterrupt as error:
+            complain("interrupted; the runs of a check are not kept.")
+            return getattr(error, "status", 130)
     if not failed:
         screen.say(f"{arguments.strategy} passed: an interrupted run ends with the numbers of a run in one go")
     return int(failed)
