@@ -33,13 +33,14 @@ def user_plugins(
     Raises UserError for a class that cannot be loaded or does not act on this strategy, two plugins of one name, and options
     that its constructor does not take.
     """
-    from strategies.compatibility import check_plugin_class
-
     found: dict[str, UserPlugin] = {}
     rest = dict(changes)
     for reference in names:
         if not is_file(reference):
             continue
+        # Here: it imports Avalanche, without which a sweep can be planned.
+        from strategies.compatibility import check_plugin_class
+
         kind, sha256 = load_plugin(reference)
         name = kind.__name__
         check_plugin_class(kind)
