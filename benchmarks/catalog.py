@@ -169,7 +169,11 @@ def versions(sources: Sequence[Source], *facts: object) -> str | None:
 
 
 def held_out(ask: Ask, edition: str, names: Sequence[str], default: Sequence[str]) -> list[Source]:
-    """The held-out sources: those asked for (of the stream's edition before any other), or the default less the trained."""
+    """Return the held-out sources: those asked for (of the stream's edition before any other), or the default without the
+    trained ones. "none" asks for none.
+    """
+    if ask.heldout == ("none",):
+        return []
     if ask.heldout is None:
         return [find(name, edition, ask.data_root) for name in default if name not in names]
     found = []

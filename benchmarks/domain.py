@@ -229,6 +229,13 @@ def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
         return Subset(dataset, sorted(chosen))
 
     few = replace(domain, **{split: cut(split) for split in ("train", "val", "test", "ood")})
+    sources = dict(domain.split_sources)
+    for split in ("train", "val", "test"):
+        before, after = getattr(domain, split), getattr(few, split)
+        if before is not after:
+            known = f"{sources[split]}; " if split in sources else ""
+            sources[split] = f"{known}{len(after):,} of {len(before):,} images (--limit), seed {seed}"
+    few = replace(few, split_sources=sources)
     if domain.train is None or few.train is None:
         return few
     lost = len(set(targets_of(domain.train))) - len(set(targets_of(few.train)))

@@ -19,7 +19,7 @@ def with_shots(domain: Domain, k: int, seed: int = 0, take: bool = True) -> Doma
     """
     few = shots(domain, k, seed)
     held = with_validation(domain, seed, take, leave=k)
-    return replace(few, val=held.val, split_sources=held.split_sources)
+    return replace(few, val=held.val, split_sources={**held.split_sources, "train": few.split_sources["train"]})
 
 
 def shots(domain: Domain, k: int, seed: int = 0) -> Domain:
@@ -43,4 +43,6 @@ def shots(domain: Domain, k: int, seed: int = 0) -> Domain:
             )
         chosen += [indices[i] for i in class_permutation(name, len(indices), seed)[:k]]
     train: Any = domain.train
-    return replace(domain, train=Subset(train, sorted(chosen)))
+    known = f"{domain.split_sources['train']}; " if "train" in domain.split_sources else ""
+    sources = {**domain.split_sources, "train": f"{known}{k} of each class (--shots), seed {seed}"}
+    return replace(domain, train=Subset(train, sorted(chosen)), split_sources=sources)

@@ -43,7 +43,12 @@ def add_arguments(command: argparse._ActionsContainer, add_shared: Callable[...,
     command.add_argument(
         "--protocol", help="which classes compete at test time: task, class or agnostic (default: the benchmark's)"
     )
-    command.add_argument("--heldout", nargs="*", metavar="NAME", help="domains never trained, for retention")
+    command.add_argument(
+        "--heldout",
+        nargs="*",
+        metavar="NAME",
+        help="domains never trained, for Retention; none: no such domain (default: mini domains for mtil and stream)",
+    )
     add_shared(command, "--data-root", help="where the full edition's datasets are (default: data)")
     add_shared(command, "--limit", help="at most N images per split")
     command.add_argument("--shots", type=int, metavar="N", help="few-shot: N training images of each class")

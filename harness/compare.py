@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.plan import SEEN
 from harness.leaderboard import LESS_IS_BETTER, MARKS, TABLE, marked
 from harness.runs import Run, check_copies, present, read
-from harness.screen import SUMMARY, Screen, stream_title
+from harness.screen import SUMMARY, Screen, ordered_in, stream_title
 from metrics import by_task
 from metrics.by_task import ByTask
 from metrics.comparison import Comparison, paired
@@ -96,16 +96,22 @@ def compare(config: CompareConfig, screen: Screen | None = None) -> pd.DataFrame
     for sentence in alone:
         screen.say(f"not compared: {sentence}", style="yellow")
     rows = [row for pair in _told_apart(pairs) for row in _rows(pair, a.label, b.label)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table.attrs["ordered"] = {run.identity["order"]: ordered_in(run.identity) for pair in pairs for run in pair.a}
+    return table
 
 
 def shown(table: pd.DataFrame) -> list[Table]:
     """Return tables for the screen, one for each pair of settings, each with its own heading."""
-    tables = []
+    tables, ordered = [], table.attrs.get("ordered", {})
     for block, rows in table.groupby(list(BLOCK), sort=False):
         of = dict(zip(BLOCK, block, strict=True))
         a, b = (f"{of[side]} ({of[f'settings_{side}']})" if of[f"settings_{side}"] else of[side] for side in ("a", "b"))
-        place = [stream_title(of["benchmark"], of["edition"], of["order"]), of["model"], of["setting"]]
+        place = [
+            stream_title(of["benchmark"], of["edition"], of["order"], ordered.get(of["order"], ())),
+            of["model"],
+            of["setting"],
+        ]
         title = f"A = {a}, B = {b}: {', '.join(filter(None, place))}\n{of['note']}"
         made = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for name in ("", "A", "B", "A - B", "95 % interval", "A wins / ties / loses", "verdict"):
@@ -358,7 +364,8 @@ def _unlike(x: Run, y: Run) -> list[str]:
 
 
 def _place(run: Run) -> str:
-    return stream_title(*(run.identity[name] for name in TABLE))
+    benchmark, edition, order = (run.identity[name] for name in TABLE)
+    return stream_title(benchmark, edition, order, ordered_in(run.identity))
 
 
 def _short(value: Any) -> str:

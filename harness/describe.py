@@ -10,7 +10,7 @@ import torch
 from benchmarks.plan import PROTOCOLS
 from harness import machine
 from harness.config import Resolved
-from harness.screen import stream_title
+from harness.screen import ordered_in, stream_title
 from models.description import describe
 
 
@@ -74,7 +74,7 @@ def banner(r: Resolved, encoder: Any, strategy: Any, scenario: Any) -> tuple[str
     tasks = ", ".join(r.tasks) if len(r.tasks) <= 20 else f"{r.tasks[0]} to {r.tasks[-1]}"
     lines = [
         f"{len(r.tasks)} tasks: {tasks}",
-        f"held out: {', '.join(r.heldout) or 'none'}; protocol {plan.protocol}: {PROTOCOLS[plan.protocol]}",
+        f"held out: {_heldout(r)}; protocol {plan.protocol}: {PROTOCOLS[plan.protocol]}",
         f"model {r.model}{' / ' + r.pretrained if r.pretrained else ''} ({parameters:.1f} M parameters), tuning {r.tuning}",
     ]
     lines += encoder.notes
@@ -98,8 +98,17 @@ def banner(r: Resolved, encoder: Any, strategy: Any, scenario: Any) -> tuple[str
         lines.append(
             "the tiny model knows simple pictures of 48 x 48 pixels; for photographs: --model ViT-B-16 --pretrained openai"
         )
-    title = f"{stream_title(plan.benchmark, plan.edition, r.order_label)}: {r.strategy_slug}, seed {c.seed}"
+    stream = stream_title(plan.benchmark, plan.edition, r.order_label, ordered_in(r.identity()))
+    title = f"{stream}: {r.strategy_slug}, seed {c.seed}"
     return title, lines
+
+
+def _heldout(r: Resolved) -> str:
+    """The held-out domains, and where they are the default what that means."""
+    if not r.heldout:
+        return "none"
+    default = "" if r.config.heldout is not None else " (the default, for Retention; --heldout NAMES or none changes it)"
+    return f"{', '.join(r.heldout)}{default}"
 
 
 def short_warmup(r: Resolved, strategy: Any, scenario: Any) -> str | None:

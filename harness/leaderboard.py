@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.run_json import COSTS
 from harness.runs import Run, read
-from harness.screen import stream_title
+from harness.screen import ordered_in, stream_title
 from harness.summary import summary_of
 from metrics import matrix
 from reference_data import published
@@ -100,13 +100,19 @@ def table_of(runs: Sequence[Run], with_published: bool = False) -> tuple[pd.Data
     by = [*SORT[:-1], *MARKS, SORT[-1]]
     table = table.sort_values(by, ascending=[column != "average" for column in by], kind="stable", na_position="last")
     order = [by_row[i] if i < len(by_row) else [] for i in table.index]
-    return table.reset_index(drop=True), order
+    table = table.reset_index(drop=True)
+    # For titles, which name a custom order by its tasks.
+    table.attrs["ordered"] = {run.identity["order"]: ordered_in(run.identity) for run in runs}
+    return table, order
 
 
-def section_title(row: Mapping[str, Any]) -> str:
-    """Of a table of rows that agree in `SECTION`; a mark that is empty or None is not said."""
+def section_title(row: Mapping[str, Any], ordered: Sequence[str] = ()) -> str:
+    """Return the title of a table of rows that agree in `SECTION`; a mark that is empty or None is left out.
+
+    `ordered`: the tasks or classes of a custom order.
+    """
     said = [words.format(row[mark]) for mark, words in MARKS.items() if row.get(mark)]
-    return ", ".join([stream_title(*(row[name] for name in TABLE)), *said])
+    return ", ".join([stream_title(row["benchmark"], row["edition"], row["order"], ordered), *said])
 
 
 def _values(run: Run) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,7 +23,7 @@ INTERVALS = (
 
 
 def show(table: pd.DataFrame, screen: Screen) -> None:
-    """Print the table of `harness.measure.measure`: one dataset with what each measure means, several side by side."""
+    """Print the table of `harness.measure.measure`: one dataset with each measure's meaning, several with a legend."""
     datasets = list(dict.fromkeys(table.dataset))
     if len(datasets) == 1:
         screen.say(_about(table))
@@ -34,7 +34,7 @@ def show(table: pd.DataFrame, screen: Screen) -> None:
             screen.show(part)
         for reason in _reasons(table):
             screen.say(reason)
-        screen.say("`list measures` says what they mean.", style="dim")
+        screen.show(legend(list(dict.fromkeys(table.measure))))
     screen.say(INTERVALS, style="dim")
 
 
@@ -51,6 +51,17 @@ def explained(table: pd.DataFrame) -> Table:
         if r.reason:
             meaning = f"{meaning} Undefined here: {r.reason}."
         out.add_row(str(r.measure), _number(r.value), _interval(r), meaning, higher)
+    return out
+
+
+def legend(measures: Sequence[str]) -> Table:
+    """A row for each measure: what it is and what a higher value means."""
+    out = plain_table()
+    out.add_column("measure", no_wrap=True)
+    out.add_column("what it is")
+    out.add_column("higher means")
+    for measure in measures:
+        out.add_row(measure, *_meaning(measure))
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from harness.study.forecast import Advice, Forecast, check_weight, forecast
 from harness.study.work import measured
 from metrics import outcomes
 from metrics.suite import Value
+from models.prompt_reader import check_prompts
 from models.registry import UserError
 
 # Means over images or pairs: their expectation does not depend on how many there are.
@@ -91,6 +93,7 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     finally:
         screen.end()
     say_remarks([domain], screen.say)
+    prompt_warnings = check_prompts(encoder.reader, [domain])
     found = measured(domain, encoder, [config.measure], config.measure_n, config.seed)
     value = found.values[config.measure]
     if value.value != value.value:
@@ -103,7 +106,8 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
         zero_shot=found.zero_shot.percent,
         weight=config.weight,
     )
-    warnings = [*said.warnings]
+    said = said._replace(advice=within_reach(said.advice, said.table, found.zero_shot.percent, config.weight))
+    warnings = [*prompt_warnings, *said.warnings]
     if domain.train is None:
         warnings.insert(0, f"{source.name} has no training images here: its test images were measured")
     if source.edition not in set(rows.edition):
@@ -146,6 +150,7 @@ def _model(config: PredictConfig, rows: pd.DataFrame) -> tuple[str, str | None]:
 
 
 def _show(p: Prediction, said: Forecast, rows: pd.DataFrame, config: PredictConfig, screen: Screen) -> None:
+    screen.say(verdict(p), style="bold")
     interval = "" if p.value.low is None else f" [{p.value.low:.4g}, {p.value.high:.4g}]"
     screen.say(
         f"{p.dataset} ({p.edition}): {config.measure} {p.value.value:.4g}{interval} on {p.n:,} images; zero-shot accuracy on "
@@ -161,6 +166,51 @@ def _show(p: Prediction, said: Forecast, rows: pd.DataFrame, config: PredictConf
     if p.advice.tuning is not None:
         screen.say(_accuracy(said.table[said.table.tuning == p.advice.tuning], config.measure), style="dim")
     screen.say(f"it rests on the study's cells {_cells(p.advice.rests_on)}", style="dim")
+    screen.say(f"to do it: {command(p, config)}")
+
+
+def within_reach(advice: Advice, table: pd.DataFrame, zero_shot: float, weight: float) -> Advice:
+    """Return the advice, or to leave the model as it is where what is missing to 100 % is less than the expected loss.
+
+    A line over a measure may predict a gain of more points than are missing.
+    """
+    if advice.tuning is None:
+        return advice
+    of, room = table[table.tuning == advice.tuning].set_index("outcome").predicted, 100 - zero_shot
+    if of["gain"] <= room or room > weight * of["forgetting"]:
+        return advice
+    sentence = (
+        f"leave the model as it is: only {room:.1f} points are missing to 100 %, and {advice.tuning} is expected to change the "
+        f"others by {-of['forgetting']:+z.1f}"
+    )
+    return advice._replace(strategy=None, tuning=None, sentence=sentence)
+
+
+def verdict(p: Prediction) -> str:
+    """Return one sentence: fine-tune or not, how, and what to expect of it."""
+    if p.advice.tuning is None:
+        return (
+            f"Verdict: leave the model as it is. No tuning is expected to gain more on {p.dataset} than it loses elsewhere "
+            f"(zero-shot accuracy {p.zero_shot:.1f} %)."
+        )
+    of = p.table[p.table.tuning == p.advice.tuning].set_index("outcome")
+    gain, lost = of.loc["gain"], of.loc["forgetting"]
+    sure = "" if gain.low > 0 else " The gain is not certain: its interval holds zero."
+    return (
+        f"Verdict: fine-tune on {p.dataset} with --tuning {p.advice.tuning}: {gain.predicted:+z.1f} points expected on it "
+        f"(95 %: {gain.low:+z.1f} to {gain.high:+z.1f}), {-lost.predicted:+z.1f} on what else the model knows "
+        f"({-lost.high:+z.1f} to {-lost.low:+z.1f}).{sure}"
+    )
+
+
+def command(p: Prediction, config: PredictConfig) -> str:
+    """Return the command that does what is recommended, ready to paste."""
+    words = ["python", "cli.py", "bench", "stream", "--tasks", config.dataset, "--strategy", p.advice.strategy or "zero-shot"]
+    words += ["--tuning", p.advice.tuning] if p.advice.tuning is not None else []
+    flags = ("edition", "model", "pretrained", "classnames", "templates")
+    words += [word for flag in flags if (value := getattr(config, flag)) is not None for word in (f"--{flag}", value)]
+    words += ["--data-root", config.data_root] if config.data_root != "data" else []
+    return shlex.join(words)
 
 
 def _accuracy(of: pd.DataFrame, measure: str) -> str:

@@ -11,15 +11,18 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from benchmarks.plan import SEEN
 from harness.console import PIPED_WIDTH, SafeConsole
+from harness.matrix_table import matrix_tables
+from harness.plain_table import plain_table as plain_table
+from models.shortening import shortened
 
-MANY_TASKS = 12
+FEW_TASKS = 6
+LONGEST_TASK = 30
 SUMMARY = {
     "cil_average": "CIL Avg",
     "cil_last": "CIL Last",
@@ -178,12 +181,22 @@ class Screen:
         """Leave the live display; the last table stays."""
         if self._live is not None:
             if "overall" in self._bars:
-                self._live.update(self._table())
+                self._live.update(self._matrix())
             self._live.stop()
         self._live, self._progress, self._bars = None, None, {}
 
-    def summary(self, summary: Mapping[str, float], zero: Mapping[str, float] | None, folder: str, note: str) -> None:
-        """The summary, beside zero-shot's where row 0 alone says what that is, and where the record is."""
+    def summary(
+        self,
+        summary: Mapping[str, float],
+        zero: Mapping[str, float] | None,
+        folder: str,
+        lines: Sequence[str],
+        commands: Sequence[str] = (),
+    ) -> None:
+        """Show the summary, next to zero-shot's where only row 0 says what that is, and where the record is.
+
+        `lines` follow the summary, `commands` the record: what to do next.
+        """
         if self.quiet:
             return
         table = plain_table()
@@ -193,13 +206,17 @@ class Screen:
             table.add_column(name, justify="right")
         console = self.console if self._use_live else SafeConsole(file=self.console.file, width=PIPED_WIDTH)
         if not self._use_live:
-            console.print(self._table(wide=True))
+            for part in matrix_tables(self._rows, self._tasks, self._heldout, console, PIPED_WIDTH, shorten=False):
+                console.print(part)
         table.add_row("this run", *(_number(summary[key]) for key in shown), style="bold")
         if zero is not None:
             table.add_row("zero-shot", *(_number(zero.get(key, float("nan"))) for key in shown), style="dim")
         console.print(table)
-        self.say(note, style="dim")
+        for line in lines:
+            self.say(line, style="dim")
         self.console.print(f"record: {folder}", highlight=False, soft_wrap=True)
+        for line in commands:
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def _open(self, with_table: bool) -> None:
         self._progress = Progress(
@@ -217,50 +234,29 @@ class Screen:
         self._live.start()
 
     def _view(self) -> Group:
-        return Group(self._table(), self._progress) if self._progress is not None else Group(self._table())
+        return Group(self._matrix(), self._progress) if self._progress is not None else self._matrix()
 
-    def _table(self, wide: bool | None = None) -> Table:
-        """The matrix so far: rows after each task, its own task bold, tasks not yet trained dim, then the held-out ones.
-
-        A narrow screen gets short headings and one column for the mean of the held-out domains.
-        """
-        if wide is None:
-            wide = Measurement.get(self.console, self.console.options.update(max_width=1000), self._table(True)).maximum <= (
-                self.console.width
-            )
-        table = plain_table()
-        table.add_column("after")
-        counts_seen = any(("test", SEEN) in cells for cells in self._rows.values())
-        # Fifty steps have no room, and what is read of them is the accuracy on all classes seen.
-        tasks = self._tasks if not counts_seen or len(self._tasks) <= MANY_TASKS else []
-        if counts_seen:
-            table.add_column(SEEN, justify="right", no_wrap=True)
-        for task in tasks:
-            table.add_column(task if wide else task.replace("step-", "")[:5], justify="right", no_wrap=True)
-        for name in self._heldout if wide else ["held"] * bool(self._heldout):
-            table.add_column(f"({name})", justify="right", no_wrap=True)
-        for after in sorted(self._rows):
-            cells = self._rows[after]
-            texts = [Text("zero-shot" if after == 0 else f"{after} {self._tasks[after - 1]}")]
-            if counts_seen:
-                texts.append(Text(f"{cells['test', SEEN].percent:.1f}" if ("test", SEEN) in cells else "", style="bold"))
-            for i, task in enumerate(tasks):
-                style = "bold" if i == after - 1 else ("dim" if i >= after else "")
-                texts.append(Text(f"{cells['test', task].percent:.1f}", style=style))
-            held = [cells["heldout", h].percent for h in self._heldout]
-            held = held if wide or not held else [sum(held) / len(held)]
-            table.add_row(*texts, *(Text(f"{value:.1f}", style="dim") for value in held))
-        return table
+    def _matrix(self) -> Group:
+        """The accuracy matrix so far, within the terminal's width."""
+        return Group(*matrix_tables(self._rows, self._tasks, self._heldout, self.console, self.console.width))
 
 
-def plain_table(title: str | None = None, **options: Any) -> Table:
-    """A table without lines, with dim headings and its title at the left; `options` are rich's."""
-    return Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", **options)
+def stream_title(benchmark: str, edition: str, order: str, ordered: Sequence[str] = ()) -> str:
+    """ "mtil, mini edition, Order I", "cil-shapes-5, mini edition, default order", "stream, own edition: PHOTOS, digits".
 
-
-def stream_title(benchmark: str, edition: str, order: str) -> str:
-    """ "mtil, mini edition, Order I", "cil-shapes-5, mini edition, default order"."""
+    `ordered` is what a custom order is an order of, tasks or classes: it is shown instead of the order's hash.
+    """
+    if order.startswith("custom") and ordered:
+        few = ", ".join(shortened(name, LONGEST_TASK) for name in ordered[:FEW_TASKS])
+        # Two long orders may begin alike, so the hash tells them apart.
+        more = f", ... ({len(ordered)}, {order})" if len(ordered) > FEW_TASKS else ""
+        return f"{benchmark}, {edition} edition: {few}{more}"
     return f"{benchmark}, {edition} edition, {f'Order {order}' if order in ('I', 'II') else f'{order} order'}"
+
+
+def ordered_in(identity: Mapping[str, Any]) -> list[str]:
+    """What the order of a run is an order of, by its record: the classes of a class order that was given, else the tasks."""
+    return list(identity.get("class_order") or identity.get("tasks") or ())
 
 
 def _number(value: float) -> str:

@@ -69,9 +69,10 @@ def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> No
         console.print("no finished runs: python cli.py bench mtil --strategy zscl makes one", style="dim")
         return
     marks = {mark: table[mark].astype(object).where(table[mark].notna(), "") if mark in table else "" for mark in MARKS}
-    table = table.assign(**marks)
+    table, ordered = table.assign(**marks), table.attrs.get("ordered", {})
     for values, group in table.groupby(list(SECTION), sort=False):
-        title = section_title(dict(zip(SECTION, values, strict=True)))
+        row = dict(zip(SECTION, values, strict=True))
+        title = section_title(row, ordered.get(row["order"], ()))
         differ = "settings" in group and group["settings"].notna().any()
         columns = [name for name in SHOWN if name != "settings" or differ]
         shown = _leaderboard_table(title, group, columns)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from harness.plain_table import plain_table
 from harness.remarks import say_remarks
-from models.prompt_reader import shortened
+from models.shortening import shortened
 
 if TYPE_CHECKING:
     from benchmarks.domain import Domain
@@ -47,6 +48,7 @@ class Facts:
     steps: int
     published: bool
     trained: bool
+    origin: str
 
     def classes(self) -> str:
         """The number of classes and the first few."""
@@ -117,6 +119,7 @@ def facts(domains: Sequence[Domain], reader: PromptReader | None = None, trained
                 steps=len(steps),
                 published=first.published,
                 trained=numbers[0] < trained,
+                origin=first.source if not first.published else "",
             )
         )
     return found
@@ -159,12 +162,12 @@ def _lines(each: Facts) -> list[str]:
     for split in each.counts:
         source = f" ({each.sources[split]})" if split in each.sources else ""
         lines.append(f"    {split}: {each.split(split)}{source}")
+    if each.origin:
+        lines.append(f"    from: {each.origin}")
     return lines
 
 
 def _table(known: Sequence[Facts]) -> Table:
-    from harness.screen import plain_table
-
     table = plain_table()
     for name in ("data", "classes", "train", "val", "test"):
         table.add_column(name, justify="left" if name == "data" else "right", no_wrap=True, style="dim")
@@ -188,6 +191,8 @@ def _origins(known: Sequence[Facts]) -> list[str]:
         sources = {split: each.sources[split] for split in each.counts if split in each.sources}
         if len(set(sources.values())) == 1:
             origins.setdefault(f"all splits: {next(iter(sources.values()))}", []).append(each.name)
+        elif not sources and each.origin:
+            origins.setdefault(each.origin, []).append(each.name)
         elif sources:
             origins.setdefault("; ".join(f"{split}: {source}" for split, source in sources.items()), []).append(each.name)
     lines = ["  in brackets: images of one class, least and most"]

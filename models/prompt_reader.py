@@ -16,9 +16,7 @@ from torch import Tensor
 
 from models.prompts import fill
 from models.registry import UserError
-
-LONGEST = 60
-"""Characters of a class name or prompt in a message; the middle of a longer one is left out."""
+from models.shortening import shortened
 
 SAME_NAME = "have the same name"
 
@@ -257,12 +255,6 @@ def _count(items: Sequence[str], noun: str) -> str:
 
 def _few(items: Sequence[str]) -> str:
     return "; ".join(items[:3]) + ("; ..." if len(items) > 3 else "")
-
-
-def shortened(text: str) -> str:
-    """The text, without its middle if it has more than `LONGEST` characters: names often differ at their ends."""
-    half = LONGEST // 2 - 2
-    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def _bytes(rows: Tensor) -> list[bytes]:

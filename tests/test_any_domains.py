@@ -37,7 +37,7 @@ def drawn(monkeypatch, toy_domain):
 def test_a_plan(here):
     plan = stream(Ask(tasks=("shapes", "logos")))
     assert (plan.benchmark, plan.edition, plan.order, plan.protocol) == ("stream", "mini", "custom", "task")
-    assert plan.names == ("shapes", "logos") and plan.heldout == ()
+    assert plan.names == ("shapes", "logos") and plan.heldout == ("buttons", "digits", "objects")
     assert not plan.full_size and not plan.whole_train and plan.reference == ("mini", "mini")
     assert plan.settings == settings.mtil() and plan.tiny_settings == settings.mini("mtil")
 
@@ -118,3 +118,18 @@ def test_missing_data_is_told_by_the_check(here):
         stream(Ask(tasks=("logos", "DTD"), data_root="nowhere")).check()
     with pytest.raises(UserError, match="The dataset Food is missing"):
         stream(Ask(tasks=("logos",), heldout=("Food",), data_root="nowhere")).check()
+
+
+@pytest.mark.parametrize(
+    ("ask", "heldout"),
+    [
+        (Ask(tasks=("pets",)), ("buttons", "digits", "objects")),
+        (Ask(tasks=("digits", "logos")), ("buttons", "objects")),
+        (Ask(tasks=("pets", "DTD")), ()),
+        (Ask(tasks=("pets",), heldout=("none",)), ()),
+        (Ask(tasks=("pets",), heldout=()), ()),
+        (Ask(tasks=("pets",), heldout=("shapes",)), ("shapes",)),
+    ],
+)
+def test_something_is_held_out_unless_papers_data_are_trained(here, ask, heldout):
+    assert stream(ask).heldout == heldout

@@ -10,9 +10,10 @@ import torch
 from rich.console import Console
 
 import models
-from harness.predict import PredictConfig, predict
+from harness.predict import PredictConfig, predict, within_reach
 from harness.screen import Screen
 from harness.study import tables
+from harness.study.forecast import Advice
 from metrics import outcomes
 from metrics.iimm import iimm
 from metrics.regression import fit
@@ -87,7 +88,13 @@ def test_a_domain_of_the_study_is_left_out(ask, rows, model_directory, capsys):
     said = capsys.readouterr().out
     assert "predicted from 4 domains besides mnist, which is left out" in said and "seen" in said
     assert "off by" in said and "(the mean of the others by" in said
-    assert "recommended: --strategy finetune --tuning full" in said and "mnist" not in said.split("full-0 of ")[1]
+    first = next(line for line in said.splitlines() if not line.endswith("..."))
+    assert first.startswith(f"Verdict: fine-tune on mnist with --tuning full: {gain.predicted:+.1f} points")
+    command = said.splitlines()[-1].removeprefix("to do it: python cli.py ")
+    assert command.startswith("bench stream --tasks mnist --strategy finetune --tuning full")
+    assert (
+        "recommended: --strategy finetune --tuning full" in said and "mnist" not in said.split("full-0 of ")[1].splitlines()[0]
+    )
 
 
 def test_a_sample_of_another_size_is_said_where_it_matters(ask, rows):
@@ -187,3 +194,11 @@ def test_mistakes(ask, photos):
         ask(photos, seed=-1)
     with pytest.raises(UserError, match="mnist has its own"):
         ask("mnist", classnames="names.txt")
+
+
+@pytest.mark.parametrize(("zero_shot", "tuning"), [(100.0, None), (90.0, "full")])
+def test_a_gain_beyond_100_percent_is_no_reason_to_fine_tune(zero_shot, tuning):
+    table = pd.DataFrame({"tuning": "full", "outcome": ["gain", "forgetting"], "predicted": [14.0, 8.2]})
+    advice = within_reach(Advice("finetune", "full", "take it", ()), table, zero_shot, 1.0)
+    assert advice.tuning == tuning
+    assert ("only 0.0 points are missing to 100 %" in advice.sentence) is (tuning is None)

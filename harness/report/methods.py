@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.leaderboard import MARKS, SECTION, TABLE, section_title, table_of
 from harness.runs import Run
+from harness.screen import ordered_in
 from harness.summary import Percent, zero_shot_summary
 
 
@@ -82,12 +83,13 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     slugs: dict[str, int] = {}
     made = []
     for found in rows.values():
-        title = section_title(found[0][0])
+        row, [first, *_] = found[0]
+        title = section_title(row, ordered_in(first.identity))
         every = [(*pair, False) for pair in found] + [(*pair, True) for pair in _zero_shot(found)]
         every.sort(key=lambda each: (str(each[0]["model"]), -math.inf if (a := each[0]["average"]) is None else -a))
         labels = _labels([row for row, *_ in every])
         methods = tuple(Method(label, *each) for label, each in zip(labels, every, strict=True))
-        made.append(Section(title, unique(title, slugs), methods))
+        made.append(Section(title, unique(section_title(row), slugs), methods))
     return made
 
 

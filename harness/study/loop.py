@@ -21,6 +21,7 @@ from harness.screen import Screen, duration
 from harness.study import report, tables, work
 from harness.study.plan import Cell, Study, StudyConfig, resolve
 from models.classifier import PromptClassifier
+from models.prompt_reader import check_prompts
 from models.registry import UserError
 from strategies.schedule import seed_everything
 
@@ -71,6 +72,8 @@ def _run(study: Study, folder: Path, device: torch.device, screen: Screen) -> St
         domains = {n: work.read(s, study, seed, encoder.preprocess, screen.data) for n, s in study.sources.items()}
         screen.end()
         say_remarks(domains.values(), screen.say)
+        for warning in check_prompts(encoder.reader, list(domains.values())):
+            screen.say(f"warning: {warning}", style="yellow")
         _look(study, domains, encoder, seed, folder, screen)
         for cell in todo:
             began = time.perf_counter()
