@@ -18,7 +18,7 @@ from benchmarks.full import Missing
 from benchmarks.plan import SEEN, Progress
 from benchmarks.streams import assemble
 from harness import checkpoint, litter, machine, parallel, resume
-from harness.closing import closing_lines, next_commands
+from harness.closing import end_of_run
 from harness.config import Resolved, RunConfig, resolve
 from harness.describe import banner, document, short_warmup
 from harness.locks import locked
@@ -225,10 +225,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
     note = f"training {train:.0f} s, evaluation {evaluate:.0f} s, together {train + evaluate:.0f} s"
     # A model that never changes has no row 0 to repeat where the classes that compete depend on the tasks so far.
     zero = None if resolved.plan.protocol == "class" else zero_shot_summary(state.rows, resolved.tasks)
-    closing = closing_lines(state.rows, resolved.tasks, resolved.heldout, state.document.get("searches", ()))
-    screen.summary(
-        summary, zero, str(state.folder), [note, *closing], next_commands(str(resolved.identity()["strategy"]), config.out)
-    )
+    screen.summary(summary, zero, str(state.folder), *end_of_run(note, state.rows, resolved, state.document))
     return RunResult(state.folder, summary, False)
 
 
