@@ -22,6 +22,7 @@ from metrics.embedding import Embedded, embed
 from metrics.evaluate import evaluate, evaluate_features
 from metrics.suite import ONE_MODEL, Value, chosen, measure_all
 from models.classifier import PromptClassifier
+from models.memory import keep_freed_memory
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 
@@ -92,6 +93,8 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     full_size = any(source.edition == "full" for source in sources)
     model, pretrained = model_of(config.model, config.pretrained, full_size)
     device = machine.device_of(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     encoder = models.load(model, pretrained).to(device)
     for note in encoder.notes:
         screen.say(f"note: {note}")

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models import parallel
 from models.adapter import Adapter
+from models.attention import streamline
 from models.prompt_reader import PromptReader
 from models.registry import UserError
 from models.towers import check_parts
@@ -80,6 +81,7 @@ class DualEncoder(nn.Module):
         if self.preprocess.size != image_size:
             raise ValueError(f"images of {image_size} pixels, but preprocessing to {self.preprocess.size}")
         check_parts(clip)
+        streamline(clip)
         self.clip = clip
         self.notes: tuple[str, ...] = ()
         self.image_size = image_size

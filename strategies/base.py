@@ -17,6 +17,7 @@ from benchmarks.plan import Progress
 from models import tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
+from models.memory import keep_freed_memory
 from models.registry import UserError
 from reference_data import Reference
 from strategies.batches import sent
@@ -211,6 +212,8 @@ class Strategy(Template):
         if self._prepared:
             return
         self._prepared = True
+        if self.device.type == "cpu":
+            keep_freed_memory()
         # The same whoever calls: no experience yet, and every layer in evaluation mode.
         (experience, self.experience), training = (self.experience, None), self.model.training
         self.model.eval()

@@ -1,13 +1,15 @@
 """Time of a ZSCL step against the papers' protocol: `python tests/speed/zscl_step.py`.
 
-A random CLIP whose towers stand in ViT-B/16's proportion of arithmetic (an image 5.9 times a text of 77 tokens), 64 + 64 random
-images, class names of several words. Four ways of the same step:
+Random CLIPs of several geometries, 64 + 64 random images, class names of several words. Four ways of the same step:
 
     plain     exactness=plain: the teacher's sentences at the full context and its images anew in each step, prompts at the full
               context, reference images in a pass of their own, loops over tensors
     captions  the same with the sentences computed once, what a sensible port does; the honest peer
     ours      exactness=fast
     floor     the student's forward and backward of the same images, and of the prompts at their true length, nothing else
+
+All but `ours` attend through `torch.nn.MultiheadAttention`, which the papers' models use. `--freed-memory system` leaves the C
+library's memory as it is (`models.memory`); otherwise all four ways have the memory that a run has.
 
 Measured in one process, interleaved, medians; of `plain` with many sentences few steps. Counted: multiply-adds of the matrix
 products and convolutions of each way (`torch.utils.flop_counter`, as they are run), whose ratio is what arithmetic alone
@@ -18,11 +20,13 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import statistics
 import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -30,18 +34,39 @@ import open_clip
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.domain import Domain, TensorImages
 from benchmarks.streams import scenario
+from models.attention import SelfAttention
 from models.encoder import DualEncoder
 from models.loading import TINY
+from models.memory import keep_freed_memory
 from reference_data import Reference
+from strategies import base
 from strategies.zscl import ZSCL
 
 SIZE, BATCH = 224, 64
-VISION = {"image_size": SIZE, "patch_size": 16, "width": 96, "layers": 2, "head_width": 32}
-TEXT = {"context_length": 77, "width": 60, "heads": 3, "layers": 3}
+
+
+class Geometry(NamedTuple):
+    """Towers of a CLIP, and whether it has OpenAI's vocabulary and activation."""
+
+    patch: int
+    image: tuple[int, int, int]
+    """Width, layers, width of a head."""
+    text: tuple[int, int, int]
+    """Width, layers, heads."""
+    openai: bool = False
+
+
+GEOMETRIES = {
+    "proportion": Geometry(16, (96, 2, 32), (60, 3, 3)),  # ViT-B/16's proportion of image to text arithmetic
+    "quickgelu": Geometry(16, (128, 4, 64), (64, 7, 1), openai=True),
+    "patch32": Geometry(32, (192, 4, 64), (128, 4, 2), openai=True),
+    "wide": Geometry(16, (256, 2, 64), (128, 2, 2)),
+}
 WORDS = (
     "amber",
     "silver",
@@ -80,12 +105,24 @@ class Captions(Timed):
         return self._known_texts
 
 
-def encoder() -> DualEncoder:
-    merges = str(TINY / "bpe.txt.gz")
-    tokenizer = open_clip.SimpleTokenizer(bpe_path=merges)
+def encoder(geometry: Geometry) -> DualEncoder:
+    """A random model that attends as `ours` does."""
+    tokenizer = open_clip.SimpleTokenizer() if geometry.openai else open_clip.SimpleTokenizer(bpe_path=str(TINY / "bpe.txt.gz"))
+    image, text = geometry.image, geometry.text
+    vision = {"image_size": SIZE, "patch_size": geometry.patch, "width": image[0], "layers": image[1], "head_width": image[2]}
+    language = {"context_length": 77, "width": text[0], "layers": text[1], "heads": text[2], "vocab_size": tokenizer.vocab_size}
     torch.manual_seed(0)
-    clip = open_clip.CLIP(embed_dim=128, vision_cfg=VISION, text_cfg={**TEXT, "vocab_size": tokenizer.vocab_size})
+    clip = open_clip.CLIP(embed_dim=128, vision_cfg=vision, text_cfg=language, quick_gelu=geometry.openai)
     return DualEncoder(clip, tokenizer, SIZE, [0.5] * 3, [0.27] * 3, name="random")
+
+
+def of_torch(start: DualEncoder) -> DualEncoder:
+    """A copy that attends through torch's module."""
+    made = copy.deepcopy(start)
+    for part in made.modules():
+        if type(part) is SelfAttention:
+            part.__class__ = nn.MultiheadAttention
+    return made
 
 
 def names(count: int) -> list[str]:
@@ -158,8 +195,16 @@ def main() -> None:
     parser.add_argument("--classes", type=int, nargs="+", default=[100, 397])
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--geometry", choices=GEOMETRIES, default="proportion")
+    parser.add_argument("--no-plain", action="store_true", help="leave out the plain way, which takes longest")
+    parser.add_argument("--freed-memory", choices=("kept", "system"), default="kept")
     a = parser.parse_args()
-    start = encoder()
+    if a.freed_memory == "system":
+        base.keep_freed_memory = lambda: None
+    else:
+        keep_freed_memory()
+    start = encoder(GEOMETRIES[a.geometry])
+    slow = of_torch(start)
     image, text = torch.zeros(1, 3, SIZE, SIZE), start.tokenize(["one"])
     with torch.no_grad():
         per_image, per_text = counted(lambda: start.encode_images(image)), counted(lambda: start.encode_texts_plain(text))
@@ -169,9 +214,8 @@ def main() -> None:
         f"(ViT-B/16: 17.56 and 2.98 thousand million, 5.89); {torch.get_num_threads()} threads"
     )
     for classes in a.classes:
-        table = Table(
-            title=f"{classes} classes, batch {BATCH} + {BATCH}; ms a step, and ratios measured / by arithmetic", box=None
-        )
+        title = f"{a.geometry}, {classes} classes, batch {BATCH} + {BATCH}, freed memory {a.freed_memory}"
+        table = Table(title=f"{title}; ms a step, and ratios measured / by arithmetic", box=None)
         for header in ("sentences", "plain", "captions", "ours", "floor", "plain/ours", "captions/ours", "ours/floor"):
             table.add_column(header, justify="right", no_wrap=True)
         pixels, experience = task(classes)
@@ -181,14 +225,17 @@ def main() -> None:
             times = {"plain": [], "captions": [], "ours": [], "floor": []}
             for _ in range(a.rounds):
                 few = min(a.steps, 3)  # with 13,000 sentences a plain step takes seconds
-                for name, way, exactness, count in (
-                    ("plain", Timed, "plain", few), ("captions", Captions, "plain", a.steps), ("ours", Timed, "fast", a.steps)
-                ):  # fmt: skip
-                    each = steps(way, start, experience, reference, count, exactness).times
+                ways = [
+                    ("plain", Timed, slow, "plain", few),
+                    ("captions", Captions, slow, "plain", a.steps),
+                    ("ours", Timed, start, "fast", a.steps),
+                ]
+                for name, way, model, exactness, count in ways[a.no_plain :]:
+                    each = steps(way, model, experience, reference, count, exactness).times
                     times[name] += [after - before for before, after in pairwise(each[1:])]  # the first one warms up
-                student = copy.deepcopy(start).train()
+                student = copy.deepcopy(slow).train()
                 times["floor"] += floor(student, pixels[: 2 * BATCH], tokens, a.steps)[1:]
-            ms = {name: 1000 * statistics.median(each) for name, each in times.items()}
+            ms = {name: 1000 * statistics.median(each or [math.nan]) for name, each in times.items()}
             macs = arithmetic(start, pixels, experience, sentences)
 
             def ratio(one, other, ms=ms, macs=macs):

@@ -1,0 +1,65 @@
+"""Self-attention in training without the copies of `nn.MultiheadAttention`.
+
+torch's module transposes a batch-first input for its functional form and transposes the result back: four copies of
+activations forward, as many backward. The one here projects, attends and projects in the layout that it is given. Features are
+bit-exact. Gradients of its weights are sums over the same rows in another order, so they agree to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEAST = 2**20
+"""Numbers in a batch of activations from which the direct path is taken. Smaller ones stay in the cache, where a copy costs
+little. The tiny model is below it, so its published numbers do not depend on this module (our choice)."""
+
+
+class SelfAttention(nn.MultiheadAttention):
+    """`nn.MultiheadAttention` with a direct path for large batch-first self-attention in training.
+
+    Parameters, their names, and every other use of the module (cross-attention, dropout, key padding, attention weights,
+    inference, which has a fast path of torch's) are those of the base class.
+    """
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, *arguments: Any, **options: Any) -> Any:
+        """Attend as the base class does. [B, L, D] -> ([B, L, D], None) on the direct path.
+
+        With H heads of size D / H: softmax(Q K^T / sqrt(D / H) + mask) V for each head, Q, K and V from one fused product.
+        """
+        mask = options.get("attn_mask")
+        plain = not arguments and options.keys() <= {"need_weights", "attn_mask"} and not options.get("need_weights", True)
+        if not (plain and query is key and key is value and self._is_direct(query, mask)):
+            return super().forward(query, key, value, *arguments, **options)
+        batch, length, width = query.shape
+        heads = self.num_heads
+        fused = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = fused.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
+        if mask is not None:
+            mask = mask.view(1, 1, length, length) if mask.dim() == 2 else mask.view(batch, heads, length, length)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out_proj(attended.transpose(1, 2).reshape(batch, length, width)), None
+
+    def _is_direct(self, query: Tensor, mask: Tensor | None) -> bool:
+        """Whether the direct path computes what the base class would."""
+        return (
+            torch.is_grad_enabled()
+            and query.dim() == 3
+            and query.numel() >= LEAST
+            and self.batch_first
+            and self._qkv_same_embed_dim
+            and self.bias_k is None
+            and not self.add_zero_attn
+            and self.dropout == 0
+            and (mask is None or mask.is_floating_point())
+        )
+
+
+def streamline(module: nn.Module) -> None:
+    """Give every plain `nn.MultiheadAttention` below a module the direct path. Its tensors stay where they are."""
+    for part in module.modules():
+        if type(part) is nn.MultiheadAttention:
+            part.__class__ = SelfAttention
