@@ -7,6 +7,7 @@ import runpy
 import shutil
 import socket
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections import namedtuple
@@ -67,6 +68,29 @@ def make_domain(name, classes=3, seed=0, train=48, val=12, test=24, templates=("
         return TensorImages((colours[labels] + noise).clamp(0, 255).to(torch.uint8), labels)
 
     return Domain(name, [f"{name} {i}" for i in range(classes)], templates, split(train), split(val), split(test))
+
+
+@pytest.fixture(scope="session")
+def nowhere(tmp_path_factory):
+    """An empty folder, in which every test starts."""
+    return tmp_path_factory.mktemp("nowhere")
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(nowhere, tmp_path_factory, monkeypatch):
+    """Start each test in an empty folder, with an empty folder for temporary files; fail it when it leaves anything there."""
+    temporary = tmp_path_factory.getbasetemp() / "temporary"
+    temporary.mkdir(exist_ok=True)
+    monkeypatch.chdir(nowhere)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield
+    for folder in (nowhere, temporary):
+        # Ray and torchrun keep the logs of their workers there.
+        left = sorted(path.name for path in folder.iterdir() if not path.name.startswith(("ray", "torchelastic_")))
+        for path in folder.iterdir():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
+        assert not left, f"left in the {'working' if folder == nowhere else 'temporary'} directory: {', '.join(left)}"
 
 
 @pytest.fixture
