@@ -5,20 +5,31 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # Until `main` answers signals, an interrupt ends the process without Python's traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
-import difflib
-import re
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any
+
+if not (3, 11) <= sys.version_info[:2] < (3, 13):
+    raise SystemExit(
+        f"perennial: Python 3.11 or 3.12 is needed, and this is {sys.version.split()[0]}. `make bench` sets up the environment "
+        ".venv with one of them; activate it with `source .venv/bin/activate`."
+    )
 
 from models.files import OF_THE_MACHINE, reason
 from models.registry import UserError, unknown
 
+PACKAGES = {
+    *("torch", "torchvision", "avalanche", "open_clip", "timm", "transformers", "huggingface_hub", "datasets", "peft"),
+    *("pandas", "rich", "numpy", "PIL", "safetensors", "scipy", "filelock", "matplotlib", "mlxtend", "qtawesome"),
+    *("skimage", "sklearn", "threadpoolctl", "setuptools"),
+}
+"""Modules of the packages that the project needs (`pyproject.toml`)."""
 EPILOG = """\
 examples:
   python cli.py bench mtil --strategy zscl                      mini edition, Order I, seed 0: two minutes on a laptop
@@ -38,26 +49,6 @@ examples:
   python cli.py check my_method.py:MyMethod                     does it survive an interruption?
   python cli.py list strategies
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose mistakes are our one sentence, with what was probably meant."""
-
-    def error(self, message: str) -> NoReturn:
-        known = list(self.words())
-        wrong = [w for w in re.findall(r"[\w-]{3,}", message.partition("(")[0]) if w not in known]
-        near = [m for word in wrong for m in difflib.get_close_matches(word, known, n=1, cutoff=0.7)]
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(f"{message[:1].upper()}{message[1:]}.{hint} See `{self.prog} --help`.")
-
-    def words(self) -> Iterator[str]:
-        """Its flags and commands, and theirs."""
-        yield from self._option_string_actions
-        for action in self._actions:
-            if isinstance(action.choices, dict):
-                for name, command in action.choices.items():
-                    yield name
-                    yield from command.words()
 
 
 # What several commands have; where the help text is missing, each has its own.
@@ -89,6 +80,7 @@ def add_shared(command: argparse._ActionsContainer, *flags: str, **more: Any) ->
 def parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
     from harness.analysis import add_commands as add_analysis_commands
+    from harness.arguments import Parser
     from harness.bench import add_arguments as add_bench_arguments
     from harness.check import add_command as add_check_command
     from harness.data import add_arguments as add_data_arguments
@@ -101,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
     bench = commands.add_parser(
@@ -161,12 +154,36 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _version() -> str:
+    """Return "perennial 0.1.0", with "not installed" in place of the number when run from a folder without installation."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"perennial {version('perennial')}"
+    except PackageNotFoundError:
+        return "perennial (not installed)"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    Returns 0 when it worked, 1 when its output could not be written, 2 for a mistake in it, 130 or 143 after a signal. Raises
-    SystemExit(1) for a run that failed.
+    Returns 0 when it worked, 1 when its output could not be written, 2 for a mistake in it or a package that is not installed,
+    130 or 143 after a signal. Raises SystemExit(1) for a run that failed.
     """
+    try:
+        return _main(argv)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in PACKAGES:
+            raise
+        print(
+            f"perennial: the package {error.name} is not installed for {sys.executable}. Activate the environment that "
+            "`make bench` has set up, `source .venv/bin/activate`, or install the project: `pip install -e .`.",
+            file=sys.stderr,
+        )
+        return 2
+
+
+def _main(argv: Sequence[str] | None) -> int:
     from harness.console import OutputError, complain, output
     from harness.signals import Stopped, handled, stop
 

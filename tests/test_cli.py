@@ -1,6 +1,7 @@
 """The command line: light commands stay light, mistakes are one sentence and status 2."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,41 @@ def test_mistakes_are_one_sentence_and_status_2(arguments, message, capsys, tmp_
     error = capsys.readouterr().err
     assert message in error and error.startswith("perennial: ") and error.count("\n") == 1
     assert not (tmp_path / "results").exists(), "nothing was started"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "mtil", "--lr", "1e-4"], "write --set lr=VALUE"),
+        (["bench", "--lr", "1e-4", "mtil"], "write --set lr=VALUE"),
+        (["bench", "mtil", "--batch-size=8"], "write --set batch_size=VALUE"),
+        (["bench", "mtil", "--strategy", "lora", "--epochs", "3"], "write --set epochs=VALUE"),
+        (["bench", "mtil", "--strategy", "zscl", "--image-loss", "2"], "write --set image_loss=VALUE"),
+        (["sweep", "--lr", "1"], "write --set lr=VALUE"),
+        (["bench", "mtil", "--resume"], "the same command again continues an interrupted run"),
+        (["leaderboard", "--resume"], "Unrecognized arguments: --resume. See `perennial leaderboard --help`"),
+        (["measure", "digits", "--lr", "2"], "Unrecognized arguments: --lr 2. See `perennial measure --help`"),
+        (["data", "verify", "--quik"], "Did you mean --quick? See `perennial data verify --help`"),
+        (["lst"], "Did you mean list?"),
+    ],
+)
+def test_hints_come_from_the_command_that_was_typed(arguments, message, capsys):
+    assert cli.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0 and re.fullmatch(r"perennial \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_a_python_without_the_packages_is_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-S", str(ROOT / "cli.py"), "leaderboard"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "not installed" in done.stderr and "source .venv/bin/activate" in done.stderr
 
 
 @pytest.mark.parametrize("what", cli.LISTS)
