@@ -11,7 +11,7 @@ bench: $(INSTALLED)
 	$(BIN)/python cli.py bench mtil --strategy zscl
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=20
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -11,10 +11,11 @@ Not seen: state in libraries, in files, and in attributes of experiences and dom
 from __future__ import annotations
 
 import dis
+import functools
+import os
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,11 +47,11 @@ class OwnState:
         self._strategy = strategy
         self._owners = {type(strategy).__name__: strategy} if _user_classes(strategy) else {}
         self._owners.update({type(p).__name__: p for p in (plugins or {}).values() if _user_classes(p)})
-        self._foreign = {label: _foreign_names(owner) for label, owner in self._owners.items()}
+        self._foreign = {label: set(_foreign_names(owner.__class__)) for label, owner in self._owners.items()}
         if strategy in self._owners.values():
             # A strategy has no constructor of its own.
             self._foreign[type(strategy).__name__] |= vars(strategy).keys()
-        self._parts = {"encoder": strategy.encoder, "classifier": strategy.classifier}
+        self._parts = {"encoder": strategy.encoder, "classifier": strategy.classifier} if self._owners else {}
         for label, part in self._parts.items():
             self._foreign[label] = {*vars(part), *_stored_by_self(type(part))}
         self._before: dict[str, str] = {}
@@ -124,22 +125,23 @@ class OwnState:
         owner.__class__ = make(kind.__name__, (kind,), namespace)
 
     def _now(self) -> dict[str, str]:
+        if not self._owners:
+            return {}
         prints = Fingerprints(self._shared())
         return {name: prints.of(value) for name, value in self._values()}
 
     def _values(self) -> Iterator[tuple[str, Any]]:
         for label, owner in self._owners.items():
             yield from _own(label, vars(owner), self._foreign[label])
-        if self._owners:
-            for label, part in self._parts.items():
-                yield from _own(label, vars(part), self._foreign[label])
+        for label, part in self._parts.items():
+            yield from _own(label, vars(part), self._foreign[label])
         for kind in dict.fromkeys(kind for owner in self._owners.values() for kind in _user_classes(owner)):
             yield from shared_data(kind)
 
     def _shared(self) -> dict[str, Any]:
         strategy = self._strategy
         found: dict[str, Any] = {"strategy": strategy, "encoder": strategy.encoder, "classifier": strategy.classifier}
-        base = _foreign_names(strategy)
+        base = _foreign_names(strategy.__class__)
         found.update({name: value for name, value in vars(strategy).items() if name in base})
         found.update({f"encoder.{name}": parameter for name, parameter in strategy.encoder.named_parameters()})
         for owner in self._owners.values():
@@ -190,13 +192,17 @@ def neighbours(module: types.ModuleType) -> list[types.ModuleType]:
     path = getattr(module, "__file__", None)
     if path is None or not module.__name__.startswith("perennial_user_"):
         return []
-    folder, found = Path(path).parent, []
+    folder, near = os.path.dirname(path), []
+    # Thousands of modules: text is compared before anything is taken apart.
     for name, other in list(sys.modules.items()):
         place = getattr(other, "__file__", None)
+        if not isinstance(place, str) or not place.startswith(folder):
+            continue
         ours = name.partition(".")[0] in ELSEWHERE or name.startswith("perennial_user_")
-        if place and not ours and folder in (Path(place).parent, Path(place).parent.parent):
-            found.append(other)
-    return found
+        parent = os.path.dirname(place)
+        if not ours and folder in (parent, os.path.dirname(parent)):
+            near.append(other)
+    return near
 
 
 def _is_data(value: Any) -> bool:
@@ -217,20 +223,23 @@ def _own(label: str, values: Mapping[str, Any], foreign: set[str]) -> Iterator[t
 def _user_classes(owner: Any) -> list[type]:
     """The classes of an object that come neither with the project nor with Avalanche, torch or Python."""
     libraries = (*OURS, "torch", *sys.stdlib_module_names)
-    return [kind for kind in type(owner).__mro__ if kind.__module__.partition(".")[0] not in libraries]
+    kind = owner if isinstance(owner, type) else type(owner)
+    return [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in libraries]
 
 
-def _foreign_names(owner: Any) -> set[str]:
+# Reading the bytecode of a class takes longer than writing a checkpoint, and a class does not change.
+@functools.cache
+def _foreign_names(owner: Any) -> frozenset[str]:
     """Names of attributes that the project's and Avalanche's classes set themselves, unless a user's class sets them too.
 
     What the training loop itself sets is always theirs.
     """
     mine = set(_user_classes(owner))
-    theirs = [kind for kind in type(owner).__mro__ if kind not in mine]
+    theirs = [kind for kind in owner.__mro__ if kind not in mine]
     methods = {name for kind in theirs for name in _stored_by_self(kind)}
     loop = {name for kind in theirs if kind.__module__ in LOOP or not is_built_in(kind) for name in _stored_by_self(kind)}
     user = {name for kind in mine for value in vars(kind).values() for name in _attributes(value, "STORE_ATTR")}
-    return loop | (methods - user)
+    return frozenset(loop | (methods - user))
 
 
 LOOP = ("strategies.base", "strategies.template")
@@ -242,7 +251,12 @@ def _user_function(owner: Any, name: str) -> Any:
 
 def _stored_by_self(kind: type) -> set[str]:
     """Names that the functions of a class assign to `self`."""
-    return {name for each in kind.__mro__ for value in vars(each).values() for name in _attributes(value, "STORE_ATTR", True)}
+    return set().union(*map(_stored_here, kind.__mro__))
+
+
+@functools.cache
+def _stored_here(kind: Any) -> frozenset[str]:
+    return frozenset(name for value in vars(kind).values() for name in _attributes(value, "STORE_ATTR", of_self=True))
 
 
 def _attributes(value: Any, instruction: str, of_self: bool = False) -> Iterator[str]:

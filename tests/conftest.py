@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import json
+import os
 import runpy
 import shutil
 import socket
@@ -13,6 +14,10 @@ import urllib.request
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the processors, and so do the processes that tests start.
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
 import open_clip

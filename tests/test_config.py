@@ -286,7 +286,7 @@ def test_a_record_reproduces_its_run(tmp_path):
 @pytest.mark.parametrize("thing", [object, dataclasses, lambda: None])
 def test_a_name_that_offers_no_strategy(thing, monkeypatch):
     monkeypatch.setitem(STRATEGIES._objects, "odd", thing)
-    with pytest.raises(UserError, match=r"^The strategy 'odd' is no subclass of strategies\.Strategy but "):
+    with pytest.raises(UserError, match=r"^The strategy 'odd' is not a subclass of strategies\.Strategy but "):
         resolve(RunConfig(strategy="odd"))
 
 

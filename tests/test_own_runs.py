@@ -72,7 +72,7 @@ def cells(folder, after):
 
 def test_every_kind_mixed_with_a_mini_domain(own, bench):
     tasks = f"{own / 'trees'},{own / 'kitchen.csv'},digits,{own / 'cloth'}"
-    folder = bench("stream", "--tasks", tasks, "--no-cache", "--limit", 12)
+    folder = bench("stream", "--tasks", tasks, "--heldout", "none", "--no-cache", "--limit", 12)
     assert folder.parent.name.startswith("stream-own-custom-")
     tested = [("test", "trees", 3), ("test", "kitchen", 4), ("test", "digits", 12), ("test", "cloth", 4)]
     assert cells(folder, 0) == cells(folder, 4) == tested
@@ -100,8 +100,8 @@ def test_steps_of_a_folder(own, bench, cache):
 
 
 def test_a_name_is_looked_for_under_the_data_root(own, bench, cache):
-    folder = bench("stream", "--tasks", "trees,kitchen.csv", "--data-root", own)
-    assert [task for _, task, _ in cells(folder, 0)] == ["trees", "kitchen"]
+    folder = bench("stream", "--tasks", "trees,kitchen.csv", "--data-root", own, "--limit", 12)
+    assert [task for _, task, _ in cells(folder, 0)] == ["trees", "kitchen", "buttons", "digits", "objects"]
     by_path = RunConfig(**read_file(str(folder / "run.json")) | {"tasks": (str(own / "trees"), str(own / "kitchen.csv"))})
     assert folder.name == f"finetune-{resolve(by_path).key}", "where data is decides no number"
 

@@ -95,7 +95,9 @@ def test_the_record_is_that_of_one_process(bench):
     for one, two in zip(alone, together, strict=True):
         assert (one / "accuracy.csv").read_text() == (two / "accuracy.csv").read_text()
         torch.testing.assert_close(*(column(folder / "train.csv", "loss") for folder in (two, one)), rtol=1e-5, atol=0)
-        torch.testing.assert_close(*(column(folder / "measures.csv", "value") for folder in (two, one)), rtol=1e-4, atol=1e-6)
+        # One image of each class has no silhouette.
+        measures = (column(folder / "measures.csv", "value") for folder in (two, one))
+        torch.testing.assert_close(*measures, rtol=1e-4, atol=1e-6, equal_nan=True)
         documents = [json.loads((folder / "run.json").read_text()) for folder in (one, two)]
         assert [d["processes"] for d in documents] == [1, 2] and documents[0]["key"] == documents[1]["key"]
         assert {d["status"] for d in documents} == {"finished"}
