@@ -18,6 +18,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from models.files import reason
+
 PIPED_WIDTH = 160
 UNSHOWABLE = re.compile(
     # Control characters but tab and line feed, Unicode's line separators and direction overrides, unpaired surrogates.
@@ -74,7 +76,7 @@ class SafeConsole(Console):
             SafeConsole.failure = SafeConsole.failure or error
             del self._buffer[:]
             self.on_broken_pipe()
-            complain(f"cannot write the output ({error.strerror or error}); nothing more is printed.")
+            complain(f"cannot write the output ({reason(error)}); nothing more is printed.")
 
 
 def make_console(width: int | None = None) -> SafeConsole:

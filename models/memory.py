@@ -25,7 +25,6 @@ def keep_freed_memory() -> None:
         return
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
+        # In this order: glibc's own adjustment of both ends with the first call.
+        any(mallopt(M_MMAP_THRESHOLD, threshold) for threshold in THRESHOLDS)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        for threshold in THRESHOLDS:
-            if mallopt(M_MMAP_THRESHOLD, threshold):
-                return

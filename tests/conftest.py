@@ -81,18 +81,24 @@ def nowhere(tmp_path_factory):
     return tmp_path_factory.mktemp("nowhere")
 
 
+@pytest.fixture(scope="session")
+def temporary():
+    """A folder for temporary files. Its path is short: Ray's sockets have to fit below it."""
+    folder = Path(tempfile.mkdtemp(prefix="t"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
-def leaves_nothing(nowhere, tmp_path_factory, monkeypatch):
+def leaves_nothing(nowhere, temporary, monkeypatch):
     """Start each test in an empty folder, with an empty folder for temporary files; fail it when it leaves anything there."""
-    temporary = tmp_path_factory.getbasetemp() / "temporary"
-    temporary.mkdir(exist_ok=True)
     monkeypatch.chdir(nowhere)
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", None)
     yield
     for folder in (nowhere, temporary):
-        # Ray and torchrun keep the logs of their workers there.
-        left = sorted(path.name for path in folder.iterdir() if not path.name.startswith(("ray", "torchelastic_")))
+        # Ray and torchrun keep the logs of their workers there, and workers that load images their sockets until they end.
+        left = sorted(path.name for path in folder.iterdir() if not path.name.startswith(("ray", "torchelastic_", "pymp-")))
         for path in folder.iterdir():
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
         assert not left, f"left in the {'working' if folder == nowhere else 'temporary'} directory: {', '.join(left)}"

@@ -184,7 +184,7 @@ def test_a_diverging_run_ends_in_a_sentence_and_status_1(toy_benchmark, model_di
                 "--quiet",
                 "--set",
                 "iterations=3",
-                "lr=1e30",
+                "lr=1e19",
                 "warmup=0",
                 "batch_size=8",
             ]

@@ -94,7 +94,7 @@ def test_a_full_disk_behind_the_output_is_told_once(monkeypatch, capsys):
 
     with pytest.raises(OutputError, match="No space left"):
         command()
-    assert capsys.readouterr().err.count("No space left on device") == 1
+    assert capsys.readouterr().err.count("no space is left on the disk") == 1
 
 
 def test_a_complaint_cannot_move_the_cursor_or_fail(monkeypatch, capsys):
@@ -120,7 +120,7 @@ def test_an_output_in_ascii_has_escapes():
 def test_a_full_output_is_status_1():
     with open("/dev/full", "w") as full:
         done = cli("list", "strategies", stdout=full)
-    assert (done.returncode, done.stderr.count("No space left on device")) == (1, 2)
+    assert (done.returncode, done.stderr.count("no space is left on the disk")) == (1, 2)
     assert "Traceback" not in done.stderr
 
 

@@ -67,9 +67,9 @@ def kept(monkeypatch):
     """The weights saved after each row."""
     found, original = {}, checkpoint.save_state
 
-    def save(folder, after, weights, state):
+    def save(folder, after, weights, *more):
         found[after] = {name: tensor.clone() for name, tensor in weights.items()}
-        return original(folder, after, weights, state)
+        return original(folder, after, weights, *more)
 
     monkeypatch.setattr(checkpoint, "save_state", save)
     return found
@@ -222,7 +222,7 @@ def test_the_leaderboard_shows_the_papers_numbers_and_marks_the_rest(config):
     for change in ({"protocol": "agnostic"}, {"shots": 2}, {"limit": 5}):
         run(replace(config, **change), Screen(quiet=True))
     table = leaderboard([config.out])
-    assert list(table.columns)[-3:] == ["protocol", "shots", "limit"] and len(table) == 4
+    assert list(table.columns)[29:32] == ["protocol", "shots", "limit"] and len(table) == 4
     plain = table[table.protocol.isna() & table.shots.isna() & table.limit.isna()].iloc[0]
     assert plain.benchmark == "cil-zoo-3" and plain.edition == "own"
     assert (plain.average, plain["last"]) == pytest.approx((usual.summary["cil_average"], usual.summary["cil_last"]))

@@ -10,6 +10,7 @@ import pytest
 import cli
 from harness import predict as predicting
 from harness import study
+from harness.arguments import Parser
 from harness.study import command
 from harness.study.plan import TUNINGS
 from metrics.outcomes import SHIPPED
@@ -19,7 +20,7 @@ from models.registry import UserError
 @pytest.fixture
 def parse():
     def arguments(name, *given):
-        parser = cli.Parser(prog="perennial")
+        parser = Parser(prog="perennial")
         {"study": command.add_study_arguments, "predict": command.add_predict_arguments}[name](parser, cli.add_shared)
         return parser.parse_args([*given, "--quiet"])
 
