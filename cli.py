@@ -79,13 +79,13 @@ def add_shared(command: argparse._ActionsContainer, *flags: str, **more: Any) ->
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
-    from harness.analysis import add_commands as add_analysis_commands
-    from harness.arguments import Parser
-    from harness.bench import add_arguments as add_bench_arguments
-    from harness.check import add_command as add_check_command
-    from harness.data import add_arguments as add_data_arguments
-    from harness.study.command import add_commands as add_study_commands
-    from harness.sweep.command import add_commands as add_sweep_commands
+    from harness.commands.analysis import add_commands as add_analysis_commands
+    from harness.commands.bench import add_arguments as add_bench_arguments
+    from harness.commands.check import add_command as add_check_command
+    from harness.commands.data import add_arguments as add_data_arguments
+    from harness.commands.parser import Parser
+    from harness.commands.study import add_commands as add_study_commands
+    from harness.commands.sweep import add_commands as add_sweep_commands
 
     top = Parser(
         prog="perennial",
@@ -184,8 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    from harness.console import OutputError, complain, output
-    from harness.signals import Stopped, handled, stop
+    from harness.display.console import OutputError, complain, output
+    from harness.run.signals import Stopped, handled, stop
 
     try:
         with handled(stop), output():
@@ -217,11 +217,11 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _command(argv: Sequence[str] | None) -> int:
-    from harness import analysis
-    from harness import bench as benching
-    from harness import check as checks
-    from harness.study import command as studies
-    from harness.sweep import command as sweeps
+    from harness.commands import analysis
+    from harness.commands import bench as benching
+    from harness.commands import check as checks
+    from harness.commands import study as studies
+    from harness.commands import sweep as sweeps
 
     commands = {
         "bench": benching.bench,
@@ -253,11 +253,11 @@ def measure(arguments: argparse.Namespace) -> int:
     """`measure`: datasets by measures."""
     from benchmarks.catalog import check_present, find
     from benchmarks.plan import names_of
-    from harness.options import check_least
-    from harness.records import check_table
-    from harness.screen import Screen
-    from harness.signals import handled, importing, stop
-    from harness.study.command import given
+    from harness.commands.study import given
+    from harness.config.options import check_least
+    from harness.display.screen import Screen
+    from harness.records.files import check_table
+    from harness.run.signals import handled, importing, stop
     from metrics.suite import chosen
 
     settings = given(arguments, "csv")
@@ -271,10 +271,10 @@ def measure(arguments: argparse.Namespace) -> int:
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch ...", style="dim")
     with importing():
-        from harness import measure as measuring
-        from harness.failures import expected
-        from harness.measure_table import show
-        from harness.records import write_table
+        from harness.display.measure_table import show
+        from harness.records.files import write_table
+        from harness.run.failures import expected
+        from harness.study import measure_domains as measuring
 
     with expected(part=None), handled(stop):
         table = measuring.measure(measuring.MeasureConfig(**settings), screen)
@@ -288,7 +288,7 @@ def measure(arguments: argparse.Namespace) -> int:
 
 def data(arguments: argparse.Namespace) -> int:
     """`data`: status, fetch, verify."""
-    from harness.data import run
+    from harness.commands.data import run
 
     return run(arguments)
 
@@ -296,10 +296,10 @@ def data(arguments: argparse.Namespace) -> int:
 def show_leaderboard(arguments: argparse.Namespace) -> int:
     """`leaderboard`: print it, and write it with --csv."""
     from benchmarks.plan import names_of
-    from harness.console import make_console
-    from harness.leaderboard import leaderboard
-    from harness.records import write_table
-    from harness.tables import print_leaderboard
+    from harness.display.console import make_console
+    from harness.display.lists import print_leaderboard
+    from harness.records.files import write_table
+    from harness.records.leaderboard import leaderboard
 
     results = list(names_of(arguments.results))
     for path in results:
@@ -324,7 +324,7 @@ def _must_exist(path: str) -> None:
 
 def show_list(arguments: argparse.Namespace) -> int:
     """`list`: names with what they are."""
-    from harness.tables import print_list
+    from harness.display.lists import print_list
 
     if arguments.what is not None and arguments.what not in LISTS:
         raise unknown("list", arguments.what, LISTS)

@@ -8,16 +8,16 @@ from benchmarks.plan import PROTOCOLS as PROTOCOLS
 from models.registry import Registry, lazy
 
 if TYPE_CHECKING:
-    from benchmarks.domain import Domain as Domain
-    from benchmarks.domain import TensorImages as TensorImages
-    from benchmarks.streams import make as make
+    from benchmarks.data.domain import Domain as Domain
+    from benchmarks.data.domain import TensorImages as TensorImages
+    from benchmarks.scenario import make as make
 
 BENCHMARKS = Registry(
     "benchmark",
     {
         "mtil": "benchmarks.mtil:stream",
         "cil": "benchmarks.cil:stream",
-        "stream": "benchmarks.any_domains:stream",
+        "stream": "benchmarks.stream:stream",
     },
 )
 ABOUT = {
@@ -27,4 +27,11 @@ ABOUT = {
 }
 EDITIONS = ("mini", "full", "own")
 
-__getattr__ = lazy(__name__, {"Domain": "benchmarks.domain", "TensorImages": "benchmarks.domain", "make": "benchmarks.streams"})
+__getattr__ = lazy(
+    __name__,
+    {
+        "Domain": "benchmarks.data.domain",
+        "TensorImages": "benchmarks.data.domain",
+        "make": "benchmarks.scenario",
+    },
+)

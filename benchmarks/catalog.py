@@ -11,13 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import mini, settings
-from benchmarks.full.table import ENTRIES as FULL
-from benchmarks.full.table import how_to_get, root_flag
+from benchmarks.full.dataset_table import ENTRIES as FULL
+from benchmarks.full.dataset_table import how_to_get, root_flag
 from benchmarks.plan import Ask, Progress, StreamPlan, build_sources, check_distinct
 from models.registry import UserError, check_text, unknown
 
 if TYPE_CHECKING:
-    from benchmarks.domain import Domain
+    from benchmarks.data.domain import Domain
 
 MINI = (*mini.STREAM, *mini.HELDOUT)
 SPLITS = ("train", "val", "test")

@@ -12,7 +12,7 @@ from models.registry import UserError
 
 if TYPE_CHECKING:
     from benchmarks.catalog import Source
-    from benchmarks.domain import Domain
+    from benchmarks.data.domain import Domain
 
 Progress = Callable[[int, int, str], None]
 Settings = Mapping[str, Mapping[str, Any]]

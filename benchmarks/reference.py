@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.domain import permutation
-from benchmarks.images import ImageFiles
-from benchmarks.pixels import cached, threads
+from benchmarks.data.domain import permutation
+from benchmarks.data.images import ImageFiles
+from benchmarks.data.pixels import cached, threads
 from benchmarks.plan import Progress
-from benchmarks.reference_files import NAMES, OWN_IMAGES, image_paths, load_sentences
+from benchmarks.reference_lookup import NAMES, OWN_IMAGES, image_paths, load_sentences
 from models.transforms import Preprocess, evaluation_transform
 from reference_data import Reference
 

@@ -46,7 +46,7 @@ MINI: dict[str, dict[str, Any]] = {
 
 def mtil() -> dict[str, dict[str, Any]]:
     """ZSCL's learning rates by dataset, where they are not the default (its released scripts)."""
-    from benchmarks.full.table import ENTRIES
+    from benchmarks.full.dataset_table import ENTRIES
 
     default = 1e-5
     rates = {n: e.lr for n, e in ENTRIES.items() if e.lr is not None and e.lr != default}
@@ -56,7 +56,7 @@ def mtil() -> dict[str, dict[str, Any]]:
 
 
 def mini(benchmark: str) -> dict[str, dict[str, Any]]:
-    """The tiny model's options for "mtil" or "cil", found on validation splits by `python -m benchmarks.mini.tune`.
+    """The tiny model's options for "mtil" or "cil", found on validation splits by `python -m tools.tune`.
 
     What `MINI` adds is not searched.
     """

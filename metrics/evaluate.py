@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.domain import Domain
+from benchmarks.data.domain import Domain
 from models.transforms import evaluation_transform
 
 

@@ -33,7 +33,7 @@ PREFIXES = ("clip.", "model.")
 # A buffer that older versions of transformers saved.
 POSITION_IDS = "text.transformer.embeddings.position_ids"
 DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile)
-# The entry of a safetensors file's metadata where `harness.checkpoint` keeps `models.description.describe`.
+# The entry of a safetensors file's metadata where `harness.run.checkpoint` keeps `models.description.describe`.
 DESCRIPTION = "perennial"
 # How transformers' CLIP and SigLIP name their towers.
 TRANSFORMERS = ("vision_model.", "text_model.")

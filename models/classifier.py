@@ -16,7 +16,7 @@ from models.towers import tower_of
 from models.tuning import trains_text, trains_text_tower
 
 # Padding of mixed-task batches. Finite, so that it can be compared and copied; lower than any logit, so that it never wins
-# an argmax. Losses never see it: `strategies.base` groups a batch by task and cuts each group to its own classes.
+# an argmax. Losses never see it: `strategies.engine.strategy` groups a batch by task and cuts each group to its own classes.
 PADDING = torch.finfo(torch.float32).min
 
 

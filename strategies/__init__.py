@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from models.registry import Registry, lazy
 
 if TYPE_CHECKING:
-    from strategies.base import Batch as Batch
-    from strategies.base import Strategy as Strategy
+    from strategies.engine.strategy import Batch as Batch
+    from strategies.engine.strategy import Strategy as Strategy
 
 # Names, where they are, and what they are in a line.
 _TABLE = {
     "zero-shot": ("strategies.zero_shot:ZeroShot", "no training; the reference row"),
-    "finetune": ("strategies.base:Strategy", "continual fine-tuning with the papers' protocol"),
+    "finetune": ("strategies.engine.strategy:Strategy", "continual fine-tuning with the papers' protocol"),
     "joint": ("strategies.joint:Joint", "all tasks so far trained together from the initial weights: the upper reference"),
     "l2": ("strategies.l2:L2", "fine-tuning with L2 to the start of the task"),
     "lwf": ("strategies.lwf:LwF", "distillation of the previous model on current images and class names (1606.09282)"),
@@ -21,7 +21,7 @@ _TABLE = {
     "icarl": ("strategies.icarl:ICaRL", "a herding memory under a budget, distillation on it (1611.07725)"),
     "wise-ft": ("strategies.wise_ft:WiSEFT", "fine-tuning, then interpolation with the weights before the task (2109.01903)"),
     "iimm-guided": (
-        "strategies.guided:IIMMGuided",
+        "strategies.iimm_guided:IIMMGuided",
         "interpolation, as far as a study says of tasks with its measure before training (2407.15731)",
     ),
     "zscl": (
@@ -55,4 +55,4 @@ STRATEGIES = Registry("strategy", TARGETS, entry_points="perennial.strategies")
 ABOUT = {name: about for name, (_, about) in _TABLE.items()}
 register = STRATEGIES.register
 
-__getattr__ = lazy(__name__, {"Batch": "strategies.base", "Strategy": "strategies.base"})
+__getattr__ = lazy(__name__, {"Batch": "strategies.engine.strategy", "Strategy": "strategies.engine.strategy"})

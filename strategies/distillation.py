@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.reference import FileImages
-from benchmarks.reference_files import OWN_IMAGES, OWN_SENTENCES
+from benchmarks.reference_lookup import OWN_IMAGES, OWN_SENTENCES
 from models import tuning
 from models.encoder import DualEncoder
 from models.registry import UserError
 from models.weights import interpolate
-from strategies.base import Batch, Strategy
-from strategies.batches import kept_on, mixed_seed, rows_of, sent
-from strategies.checks import check_fraction, check_not_negative
+from strategies.engine.batches import kept_on, mixed_seed, rows_of, sent
+from strategies.engine.option_checks import check_fraction, check_not_negative
+from strategies.engine.strategy import Batch, Strategy
 from strategies.negatives import CAPTIONS, Kind, Negatives
 from strategies.reference_sources import NoiseImages, random_sentences
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
-from benchmarks.domain import permutation
+from benchmarks.data.domain import permutation
 from benchmarks.reference import FileImages
 from models.modes import evaluating
-from strategies.batches import mixed_seed
-from strategies.checks import check_at_least
 from strategies.distillation import Distillation
+from strategies.engine.batches import mixed_seed
+from strategies.engine.option_checks import check_at_least
 
 CANDIDATES = 30_000
 """Training images of a task among which exemplars are herded at most (ZSCL's released code)."""

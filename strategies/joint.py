@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from strategies.joint_batches import JointTraining
+from strategies.engine.joint_batches import JointTraining
 
 
 class Joint(JointTraining):

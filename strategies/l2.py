@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from strategies.base import Batch, Strategy
-from strategies.checks import check_not_negative
+from strategies.engine.option_checks import check_not_negative
+from strategies.engine.strategy import Batch, Strategy
 
 
 class L2(Strategy):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from models.merging import Vector, add, by_depth, dare, magmax, model_stock, patched, ties
-from strategies.alpha import Point
-from strategies.batches import mixed_seed
+from strategies.alpha_search import Point
+from strategies.engine.batches import mixed_seed
 from strategies.paint import Patching, TaskVectors
 
 

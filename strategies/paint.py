@@ -9,12 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from benchmarks.domain import limited
+from benchmarks.data.domain import limited
 from models.merging import Vector, task_vector
-from strategies.alpha import Path, Point, Question, Rule, Search, Validation, refine
-from strategies.checks import check_at_least, check_not_negative
-from strategies.choosing import Choosing
-from strategies.joint_batches import JointTraining
+from strategies.alpha_search import Path, Point, Question, Rule, Search, Validation, refine
+from strategies.engine.choices import Choosing
+from strategies.engine.joint_batches import JointTraining
+from strategies.engine.option_checks import check_at_least, check_not_negative
 
 
 class Patching(Choosing):

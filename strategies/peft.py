@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from strategies.base import Strategy
+from strategies.engine.strategy import Strategy
 
 
 class _PEFT(Strategy):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.encoder import DualEncoder
-from strategies.batches import mixed_seed
+from strategies.engine.batches import mixed_seed
 
 NOISE = 64_064
 """Images of noise that there are, as many as ZSCL looks at in a task (1,001 x 64)."""

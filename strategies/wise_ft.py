@@ -8,8 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from models.weights import interpolate
-from strategies.base import Strategy
-from strategies.checks import check_fraction
+from strategies.engine.option_checks import check_fraction
+from strategies.engine.strategy import Strategy
 
 
 class Interpolation(Strategy):

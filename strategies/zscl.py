@@ -10,10 +10,10 @@ from torch import Tensor
 
 from models.registry import UserError
 from models.weights import RunningAverage, State, interpolate
-from strategies.base import Batch
-from strategies.checks import check_fraction, check_not_negative
 from strategies.distillation import Distillation
 from strategies.distillation import distillation_loss as distillation_loss
+from strategies.engine.option_checks import check_fraction, check_not_negative
+from strategies.engine.strategy import Batch
 from strategies.l2 import squared_distance
 
 

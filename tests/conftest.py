@@ -26,8 +26,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks.domain import Domain, TensorImages
-from benchmarks.images import ImageFiles
+from benchmarks.data.domain import Domain, TensorImages
+from benchmarks.data.images import ImageFiles
 from models.encoder import DualEncoder
 from reference_data import Reference
 
@@ -122,7 +122,7 @@ def toy_encoder():
 @pytest.fixture
 def stream():
     """Two tasks of other colours and numbers of classes."""
-    from benchmarks.streams import scenario
+    from benchmarks.scenario import scenario
 
     return scenario([make_domain("a", 3), make_domain("b", 5, seed=1)])
 
@@ -293,9 +293,9 @@ def honest():
 
     `counts` maps (after, stream, task) to (correct, n); what else is given goes into `run.json`.
     """
-    from harness.records import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS, write_csv, write_json
-    from harness.run_json import key_of
-    from harness.summary import Percent, summarise
+    from harness.records.files import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS, write_csv, write_json
+    from harness.records.run_json import key_of
+    from harness.records.summary import Percent, summarise
 
     Measure = namedtuple("Measure", MEASURE_COLUMNS)
 

@@ -17,7 +17,7 @@ ALLOWED = {
     "harness": {"models", "reference_data", "benchmarks", "metrics", "strategies"},
 }
 # Run with `python -m`, imported by nobody: it drives whole runs.
-SCRIPTS = {"benchmarks/mini/tune.py"}
+SCRIPTS = {"tools/tune.py"}
 MODULES = [p for package in ALLOWED for p in sorted((ROOT / package).rglob("*.py"))]
 
 

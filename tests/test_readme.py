@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.streams import scenario
-from harness.config import RunConfig, resolve
-from harness.records import read_csv
-from harness.run import run
-from harness.screen import Screen
+from benchmarks.scenario import scenario
+from harness.config.run_config import RunConfig, resolve
+from harness.display.screen import Screen
+from harness.records.files import read_csv
+from harness.run.loop import run
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)

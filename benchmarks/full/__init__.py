@@ -1,6 +1,6 @@
 """The full edition's domains: the datasets of the papers, read from a data folder.
 
-The table (`benchmarks.full.table`) says what they are; nothing heavy is imported before a domain is built.
+The table (`benchmarks.full.dataset_table`) says what they are; nothing heavy is imported before a domain is built.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.full.table import ENTRIES, SPLITS, Entry, Missing, entry, summary
+from benchmarks.full.dataset_table import ENTRIES, SPLITS, Entry, Missing, entry, summary
 
 if TYPE_CHECKING:
-    from benchmarks.domain import Domain
+    from benchmarks.data.domain import Domain
 
 __all__ = ["ENTRIES", "Entry", "Missing", "build", "differences", "entry", "folders", "summary", "version"]
 
@@ -51,10 +51,10 @@ def differences(domain: Domain, row: Entry | None = None) -> list[str]:
 
 
 def version(name: str, data_root: str | Path = "data") -> str:
-    """12 hexadecimal digits that say which data `build` would find, for the key of a run: see `benchmarks.full.contents`.
+    """12 hexadecimal digits that say which data `build` would find, for the key of a run: see `benchmarks.full.fingerprint`.
     Needs no torch; seconds for ImageNet.
     """
-    from benchmarks.full import contents
+    from benchmarks.full import fingerprint as contents
 
     return contents.version(entry(name), Path(data_root))
 

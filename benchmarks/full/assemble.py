@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import Subset
 
-from benchmarks.domain import Domain, permutation, targets_of
-from benchmarks.full import arrays, hub, kitti, trees
+from benchmarks.data.domain import Domain, permutation, targets_of
+from benchmarks.data.hub_images import HubImages
+from benchmarks.data.images import ArrayImages, ImageFiles
+from benchmarks.full import hub_copies as hub
+from benchmarks.full import kitti
+from benchmarks.full import read_arrays as arrays
+from benchmarks.full import read_folders as trees
+from benchmarks.full.dataset_table import SPLITS, Entry, Missing, entry, how_to_get
 from benchmarks.full.parts import Part, union
-from benchmarks.full.table import SPLITS, Entry, Missing, entry, how_to_get
-from benchmarks.hub_images import HubImages
-from benchmarks.images import ArrayImages, ImageFiles
 from models.registry import UserError
 
 Read = Callable[[Path, str], Part]

@@ -7,8 +7,8 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+from benchmarks.full.dataset_table import Entry
 from benchmarks.full.download import digest
-from benchmarks.full.table import Entry
 from benchmarks.plan import Progress
 
 

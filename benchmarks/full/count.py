@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.formats import is_image
-from benchmarks.full.table import Entry, names
+from benchmarks.data.formats import is_image
+from benchmarks.full.dataset_table import Entry, names
 
 Count = Callable[[Path, str], int]
 
@@ -55,7 +55,7 @@ def _cifar100(root: Path, split: str) -> int:
 
 
 def _cifar(base: Path, batches: list[str], labels: str, meta: str) -> int:
-    from benchmarks.full.pickles import load
+    from benchmarks.full.read_pickles import load
 
     _needed(base / meta)
     loaded = [load(base / batch) for batch in batches]

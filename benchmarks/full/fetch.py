@@ -16,10 +16,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from benchmarks.full import store
+from benchmarks.full import data_folder as store
+from benchmarks.full.dataset_table import Entry, Hub, entry
 from benchmarks.full.download import Broken, Damaged, Offline, Unreachable, check_room, download, offline
-from benchmarks.full.pieces import Piece, pieces
-from benchmarks.full.table import Entry, Hub, entry
+from benchmarks.full.downloads import Piece, pieces
 from benchmarks.full.unpack import is_archive, unpack
 from benchmarks.plan import Progress
 from models.files import reason

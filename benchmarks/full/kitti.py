@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.full.dataset_table import names
 from benchmarks.full.parts import Part, listed, reading
-from benchmarks.full.table import names
 from models.registry import UserError
 
 THRESHOLDS = (-100.0, 8.0, 20.0, 999.0)

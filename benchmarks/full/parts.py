@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.formats import is_image
-from benchmarks.full.table import Missing
+from benchmarks.data.formats import is_image
+from benchmarks.full.dataset_table import Missing
 from models.registry import UserError
 
 

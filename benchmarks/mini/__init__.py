@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from benchmarks.mini.table import ENTRIES, HELDOUT, ORDER_II, STREAM, summary
+from benchmarks.mini.domain_table import ENTRIES, HELDOUT, ORDER_II, STREAM, summary
 from benchmarks.plan import Progress
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from benchmarks.domain import Domain
+    from benchmarks.data.domain import Domain
 
 __all__ = ["HELDOUT", "ORDER_II", "STREAM", "build", "draw", "summary"]
 
@@ -29,7 +29,7 @@ def build(name: str, progress: Progress | None = None) -> Domain:
     """
     import torch
 
-    from benchmarks.domain import Domain, TensorImages
+    from benchmarks.data.domain import Domain, TensorImages
     from benchmarks.mini import cache
 
     if name not in ENTRIES:

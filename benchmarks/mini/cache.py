@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cache_folder import cache_folder
+from benchmarks.data.cache_folder import cache_folder
 from models.files import NotRegular, open_file, reason
 from models.registry import UserError
 

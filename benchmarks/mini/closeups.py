@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.mini import render
+from benchmarks.mini.domain_table import PHOTOGRAPHS
 from benchmarks.mini.render import SIZE, generator
-from benchmarks.mini.table import PHOTOGRAPHS
 
 FILES: dict[str, tuple[str, str]] = {
     "astronaut": ("skimage", "data/astronaut.png"),

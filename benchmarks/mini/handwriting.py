@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.mini.domain_table import ENTRIES
 from benchmarks.mini.render import SIZE, generator
-from benchmarks.mini.table import ENTRIES
 
 
 def _mnist() -> tuple[np.ndarray, np.ndarray]:

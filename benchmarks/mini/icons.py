@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from benchmarks.mini import concepts, iconfonts, render
+from benchmarks.mini.domain_table import ENTRIES
 from benchmarks.mini.render import SIZE, generator
-from benchmarks.mini.table import ENTRIES
 
 Style = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import ImageFont
 
 from benchmarks.mini import render
+from benchmarks.mini.domain_table import LETTERS
 from benchmarks.mini.iconfonts import glyph_mask
 from benchmarks.mini.render import SIZE, generator
-from benchmarks.mini.table import LETTERS
 
 MAIN_FONTS = (
     "DejaVuSans",

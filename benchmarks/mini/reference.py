@@ -106,7 +106,8 @@ def sentences() -> list[str]:
 @memoised
 def domain_words() -> frozenset[str]:
     """Every word of every class name and icon name of the mini edition's domains, stream and held-out."""
-    from benchmarks.mini import concepts, table
+    from benchmarks.mini import concepts
+    from benchmarks.mini import domain_table as table
 
     names = [name for entry in table.ENTRIES.values() for name in entry.classnames if len(name) > 1]
     words = {word for name in (*names, *concepts.all_icon_names()) for word in name.replace("-", " ").split()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.mini import render
+from benchmarks.mini.domain_table import ENTRIES, SHAPES
 from benchmarks.mini.render import SIZE, generator
-from benchmarks.mini.table import ENTRIES, SHAPES
 
 PALETTE = {
     "red": (212, 42, 44),

@@ -20,7 +20,7 @@ from models.paths import user_path
 from models.registry import UserError, lazy
 
 if TYPE_CHECKING:
-    from benchmarks.domain import Domain
+    from benchmarks.data.domain import Domain
     from benchmarks.own.check import check_images as check_images
     from benchmarks.own.csv_file import from_csv as from_csv
     from benchmarks.own.csv_file import from_metadata as from_metadata
@@ -128,7 +128,7 @@ def data_version(name_or_path: str | Path, data_root: str | Path = "data") -> st
     if columns:
         digest.update(f"{sorted(columns.items())}\n".encode("utf-8", "surrogateescape"))
     if kind == "csv":
-        from benchmarks.own.table import image_path, read_paths
+        from benchmarks.own.text_table import image_path, read_paths
 
         digest.update(Path(place).read_bytes())
         for path in read_paths(place, columns):
@@ -142,7 +142,7 @@ def data_version(name_or_path: str | Path, data_root: str | Path = "data") -> st
             if (file := Path(place) / annotation).is_file():
                 digest.update(f"{annotation}\n".encode() + file.read_bytes())
     elif kind == "metadata":
-        from benchmarks.own.table import metadata_files
+        from benchmarks.own.text_table import metadata_files
 
         for file, split in metadata_files(place):
             digest.update(f"{split}\n".encode() + file.read_bytes())
@@ -213,7 +213,7 @@ def why_not(name_or_path: str | Path, data_root: str | Path = "data") -> str | N
 
 def _folder_kind(folder: Path) -> str:
     from benchmarks.own.shards import shard_files
-    from benchmarks.own.table import metadata_files
+    from benchmarks.own.text_table import metadata_files
 
     try:
         if _is_hub_folder(folder):

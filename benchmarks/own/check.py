@@ -11,11 +11,11 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import Subset
 
-from benchmarks.depth import Depth
-from benchmarks.domain import Domain
-from benchmarks.images import ImageFiles, own_datasets, unreadable_sentence
+from benchmarks.data.depth import Depth
+from benchmarks.data.domain import Domain
+from benchmarks.data.images import ImageFiles, own_datasets, unreadable_sentence
+from benchmarks.data.survey import Survey, is_blank
 from benchmarks.plan import Progress
-from benchmarks.survey import Survey, is_blank
 from models.registry import UserError
 
 SPLITS = ("train", "val", "test", "ood")
@@ -62,7 +62,7 @@ def find_problems(domain: Domain, splits: Sequence[str] = SPLITS, progress: Prog
 
 
 def check_heads(domain: Domain, splits: Sequence[str] = SPLITS, progress: Progress | None = None) -> Domain:
-    """Survey the user's own images (`benchmarks.survey`) and return the domain with what it found in `warnings` and `notes`.
+    """Survey the user's own images (`benchmarks.data.survey`); return the domain with the findings in `warnings` and `notes`.
 
     Reads the heads of all images, thousands per second, so that a run does not end in its middle over a text file with an
     image's name. Images that are cut short in their middle are found when they are decoded.

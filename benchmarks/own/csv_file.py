@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.domain import Domain
-from benchmarks.images import ImageFiles
+from benchmarks.data.domain import Domain
+from benchmarks.data.images import ImageFiles
 from benchmarks.own.columns import chosen_columns
 from benchmarks.own.labels import labelling
 from benchmarks.own.names import Names, Templates, read_names, read_templates
 from benchmarks.own.scan import ANNOTATIONS
 from benchmarks.own.split import check_presence, drawn_sources, sources_with_test, split_by_class, split_note, with_test
-from benchmarks.own.table import Row, image_path, metadata_files, read_table, why_missing
+from benchmarks.own.text_table import Row, image_path, metadata_files, read_table, why_missing
 from models.paths import user_path
 from models.registry import UserError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.domain import Domain
-from benchmarks.images import ImageFiles
+from benchmarks.data.domain import Domain
+from benchmarks.data.images import ImageFiles
 from benchmarks.own.layout import ClassImages, read_layout
 from benchmarks.own.match import match_names
 from benchmarks.own.names import Names, Templates, name_classes, natural, read_names, read_templates
@@ -35,7 +35,7 @@ def from_folder(
 
     Class names are the folder names with "_" as blank, in natural order (2 before 10), or `classnames`, or the file
     F/classnames.txt (see `match`). Templates are `templates`, or F/templates.txt, or "a photo of a {}.". Image files are those
-    that end in one of `benchmarks.formats.EXTENSIONS`. What is ignored is in the tables of `scan` and in `Domain.notes`.
+    that end in one of `benchmarks.data.formats.EXTENSIONS`. What is ignored is in the tables of `scan` and in `Domain.notes`.
 
     Raises:
         UserError: for every mistake, naming the file, folder or class.

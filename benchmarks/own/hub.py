@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import Subset
 
-from benchmarks.domain import Domain
-from benchmarks.hub_images import HubImages
+from benchmarks.data.domain import Domain
+from benchmarks.data.hub_images import HubImages
 from benchmarks.own.columns import (
     CAPTION,
     IMAGE,

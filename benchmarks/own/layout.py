@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.formats import is_image, unread_kind
+from benchmarks.data.formats import is_image, unread_kind
 from benchmarks.own.names import folded
 from benchmarks.own.scan import ANNOTATIONS, Scanner, hint_at_files, identity, loop, relative
 from benchmarks.own.split_names import is_filling, is_unlabelled, mark_of

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
-from benchmarks.depth import Depth, kind_of, own_rgb
-from benchmarks.domain import Domain, ImageDataset, targets_of
-from benchmarks.images import Relabelled, fingerprint_of, own_reading
-from benchmarks.opening import Undecodable
+from benchmarks.data.depth import Depth, kind_of, own_rgb
+from benchmarks.data.domain import Domain, ImageDataset, targets_of
+from benchmarks.data.images import Relabelled, fingerprint_of, own_reading
+from benchmarks.data.opening import Undecodable
 from benchmarks.own.match import match_names
 from benchmarks.own.names import Names, Templates, name_classes, read_names, read_templates
 from benchmarks.own.split import check_presence, sources_with_test, with_test
@@ -28,7 +28,7 @@ class Labelled(Relabelled):
 
 
 class ObjectImages(Relabelled):
-    """Another dataset whose PIL images become 8-bit RGB as image files do (`benchmarks.depth`); tensors stay as they are.
+    """Another dataset whose PIL images become 8-bit RGB as image files do (`benchmarks.data.depth`); tensors stay as they are.
 
     `what` is what messages call the dataset.
     """

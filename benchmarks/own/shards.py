@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.formats import EXTENSIONS
+from benchmarks.data.formats import EXTENSIONS
 from benchmarks.own.columns import (
     CAPTION,
     LABEL,

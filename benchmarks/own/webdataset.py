@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.domain import Domain
+from benchmarks.data.domain import Domain
+from benchmarks.data.shard_images import ShardImages
 from benchmarks.own.columns import chosen_columns
 from benchmarks.own.labels import labelling
 from benchmarks.own.names import Names, Templates, read_names, read_templates
 from benchmarks.own.scan import ANNOTATIONS
 from benchmarks.own.shards import read_shards, shard_files
 from benchmarks.own.split import check_presence, drawn_sources, sources_with_test, split_by_class, split_note, with_test
-from benchmarks.shard_images import ShardImages
 from models.paths import user_path
 from models.registry import UserError
 

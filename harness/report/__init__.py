@@ -25,11 +25,11 @@ def write(results: Sequence[str | Path], html: str | Path, figures: str | Path |
         UserError: for results that do not exist, for a damaged record or one that contradicts itself, naming its file, and
             where nothing can be written.
     """
+    from harness.records.runs import present, read
     from harness.report.figure import Figure, save
-    from harness.report.methods import sections
     from harness.report.page import Made, page
-    from harness.runs import present, read
-    from harness.version import git_revision, project_version
+    from harness.report.sections import sections
+    from harness.run.version import git_revision, project_version
     from models.files import reason, write_output
     from models.registry import UserError
 

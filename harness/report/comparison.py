@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.plan import SEEN
 from harness.report.figure import Figure, Numbers, not_drawn
-from harness.report.methods import Method, Section
-from harness.report.statistics import mean
-from harness.report.style import (
+from harness.report.figure_style import (
     GRID,
     MOST_BARS,
     MOST_LINES,
@@ -27,6 +25,8 @@ from harness.report.style import (
     panels,
     short,
 )
+from harness.report.sections import Method, Section
+from harness.report.statistics import mean
 
 # What stands beside the seconds in the numbers of `cost`.
 BESIDE = ("images_per_second", "peak_memory_mb", "trainable_params")

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import matplotlib.figure
 
-from harness.records import spreadsheet_text
+from harness.records.files import spreadsheet_text
+from harness.report.figure_style import GRID, INK, styled
 from harness.report.markup import Markup, clean
-from harness.report.style import GRID, INK, styled
 from models.files import write_output
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"

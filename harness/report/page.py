@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.report import words
+from harness.records.runs import Run
+from harness.report import sentences as words
 from harness.report.comparison import cost, curves, learning
 from harness.report.figure import Figure, inline, settled
+from harness.report.heat_map import CAPTION, columns, grid, matrix, shades
+from harness.report.iimm_prediction import prediction
 from harness.report.markup import Cell, Markup, number, scrolling, table, tag
-from harness.report.matrix import CAPTION, columns, grid, matrix, shades
-from harness.report.methods import Section, unique
-from harness.report.prediction import prediction
-from harness.report.training import alphas, losses
-from harness.runs import Run
-from harness.version import short_revision
+from harness.report.sections import Section, unique
+from harness.report.training_figures import alphas, losses
+from harness.run.version import short_revision
 
 SHADES = 41
 MOST_LEVEL = 6

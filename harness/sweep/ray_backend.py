@@ -1,7 +1,7 @@
 """Runs as tasks of a Ray cluster, or of one that is started on this machine. Ray is imported when it is asked for.
 
 The files of `--out`, the data and the installation must be at the same paths on every machine (a shared file system). A task
-whose worker or machine is lost is started again as any failed run is, by `harness.sweep.loop`, not by Ray: it counts as an
+whose worker or machine is lost is started again as any failed run is, by `harness.sweep.scheduler`, not by Ray: it counts as an
 attempt and is told, and the run goes on from its last checkpoint.
 """
 
@@ -14,9 +14,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from harness.sweep import child
-from harness.sweep.loop import Ending
-from harness.sweep.plan import Command, Run, command_of
+from harness.sweep import child_process as child
+from harness.sweep.grid import Command, Run, command_of
+from harness.sweep.scheduler import Ending
 from models.registry import UserError, first_line
 
 STORE = 100_000_000

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from benchmarks import pixel_files
-from benchmarks.images import ArrayImages
+from benchmarks.data import pixel_files
+from benchmarks.data.images import ArrayImages
 from models.transforms import evaluation_transform
 
 SIZE = 24

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from harness.sweep.plan import Run
+from harness.sweep.grid import Run
 
 FAKE = Path(__file__).parent / "sweep_run.py"
 

@@ -36,8 +36,8 @@ def attempt(config: Any, seconds: float | None) -> bool:
         try:
             import torch
 
-            from harness.run import run
-            from harness.screen import Screen
+            from harness.display.screen import Screen
+            from harness.run.loop import run
 
             torch.set_num_threads(1)
             run(config, Screen(quiet=True))
@@ -63,8 +63,8 @@ def attempt(config: Any, seconds: float | None) -> bool:
 
 def whole(folder: Path) -> list[str]:
     """What of a record cannot be read."""
-    from harness import checkpoint
-    from harness.records import read_csv, read_json
+    from harness.records.files import read_csv, read_json
+    from harness.run import checkpoint
 
     wrong = []
     for path in [*folder.glob("*.json"), *folder.glob("*.csv")]:
@@ -137,8 +137,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--iterations", type=int, default=12)
     a = parser.parse_args()
-    import harness.run  # noqa: F401  in the parent, so that the forks have it
-    from harness.config import RunConfig
+    import harness.run.loop  # noqa: F401  in the parent, so that the forks have it
+    from harness.config.run_config import RunConfig
 
     wrong = []
     with tempfile.TemporaryDirectory() as folder:

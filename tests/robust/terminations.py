@@ -85,7 +85,7 @@ def main() -> None:
     a = parser.parse_args()
     start = real if a.real else forked
     if not a.real:
-        import harness.run  # noqa: F401  in the parent, so that the forks have it
+        import harness.run.loop  # noqa: F401  in the parent, so that the forks have it
     if a.collect:
         gc.set_threshold(a.collect, 2, 2)
     generator, wrong, slowest, reached = random.Random(a.seed), [], 0.0, 0

@@ -26,13 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 import models
-from benchmarks.domain import Domain
+from benchmarks.data.domain import Domain
 from metrics.evaluate import evaluate
 from models import tuning
 from models.classifier import PromptClassifier
 from models.merging import patched
-from strategies.alpha import Path as AlphaPath
-from strategies.alpha import Question, Search, Validation
+from strategies.alpha_search import Path as AlphaPath
+from strategies.alpha_search import Question, Search, Validation
 
 
 def main() -> None:

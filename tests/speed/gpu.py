@@ -24,9 +24,9 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from benchmarks.domain import Domain, TensorImages
-from benchmarks.streams import scenario
-from harness import machine
+from benchmarks.data.domain import Domain, TensorImages
+from benchmarks.scenario import scenario
+from harness.run import environment as machine
 from models.encoder import DualEncoder
 from models.loading import TINY
 from reference_data import Reference

@@ -3,7 +3,7 @@
 A random model smaller than the tiny one, on noise. Five tables:
 
     length       one long stream, each task trained and evaluated by itself: seconds of a task and memory, by quarters
-    run          whole runs of `harness.run` (finetune) by number of tasks: seconds a task for training, for each test set
+    run          whole runs of `harness.run.loop` (finetune) by number of tasks: seconds a task for training, for each test set
                  evaluated (T + 1 rows of T), for writing the record, and for all the rest
     images       evaluation of one task by its images; the floor is the bare forward
     classes      a training step by its classes; the floor is the bare forward and backward of images and prompts
@@ -42,12 +42,12 @@ from safetensors.torch import save_file
 
 import models
 from benchmarks import BENCHMARKS
-from benchmarks.domain import Domain, TensorImages
+from benchmarks.data.domain import Domain, TensorImages
 from benchmarks.plan import Built, StreamPlan
-from benchmarks.streams import scenario
-from harness import run as runner
-from harness.config import RunConfig
-from harness.screen import Screen
+from benchmarks.scenario import scenario
+from harness.config.run_config import RunConfig
+from harness.display.screen import Screen
+from harness.run import loop as runner
 from metrics.plugins import AccuracyMatrix, MeasuresBeforeTraining
 from models.loading import MERGES, TINY
 from reference_data import Reference

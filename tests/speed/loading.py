@@ -34,9 +34,9 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks import pixels
-from benchmarks.formats import EXTENSIONS
-from benchmarks.images import ImageFiles
+from benchmarks.data import pixels
+from benchmarks.data.formats import EXTENSIONS
+from benchmarks.data.images import ImageFiles
 from models.registry import UserError
 from models.transforms import evaluation_transform
 

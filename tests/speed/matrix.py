@@ -5,7 +5,7 @@ folder. Ways:
 
     plain    for each checkpoint and set anew: a dataset of the files, a loader with worker processes that decode and resize,
              the class prompts in all templates at full context, the forward
-    ours     `strategy.eval` over a scenario whose test images are decoded once (`benchmarks.pixels`), its building included
+    ours     `strategy.eval` over a scenario whose test images are decoded once (`benchmarks.data.pixels`), with its building
 
 and the floor: the bare forward of all images, and of all prompts once. The same correct answers are asserted. Seconds, images
 decoded, prompts encoded.
@@ -37,10 +37,10 @@ from torch.utils.data import DataLoader, Dataset
 from zscl_step import encoder as in_proportion
 
 import models
-from benchmarks.domain import Domain
-from benchmarks.images import ImageFiles
-from benchmarks.pixels import cached_domain
-from benchmarks.streams import scenario
+from benchmarks.data.domain import Domain
+from benchmarks.data.images import ImageFiles
+from benchmarks.data.pixels import cached_domain
+from benchmarks.scenario import scenario
 from metrics.plugins import AccuracyMatrix
 from models import tuning
 from models.transforms import evaluation_transform

@@ -7,8 +7,8 @@ multiplied out to the sizes of the paper's protocol (2208.05592 and its released
 
     tests    what the released code can do: for each alpha every set's test images anew, and the best of those is taken
     plain    the paper's protocol, one alpha and one validation set after the other; then every test set once
-    ours     the same by `strategies.alpha`: validation and test images decoded once a run, all alphas in one pass, alpha = 0
-             known from the search before; then every test set once
+    ours     the same by `strategies.alpha_search`: validation and test images decoded once per run, all alphas in one pass
+             (alpha 0 is known from the search before); then every test set once
 
 and the floor: every validation image at every alpha but the known one, without the tests. "figure" is what the released code
 passes for the paper's figures, which show all five supported sets whichever are selected on; the last columns are the selection
@@ -36,14 +36,14 @@ from rich.console import Console
 from rich.table import Table
 
 import models
-from benchmarks.domain import Domain
-from benchmarks.pixels import cached_domain
+from benchmarks.data.domain import Domain
+from benchmarks.data.pixels import cached_domain
 from metrics.evaluate import evaluate
 from models import tuning
 from models.classifier import PromptClassifier
 from models.merging import patched
-from strategies.alpha import Path as AlphaPath
-from strategies.alpha import Question, Scores, Search, Validation, choose
+from strategies.alpha_search import Path as AlphaPath
+from strategies.alpha_search import Question, Scores, Search, Validation, choose
 
 # Validation and test images.
 PATCHING = {

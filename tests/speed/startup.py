@@ -66,7 +66,7 @@ def child(folder: str, strategy: str) -> None:
         setattr(owner, name, call)
 
     import cli
-    from harness.config import RunConfig, check_names
+    from harness.config.run_config import RunConfig, check_names
 
     check_names(RunConfig("mtil", strategy)).check()
     mark("interpreter, command line, configuration")
@@ -79,7 +79,7 @@ def child(folder: str, strategy: str) -> None:
     import open_clip  # noqa: F401
 
     mark("import open_clip")
-    from harness import run
+    from harness.run import loop as run
     from strategies import Strategy
 
     mark("import Perennial")
@@ -114,7 +114,7 @@ def forwards() -> dict[str, float]:
 
     import models
     from benchmarks import make
-    from harness.config import RunConfig
+    from harness.config.run_config import RunConfig
 
     scenario, encoder = make("mtil", "mini"), models.load("tiny")
     tests = [*scenario.streams["test"], *scenario.streams["heldout"]]

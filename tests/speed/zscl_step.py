@@ -37,14 +37,14 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.domain import Domain, TensorImages
-from benchmarks.streams import scenario
+from benchmarks.data.domain import Domain, TensorImages
+from benchmarks.scenario import scenario
 from models.attention import SelfAttention
 from models.encoder import DualEncoder
 from models.loading import TINY
 from models.memory import keep_freed_memory
 from reference_data import Reference
-from strategies import base
+from strategies.engine import strategy as base
 from strategies.zscl import ZSCL
 
 SIZE, BATCH = 224, 64

@@ -1,6 +1,6 @@
 """Small made-up data in each dataset's real on-disk layout, for tests of the full edition.
 
-`write(root, names)` writes those entries of `benchmarks.full.table` (all of them by default) and returns what is in them:
+`write(root, names)` writes those entries of `benchmarks.full.dataset_table` (by default all) and returns their contents:
 `Made(classes, sizes)`, class names expected of the domain where the data says them, and images per split. Loaded by path:
 tests are no package.
 """
@@ -85,7 +85,7 @@ def all_classes(root: Path) -> None:
     """The three sets of the class-incremental benchmark with every class: two training images and a test image of each (of
     CIFAR-100 two), and one class of ImageNet beyond its first hundred.
     """
-    from benchmarks.full.table import names
+    from benchmarks.full.dataset_table import names
 
     base = root / "cifar-100-python"
     for split, start in (("train", 0), ("test", 500)):

@@ -1,0 +1,1 @@
+"""From image files to the pixels that an encoder takes."""

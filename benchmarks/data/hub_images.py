@@ -1,0 +1,80 @@
+"""Images in a Hugging Face dataset, the user's own or a copy of a paper's, decoded as image files are."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from PIL import Image
+from torch.utils.data import Dataset
+
+from benchmarks.data.depth import Depth
+from benchmarks.data.images import UNREADABLE, decode, own_reading
+from benchmarks.data.opening import Undecodable
+from models.registry import UserError
+
+
+class HubImages(Dataset):
+    """One column of images of a `datasets.Dataset`; items are (PIL image, int), decoded when they are read.
+
+    They are decoded here and not by `datasets`, which turns photographs by their EXIF data and leaves 16-bit greyscale for
+    Pillow to clip: so an image has the same pixels in a hub copy and in a file (`mode` and `upright`: see `ImageFiles`).
+
+    Args:
+        rows: a `datasets.Dataset`, whose `column` holds images, or files' bytes.
+        targets: the labels [N].
+        what: what messages call the dataset.
+        source: where the images come from, for the fingerprint; else the fingerprint of `rows`.
+        by_number: the dataset's class names could not be used to order its labels.
+
+    Reading a damaged image raises UserError.
+    """
+
+    # `datasets` may not bear threads.
+    threads = False
+
+    def __init__(
+        self,
+        rows: Any,
+        column: str,
+        targets: list[int],
+        what: str,
+        *,
+        mode: str | None = "RGB",
+        upright: bool = False,
+        source: str | None = None,
+        by_number: bool = False,
+    ):
+        import datasets
+
+        # A saved dataset may come back with a format, such as tensors; without one, images are their files' bytes.
+        chosen = rows.select_columns([column]).with_format(None)
+        self.rows = chosen.cast_column(column, datasets.Image(decode=False))
+        self.column, self.targets, self.what = column, targets, what
+        self.mode, self.upright, self.source, self.by_number = mode, upright, source, by_number
+        self.depth = Depth([self])
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        try:
+            return decode(self.source_of(index), self.mode, self.upright, self.depth), self.targets[index]
+        except UNREADABLE as error:
+            raise UserError(f"Cannot read {self.name_of(index)}: {error}.") from error
+
+    def source_of(self, index: int) -> str | bytes:
+        """Return the bytes of an image's file, or its path. Raises Undecodable for an empty cell."""
+        stored = self.rows[int(index)][self.column]
+        if stored is None:
+            raise Undecodable("the cell is empty")
+        return stored["path"] if stored["bytes"] is None else stored["bytes"]
+
+    def name_of(self, index: int) -> str:
+        """Return what messages call an image."""
+        return f"image {index} of {self.what}"
+
+    def fingerprint(self) -> str:
+        """Of where the images come from and how they are read."""
+        said = f"{self.source or self.rows._fingerprint} {self.column} {self.mode} {own_reading(self)}"
+        return hashlib.sha256(said.encode()).hexdigest()

@@ -1,0 +1,48 @@
+"""Few-shot training: exactly k training images of each class, chosen per class, so that one class never moves another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch.utils.data import Subset
+
+from benchmarks.data.domain import Domain, members_of, with_validation
+from benchmarks.data.domain import class_permutation as class_permutation
+from models.registry import UserError
+
+
+def with_shots(domain: Domain, k: int, seed: int = 0, take: bool = True) -> Domain:
+    """Return the domain with `shots`, and a validation split out of what they leave (`with_validation`).
+
+    The shots come first, so a class with exactly `k` images is enough. `take`: as in `with_validation`.
+    """
+    few = shots(domain, k, seed)
+    held = with_validation(domain, seed, take, leave=k)
+    return replace(few, val=held.val, split_sources={**held.split_sources, "train": few.split_sources["train"]})
+
+
+def shots(domain: Domain, k: int, seed: int = 0) -> Domain:
+    """Return the domain with exactly `k` training images of each class; val, test and ood stay as they are.
+
+    The choice (ours) is seeded per class, by `seed` and the class name: it depends neither on the other classes nor on
+    their order, and the images of k are among those of k + 1.
+
+    Raises:
+        UserError: for k < 1, a domain without training images, or a class with fewer than k, named with its count.
+    """
+    if k < 1:
+        raise UserError(f"The number of shots must be at least 1, got {k}.")
+    if domain.train is None:
+        raise UserError(f"The domain {domain.name!r} has no training images to take {k} shots from.")
+    chosen: list[int] = []
+    for name, indices in zip(domain.classnames, members_of(domain, "train"), strict=True):
+        if len(indices) < k:
+            raise UserError(
+                f"The class {name!r} of {domain.name!r} has {len(indices)} training images, fewer than the {k} shots asked for."
+            )
+        chosen += [indices[i] for i in class_permutation(name, len(indices), seed)[:k]]
+    train: Any = domain.train
+    known = f"{domain.split_sources['train']}; " if "train" in domain.split_sources else ""
+    sources = {**domain.split_sources, "train": f"{known}{k} of each class (--shots), seed {seed}"}
+    return replace(domain, train=Subset(train, sorted(chosen)), split_sources=sources)

@@ -1,0 +1,384 @@
+"""A table of images in a text file, read row by row: path, label and split, with the line number for messages. No torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.data.formats import is_image
+from benchmarks.own.columns import UNLABELLED, check_captions, find_column, how_to_choose, known, named_twin, split_in
+from benchmarks.own.names import clean
+from models.files import read_bytes, reason
+from models.registry import UserError
+
+DELIMITERS = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar"}
+
+_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_DRIVE = re.compile(r"[a-z]:|\\\\|//[^/]", re.IGNORECASE)
+_FLAG = re.compile(r"is_?(train|training|val|valid|validation|test|testing)", re.IGNORECASE)
+
+
+class Row(NamedTuple):
+    """One image: the line of the file where its row begins, its path as written, its label, and train, val, test or None."""
+
+    line: int
+    path: str
+    label: str
+    split: str | None
+
+
+class Table(NamedTuple):
+    """The rows of a file, and sentences on how it was read."""
+
+    rows: list[Row]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class _Lines(NamedTuple):
+    first: int
+    header: list[str]
+    rows: list[tuple[int, list[str]]]
+    delimiter: str
+
+
+def read_table(path: str | Path, columns: Mapping[str, str] | None = None, named: bool = True) -> Table:
+    """Read the rows of a table with a column for paths, one for labels, and perhaps one for splits.
+
+    The separator is the one (tab, comma, semicolon or bar) by which the header has the most known column names
+    (`columns.NAMES`, compared without case), whatever the ending of the file. Blank lines are left out. Without a header line
+    the columns are told by their content, if there is only one way.
+
+    Of several label columns `label` is taken; if they say the same of every row, the one that holds words and no numbers. A
+    column without a known name whose values all are splits is the split column.
+
+    Args:
+        path: the file.
+        columns: column by role ("image", "label", "split"), chosen by the user.
+        named: prefer a column of class names to the numbers that stand for them. False when class names are given.
+
+    Raises:
+        UserError: naming the file and the line, for text that is not UTF-8, a missing column, several columns that may be
+            meant, a row of another length, an empty path or label, an unknown split, an image named twice, and paths that are
+            web addresses.
+    """
+    columns = columns or {}
+    lines = _lines(path, columns)
+    header, body = lines.header, lines.rows
+    notes: list[str] = []
+    if _is_headerless(header, columns):
+        header, body = _titled(header, body, path), [(lines.first, header), *body]
+        notes.append(f"{path} has no header line; its columns were read as {', '.join(header)}")
+    for line, cells in body:
+        if len(cells) != len(header):
+            raise UserError(_other_length(path, line, cells, header, lines.delimiter))
+    place = {role: header.index(column) for role, column in _roles(header, body, columns, named, str(path), notes).items()}
+    rows = [_row(cells, place, f"{path}, line {line}", line) for line, cells in body]
+    rows = _labelled(rows, path, notes)
+    if not rows:
+        raise UserError(f"{path} names no images: it has no line below the header.")
+    check_captions(header[place["label"]], [row.label for row in rows], str(path))
+    _check_distinct(rows, path)
+    return Table(rows, tuple(notes), tuple(_overlooked(header, place, rows, path)))
+
+
+def read_paths(path: str | Path, columns: Mapping[str, str] | None = None) -> list[str]:
+    """Return the paths of the images of a table, as written. Raises UserError as `read_table` does."""
+    return [row.path for row in read_table(path, columns).rows]
+
+
+def metadata_files(folder: str | Path) -> list[tuple[Path, str | None]]:
+    """Return the tables of a folder of images, each with the split that the folder it is in says, or None.
+
+    A table is called metadata.csv, has a label column, and is next to images: in the folder or in each split folder. Empty for
+    other folders: class folders may have a table next to them.
+    """
+    root = Path(folder)
+    here = root / "metadata.csv"
+    if here.is_file():
+        files: list[tuple[Path, str | None]] = [(here, None)]
+    else:
+        with os.scandir(root) as entries:
+            inner = sorted(entry.name for entry in entries if split_in(entry.name) and entry.is_dir())
+        files = [(path, split_in(name)) for name in inner if (path := root / name / "metadata.csv").is_file()]
+    return files if all(_beside_images(file) and known("label", _lines(file, {}).header) for file, _ in files) else []
+
+
+def _beside_images(file: Path) -> bool:
+    with os.scandir(file.parent) as entries:
+        return any(is_image(entry.name) for entry in entries)
+
+
+def image_path(table: str | Path, path: str) -> Path:
+    """Return the absolute path of an image that a table names, relative to the table's folder.
+
+    Where no file has the path as written, backslashes are read as slashes and accents in their other form are tried.
+    """
+    folder = Path(table).parent
+    first, *others = [Path(os.path.abspath(folder / form)) for form in _forms(path)]
+    if not others or os.path.isfile(first):
+        return first
+    return next((other for other in others if os.path.isfile(other)), first)
+
+
+def why_missing(table: str | Path, path: str) -> str:
+    """Return a clause on an image of a table that is not there, without a full stop."""
+    if _DRIVE.match(path):
+        return f"the image {path} is on a Windows drive of another machine; write paths relative to the folder of the table"
+    file = image_path(table, path)
+    clause = f"the image {file} is missing"
+    if os.path.isdir(file):
+        return f"the image {file} is a folder"
+    endings = [ending for ending in (".jpg", ".jpeg", ".png", ".JPG") if os.path.isfile(f"{file}{ending}")]
+    if endings:
+        return f"{clause}, but there is {file.name}{endings[0]}: write the ending too"
+    if path.startswith("~"):
+        return f'{clause}: "~" is not the home folder in a table'
+    if os.path.isfile(path):
+        return f"{clause}: paths are relative to the folder of the table, not to the working directory"
+    return clause
+
+
+def _forms(path: str) -> list[str]:
+    forms = [path]
+    if "\\" in path:
+        forms.append(path.replace("\\", "/"))
+    if not path.isascii():
+        forms += [unicodedata.normalize(form, text) for form in ("NFC", "NFD") for text in tuple(forms)]
+    return list(dict.fromkeys(forms))
+
+
+def _lines(path: str | Path, columns: Mapping[str, str]) -> _Lines:
+    """Return the cells of a file. Raises UserError for what is not a table in UTF-8."""
+    text = _text(path)
+    lines = text.splitlines(keepends=True)
+    skipped = 0
+    while skipped < len(lines) and not lines[skipped].strip(" \t\r\n;,"):
+        skipped += 1
+    separator = _SEPARATOR.fullmatch(lines[skipped].strip("\r\n")) if skipped < len(lines) else None
+    skipped += separator is not None
+    first = lines[skipped] if skipped < len(lines) else ""
+    delimiter = separator[1] if separator is not None else _delimiter(first, columns)
+    reader = csv.reader(io.StringIO("".join(lines[skipped:]), newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    start = skipped + 1
+    try:
+        for cells in reader:
+            line, start = start, skipped + reader.line_num + 1
+            if any(cell.strip() for cell in cells):
+                rows.append((line, [cell.strip() for cell in cells]))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {start}: {_damage(error)}.") from error
+    if not rows:
+        raise UserError(f"{path} is empty: a header line such as path,label and one line for each image are wanted.")
+    header = rows[0][1]
+    if len(header) == 1 and len(lines) > 1 and len(header[0].split()) > 1:
+        names = ", ".join(DELIMITERS.values())
+        raise UserError(f"{path}, line {rows[0][0]}: the values are separated by none of {names}: {header[0]!r:.60}.")
+    return _Lines(rows[0][0], header, rows[1:], delimiter)
+
+
+def _text(path: str | Path) -> str:
+    try:
+        data = read_bytes(path)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {reason(error)}.") from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f'{path} is UTF-16 text; save it as UTF-8 (Excel calls it "CSV UTF-8").')
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise UserError(f'{path} is an Excel workbook or an archive, not text; save the sheet as "CSV UTF-8".')
+    if b"\0" in data:
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        raise UserError(f"{path}, line {line}: there is a zero byte, so this is UTF-16 or not text; save it as UTF-8.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: not UTF-8 text (byte {error.start}); save the file as UTF-8.") from error
+
+
+def _delimiter(first: str, columns: Mapping[str, str]) -> str:
+    """Return the separator by which a header line has the most known columns, of several the most frequent one."""
+
+    def score(delimiter: str) -> tuple[int, int]:
+        header = _cells(first, delimiter)
+        roles = sum(bool(known(role, header)) for role in ("image", "label", "split"))
+        return roles + sum(column in header for column in columns.values()), first.count(delimiter)
+
+    return max(DELIMITERS, key=score)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def _damage(error: csv.Error) -> str:
+    text = str(error)
+    if "unexpected end" in text:
+        return "a quote that opens in this row is never closed"
+    if "expected after" in text:
+        return "text follows a closing quote; within quotes write a quote twice"
+    if "field limit" in text:
+        return f"a value is longer than {csv.field_size_limit():,} characters (a quote that is never closed?)"
+    return "this is not a row of a table"
+
+
+def _is_headerless(header: Sequence[str], columns: Mapping[str, str]) -> bool:
+    """Whether the first line is an image already: no column has a known name, and one is the name of an image file."""
+    if columns or any(known(role, header) for role in ("image", "label", "split")):
+        return False
+    return sum(is_image(cell.replace("\\", "/").rsplit("/", 1)[-1]) for cell in header) == 1
+
+
+def _titled(first: list[str], body: Sequence[tuple[int, list[str]]], path: str | Path) -> list[str]:
+    """Return a header for a table without one. Raises UserError when its columns can be read in several ways."""
+    names = ["path" if is_image(cell.replace("\\", "/").rsplit("/", 1)[-1]) else "" for cell in first]
+    others = [i for i, name in enumerate(names) if not name]
+    values = {i: {first[i]} | {cells[i] for _, cells in body if len(cells) == len(first)} for i in others}
+    splits = [i for i in others if all(split_in(value) for value in values[i])]
+    if len(others) == 2 and len(splits) == 1:
+        names[splits[0]] = "split"
+        others.remove(splits[0])
+    if len(others) != 1:
+        raise UserError(
+            f"{path} has no header line: its first line is {', '.join(first)!r:.80}. Write one with the names of the columns "
+            "above it, such as path,label."
+        )
+    names[others[0]] = "label"
+    return names
+
+
+def _roles(
+    header: list[str], body: Sequence[tuple[int, list[str]]], asked: Mapping[str, str], named: bool, path: str, notes: list[str]
+) -> dict[str, str]:
+    """Return the column of each role; no split column where there is none."""
+    for column in (*asked.values(), *(c for role in ("image", "label", "split") for c in known(role, header))):
+        if header.count(column) > 1:
+            raise UserError(f"{path} has two columns called {column!r}.")
+    images, labels = known("image", header), known("label", header)
+    if len(images) > 1 and body:
+        files = [c for c in images if is_image(body[0][1][header.index(c)].replace("\\", "/").rsplit("/", 1)[-1])]
+        images = files or images
+    twin = None
+    if named and body and "label" not in asked:
+        twin = named_twin(header, lambda column: [cells[header.index(column)] for _, cells in body])
+    if twin is not None:
+        others = ", ".join(column for column in labels if column != twin)
+        notes.append(f"{path}: class names are those of the column {twin}, which says the same of every image as {others}")
+    found: dict[str, str] = {}
+    for role, candidates in (("image", images), ("label", [twin] if twin else labels)):
+        chosen = find_column(role, asked.get(role), candidates, header, path)
+        if chosen is None:
+            raise UserError(_no_column(role, header, body, path))
+        found[role] = chosen
+    split = _split_column(header, body, asked, path, [*found.values(), *labels], notes)
+    return {**found, "split": split} if split is not None else found
+
+
+def _split_column(
+    header: list[str],
+    body: Sequence[tuple[int, list[str]]],
+    asked: Mapping[str, str],
+    path: str,
+    taken: Sequence[str],
+    notes: list[str],
+) -> str | None:
+    """Return the column of the splits: called split, or of another name with nothing but splits in it."""
+    usual = find_column("split", asked.get("split"), known("split", header), header, path)
+    if usual is not None:
+        return usual
+    likely = []
+    for i, column in enumerate(header):
+        if column in taken or not all(split_in(cells[i]) for _, cells in body):
+            continue
+        if len({cells[i] for _, cells in body}) > 1:
+            likely.append(column)
+    chosen = find_column("split", None, likely, header, path)
+    if chosen is not None:
+        notes.append(f"{path}: the splits are those of the column {chosen}")
+    return chosen
+
+
+def _no_column(role: str, header: Sequence[str], body: Sequence[tuple[int, list[str]]], path: str) -> str:
+    wanted = "path of the image (path, filepath, image, ...)" if role == "image" else "class (label, class, category, ...)"
+    said = f"{path} has no column for the {wanted}; its header is: {', '.join(header) or 'empty'}."
+    flags = [i for i in range(len(header)) if body and {cells[i] for _, cells in body} <= {"0", "1", "0.0", "1.0"}]
+    if role == "label" and len(flags) > 1:
+        return f"{said} Instead of one column of zeros and ones per class, write one column, label, with the name of the class."
+    others = [column for column in header if column]
+    example = f", for example {how_to_choose(path, role, others[-1])}" if others else ""
+    return f"{said} Rename the one that holds it to {'path' if role == 'image' else role!r}, or choose it{example}."
+
+
+def _other_length(path: str | Path, line: int, cells: Sequence[str], header: Sequence[str], delimiter: str) -> str:
+    hint = f" A value with {DELIMITERS.get(delimiter, repr(delimiter))} in it needs quotes." if len(cells) > len(header) else ""
+    return f"{path}, line {line}: {len(cells)} values for {len(header)} columns.{hint}"
+
+
+def _row(cells: Sequence[str], place: Mapping[str, int], where: str, line: int) -> Row:
+    path, label = cells[place["image"]], cells[place["label"]]
+    if not path:
+        raise UserError(f"{where}: the path is empty.")
+    if _ADDRESS.match(path) and not _DRIVE.match(path):
+        raise UserError(f"{where}: {path:.80} is a web address; download the images and write their paths.")
+    if "split" not in place:
+        return Row(line, path, label, None)
+    said = cells[place["split"]]
+    split = split_in(said)
+    if split is None:
+        what = f"unknown split {said!r}" if said else "the split is empty"
+        raise UserError(f"{where}: {what}; train, val or test is wanted.")
+    return Row(line, path, label, split)
+
+
+def _labelled(rows: list[Row], path: str | Path, notes: list[str]) -> list[Row]:
+    """Return the rows without a test split that has no labels at all. Raises UserError for any other empty label."""
+    test = [row for row in rows if row.split == "test"]
+    classes = {row.label.lower() for row in rows if row.split == "train"}
+    if test and len(test) < len(rows) and all(row.label.lower() in UNLABELLED - classes for row in test):
+        notes.append(f"{path}: the {len(test):,} images of the test split have no labels and are left out")
+        rows = [row for row in rows if row.split != "test"]
+    for row in rows:
+        if not clean(row.label):
+            raise UserError(f"{path}, line {row.line}: the label is empty.")
+    return rows
+
+
+def _check_distinct(rows: Sequence[Row], path: str | Path) -> None:
+    lines: dict[str, Row] = {}
+    for row in rows:
+        key = os.path.normpath(_forms(row.path)[-1].replace("\\", "/"))
+        if key in lines:
+            other = lines[key]
+            more = "" if other.label == row.label else f", with the label {other.label!r}; one image has one label here"
+            raise UserError(f"{path}, line {row.line}: the image {row.path} is named in line {other.line} already{more}.")
+        lines[key] = row
+
+
+def _overlooked(header: Sequence[str], place: Mapping[str, int], rows: Sequence[Row], path: str | Path) -> list[str]:
+    """Return sentences on splits that the table may mean and that are not read."""
+    if "split" in place:
+        return []
+    remedy = "a column called split with train, val and test gives the splits"
+    if flags := [column for column in header if _FLAG.fullmatch(column)]:
+        return [f"{path}: the column {flags[0]} is not read as a split; {remedy}"]
+    folders: set[str] = set()
+    for row in rows:
+        split = next(filter(None, map(split_in, row.path.replace("\\", "/").split("/")[:-1])), None)
+        if split is None:
+            return []
+        folders.add(split)
+    if len(folders) > 1:
+        names = " and ".join(sorted(folders))
+        return [f"{path}: the folders in its paths say {names}, but it has no split column, so that splits are drawn; {remedy}"]
+    return []

@@ -1,0 +1,132 @@
+"""`data status`: what lies in the data folder, and what to do about the rest. Imports no torch."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.data import pixel_files
+from benchmarks.full import data_folder as store
+from benchmarks.full.dataset_table import fetch_command, root_flag
+from benchmarks.full.download import readable
+from benchmarks.full.fetch import PARTIAL
+from harness.display.data_screen import Work
+from harness.display.screen import plain_table
+
+STYLES = {"complete": "green", "hub copy": "green", "incomplete": "yellow", "differs": "yellow", "missing": "dim"}
+
+
+def show(names: list[str], data_root: str, console: Console) -> None:
+    """The datasets in tables, one a suite; for those that were named, all that is known of each; then the rest of the disk."""
+    asked = store.chosen(names)
+    states, sizes = {}, {}
+    with Work(console, lines=False) as work:
+        every = asked or list(store.ENTRIES)
+        for done, name in enumerate(every):
+            work(done, len(every), f"counting {name}")
+            states[name] = store.state(name, data_root)
+            for place in states[name].places:
+                if place not in sizes:
+                    sizes[place] = store.size(place)
+    if asked:
+        for state in states.values():
+            _block(state, sizes, data_root, console)
+        return
+    for suite in store.SUITES:
+        here = [states[name] for name in store.suite(suite)]
+        _line(console, f"{suite}: {sum(state.complete for state in here)} of {len(here)} complete in {data_root}", "bold")
+        console.print(_suite(here, sizes), highlight=False)
+    where = root_flag(data_root)
+    _line(
+        console,
+        f"  fetch: `python cli.py data fetch NAME ...{where}`; by hand: `python cli.py data status NAME{where}` says how",
+    )
+    _rest(sizes, Path(data_root), console)
+
+
+def images(state: store.State) -> str:
+    """ "6,667" of a complete set, "train 9 of 3,334, test 6 of 3,333" of another one, "-" of one that is missing."""
+    if not state.found:
+        return "-"
+    if state.complete and None not in state.found.values():
+        return f"{sum(n for n in state.found.values() if n is not None):,}"
+    parts = []
+    for split, number in state.found.items():
+        size = state.wanted.get(split)
+        said = "not counted" if number is None else f"{number:,}"
+        parts.append(f"{'' if split == 'all' else split + ' '}{said}" + (f" of {size:,}" if size is not None else ""))
+    return ", ".join(parts)
+
+
+def remedy(state: store.State) -> str:
+    """How what is lacking is got: "fetch" or "by hand"; nothing for what is complete."""
+    if state.complete or state.kind == "differs":
+        return ""
+    return "fetch" if store.fetchable(state.row) else "by hand"
+
+
+def _line(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, highlight=False, soft_wrap=True)
+
+
+def _suite(states: list[store.State], sizes: dict[Path, int]) -> Table:
+    table = plain_table()
+    table.add_column("  name", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("images")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("licence")
+    table.add_column("to do", no_wrap=True)
+    for state in states:
+        size = sum(sizes[place] for place in state.places)
+        cells = (images(state), readable(size) if state.places else "-", state.row.licence, remedy(state))
+        table.add_row(f"  {state.row.name}", Text(state.kind, style=STYLES[state.kind]), *cells)
+    return table
+
+
+def _block(state: store.State, sizes: dict[Path, int], data_root: str, console: Console) -> None:
+    line = partial(_line, console)
+    row = state.row
+    line(f"{row.name}: {state.kind}", "bold")
+    line(f"  {row.about} ({row.suite})")
+    wanted = ", ".join(f"{'' if split == 'all' else split + ' '}{size:,}" for split, size in state.wanted.items() if size)
+    line(f"  images: {images(state)}; the paper's: {wanted}, in {row.classes} classes")
+    for place in state.places:
+        line(f"  on disk: {place}, {readable(sizes[place])}")
+    for note in state.notes:
+        line(f"  {note}", "yellow")
+    if state.kind == "missing":
+        line(f"  expected: {' and '.join(str(Path(data_root) / folder) for folder in row.folder)}")
+    line(f"  licence: {row.licence}; source: {row.source}")
+    if not state.complete and state.kind != "differs":
+        command, needs = fetch_command(row, data_root)
+        if command:
+            line(f"  get it: {command}{needs}")
+        line(f"  {'or ' if command else ''}by hand: {row.get}")
+
+
+def _rest(sizes: dict[Path, int], root: Path, console: Console) -> None:
+    """Reference data, unfinished downloads, the cache of decoded images, and the sums."""
+
+    line = partial(_line, console)
+    line("reference data for distillation", "bold")
+    for reference in store.references(root):
+        line(f"  {reference.name}: {reference.found} ({reference.place})")
+        if not reference.there:
+            line(f"    {reference.get}", "dim")
+    cached = pixel_files.usage()
+    line("on disk", "bold")
+    line(f"  datasets: {readable(sum(sizes.values()))} in {root}")
+    if (root / PARTIAL).is_dir():
+        unfinished = readable(store.size(root / PARTIAL))
+        line(f"  unfinished: {unfinished} in {root / PARTIAL} (the next `data fetch` of the same set continues it)")
+    total = readable(sum(item.bytes for item in cached))
+    line(f"  decoded images: {total} of {len(cached)} splits in {pixel_files.pixels_folder()}")
+    for item in cached:
+        line(f"    {item.label}: {item.images:,} images of {item.size} pixels, {readable(item.bytes)}", "dim")
+    if cached:
+        line("    `python cli.py data clear-cache [LABEL]` deletes them; they are made again when they are needed.", "dim")

@@ -1,0 +1,1 @@
+"""Settings: from flags and files to one frozen configuration of a run."""

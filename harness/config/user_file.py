@@ -1,0 +1,254 @@
+"""A user's strategy or plugin: a class in a file of theirs, which is run as code."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import os
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from harness.display.console import complain
+from harness.records.files import file_sha256
+from models.files import read_bytes, reason
+from models.paths import user_path
+from models.registry import UserError, first_line, unknown
+
+SLOW = 10.0
+"""Seconds after which an import that has not returned is reported."""
+
+
+class _Loaded(NamedTuple):
+    """A module made from a user's file, and fingerprints of its data as it was when the import returned."""
+
+    module: types.ModuleType
+    data: dict[str, str]
+
+
+_loaded: dict[tuple[str, str], _Loaded] = {}
+
+
+def is_file(name: str) -> bool:
+    """Whether a strategy or plugin is named by a file and not by its registered name."""
+    return name.partition(":")[0].endswith(".py")
+
+
+def file_of(reference: str) -> Path:
+    """Return the path in `file.py` or `file.py:Class`."""
+    path = reference if reference.endswith(".py") else reference.rpartition(":")[0]
+    return user_path(path)
+
+
+def check_source(reference: str, kind: str) -> None:
+    """Raise UserError for a file of code that is missing, is not Python or lacks the class. Does not run it."""
+    path, name = file_of(reference), reference.rpartition(":")[2] if not reference.endswith(".py") else ""
+    try:
+        tree = ast.parse(read_bytes(path), str(path))
+    except FileNotFoundError as error:
+        raise UserError(f"There is no {kind} file {str(path)!r}.") from error
+    except OSError as error:
+        raise UserError(f"Cannot read the {kind} file {path}: {reason(error)}.") from error
+    except SyntaxError as error:
+        raise UserError(f"{path} cannot be imported: {type(error).__name__} in line {error.lineno}: {error.msg}.") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"{path} cannot be imported: {first_line(error)}.") from error
+    nodes = list(ast.walk(tree))
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    made |= {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in nodes
+        for alias in getattr(node, "names", ())
+        if isinstance(alias, ast.alias)
+    }
+    classes = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
+    if name and name not in classes and not made & {name, "*"}:
+        raise unknown(f"{kind} in {path}", name, classes)
+
+
+def load_strategy(reference: str) -> tuple[type, str]:
+    """Return the class of `file.py:Class` (or of a file with a single strategy) and the SHA-256 of the file.
+
+    Raises UserError for a file that is missing, cannot be imported or has no such class.
+    """
+    from strategies.engine.strategy import Strategy
+
+    return _load(reference, Strategy, "strategy", "strategies", "strategies.Strategy")
+
+
+def load_plugin(reference: str) -> tuple[type, str]:
+    """Return the plugin class of `file.py:Class` and the SHA-256 of the file. Raises UserError like `load_strategy`."""
+    from avalanche.core import BasePlugin
+
+    return _load(reference, BasePlugin, "plugin", "plugins", "avalanche.core.SupervisedPlugin")
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """The path and the class name ("" if none is given) of `file.py:Class`."""
+    path, _, name = reference.rpartition(":") if not reference.endswith(".py") else (reference, "", "")
+    return path, name
+
+
+def check_strategy(found: object, name: str) -> None:
+    """Raise UserError unless what is offered under a strategy's name is a subclass of `Strategy`."""
+    from strategies.engine.strategy import Strategy
+
+    if not (inspect.isclass(found) and issubclass(found, Strategy)):
+        raise UserError(f"The strategy {name!r} is not a subclass of strategies.Strategy but {found!r}.")
+
+
+def source_sha256(strategy_class: type) -> str | None:
+    """The SHA-256 of the file that a class is defined in; None for a class without a file (made in a session)."""
+    try:
+        return file_sha256(Path(inspect.getfile(strategy_class)))
+    except (OSError, TypeError):
+        return None
+
+
+def _load(reference: str, base: type, kind: str, kinds: str, base_name: str) -> tuple[type, str]:
+    path, name = split_reference(reference)
+    file = user_path(path)
+    if not file.is_file():
+        raise UserError(f"There is no {kind} file {path!r}.")
+    sha = file_sha256(file)
+    module = _module(str(file.resolve()), sha)
+    classes = {
+        n: c for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, base) and c.__module__ == module.__name__
+    }
+    if not classes:
+        raise UserError(f"{path} defines no subclass of {base_name}.")
+    if not name:
+        if len(classes) > 1:
+            raise UserError(f"{path} defines several {kinds}; name one: {path}:{' or '.join(classes)}.")
+        name = next(iter(classes))
+    if name not in classes:
+        raise unknown(f"{kind} in {path}", name, classes)
+    return classes[name], sha
+
+
+def _module(path: str, sha256: str) -> types.ModuleType:
+    """The module of a user's file: imported once per content, and again once a run has changed its data.
+
+    So every run of a command (several seeds, a run that starts over) begins with what a process of its own would begin with.
+    """
+    known = _loaded.get((path, sha256))
+    if known is not None and _data(known.module) == known.data:
+        return known.module
+    if known is not None:
+        _forget(known.module)
+    name = f"perennial_user_{Path(path).stem}"
+    other = sys.modules.get(name)
+    if other is not None and getattr(other, "__file__", None) != path:
+        name += f"_{sha256[:8]}"
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise UserError(f"{path!r} is not a Python file.")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    # Its neighbours, behind everything else: a folder named `models` next to it must not hide ours.
+    folder = str(Path(path).parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        with importing(path):
+            specification.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    _loaded[path, sha256] = _Loaded(module, _data(module))
+    return module
+
+
+@contextmanager
+def importing(path: str) -> Iterator[None]:
+    """Run a user's file: say when it takes long, and turn whatever ends the import early into a UserError."""
+
+    def slow() -> None:
+        complain(f"still importing {path} after {SLOW:g} s (Ctrl-C stops) ...")
+
+    timer = threading.Timer(SLOW, slow)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except SystemExit as error:
+        raise UserError(
+            f"{path} calls exit() while it is imported{_line(error, path)}: put what is to run by itself under "
+            '`if __name__ == "__main__":`.'
+        ) from error
+    except UserError:
+        raise
+    except SyntaxError as error:
+        where = f"line {error.lineno}" if error.filename == path else f"{error.filename}, line {error.lineno}"
+        raise UserError(f"{path} cannot be imported: {type(error).__name__} in {where}: {error.msg}.") from error
+    except Exception as error:
+        raise UserError(
+            f"{path} cannot be imported{_line(error, path)}: {type(error).__name__}: {first_line(error)}."
+        ) from error
+    finally:
+        timer.cancel()
+
+
+def _line(error: BaseException, path: str) -> str:
+    """The line of a user's file in which an error was raised, as " (line 3)"; empty if the file is not in the traceback."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if os.path.realpath(frame.filename) == path]
+    return f" (line {lines[-1]})" if lines else ""
+
+
+def _data(module: types.ModuleType) -> dict[str, str]:
+    """Fingerprints of the data of a user's module and of the classes in it."""
+    from strategies.engine.fingerprint import Fingerprints
+    from strategies.engine.unsaved_state import shared_data
+
+    prints, found = Fingerprints(), {}
+    for value in [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__]:
+        found.update({name: prints.of(data) for name, data in shared_data(value)})
+    return found
+
+
+def _forget(module: types.ModuleType) -> None:
+    """Remove what a module has registered, and its neighbours, so that it can be imported again."""
+    from strategies import STRATEGIES
+    from strategies.engine.unsaved_state import neighbours
+
+    for other in neighbours(module):
+        sys.modules.pop(other.__name__, None)
+    STRATEGIES.remove(lambda target: getattr(target, "__module__", None) == module.__name__)
+
+
+def exited(error: SystemExit) -> UserError:
+    """Return the error for code of the user's that calls exit() during a run, naming its file and line."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return UserError(f"A strategy or plugin called exit() during the run{where}; raise an error instead, to say what is wrong.")
+
+
+@contextmanager
+def no_silent_end() -> Iterator[None]:
+    """While a run lasts, `os._exit(0)` in a user's code is reported and ends with status 1; afterwards name running threads."""
+    process, end, threads = os.getpid(), os._exit, set(threading.enumerate())
+
+    def ended(status: int) -> NoReturn:
+        # Processes that read images leave by it.
+        if os.getpid() == process and status == 0:
+            complain("a strategy or plugin called os._exit(0) during the run, which is not finished.")
+            sys.stderr.flush()
+            end(1)
+        end(status)
+
+    os._exit = ended
+    try:
+        yield
+    finally:
+        os._exit = end
+        running = [t.name for t in threading.enumerate() if t not in threads and not t.daemon]
+        if running:
+            complain(
+                f"the thread {', '.join(running)} of a strategy or plugin is still running: the command ends with it (Ctrl-C)."
+            )

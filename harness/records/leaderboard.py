@@ -1,0 +1,231 @@
+"""The leaderboard: derived from the runs' records, never appended to. Imports neither torch nor Avalanche."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.display.screen import ordered_in, stream_title
+from harness.records.run_json import COSTS
+from harness.records.runs import Run, read
+from harness.records.summary import summary_of
+from metrics import matrix
+from reference_data import published
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = [
+    "benchmark",
+    "edition",
+    "order",
+    "model",
+    "pretrained",
+    "strategy",
+    "tuning",
+    "seeds",
+    "transfer",
+    "average",
+    "last",
+    "forgetting",
+    "bwt",
+    "retention",
+    "iimm_mean",
+    "trainable_params",
+    "train_seconds",
+    "eval_seconds",
+    "images_per_second",
+    "peak_memory_mb",
+    "source",
+    "run",
+]
+METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
+LESS_IS_BETTER = ("forgetting",)
+# What sets tables apart without a column of its own, shown at the end where any run has it, and what a title says of it; the
+# last two only where runs of one benchmark, edition and order differ in it.
+MARKS = {
+    "protocol": "protocol {}",
+    "shots": "{:.0f} shots",
+    "limit": "at most {:.0f} images a split",
+    "data": "on data that is not the paper's",
+    "heldout": "held out: {}",
+    "data_version": "data {}",
+}
+TABLE = ("benchmark", "edition", "order")
+# What the rows of one printed table agree in.
+SECTION = (*TABLE, *MARKS)
+METHOD = ("model", "pretrained", "strategy", "tuning")
+SORT = [*TABLE, "model", "average"]
+
+
+def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool = False) -> pd.DataFrame:
+    """Return one row per method and setting: the mean over its seeds, and standard deviations. The columns are always the same.
+
+    Runs are one row when they agree in everything but the seed; a copy of a run counts once. Runs with a --limit, with --shots
+    or with a protocol that is not the benchmark's own are marked by columns of those names at the end, runs on data that is not
+    the paper's by `data`. `heldout` and `data_version` are filled where runs of one benchmark differ in them; `settings` names
+    the options in which rows of one method differ. Of class-incremental benchmarks `average` and `last` are over all classes
+    seen so far. Rows of one benchmark, edition and order are together, best average first.
+
+    Args:
+        roots: result folders, run folders or `run.json` files, searched downwards. Only finished runs count. A root that does
+            not exist gives no rows.
+        with_published: add the papers' own rows.
+
+    Raises:
+        UserError: naming the file, for a record that is damaged or contradicts itself.
+    """
+    return table_of([run for run in read(roots) if run.finished], with_published)[0]
+
+
+def table_of(runs: Sequence[Run], with_published: bool = False) -> tuple[pd.DataFrame, list[list[Run]]]:
+    """Return the leaderboard of finished runs, and for each of its rows the runs by seed (none for a published one)."""
+    import pandas as pd
+
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    by_row = [sorted(group, key=lambda run: run.identity["seed"]) for group in groups.values()]
+    rows = [_row([_values(run) for run in group]) for group in by_row]
+    _set_apart(rows)
+    if with_published:
+        rows += _published()
+    columns = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings"]
+    table = pd.DataFrame(rows, columns=columns)
+    by = [*SORT[:-1], *MARKS, SORT[-1]]
+    table = table.sort_values(by, ascending=[column != "average" for column in by], kind="stable", na_position="last")
+    order = [by_row[i] if i < len(by_row) else [] for i in table.index]
+    table = table.reset_index(drop=True)
+    # For titles, which name a custom order by its tasks.
+    table.attrs["ordered"] = {run.identity["order"]: ordered_in(run.identity) for run in runs}
+    return table, order
+
+
+def section_title(row: Mapping[str, Any], ordered: Sequence[str] = ()) -> str:
+    """Return the title of a table of rows that agree in `SECTION`; a mark that is empty or None is left out.
+
+    `ordered`: the tasks or classes of a custom order.
+    """
+    said = [words.format(row[mark]) for mark, words in MARKS.items() if row.get(mark)]
+    return ", ".join([stream_title(row["benchmark"], row["edition"], row["order"], ordered), *said])
+
+
+def _values(run: Run) -> dict[str, Any]:
+    """Return what the leaderboard needs of a finished run."""
+    document, identity = run.document, run.identity
+    shared = {k: v for k, v in identity.items() if k != "seed"}
+    return {
+        **{k: identity.get(k) for k in (*TABLE, *METHOD)},
+        **_metrics(document["summary"], identity["benchmark"]),
+        **{c: document.get(c) for c in COSTS},
+        "trainable_params": document["trainable_params"],
+        **marked(identity),
+        "data": "differs" if document.get("differences") else None,
+        "heldout": ", ".join(identity["heldout"]) or "none",
+        "data_version": identity.get("data_version"),
+        "differing": _flat({k: v for k, v in shared.items() if k not in (*TABLE, *METHOD, *MARKS)}),
+        "run": run.folder,
+    }
+
+
+def _metrics(summary: dict[str, Any], benchmark: str) -> dict[str, Any]:
+    found = {m: summary.get(m) for m in METRICS}
+    if benchmark.startswith("cil-") and "cil_average" in summary:
+        found.update(average=summary["cil_average"], last=summary.get("cil_last"))
+    return found
+
+
+def marked(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return protocol, shots and limit of a run, None where they are the benchmark's own."""
+    usual = "class" if identity["benchmark"].startswith("cil-") else "task"
+    return {
+        "protocol": None if identity.get("protocol", usual) == usual else identity["protocol"],
+        "shots": identity.get("shots"),
+        "limit": identity.get("limit"),
+    }
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dictionary with dotted keys; what `options` holds goes by its own names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found.update(_flat(value, "" if name == "options" else f"{prefix}{name}."))
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def _set_apart(rows: list[dict[str, Any]]) -> None:
+    """Keep `heldout` and `data_version` where a table would mix them; say in `settings` what else a method's rows differ in."""
+    for rows_of_table in _by(rows, TABLE):
+        for mark in ("heldout", "data_version"):
+            if len({row[mark] for row in rows_of_table}) == 1:
+                for row in rows_of_table:
+                    row[mark] = None
+    for alike in _by(rows, (*TABLE, *METHOD, *MARKS)):
+        everything = [row.pop("differing") for row in alike]
+        names = dict.fromkeys(name for values in everything for name in values)
+        differing = [name for name in names if len({json.dumps(values.get(name)) for values in everything}) > 1]
+        for row, values in zip(alike, everything, strict=True):
+            row["settings"] = " ".join(f"{n}={values[n]}" for n in differing if n in values) or None
+
+
+def _by(rows: list[dict[str, Any]], names: Sequence[str]) -> list[list[dict[str, Any]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return list(groups.values())
+
+
+def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
+    row = {k: group[0][k] for k in (*TABLE, *METHOD)}
+    row["pretrained"] = row["pretrained"] or ""
+    row["seeds"] = len(group)
+    row.update({name: group[0][name] for name in (*MARKS, "differing")})
+    row["trainable_params"] = group[0]["trainable_params"]
+    for name in (*METRICS, *COSTS):
+        values = np.array([np.nan if r[name] is None else r[name] for r in group], dtype=float)
+        row[name] = float(values.mean())
+        if name in METRICS and len(group) > 1:
+            row[f"{name}_std"] = float(values.std(ddof=1))
+    row["source"] = "run"
+    row["run"] = ";".join(_shown(record["run"]) for record in group)
+    return row
+
+
+def _published() -> list[dict[str, Any]]:
+    """The papers' rows in the full edition; matrices are summarised by the same functions as our runs."""
+    base = {"edition": "full", "model": "ViT-B-16", "pretrained": "openai", "tuning": "full", "seeds": 1}
+    rows: list[dict[str, Any]] = []
+    for order in published.TASKS:
+        zero = [published.ZERO_SHOT[task] for task in published.TASKS[order]]
+        matrices = {strategy: published.matrix(order, strategy) for strategy in published.METHODS}
+        for strategy, R in {**matrices, "zero-shot": published.zero_shot_matrix(order)}.items():
+            summary = {**summary_of(R), "retention": matrix.retention(R, zero).summary}
+            rows.append(
+                {**base, "benchmark": "mtil", "order": order, "strategy": strategy, **summary, "source": published.SOURCE}
+            )
+    for row in published.class_incremental():
+        found = {name: float(row[name]) if row[name] else np.nan for name in ("average", "last")}
+        # MoE-Adapters trains adapters, not the towers.
+        tuning = "full" if row["strategy"] == "zscl" else ""
+        rows.append({**base, **row, **found, "order": "default", "tuning": tuning})
+    return rows
+
+
+def _shown(path: Path) -> str:
+    """A folder relative to the working directory where possible, so that a leaderboard can be shared."""
+    try:
+        here, absolute = os.getcwd(), os.path.abspath(path)
+    except FileNotFoundError:  # the working directory has been deleted
+        return str(path)
+    for each in (absolute, os.path.realpath(path)):
+        if each.startswith(here.rstrip(os.sep) + os.sep):
+            return os.path.relpath(each, here)
+    return absolute

@@ -1,0 +1,99 @@
+"""`run.json` as the leaderboard, the report and comparisons read it: a document of the kinds that they rely on, or a UserError.
+
+Imports neither torch nor Avalanche.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.records.files import plain, read_json
+from models.registry import UserError
+
+TEXT = ("benchmark", "edition", "order", "strategy", "model", "tuning")
+NAMES = ("tasks", "heldout")
+STATUSES = ("running", "interrupted", "failed", "finished")
+COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The document of a run. Raises UserError, naming the file and the value, for one that no run has written.
+
+    Values that may be absent are checked where they are there. Of `summary` every value is a number or None.
+    """
+    document = read_json(path)
+    if document is None:
+        raise UserError(f"There is no record {path}.")
+    try:
+        _check(document)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{path} is not the record of a run ({error}).") from error
+    return document
+
+
+def digest_of(value: Any, length: int) -> str:
+    """Return the first hex digits of the SHA-256 of a JSON value, the same before writing it to a file and after reading it."""
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:length]
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Return the key of a run: a hash of what decides its numbers."""
+    return digest_of(identity, 10)
+
+
+def _check(document: Mapping[str, Any]) -> None:
+    for name in ("key", "status"):
+        expect(name, document.get(name), str)
+    identity = document.get("identity")
+    expect("identity", identity, dict)
+    for name in TEXT:
+        expect(f"identity.{name}", identity.get(name), str)  # type: ignore[union-attr]
+    for name in NAMES:
+        _names(f"identity.{name}", identity.get(name))  # type: ignore[union-attr]
+    for name, kinds in (
+        ("seed", (int,)),
+        ("options", (dict,)),
+        ("pretrained", (str, type(None))),
+        ("limit", (int, type(None))),
+        ("shots", (int, type(None))),
+        ("protocol", (str, type(None))),
+        ("data_version", (str, type(None))),
+        ("tuning_options", (dict, type(None))),
+    ):
+        expect(f"identity.{name}", identity.get(name), *kinds)  # type: ignore[union-attr]
+    for name, kind in (("summary", dict), ("progress", dict), ("samples", dict), ("searches", list), ("notes", list)):
+        expect(name, document.get(name), kind, type(None))
+    for search in document.get("searches") or ():
+        expect("searches", search, dict)
+    for name in (*COSTS, "trainable_params"):
+        _number(name, document.get(name))
+    for name, value in (document.get("summary") or {}).items():
+        _number(f"summary.{name}", value)
+
+
+def expect(name: str, value: Any, *kinds: type) -> None:
+    """Raise ValueError, naming the value, for one of another kind."""
+    # JSON's true is an int to Python.
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise ValueError(f"{name} is {_short(value)}")
+
+
+def _names(name: str, value: Any) -> None:
+    expect(name, value, list)
+    for item in value:
+        expect(name, item, str)
+
+
+def _number(name: str, value: Any) -> None:
+    expect(name, value, int, float, type(None))
+    if value is not None:
+        float(value)  # of whole numbers there are too large ones
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,0 +1,67 @@
+"""The accuracy matrix of a run as a heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure as Drawing
+from numpy.typing import NDArray
+
+from benchmarks.plan import SEEN
+from harness.records.runs import Run
+from harness.report.figure import Figure, Numbers
+from harness.report.figure_style import short
+
+CAPTION = (
+    "Accuracy in percent: row j after training task j, row 0 zero-shot; one column per task, held-out domains in parentheses."
+)
+
+
+def columns(run: Run) -> list[tuple[str, str, str]]:
+    """Of a run's matrix: stream, name and heading of each column; held-out domains in parentheses."""
+    seen = [("test", SEEN, SEEN)] if any(name == SEEN for _, _, name in run.cells) else []
+    return [*(("test", n, n) for n in run.tasks), *(("heldout", n, f"({n})") for n in run.heldout), *seen]
+
+
+def grid(run: Run) -> NDArray[np.float64]:
+    """The run's accuracies [T + 1, columns] in percent, row 0 zero-shot; NaN where there is none."""
+    return np.concatenate([run.rows(stream, [name]) for stream, name, _ in columns(run)], axis=1)
+
+
+def matrix(run: Run, slug: str, label: str) -> Figure:
+    """The accuracy matrix as a heat map; the page shows it as a table in the same colours."""
+    values, heads = grid(run), columns(run)
+    names = ["zero-shot", *(f"{i} {task}" for i, task in enumerate(run.tasks, start=1))]
+
+    def draw() -> Drawing:
+        size = (max(3.0, min(30, 0.55 * len(heads) + 1.8)), max(1.6, min(30, 0.3 * len(names) + 1.4)))
+        figure = Drawing(figsize=size, layout="constrained")
+        axis = figure.subplots()
+        axis.grid(False)
+        image = axis.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+        figure.colorbar(image, label="accuracy, %")
+        axis.set_xticks(range(len(heads)), [short(h) for *_, h in heads], rotation=45, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(names)), [short(n) for n in names])
+        axis.axhline(0.5, color="white", linewidth=2)
+        for (j, i), value in np.ndenumerate(values) if values.size <= 400 else ():
+            if value == value:
+                axis.text(i, j, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 46 else "black")
+        return figure
+
+    rows = [
+        (j, stream, name, float(values[j, i]))
+        for j in range(len(names))
+        for i, (stream, name, _) in enumerate(heads)
+        if values[j, i] == values[j, i]
+    ]
+    return Figure(
+        slug, f"Accuracy matrix of {label}", CAPTION, "", Numbers(("after", "stream", "task", "accuracy"), rows), draw
+    )
+
+
+def shades(count: int) -> Sequence[str]:
+    """`count` colours of the heat map from 0 to 100 percent: cividis, even in lightness and safe for the colour-blind."""
+    return [to_hex(matplotlib.colormaps["cividis"](i / (count - 1))) for i in range(count)]

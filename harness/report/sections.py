@@ -1,0 +1,175 @@
+"""Runs sorted as the leaderboard sorts them: sections that may be compared, in each of them methods with their seeds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.display.screen import ordered_in
+from harness.records.leaderboard import MARKS, SECTION, TABLE, section_title, table_of
+from harness.records.runs import Run
+from harness.records.summary import Percent, zero_shot_summary
+
+
+class Method(NamedTuple):
+    """Runs that agree in everything but the seed, by seed; `row` is their row of the leaderboard, None for missing values.
+
+    `derived`: nobody ran it. It is the initial model, whose accuracies are row 0 of the other methods' runs.
+    """
+
+    label: str
+    row: dict[str, Any]
+    runs: tuple[Run, ...]
+    derived: bool = False
+
+    @property
+    def trains(self) -> bool:
+        return self.row["strategy"] != "zero-shot"
+
+
+class Section(NamedTuple):
+    """What one leaderboard holds: methods on the same benchmark, edition, order and protocol, best Average first."""
+
+    title: str
+    slug: str
+    methods: tuple[Method, ...]
+
+    @property
+    def measured(self) -> tuple[Method, ...]:
+        """The methods that were run."""
+        return tuple(m for m in self.methods if not m.derived)
+
+    @property
+    def references(self) -> list[str]:
+        """The labels of methods that train nothing."""
+        return [m.label for m in self.methods if not m.trains]
+
+    @property
+    def first(self) -> Run:
+        return self.measured[0].runs[0]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(distinct([task for m in self.methods for task in m.runs[0].tasks]))
+
+    @property
+    def heldout(self) -> tuple[str, ...]:
+        return tuple(distinct([name for m in self.methods for name in m.runs[0].heldout]))
+
+    @property
+    def incremental(self) -> bool:
+        """Class-incremental: which classes compete depends on the tasks so far, so that zero-shot has no one row."""
+        return is_incremental(self.first)
+
+
+def is_incremental(run: Run) -> bool:
+    """Whether the classes that compete depend on the tasks so far, so that row 0 is not what zero-shot has later."""
+    return run.identity.get("protocol") == "class" or run.identity["benchmark"].startswith("cil-")
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """The finished runs in the leaderboard's order."""
+    table, by_row = table_of([run for run in runs if run.finished])
+    rows: dict[tuple[Any, ...], list[tuple[dict[str, Any], tuple[Run, ...]]]] = {}
+    for values, of in zip(table.to_dict("records"), by_row, strict=True):
+        row = {str(name): None if pd.isna(value) else value for name, value in values.items()}
+        rows.setdefault(tuple(row.get(name) for name in SECTION), []).append((row, tuple(of)))
+    slugs: dict[str, int] = {}
+    made = []
+    for found in rows.values():
+        row, [first, *_] = found[0]
+        title = section_title(row, ordered_in(first.identity))
+        every = [(*pair, False) for pair in found] + [(*pair, True) for pair in _zero_shot(found)]
+        every.sort(key=lambda each: (str(each[0]["model"]), -math.inf if (a := each[0]["average"]) is None else -a))
+        labels = _labels([row for row, *_ in every])
+        methods = tuple(Method(label, *each) for label, each in zip(labels, every, strict=True))
+        made.append(Section(title, unique(section_title(row), slugs), methods))
+    return made
+
+
+Pair = tuple[dict[str, Any], tuple[Run, ...]]
+"""A row of the leaderboard and its runs."""
+
+
+def _zero_shot(found: Sequence[Pair]) -> list[Pair]:
+    """Return the initial models as methods, from row 0 of the runs: one for each model of which no zero-shot run is there."""
+    ran = {_model(row) for row, _ in found if row["strategy"] == "zero-shot"}
+    by_model: dict[tuple[Any, ...], dict[int, Run]] = {}
+    for row, runs in found:
+        for run in runs:
+            if _model(row) not in ran and not is_incremental(run) and np.isfinite(run.rows("test", run.tasks)[0]).all():
+                by_model.setdefault(_model(row), {}).setdefault(run.identity["seed"], run)
+    rows = {_model(row): row for row, _ in found}
+    return [_initial(rows[model], [by_seed[seed] for seed in sorted(by_seed)]) for model, by_seed in by_model.items()]
+
+
+def _initial(row: dict[str, Any], runs: Sequence[Run]) -> Pair:
+    """The initial model as a method: row 0 of each run stands for all of its rows."""
+    made = []
+    for run in runs:
+        row0 = [(stream, name, v) for (at, stream, name), v in run.cells.items() if at == 0]
+        cells = {(j, stream, name): v for j in range(len(run.tasks) + 1) for stream, name, v in row0}
+        document = {"identity": {**run.identity, "strategy": "zero-shot"}, "status": "finished", "key": run.document["key"]}
+        made.append(Run(run.folder, document, cells, losses={}))
+    summaries = [
+        zero_shot_summary({0: {("test", t): Percent(run.cells[0, "test", t]) for t in run.tasks}}, run.tasks) for run in runs
+    ]
+    new: dict[str, Any] = {
+        name: row.get(name) for name in (*TABLE, *MARKS, "model", "pretrained", "iimm_mean", "iimm_mean_std")
+    }
+    new |= {"strategy": "zero-shot", "tuning": "", "settings": None, "seeds": len(runs)}
+    for name in summaries[0]:
+        values = np.array([summary[name] for summary in summaries])
+        new[name] = float(values.mean()) if np.isfinite(values).all() else None
+        new[f"{name}_std"] = float(values.std(ddof=1)) if len(runs) > 1 and new[name] is not None else None
+    return new, tuple(made)
+
+
+def _model(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["model"], row["pretrained"]
+
+
+def _labels(rows: list[dict[str, Any]]) -> list[str]:
+    """The strategy, and of tuning, model and settings what sets rows of one strategy apart."""
+    labels = [str(row["strategy"]) for row in rows]
+    for parts in (("tuning",), ("model", "pretrained"), ("settings",)):
+        more = [" ".join(str(row[name]) for name in parts if row.get(name)) for row in rows]
+        different: dict[str, set[str]] = {}
+        for label, text in zip(labels, more, strict=True):
+            different.setdefault(label, set()).add(text)
+        pairs = zip(labels, more, strict=True)
+        labels = [f"{label}, {text}" if len(different[label]) > 1 and text else label for label, text in pairs]
+    counts, used = Counter(labels), Counter[str]()
+    made = []
+    for label in labels:
+        used[label] += 1
+        made.append(label if counts[label] == 1 else f"{label} ({used[label]})")
+    return made
+
+
+def distinct(values: Sequence[Any]) -> list[Any]:
+    """Each value once, in order."""
+    return list(dict.fromkeys(values))
+
+
+def unique(text: str, taken: dict[str, int]) -> str:
+    """A name for files and anchors made from a text: small letters, digits and dashes.
+
+    Args:
+        taken: names that are taken, each with the last number that was put behind it. The new name is added.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "x"
+    number = taken.get(slug, 0) + 1
+    name = slug if number == 1 else f"{slug}-{number}"
+    while name in taken:
+        number += 1
+        name = f"{slug}-{number}"
+    taken[slug] = number
+    taken.setdefault(name, 1)
+    return name

@@ -1,0 +1,1 @@
+"""One run: the loop over experiences, its state, checkpoints, resuming and signals."""

@@ -1,0 +1,74 @@
+"""What a run was made on: device, versions, revision, memory."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from harness.config.options import check_device
+from harness.run.process_group import processes
+from harness.run.version import git_revision
+from models.registry import UserError
+
+VERSIONS = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy")
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """The machine's part of `run.json`."""
+    return {
+        "device": _device_name(device),
+        "processes": processes(),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(name) for name in VERSIONS},
+        "git_revision": git_revision(),
+    }
+
+
+def device_of(name: str) -> torch.device:
+    """The torch device of a --device flag. Raises UserError for one that does not exist or is not there."""
+    check_device(name)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device, count = torch.device(name), torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UserError(f"There is no device {name}: this machine has {count} CUDA devices. Leave out --device, or use cpu.")
+    return device
+
+
+def compute_in(precision: str, device: torch.device) -> None:
+    """Let float32 products be what `precision` says (`harness.config.run_config.PRECISIONS`), convolutions included.
+
+    Raises UserError for a precision that the device does not have.
+    """
+    on_gpu = device.type == "cuda"
+    if precision == "tf32" and not (on_gpu and torch.cuda.get_device_capability(device) >= (8, 0)):
+        raise UserError("--precision tf32 is of NVIDIA GPUs from Ampere on; here there are fp32 and bf16.")
+    if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported():
+        raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16: use --precision fp32.")
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    # torch's own default lets convolutions use it.
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {platform.processor() or platform.machine()}"
+
+
+def peak_memory_mb() -> float | None:
+    """Peak of the process in MB; on a GPU the peak of what torch allocated there."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes on Linux, bytes on macOS.
+    return round(peak / (1e6 if platform.system() == "Darwin" else 1e3), 1)

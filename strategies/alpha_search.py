@@ -1,0 +1,268 @@
+"""The alpha search: how far to go from some weights along task vectors, by validation accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.data.domain import Domain
+from benchmarks.plan import Progress
+from metrics.evaluate import count_correct, pixel_batches
+from models import tuning
+from models.classifier import PromptClassifier
+from models.encoder import DualEncoder
+from models.merging import Vector, place, weighted
+from models.modes import evaluating
+
+Point = tuple[float, ...]
+Rule = Literal["mean", "bounded"]
+
+
+class Question(NamedTuple):
+    """The validation images of a task, asked among its own classes and those of its rivals (task labels)."""
+
+    label: int
+    rivals: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return "-".join(str(label) for label in (self.label, *self.rivals))
+
+
+class Scores(NamedTuple):
+    """Mean accuracies in percent of each point [P]; `supported` is None when there are no supported tasks."""
+
+    patching: np.ndarray
+    supported: np.ndarray | None
+
+
+def choose(points: Sequence[Point], scores: Scores, rule: Rule, epsilon: float = 1.0, start: float | None = None) -> int:
+    """Which of the points to take: the best score, and among equals the one with the smallest sum of alphas.
+
+    "mean": the score is the mean of patching and supported accuracy, each a mean over its tasks (PAINT, 2208.05592). "bounded":
+    it is patching accuracy, of the points that lose at most `epsilon` points of supported accuracy against `start`, the
+    initial model's; where no point does, supported accuracy. Without supported tasks it is patching accuracy alone.
+    """
+    best = scores.patching
+    if scores.supported is not None:
+        best = (scores.patching + scores.supported) / 2
+        if rule == "bounded":
+            assert start is not None, "a bound needs the initial model's accuracy"
+            allowed = start - scores.supported <= epsilon + 1e-9
+            best = np.where(allowed, scores.patching, -np.inf) if allowed.any() else scores.supported
+    # Rounded, so that means of other counts that are equal do tie.
+    ranked = sorted(range(len(points)), key=lambda i: (-round(float(best[i]), 9), sum(points[i])))
+    return ranked[0]
+
+
+def refine(score: Callable[[Point], float], start: Point, limit: float, evaluations: int) -> None:
+    """Ask for the scores of about `evaluations` points in [0, limit]^K, from `start` on, in search of the largest.
+
+    Powell's successors in scipy: COBYQA keeps quadratic models in a trust region and stays inside the box. It needs no
+    gradient, starts where the shared alpha left off, and its first radius (a fifth of the box) looks over the steps that
+    accuracy has. Of scipy's other methods for such functions, on piecewise constant ones with 9 and 11 alphas and 50
+    evaluations, COBYLA came next, and Powell, Nelder-Mead and DIRECT gained less than 70 % as much. Deterministic. Alphas
+    are rounded to hundredths.
+    """
+    from scipy.optimize import minimize
+
+    def loss(x: np.ndarray) -> float:
+        return -score(tuple(min(limit, max(0.0, round(float(alpha), 2))) for alpha in x))
+
+    options = {"maxfev": evaluations, "initial_tr_radius": 0.2 * limit, "final_tr_radius": 0.01 * limit}
+    minimize(loss, np.array(start), method="COBYQA", bounds=[(0.0, limit)] * len(start), options=options)
+
+
+class Path:
+    """Moves an encoder to theta_0 + sum_i alphas_i v_i, in place: only the tensors that a vector changes are written.
+
+    Every move starts from theta_0, so that rounding does not add up: the weights are those of `models.merging.patched`, bit by
+    bit. What a tuning trains beside the weights (LoRA) is at no change from here on.
+    """
+
+    def __init__(self, encoder: DualEncoder, theta_0: Mapping[str, Tensor], vectors: Sequence[Vector]):
+        self.encoder, self.theta_0, self.vectors = encoder, theta_0, list(vectors)
+        self.at: Point | None = None
+        self.moves_text, self.moves_images = tuning.trains_text(encoder), tuning.trains_images(encoder)
+        tuning.set_weights(encoder, theta_0)
+        live = tuning.live(encoder)
+        changed = dict.fromkeys(name for vector in vectors for name in vector)
+        # One entry for names that share their storage.
+        self.slots = {(live[name].data_ptr(), live[name].shape): (name, live[name]) for name in changed}
+        self._shared: dict[str, Tensor] = {}
+        self._placed = False
+
+    def move(self, alphas: Point) -> None:
+        """Give the encoder the weights of these alphas."""
+        if alphas == self.at:
+            return
+        self.at = alphas
+        direction, alpha = self._direction(alphas)
+        with torch.no_grad():
+            for name, tensor in self.slots.values():
+                place(self.theta_0[name], direction[name].to(tensor.device), alpha, out=tensor)
+        if self.moves_images:
+            self.encoder.touch_images()
+        if self.moves_text:
+            self.encoder.touch_text()
+
+    def _direction(self, alphas: Point) -> tuple[Mapping[str, Tensor], float]:
+        if len(set(alphas)) > 1:
+            if not self._placed:
+                # On the encoder's device: a whole search combines them.
+                self.vectors = [{n: d.to(self.theta_0[n].device) for n, d in vector.items()} for vector in self.vectors]
+                self._placed = True
+            return weighted(self.vectors, alphas)
+        if not self._shared:
+            # Kept on the encoder's device: a whole search goes along it.
+            self._shared = {n: d.to(self.theta_0[n].device) for n, d in weighted(self.vectors, alphas)[0].items()}
+        return self._shared, alphas[0]
+
+
+class Validation:
+    """Counts correct answers on validation splits, for many weights in one pass over the decoded images.
+
+    `domains` by task label. `known` keeps what is known of a path's start, alpha = 0: correct answers by question. Heads are
+    template ensembles, made once per run unless the text tower trains. The predictions are those of `metrics.evaluate`.
+    """
+
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        domains: Mapping[int, Domain],
+        batch_size: int = 256,
+        progress: Progress = lambda done, total, what: None,
+    ):
+        self.encoder, self.domains, self.batch_size, self.progress = encoder, domains, batch_size, progress
+        self.known: dict[str, int] = {}
+        self._judge = PromptClassifier(encoder)
+        self._judge.training = False
+        self._heads: dict[str, Tensor] = {}
+
+    def size(self, question: Question) -> int:
+        """Number of a question's images."""
+        split: Any = self.domains[question.label].val
+        return 0 if split is None else len(split)
+
+    def count(self, path: Path, points: Sequence[Point], questions: Sequence[Question]) -> np.ndarray:
+        """Correct answers [P, Q] of the path's points. The encoder stays at one of them; its training mode is as before."""
+        columns = []
+        with evaluating(self.encoder), torch.inference_mode():
+            for i, question in enumerate(questions):
+                self.progress(i, len(questions), f"alpha: {self.domains[question.label].name}")
+                columns.append(self._column(path, points, question))
+        return np.array(columns, dtype=np.int64).reshape(len(questions), len(points)).T
+
+    def _column(self, path: Path, points: Sequence[Point], question: Question) -> list[int]:
+        known = self.known.get(question.key)
+        asked = [i for i, point in enumerate(points) if any(point) or known is None]
+        correct = torch.zeros(len(points), dtype=torch.int64, device=self.encoder.device)
+        heads = {i: self._head(path, points[i], question) for i in asked}
+        batches = pixel_batches(self.domains[question.label].val, self.encoder.preprocess, self.batch_size) if asked else ()
+        for pixels, labels in batches:
+            pixels = self.encoder.normalise(pixels.to(self.encoder.device))
+            labels = labels.to(self.encoder.device)
+            for i in asked:
+                path.move(points[i])
+                logits = self.encoder.logits(self.encoder.encode_images(pixels), heads[i])
+                correct[i] += count_correct(logits, labels)
+        counts = correct.tolist()
+        for i, point in enumerate(points):
+            if not any(point):
+                self.known[question.key] = counts[i] = counts[i] if known is None else known
+        return counts
+
+    def _head(self, path: Path, point: Point, question: Question) -> Tensor:
+        """Unit rows: the task's classes, then its rivals'."""
+        if not path.moves_text and question.key in self._heads:
+            return self._heads[question.key]
+        for label in (question.label, *question.rivals):
+            self._judge.register_domain(label, self.domains[label])
+        path.move(point)
+        self._judge.compete(question.label, question.rivals)
+        head = self._judge.head(question.label)
+        if not path.moves_text:
+            self._heads[question.key] = head
+        return head
+
+
+class Search:
+    """The points asked so far along a path, and which of them to take; no point is asked twice.
+
+    `start`, shared by the searches of a run, collects the initial model's correct answers on supported tasks: those of the
+    run's first point of all zeros. For rule "bounded" that point is asked even if no grid holds it.
+    """
+
+    def __init__(
+        self,
+        validation: Validation,
+        path: Path,
+        patching: Sequence[Question],
+        supported: Sequence[Question],
+        rule: Rule = "mean",
+        epsilon: float = 1.0,
+        start: dict[str, int] | None = None,
+    ):
+        self.validation, self.path, self.rule, self.epsilon = validation, path, rule, epsilon
+        self.patching, self.supported = list(patching), list(supported)
+        self.questions = [*patching, *supported]
+        self.start = {} if start is None else start
+        self.counts: dict[Point, np.ndarray] = {}
+        if rule == "bounded" and not all(question.key in self.start for question in supported):
+            self.ask([(0.0,) * len(path.vectors)])
+
+    def ask(self, points: Sequence[Point]) -> None:
+        """Count these points' correct answers, in one pass over the images."""
+        new = [point for point in dict.fromkeys(points) if point not in self.counts]
+        if not new:
+            return
+        for point, row in zip(new, self.validation.count(self.path, new, self.questions), strict=True):
+            self.counts[point] = row
+            if not any(point):
+                counts = self.correct(point)
+                for question in self.supported:
+                    self.start.setdefault(question.key, counts[question.key])
+
+    def best(self) -> Point:
+        """The best of the points asked (`choose`)."""
+        points = list(self.counts)
+        return points[choose(points, self.scores(points), self.rule, self.epsilon, self._initial())]
+
+    def value(self, point: Point) -> float:
+        """What an optimiser should make large: the rule's score, with a price of 10 on each point lost beyond the bound."""
+        self.ask([point])
+        scores = self.scores([point])
+        patching = float(scores.patching[0])
+        if scores.supported is None:
+            return patching
+        supported, initial = float(scores.supported[0]), self._initial()
+        if self.rule == "mean" or initial is None:
+            return (patching + supported) / 2
+        return patching - 10 * max(0.0, initial - supported - self.epsilon)
+
+    def scores(self, points: Sequence[Point]) -> Scores:
+        sizes = np.array([self.validation.size(question) for question in self.questions])
+        percent = 100 * np.stack([self.counts[point] for point in points]) / sizes
+        split = len(self.patching)
+        return Scores(percent[:, :split].mean(axis=1), percent[:, split:].mean(axis=1) if self.supported else None)
+
+    def correct(self, point: Point) -> dict[str, int]:
+        """Correct answers at a point asked, by question."""
+        return {question.key: int(count) for question, count in zip(self.questions, self.counts[point], strict=True)}
+
+    def record(self) -> dict[str, list[Any]]:
+        """Everything asked: points, and their mean accuracies in percent (`supported` is empty without such tasks)."""
+        points = list(self.counts)
+        scores = self.scores(points)
+        supported = [] if scores.supported is None else scores.supported.tolist()
+        return {"points": [list(point) for point in points], "patching": scores.patching.tolist(), "supported": supported}
+
+    def _initial(self) -> float | None:
+        """The initial model's mean accuracy on the supported tasks, in percent, where it is known."""
+        if not self.supported or not all(question.key in self.start for question in self.supported):
+            return None
+        return float(np.mean([100 * self.start[q.key] / self.validation.size(q) for q in self.supported]))

@@ -1,0 +1,1 @@
+"""Avalanche's plugins, by name, with fixes for prompt heads."""

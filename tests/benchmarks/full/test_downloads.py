@@ -1,0 +1,48 @@
+"""The table of downloads: its links are torchvision's, and its pieces make what the readers need."""
+
+import contextlib
+import importlib
+from pathlib import Path
+
+from benchmarks.full import downloads as pieces_module
+from benchmarks.full.dataset_table import ENTRIES
+
+
+def test_links_and_checksums_are_torchvisions(monkeypatch, tmp_path):
+    """What torchvision's own downloaders would ask for, recorded: the same links, checksums and folders."""
+    import torchvision.datasets as tv
+
+    asked = []
+
+    def note_archive(url, download_root, extract_root=None, filename=None, md5=None, remove_finished=False):
+        asked.append((url, md5, Path(extract_root or download_root)))
+
+    def note_file(url, root, filename=None, md5=None):
+        asked.append((url, md5, Path(root)))
+
+    modules = ("caltech", "cifar", "dtd", "eurosat", "fgvc_aircraft", "flowers102", "food101", "gtsrb", "kitti", "mnist")
+    for name in (*modules, "oxford_iiit_pet", "stl10", "sun397", "svhn"):
+        module = importlib.import_module(f"torchvision.datasets.{name}")
+        for function, note in (("download_and_extract_archive", note_archive), ("download_url", note_file)):
+            if hasattr(module, function):
+                monkeypatch.setattr(module, function, note)
+    both = {"GTSRB": ["train", "test"], "SVHN": ["train", "test"]}
+    classes = {row.torchvision: row.root for row in ENTRIES.values() if row.torchvision not in (None, "StanfordCars")}
+    for name, place in classes.items():
+        asked.clear()
+        for split in both.get(name, [None]):
+            with contextlib.suppress(RuntimeError, FileNotFoundError, ValueError):  # nothing was downloaded
+                getattr(tv, name)(str(tmp_path / place), download=True, **({"split": split} if split else {}))
+        ours = [(piece.urls[0], piece.md5, tmp_path / piece.folder) for piece in pieces_module.table()[name]]
+        assert ours == asked, name
+
+
+def test_every_piece_makes_what_the_readers_need(full_roots, tmp_path):
+    """The paths by which a piece counts as there are in the made-up data, and without them the set is not complete."""
+    for name, row in ENTRIES.items():
+        made = full_roots.write(tmp_path / name, [name])[name]
+        assert made and all(piece.lacking(tmp_path / name) == [] for piece in pieces_module.pieces(row)), name
+    extra = {key for key in pieces_module.table()} - {row.torchvision for row in ENTRIES.values()}
+    assert extra == {"sun397", "kitti", "tinyimagenet"}
+    assert [piece.file for piece in pieces_module.pieces(ENTRIES["kitti"])][-1] == "devkit_object.zip"
+    assert not pieces_module.pieces(ENTRIES["StanfordCars"]) and not pieces_module.pieces(ENTRIES["resisc45"])

@@ -1,0 +1,389 @@
+"""Getting whole datasets, from a server of our own and from a hub: nothing is half done."""
+
+import io
+import runpy
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.full import data_folder as store
+from benchmarks.full import download as download_module
+from benchmarks.full import downloads as pieces_module
+from benchmarks.full import fetch as fetch_module
+from benchmarks.full.dataset_table import ENTRIES
+from benchmarks.full.download import Broken, Offline
+from benchmarks.full.downloads import Piece
+from benchmarks.full.fetch import fetch
+from models.registry import UserError
+
+FAKES = runpy.run_path(str(Path(__file__).parents[2] / "fakes" / "downloads.py"))
+md5, tar_of, zip_of = (FAKES[name] for name in ("md5", "tar_of", "zip_of"))
+
+
+def quiet(*_):
+    pass
+
+
+@pytest.fixture
+def offered(server, full_roots, tmp_path, monkeypatch):
+    """Offers made-up datasets as the authors do; returns a function that offers one, as large as the table then says."""
+
+    def offer(name, *archives, md5s=True):
+        made = full_roots.write(tmp_path / "authors", [name])[name]
+        sizes = {split: made.sizes.get(split) for split in ("train", "val", "test")}
+        monkeypatch.setitem(ENTRIES, name, replace(ENTRIES[name], classes=made.classes, **sizes))
+        ours = []
+        for file, folder, paths, makes in archives:
+            base = tmp_path / "authors" / folder
+            if file.endswith(".zip"):
+                data = zip_of(base)
+            elif file.endswith(".tar.gz"):
+                data = tar_of(base, *paths)
+            else:
+                data = (base / file).read_bytes()
+            server.files[file] = data
+            ours.append(Piece((server.url(file),), makes, md5(data) if md5s else None, folder))
+        key = ENTRIES[name].torchvision or name
+        monkeypatch.setattr(pieces_module, "table", lambda: {key: tuple(ours)})
+        return tmp_path / "data"
+
+    return offer
+
+
+EUROSAT = ("EuroSAT", ("EuroSAT.zip", "eurosat", (), ("eurosat/2750",)))
+PETS = (
+    "OxfordPet",
+    ("images.tar.gz", "oxford-iiit-pet", ("images",), ("oxford-iiit-pet/images",)),
+    ("annotations.tar.gz", "oxford-iiit-pet", ("annotations",), ("oxford-iiit-pet/annotations",)),
+)
+
+
+def get(name, root, source="torchvision"):
+    said = []
+    return fetch(name, root, source, quiet, said.append), said
+
+
+def test_fetch(offered, server):
+    root = offered(*EUROSAT)
+    state, said = get("EuroSAT", root)
+    assert state.kind == "complete" and state.found == {"all": 30} and said == []
+    assert sorted(path.name for path in root.iterdir()) == ["eurosat"]
+    assert (root / "eurosat/2750/Forest/Forest_1.jpg").is_file()
+    again, _ = get("EuroSAT", root)
+    assert again == state and len(server.asked) == 1
+
+
+def test_a_truncated_archive_is_never_read(offered, server, tmp_path):
+    root = offered(*EUROSAT)
+    server.cut["EuroSAT.zip"] = 3000
+    with pytest.raises(Broken, match=r"EuroSAT\.zip broke off"):
+        get("EuroSAT", root)
+    assert store.state("EuroSAT", root).kind == "missing"
+    assert {path.name for path in (root / ".partial" / "EuroSAT").iterdir()} == {"EuroSAT.zip.part", "EuroSAT.zip.tag"}
+    server.cut = {}
+    assert get("EuroSAT", root)[0].complete and not (root / ".partial").exists()
+    assert server.asked[-1][1] == "bytes=3000-"
+
+
+def test_the_second_piece_is_fetched_alone_next_time(offered, server):
+    root = offered(*PETS)
+    kept = server.files.pop("annotations.tar.gz")
+    with pytest.raises(
+        UserError, match=r"OxfordPet could not be fetched: .*annotations.tar.gz answers 404.* By hand: torchvision"
+    ):
+        get("OxfordPet", root)
+    assert store.state("OxfordPet", root).kind == "missing", "half a dataset is not there"
+    server.files["annotations.tar.gz"] = kept
+    assert get("OxfordPet", root)[0].kind == "complete"
+    assert [name for name, _ in server.asked].count("images.tar.gz") == 1
+
+
+def test_only_what_is_lacking_is_fetched(offered, server, tmp_path):
+    root = offered(*PETS)
+    shutil.copytree(tmp_path / "authors" / "oxford-iiit-pet" / "images", root / "oxford-iiit-pet" / "images")
+    assert get("OxfordPet", root)[0].complete
+    assert [name for name, _ in server.asked] == ["annotations.tar.gz"]
+
+
+def test_an_incomplete_folder_is_completed(offered, server, tmp_path):
+    """A download that something else left half unpacked: everything is fetched, the person's other files stay."""
+    root = offered(*PETS)
+    images = root / "oxford-iiit-pet" / "images"
+    images.mkdir(parents=True)
+    (images / "Bengal_0.jpg").write_bytes(b"half")
+    (images / "notes.txt").write_text("mine")
+    state, said = get("OxfordPet", root)
+    assert state.complete and (images / "notes.txt").read_text() == "mine"
+    assert (images / "Bengal_0.jpg").read_bytes() != b"half" and "the rest is fetched too" in said[0]
+
+
+def test_interrupted_in_the_middle(offered, server, monkeypatch):
+    root = offered(*PETS)
+
+    def interrupt(done, total, what):
+        if what == "unpacking annotations.tar.gz":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch("OxfordPet", root, None, interrupt, quiet)
+    assert store.state("OxfordPet", root).kind == "missing"
+    left = {path.name for path in (root / ".partial" / "OxfordIIITPet").iterdir()}
+    assert left == {"images.tar.gz.tree", "annotations.tar.gz"}
+    assert get("OxfordPet", root)[0].complete and len(server.asked) == 2, "nothing was downloaded twice"
+
+
+def test_killed_in_the_middle(offered, server, full_roots):
+    """A kill leaves half unpacked archives behind, and a half finished download without its tag."""
+    root = offered(*EUROSAT)
+    base = root / ".partial" / "EuroSAT"
+    full_roots.save(base / "EuroSAT.zip.making" / "tree" / "eurosat" / "2750" / "Forest" / "Forest_1.jpg", 1, 1)
+    (base / "EuroSAT.zip.part").write_bytes(b"PK")
+    assert store.state("EuroSAT", root).kind == "missing"
+    assert get("EuroSAT", root)[0].complete and not (root / ".partial").exists()
+
+
+def test_killed_while_it_was_moved(offered, server, tmp_path):
+    root = offered(*PETS)
+    ready = root / ".partial" / "OxfordIIITPet.ready"
+    for piece in ("images", "annotations"):
+        tree = ready / f"{piece}.tar.gz.tree" / "oxford-iiit-pet" / piece
+        shutil.copytree(tmp_path / "authors" / "oxford-iiit-pet" / piece, tree)
+    (root / "oxford-iiit-pet").mkdir()
+    shutil.move(ready / "annotations.tar.gz.tree" / "oxford-iiit-pet" / "annotations", root / "oxford-iiit-pet")
+    assert store.state("OxfordPet", root).kind == "incomplete"
+    state, _ = get("OxfordPet", root)
+    assert state.complete and not (root / ".partial").exists()
+    assert server.asked == [], "all of it was there"
+
+
+def test_a_wrong_checksum_falls_to_the_hub(offered, server, monkeypatch):
+    root = offered(*EUROSAT)
+    server.files["EuroSAT.zip"] = b"another file"
+    asked = []
+    monkeypatch.setattr(fetch_module, "hub_copy", lambda row, *_: asked.append(row.name))
+    _, said = get("EuroSAT", root, None)
+    assert asked == ["EuroSAT"] and "MD5" in said[0] and said[0].endswith("Trying the hub copy.")
+    with pytest.raises(UserError, match=r"MD5 .*By hand: torchvision downloads it"):
+        get("EuroSAT", root)
+    assert not (root / ".partial").exists()
+
+
+def test_an_archive_with_something_else_in_it(offered, server):
+    name, (file, folder, paths, _) = EUROSAT
+    root = offered(name, (file, folder, paths, ("eurosat/2750", "eurosat/labels.txt")))
+    with pytest.raises(UserError, match=r"EuroSAT\.zip from .* does not hold eurosat/labels\.txt"):
+        get("EuroSAT", root)
+    assert not root.exists()
+
+
+def test_a_malicious_archive_leaves_nothing(offered, server, tmp_path, monkeypatch):
+    root = offered(*EUROSAT, md5s=False)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("2750/Forest/a.jpg", "good")
+        file.writestr("../../../../evil.txt", "bad")
+    server.files["EuroSAT.zip"] = buffer.getvalue()
+    with pytest.raises(UserError, match="would lie outside the folder"):
+        get("EuroSAT", root)
+    assert not list(tmp_path.rglob("evil.txt")) and store.state("EuroSAT", root).kind == "missing"
+
+
+def test_archives_in_archives_and_unchecked_ones(server, full_roots, tmp_path, monkeypatch):
+    made = full_roots.write(tmp_path / "authors", ["Caltech101"])["Caltech101"]
+    monkeypatch.setitem(ENTRIES, "Caltech101", replace(ENTRIES["Caltech101"], **made.sizes))
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "101.tar.gz").write_bytes(tar_of(tmp_path / "authors" / "caltech101", "101_ObjectCategories"))
+    server.files["caltech-101.zip"] = zip_of(inner, "caltech-101/")
+    makes = ("caltech101/101_ObjectCategories",)
+    piece = Piece((server.url("caltech-101.zip"),), makes, None, "caltech101", "caltech-101/101.tar.gz")
+    monkeypatch.setattr(pieces_module, "table", lambda: {"Caltech101": (piece,)})
+    state, said = get("Caltech101", tmp_path / "data")
+    assert state.complete and said == ["caltech-101.zip has no published checksum: only its length is checked."]
+    assert sorted(path.name for path in (tmp_path / "data").rglob("*") if "101" in path.name) == [
+        "101_ObjectCategories",
+        "caltech101",
+    ]
+    monkeypatch.setattr(pieces_module, "table", lambda: {"Caltech101": (replace(piece, inner="caltech-101/none"),)})
+    with pytest.raises(UserError, match=r"caltech-101\.zip does not hold caltech-101/none"):
+        get("Caltech101", tmp_path / "other")
+
+
+def test_compressed_files_stay_beside_what_they_held(server, full_roots, tmp_path, monkeypatch):
+    import gzip
+
+    made = full_roots.write(tmp_path / "authors", ["MNIST"])["MNIST"]
+    monkeypatch.setitem(ENTRIES, "MNIST", replace(ENTRIES["MNIST"], **made.sizes))
+    ours = []
+    for path in sorted((tmp_path / "authors/MNIST/raw").iterdir()):
+        server.files[f"{path.name}.gz"] = data = gzip.compress(path.read_bytes())
+        ours.append(Piece((server.url(f"{path.name}.gz"),), (f"MNIST/raw/{path.name}",), md5(data), "MNIST/raw"))
+    monkeypatch.setattr(pieces_module, "table", lambda: {"MNIST": tuple(ours)})
+    assert get("MNIST", tmp_path / "data")[0].kind == "complete"
+    assert len(list((tmp_path / "data/MNIST/raw").iterdir())) == 8
+
+
+def test_plain_files(server, full_roots, tmp_path, offered):
+    files = [(f"{split}_32x32.mat", "svhn", (), (f"svhn/{split}_32x32.mat",)) for split in ("train", "test")]
+    root = offered("svhn", *files)
+    assert get("svhn", root)[0].complete
+
+
+def test_two_at_once(offered):
+    from filelock import FileLock
+
+    root = offered(*EUROSAT)
+    (root / ".partial").mkdir(parents=True)
+    with FileLock(root / ".partial" / "EuroSAT.lock"), pytest.raises(UserError, match="Another process is fetching EuroSAT"):
+        get("EuroSAT", root)
+    assert get("EuroSAT", root)[0].complete
+
+
+def test_no_network_leaves_nothing(no_names, tmp_path, monkeypatch):
+    monkeypatch.setattr(download_module, "offline", lambda: True)
+    monkeypatch.setattr(fetch_module, "offline", lambda: True)
+    for name in ("EuroSAT", "resisc45"):
+        with pytest.raises(Offline, match="There is no network"):
+            get(name, tmp_path / "data", None)
+        assert not (tmp_path / "data").exists()
+
+
+def test_what_cannot_be_fetched_says_what_to_do(tmp_path):
+    for name in ("imagenet", "imagenet100"):
+        with pytest.raises(UserError, match=rf"{name} cannot be fetched: Ask for access at image-net\.org"):
+            get(name, tmp_path, None)
+    with pytest.raises(UserError, match="StanfordCars cannot be fetched from torchvision: The authors' links are dead"):
+        get("StanfordCars", tmp_path)
+    with pytest.raises(UserError, match="DTD cannot be fetched from hub: torchvision downloads it"):
+        get("DTD", tmp_path, "hub")
+    with pytest.raises(UserError, match="Did you mean hub"):
+        get("DTD", tmp_path, "hubb")
+
+
+def test_a_data_folder_that_is_a_file(tmp_path, monkeypatch):
+    (tmp_path / "data").write_text("")
+    with pytest.raises(UserError, match="Cannot write into the data folder"):
+        get("EuroSAT", tmp_path / "data")
+
+
+def test_a_file_in_the_way(offered):
+    root = offered(*EUROSAT)
+    root.mkdir()
+    (root / "eurosat").write_text("")
+    with pytest.raises(UserError, match=r"eurosat is in the way: a folder belongs there"):
+        get("EuroSAT", root)
+
+
+# Copies from the hub.
+
+
+@pytest.fixture
+def hub(monkeypatch, full_roots):
+    """A hub that holds one dataset; returns what it was asked for."""
+    import datasets
+
+    monkeypatch.setattr(fetch_module, "offline", lambda: False)
+    asked = []
+
+    def hold(splits, image="image", label="label", classes="0123456789"):
+        features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(names=list(classes))})
+
+        def rows(count):
+            labels = [number % len(classes) for number in range(count)]
+            return {image: [full_roots.picture(n, i) for i, n in enumerate(labels)], label: labels}
+
+        made = {name: datasets.Dataset.from_dict(rows(count), features=features) for name, count in splits.items()}
+
+        def load(path, config, cache_dir, **_):
+            asked.append((path, config, cache_dir))
+            return datasets.DatasetDict(made)
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        return asked
+
+    return hold
+
+
+def test_hub_copy(hub, tmp_path, monkeypatch):
+    from benchmarks import full
+
+    asked = hub({"train": 20, "test": 10, "extra": 4})
+    monkeypatch.setitem(ENTRIES, "svhn", replace(ENTRIES["svhn"], train=20, test=10))
+    state, said = get("svhn", tmp_path, "hub")
+    assert (state.kind, state.found) == ("hub copy", {"train": 20, "test": 10})
+    assert asked == [("ufldl-stanford/svhn", "cropped_digits", str(tmp_path / ".partial/hub-svhn/cache"))]
+    assert said == ["loading ufldl-stanford/svhn (cropped_digits) from the Hugging Face hub ..."]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["hub", "svhn", "test", "train"]
+    domain = full.build("svhn", tmp_path)
+    assert (len(domain.train), len(domain.test)) == (20, 10) and domain.train[0][0].size == (16, 16)
+    get("svhn", tmp_path, "hub")
+    assert len(asked) == 1
+
+
+def test_an_incomplete_hub_copy_is_replaced(hub, full_roots, tmp_path, monkeypatch):
+    hub({"train": 20, "test": 10})
+    monkeypatch.setitem(ENTRIES, "StanfordCars", replace(ENTRIES["StanfordCars"], train=20, test=10))
+    full_roots.write_hub(tmp_path / "hub/StanfordCars", {"train": 2}, ["a", "b"], "image", "label")
+    assert get("StanfordCars", tmp_path, None)[0].kind == "hub copy"
+    assert [path.name for path in tmp_path.iterdir()] == ["hub"]
+
+
+def test_a_hub_copy_does_not_stop_the_authors_files(hub, offered, full_roots):
+    root = offered(*EUROSAT)
+    full_roots.write_hub(root / "hub/EuroSAT", {"train": 30}, ["a", "b"], "image", "label")
+    assert get("EuroSAT", root, None)[0].kind == "hub copy"
+    assert get("EuroSAT", root, "torchvision")[0].kind == "complete"
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        ({"splits": {"train": 2}}, r"has no split test \(test\); it has train"),
+        ({"splits": {"train": 2, "test": 2}, "image": "img"}, "has no column 'image' in train: it has img, label"),
+    ],
+)
+def test_another_hub_copy_than_expected(held, words, hub, tmp_path):
+    hub(**held)
+    with pytest.raises(UserError, match=words):
+        get("StanfordCars", tmp_path / "data", None)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_hub_copy_without_class_names_is_not_kept(hub, tmp_path, monkeypatch):
+    """Of a set that has none of its own; the hub's column would otherwise be read as numbers."""
+    import datasets
+
+    hub({"train": 2, "test": 2})
+    load = datasets.load_dataset
+
+    def nameless(*arguments, **options):
+        return load(*arguments, **options).cast_column("label", datasets.Value("int64"))
+
+    monkeypatch.setattr(datasets, "load_dataset", nameless)
+    with pytest.raises(UserError, match="does not say its class names: its column 'label'"):
+        get("StanfordCars", tmp_path / "data", None)
+    assert not (tmp_path / "data").exists()
+    assert get("svhn", tmp_path / "data", "hub")[0].copy, "whose digits are known"
+
+
+def test_a_hub_that_fails_says_how_to_get_it_by_hand(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(fetch_module, "offline", lambda: False)
+    errors = {
+        datasets.exceptions.DatasetNotFoundError("Dataset 'x' is a gated dataset."): "needs consent and a login",
+        ConnectionError("no route\nto host"): "cannot be reached: no route",
+        RuntimeError("server\nsays no"): "cannot be loaded: server",
+    }
+    for error, words in errors.items():
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(datasets, "load_dataset", fail)
+        with pytest.raises(UserError, match=rf"StanfordCars could not be fetched: .*{words}.*By hand: .*vision#7545"):
+            get("StanfordCars", tmp_path / "data", None)
+        assert not (tmp_path / "data").exists()

@@ -1,0 +1,262 @@
+"""Reference images and sentences by name, on made-up files."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.data.domain import permutation
+from benchmarks.data.images import ImageFiles
+from benchmarks.data.pixels import usage
+from benchmarks.full.dataset_table import lines
+from benchmarks.reference import FileImages, load
+from benchmarks.reference_lookup import CAPTIONS, check, image_paths, load_sentences, version
+from models.registry import UserError
+from models.transforms import Preprocess
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A working directory: `pictures` with 12 images of one grey each, image i named and filled with i."""
+    monkeypatch.setenv("PERENNIAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for i in range(12):
+        save(tmp_path / "pictures" / ("a" if i % 2 else "b") / f"{i:02d}.png", i)
+    return tmp_path
+
+
+def save(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((20, 30, 3), value, dtype=np.uint8)).save(path)
+
+
+def captions(folder, rows, name=CAPTIONS, separator="\t"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("".join(separator.join(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def values(images):
+    """Which image each one is."""
+    whole = images[:] if isinstance(images, torch.Tensor) else images[torch.arange(len(images))]
+    assert whole.dtype == torch.uint8 and whole.shape[1:] == (3, 8, 8)
+    assert all(len(image.unique()) == 1 for image in whole)
+    return [int(image[0, 0, 0]) for image in whole]
+
+
+def test_a_folder_and_a_text_file(root):
+    Path("texts.txt").write_text("a red hat\n\n  two dogs \nthree\n")
+    found = load("pictures", "texts.txt", 8)
+    assert values(found.images) == [1, 3, 5, 7, 9, 11, 0, 2, 4, 6, 8, 10], "sorted by path"
+    assert found.sentences == ["a red hat", "two dogs", "three"]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_count_is_a_random_choice_and_always_the_same(root, cache):
+    Path("texts.txt").write_text("one\n")
+
+    def chosen(count):
+        return values(load("pictures", "texts.txt", 8, count=count, cache=cache).images)
+
+    everything = chosen(99)
+    assert chosen(5) == chosen(5) == [everything[i] for i in permutation(12, 0)[:5]] != everything[:5]
+    assert sorted(chosen(12)) == sorted(everything) == list(range(12))
+    assert len(usage()) == 2 * cache, "one file for all, one for five"
+
+
+def test_a_folder_that_was_searched_is_not_searched_again(root, monkeypatch):
+    Path("texts.txt").write_text("one\n")
+    paths = image_paths("pictures")
+    monkeypatch.setattr("benchmarks.reference_lookup.files_under", None)
+    assert version("pictures", "mini", paths=paths) == version("pictures", "mini", paths=paths) is not None
+    assert len(load("pictures", "texts.txt", 8, paths=paths).images) == 12
+
+
+def test_without_a_cache_threads_decode(root, monkeypatch):
+    paths, met = image_paths("pictures"), threading.Barrier(3, timeout=20)
+
+    class Meeting(ImageFiles):
+        """Goes on once three images are being read."""
+
+        def __getitem__(self, index):
+            met.wait()
+            return super().__getitem__(index)
+
+    monkeypatch.setattr("benchmarks.reference.threads", lambda: 3)
+    read, plain = FileImages(Meeting(paths, [0] * 12), 8), FileImages(ImageFiles(paths, [0] * 12), 8)
+    index = torch.tensor([7, 0, 3, 3, 11, 1])
+    assert torch.equal(read[index], plain[index]) and torch.equal(read[:], plain[:])
+    assert [int(image[0, 0, 0]) for image in read[index]] == [2, 1, 7, 7, 10, 3], "in the order asked for"
+
+
+def test_images_outside_the_choice_are_not_decoded(root):
+    Path("texts.txt").write_text("one\n")
+    kept = set(values(load("pictures", "texts.txt", 8, count=4, cache=False).images))
+    for i in set(range(12)) - kept:
+        next(Path("pictures").rglob(f"{i:02d}.png")).write_bytes(b"broken")
+    assert set(values(load("pictures", "texts.txt", 8, count=4).images)) == kept
+
+
+def test_ones_own_photographs_are_turned_upright(root):
+    Path("texts.txt").write_text("one\n")
+    pixels = np.zeros((40, 40, 3), dtype=np.uint8)
+    pixels[:, :20] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right
+    (root / "one").mkdir()
+    Image.fromarray(pixels).save(root / "one" / "phone.png", exif=exif)
+    for cache in (True, False):
+        image = load("one", "texts.txt", 8, cache=cache).images[:][0]
+        assert image[:, :3].min() > 200 and image[:, 5:].max() < 50, "what was left is on top"
+
+
+@pytest.mark.parametrize("preprocess", [8, Preprocess(8, "squash")])
+def test_the_cache_changes_nothing(root, preprocess):
+    Path("texts.txt").write_text("one\n")
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        Image.fromarray(rng.integers(0, 256, (30, 20 + i, 3), dtype=np.uint8)).save(root / "pictures" / f"noise{i}.jpg")
+    kept, read = (load("pictures", "texts.txt", preprocess, cache=cache).images for cache in (True, False))
+    assert isinstance(read, FileImages) and not isinstance(kept, FileImages) and len(kept) == len(read) == 17
+    index = torch.tensor([16, 0, 3, 3])
+    assert torch.equal(kept[index], read[index]) and torch.equal(kept[2:5], read[2:5])
+    again = load("pictures", "texts.txt", preprocess).images
+    assert torch.equal(again[:], kept[:]) and list((root / "cache").rglob("*reference-pictures*"))
+
+
+def test_imagenet(root, full_roots):
+    full_roots.write(root / "data", ["imagenet"])
+    paths = image_paths("imagenet", str(root / "data"))
+    assert len(paths) == 10 and all("/train/" in path for path in paths)
+    said = load_sentences("imagenet")
+    names = [line.split("\t")[-1] for line in lines("names_imagenet")]
+    assert len(said) == 1000 and said == [f"a photo of a {name}." for name in names]
+    assert said[0] == "a photo of a tench."
+
+
+@pytest.mark.parametrize("folder", ["conceptual_captions", "cc_data", "."])
+def test_conceptual_captions(root, folder):
+    place = root / "data" / folder
+    rows = [("title", "filepath"), ('a "tall" tree', "val/2.png"), ("über uns", "val/1.png"), ("gone", "val/9.png"), ("x", "")]
+    captions(place, rows)
+    for i in (1, 2, 3):
+        save(place / "val" / f"{i}.png", i)
+    found = load("conceptual_captions", "conceptual_captions", 8, data_root=str(root / "data"))
+    assert values(found.images) == [1, 2], "those that the table names and that are there"
+    assert found.sentences[1:] == ["über uns", "gone", "x"], "a sentence needs no image"
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "header"),
+    [("said.csv", ",", "caption"), ("said.tsv", "\t", "title"), ("said.csv", "\t", "title"), ("said.CSV", ",", "title")],
+)
+def test_a_table_of_ones_own(root, name, separator, header):
+    captions(root, [("id", header), ("1", "a hat"), ("2", " "), ("3", "a cat")], name, separator)
+    assert load_sentences(name) == ["a hat", "a cat"]
+
+
+def test_quoted_cells(root):
+    Path("said.csv").write_text('title,n\n"a hat, red",1\n"say ""hi""",2\n')
+    assert load_sentences("said.csv") == ["a hat, red", 'say "hi"']
+
+
+def test_the_mini_set_needs_no_files(root):
+    found = load("mini", "mini", 8)
+    assert found.images.shape == (1500, 3, 8, 8) and len(found.sentences) == 1500
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: image_paths("imagenet"), r"ImageNet's training images belong in data/imagenet/train\. Or choose others"),
+        (lambda: image_paths("imagnet"), "no reference images 'imagnet': known are mini, imagenet, conceptual_captions"),
+        (lambda: image_paths("empty"), "no image in the folder of reference images empty"),
+        (lambda: image_paths("conceptual_captions"), "There is no reference data: Validation_GCC.* belongs in"),
+        (lambda: image_paths("conceptual_captions", "dead"), "None of the images that .* names .column filepath. is there"),
+        (lambda: load_sentences("conceptual_captions"), "There is no reference data: Validation_GCC.* belongs in"),
+        (lambda: load_sentences("texts.tx"), r"no reference sentences 'texts\.tx': known are"),
+        (lambda: load_sentences("empty"), "no reference sentences 'empty'"),
+        (lambda: load_sentences("blank.txt"), r"There is no sentence in blank\.txt"),
+        (lambda: load_sentences("binary.txt"), r"binary\.txt is not a text file"),
+        (lambda: load_sentences("binary.csv"), r"binary\.csv is not a table of sentences"),
+        (lambda: load_sentences("other.csv"), r"other\.csv has no column title or caption"),
+        (lambda: load("pictures", "texts.txt", 8), r"Cannot read the image .*00\.png"),
+    ],
+)
+def test_mistakes_are_one_sentence(root, call, message):
+    Path("empty").mkdir()
+    Path("blank.txt").write_text("\n  \n")
+    Path("texts.txt").write_text("one\n")
+    for name in ("binary.txt", "binary.csv"):
+        Path(name).write_bytes(b"title\n\xff\xfe\x00\xd8\n")
+    Path("other.csv").write_text("name,n\na,1\n")
+    captions(root / "dead", [("title", "filepath"), ("gone", "val/9.png")])
+    Path("pictures/b/00.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_the_check_is_quick_and_says_the_same(root, full_roots, monkeypatch):
+    data = str(root / "data")
+    check("mini", "mini", data)
+    check("pictures", "texts.txt", data)
+    with pytest.raises(UserError, match=r"ImageNet's training images belong in .*imagenet/train"):
+        check("imagenet", "mini", data)
+    for images, sentences in (("conceptual_captions", "mini"), ("mini", "conceptual_captions")):
+        with pytest.raises(UserError, match="There is no reference data"):
+            check(images, sentences, data)
+    captions(root / "dead", [("title", "filepath"), ("gone", "val/9.png")])
+    with pytest.raises(UserError, match=r"None of the images that .* names"):
+        check("conceptual_captions", "mini", str(root / "dead"))
+    full_roots.write(root / "data", ["imagenet"])
+    captions(root / "data", [("title", "filepath")])
+    monkeypatch.setattr("benchmarks.reference_lookup.files_under", None)
+    check("imagenet", "conceptual_captions", data)
+
+
+def test_versions_of_what_ships_or_is_missing(root):
+    assert version("mini", "mini") is None and version("mini", "imagenet") is None
+    assert version("imagenet", "conceptual_captions") is None, "missing: `check` says so"
+
+
+def test_the_version_of_imagenet_is_how_many_images_there_are(root, full_roots):
+    data = str(root / "data")
+    full_roots.write(root / "data", ["imagenet"])
+    whole = version("imagenet", "mini", data)
+    assert whole is not None and whole == version("imagenet", "imagenet", data)
+    image = Path(image_paths("imagenet", data)[0])
+    (image.parent / "notes.txt").write_text("no image")
+    assert version("imagenet", "mini", data) == whole
+    image.unlink()
+    assert version("imagenet", "mini", data) != whole
+
+
+def test_the_version_of_the_captions_is_their_table_and_how_many_images_are_there(root):
+    place = root / "conceptual_captions"
+
+    def both():
+        return version("conceptual_captions", "conceptual_captions", str(root)), version(
+            "mini", "conceptual_captions", str(root)
+        )
+
+    captions(place, [("title", "filepath"), ("a hat", "1.png"), ("a cat", "2.png")])
+    save(place / "1.png", 1)
+    one = both()
+    save(place / "2.png", 2)
+    two = both()
+    assert one[0] != two[0] and one[1] == two[1] and None not in (*one, *two)
+    captions(place, [("title", "filepath"), ("a hat", "1.png"), ("a dog", "2.png")])
+    assert both()[0] != two[0] and both()[1] != two[1]
+
+
+def test_versions_are_of_ones_own_data(root):
+    Path("texts.txt").write_text("one\n")
+    both, images, texts = version("pictures", "texts.txt"), version("pictures", "mini"), version("mini", "texts.txt")
+    assert len({both, images, texts}) == 3 and version("pictures", "texts.txt") == both
+    Path("texts.txt").write_text("two\n")
+    assert version("mini", "texts.txt") != texts and version("pictures", "mini") == images
+    Path("pictures/a/01.png").unlink()
+    assert version("pictures", "mini") != images

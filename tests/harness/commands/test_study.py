@@ -1,0 +1,100 @@
+"""From the flags of `study` and `predict` to what is run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import cli
+from harness import study
+from harness.commands import study as command
+from harness.commands.parser import Parser
+from harness.study import predict_outcomes as predicting
+from harness.study.cells import TUNINGS
+from metrics.outcomes import SHIPPED
+from models.registry import UserError
+
+
+@pytest.fixture
+def parse():
+    def arguments(name, *given):
+        parser = Parser(prog="perennial")
+        {"study": command.add_study_arguments, "predict": command.add_predict_arguments}[name](parser, cli.add_shared)
+        return parser.parse_args([*given, "--quiet"])
+
+    return arguments
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The configurations that were run."""
+    found = []
+    monkeypatch.setattr(study, "run", lambda config, screen: found.append(config))
+    table = pd.DataFrame({"tuning": ["full"], "predicted": [1.5]})
+    monkeypatch.setattr(predicting, "predict", lambda config, screen: found.append(config) or pd.Series({"table": table}))
+    return found
+
+
+def test_a_study_by_default(parse, asked):
+    assert command.study(parse("study")) == 0
+    assert asked == [study.StudyConfig()] and asked[0].tunings == TUNINGS
+
+
+def test_flags_of_a_study(parse, asked):
+    given = "--domains mnist,digits letters --tunings full,lora --seed 3 4 3 --measures gbc,iimm --measure-n 50 --limit 9"
+    given += " --set lr=0.1 lora.rank=2 --set iterations=5 --model X --pretrained random --out O --no-cache --fresh --workers 2"
+    command.study(parse("study", *given.split()))
+    assert asked[0] == study.StudyConfig(
+        domains=("mnist", "digits", "letters"),
+        tunings=("full", "lora"),
+        seeds=(3, 4),
+        measures=("iimm", "gbc"),
+        measure_n=50,
+        limit=9,
+        options={"lr": "0.1", "lora.rank": "2", "iterations": "5"},
+        model="X",
+        pretrained="random",
+        out="O",
+        cache=False,
+        fresh=True,
+        workers=2,
+    )
+
+
+def test_flags_of_a_prediction(parse, asked, tmp_path):
+    given = f"mnist --from {SHIPPED} --measure gbc --weight 2 --measure-n 50 --seed 1 --csv {tmp_path / 'p.csv'}"
+    assert command.predict(parse("predict", *given.split())) == 0
+    assert asked[0] == predicting.PredictConfig("mnist", study=str(SHIPPED), measure="gbc", weight=2.0, measure_n=50, seed=1)
+    assert (tmp_path / "p.csv").read_text() == "tuning,predicted\nfull,1.5\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["study", "--tunings", "lorra"], "Did you mean lora"),
+        (["study", "--domains", "mnits", "digits"], "Did you mean mnist"),
+        (["study", "--measures", "imm"], "Did you mean iimm"),
+        (["study", "--seed", "-1"], "--seed must be at least 0"),
+        (["study", "--set", "lr"], "key=value"),
+        (["predict", "mnits"], "Did you mean mnist"),
+        (["predict", "mnist", "--form", "S"], "Did you mean --from"),
+        (["predict", "mnist", "--from", "S"], "There is no study at S"),
+    ],
+)
+def test_mistakes(parse, asked, given, said):
+    with pytest.raises(UserError, match=said):
+        getattr(command, given[0])(parse(*given))
+    assert asked == []
+
+
+def test_mistakes_and_help_need_no_torch():
+    code = (
+        "import sys, argparse; from harness.study import command, StudyConfig; from harness.study.cells import check\n"
+        "command.add_study_arguments(argparse.ArgumentParser(), lambda *a, **k: None); check(StudyConfig())\n"
+        "print(*{'torch', 'avalanche', 'open_clip'} & set(sys.modules))"
+    )
+    root = Path(command.__file__).parents[2]
+    found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""

@@ -1,0 +1,165 @@
+"""The report's pure parts: intervals, lines, what is read from a run, figures as SVG, text as HTML."""
+
+import csv
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure as Drawing
+from scipy import stats
+
+from harness.records.runs import Run
+from harness.report.figure import Figure, Numbers, inline, save
+from harness.report.figure_style import looks
+from harness.report.heat_map import shades
+from harness.report.iimm_prediction import steps
+from harness.report.markup import Cell, clean, escaped, number, table, tag
+from harness.report.sections import unique
+from harness.report.statistics import fit, mean
+from harness.report.training_figures import shared
+from metrics.regression import band
+
+
+def test_a_mean_has_a_students_interval():
+    found = mean([4.0, 6.0, 8.0, float("nan")])
+    # t of 0.975 with two degrees of freedom is 4.302653; s = 2.
+    assert found[:2] == (6.0, 2.0) and found.n == 3
+    assert found.high - 6 == pytest.approx(4.302652730 * 2 / 3**0.5) == 6 - found.low
+
+
+def test_one_value_has_no_interval_and_none_no_mean():
+    assert mean([3.0]).mean == 3 and np.isnan(mean([3.0])[1:4]).all()
+    assert mean([]).n == 0 and np.isnan(mean([float("nan")]).mean)
+
+
+def test_a_line_agrees_with_scipys():
+    x, y = [0.1, 0.2, 0.4, 0.5, 0.9], [1.0, 3.0, 2.0, 5.0, 6.0]
+    line, theirs = fit(x, y), stats.linregress(x, y)
+    half = stats.t.ppf(0.975, 3) * theirs.stderr
+    interval = (theirs.slope - half, theirs.slope + half)
+    assert (line.slope, line.low, line.high, line.intercept) == pytest.approx((theirs.slope, *interval, theirs.intercept))
+    assert line.r2 == pytest.approx(theirs.rvalue**2) and line.n == 5
+    at_zero, low, high = band(line, [0.0])
+    assert at_zero[0] == pytest.approx(theirs.intercept)
+    assert high[0] - at_zero[0] == pytest.approx(stats.t.ppf(0.975, 3) * theirs.intercept_stderr) == at_zero[0] - low[0]
+
+
+def test_no_line_through_two_points_or_through_one_x():
+    assert fit([1, 2], [1, 2]) is None
+    assert fit([1, 2, float("nan")], [1, 2, 3]) is None
+    assert fit([0.3, 0.3, 0.3], [1, 2, 3]) is None
+    flat = fit([1, 2, 3], [5, 5, 5])
+    assert flat.slope == 0 and np.isnan(flat.r2)
+
+
+def test_an_interval_holds_the_slope_that_was_drawn_from():
+    generator, x, held = np.random.default_rng(0), np.linspace(0, 1, 8), 0
+    for _ in range(300):
+        line = fit(x, 2 * x + generator.normal(size=8))
+        held += line.low <= 2 <= line.high
+    assert 0.91 <= held / 300 <= 0.98
+
+
+def run(matrix, tasks, heldout=(), measures=(), **document):
+    """Rows 0..T of accuracies; held-out domains are the last columns."""
+    names = [*(("test", t) for t in tasks), *(("heldout", t) for t in heldout)]
+    cells = {(j, *name): v for j, row in enumerate(matrix) for name, v in zip(names, row, strict=True) if v is not None}
+    identity = {"tasks": list(tasks), "heldout": list(heldout), "seed": 0}
+    return Run(Path("run"), {"identity": identity, "status": "finished", "key": "k", **document}, cells, list(measures))
+
+
+def test_learning_and_forgetting_of_a_run():
+    found = run([[10, 20], [50, 15], [40, 60]], ["a", "b"])
+    assert found.learning() == (40 + 40) / 2 and found.forgetting() == 10
+    assert np.isnan(run([[10, 20], [50, 15], [40, None]], ["a", "b"]).learning())
+    assert run([[10], [50]], ["a"]).learning() == 40 and np.isnan(run([[10], [50]], ["a"]).forgetting())
+
+
+def test_what_a_step_gains_and_costs():
+    found = run([[10, 20, 90], [50, 15, 80], [40, 60, 84]], ["a", "b"], ["h"], [(1, "iimm", 0.25), (2, "iimm_intra", 0.5)])
+    (first, second) = steps(found)
+    # b falls by 5 and h by 10; then a falls by 10 and h rises by 4.
+    assert first == (0.25, 40, 7.5)
+    assert np.isnan(second[0]) and second[1:] == (45, 3)
+
+
+def test_of_a_search_the_points_on_the_line():
+    record = {"points": [[1.0, 1.0], [0.0, 0.0], [0.3, 0.7]], "patching": [9.0, 1.0, 10.0], "supported": []}
+    assert shared(record, "patching").tolist() == [[0, 1], [1, 9]] and shared(record, "supported").shape == (0, 2)
+
+
+def test_text_is_never_markup():
+    assert tag("p", "<b>&\"'", title='"><i>') == (
+        '<p title="&quot;&gt;&lt;i&gt;">&lt;b&gt;&amp;&quot;&#x27;</p>'
+    )  # fmt: skip
+    assert tag("td", tag("b", 1), None, class_="n", hidden=None) == '<td class="n"><b>1</b></td>'
+    assert clean("a\x00b\x1b\udcffé") == "a\ufffdb\ufffd\ufffdé"
+    assert escaped(None) == ""
+
+
+def test_numbers_say_their_spread_and_sort_by_value():
+    assert number(1234.56, 1, 0.04) == Cell("1,234.6 ± 0.0", "1234.56")
+    assert number(None) == number(float("nan")) == Cell("-", "")
+    html = table("T", {"name": None, "x": "an x"}, [["a", number(2.0)]])
+    assert (
+        '<td data-label="x" class="n" data-key="2">2.0</td>' in html
+        and 'title="an x"' in html
+        and "<caption>T</caption>" in html
+    )
+
+
+def test_names_for_files_are_safe_and_different():
+    taken = {}
+    assert [unique(t, taken) for t in ("A/../b", "a b", "<>", "é")] == ["a-b", "a-b-2", "x", "x-2"]
+
+
+def test_methods_look_different():
+    found = looks([*(f"m{i}" for i in range(24)), "zero-shot"])
+    assert len({(look.colour, look.marker, str(look.dash)) for look in found.values()}) == 25
+
+
+def test_the_heat_maps_colours_grow_lighter():
+    light = [sum(int(c[k : k + 2], 16) * w for k, w in ((1, 0.2126), (3, 0.7152), (5, 0.0722))) for c in shades(21)]
+    assert light == sorted(light) and light[-1] - light[0] > 150
+
+
+NAME = "<script>alert(1)</script> $x_1$ 日本 \x07 &amp;"
+
+
+def drawing():
+    figure = Drawing(figsize=(3, 2), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], marker="o")
+    axis.set_title(NAME)
+    return figure
+
+
+FIGURE = Figure(
+    "my-figure", NAME, "What it shows.", "From 0 to 1.", Numbers(("name", "x"), [(NAME, 1.5), ("b", float("nan"))]), drawing
+)
+
+
+def test_a_figure_inside_the_page():
+    html = inline(FIGURE)
+    root = ET.fromstring(html)
+    assert root.tag == "svg" and root.get("role") == "img" and "http" not in html and "xmlns" not in html
+    assert root.find("title").text == clean(NAME) and root.find("desc").text == "What it shows. From 0 to 1."
+    assert root.get("aria-labelledby").split() == [root.find("title").get("id"), root.find("desc").get("id")]
+    assert clean(NAME) in ["".join(e.itertext()) for e in root.iter("text")]
+    ids = [e.get("id") for e in root.iter() if e.get("id")]
+    assert len(ids) == len(set(ids)) and all(i.startswith("my-figure-") for i in ids)
+    pointed = re.findall(r'(?:href="|url\()#([^")]+)', html)
+    assert pointed and set(pointed) <= set(ids)
+    assert "currentColor" in html and "var(--line)" in html and "#000000" not in html and "font-family" not in html
+
+
+def test_a_figure_as_files(tmp_path):
+    svg, png, numbers = save(FIGURE, tmp_path / "new")
+    assert ET.parse(svg).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert png.read_bytes().startswith(b"\x89PNG") and png.stat().st_size > 2000
+    with numbers.open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["name", "x"], [clean(NAME), "1.5"], ["b", ""]]
+    before = [p.read_bytes() for p in (svg, png, numbers)]
+    assert [p.read_bytes() for p in save(FIGURE, tmp_path / "new")] == before

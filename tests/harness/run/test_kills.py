@@ -1,0 +1,17 @@
+"""A few SIGKILLs at random moments; `tests/robust/kills.py` does thirty."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "robust" / "kills.py"
+
+
+def test_killed_runs_end_as_undisturbed_ones():
+    # In a process of its own: it forks, which one that has computed with several threads must not.
+    command = [sys.executable, str(SCRIPT), "--kills", "3", "--strategies", "zscl", "--limit", "24", "--iterations", "6"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "zscl: 3 kills in" in done.stdout and "0 differences" in done.stdout

@@ -1,0 +1,70 @@
+"""What killed processes leave in the folder of a finished run goes; everything else stays."""
+
+import os
+
+import pytest
+
+from harness.run import leftover_files as litter
+
+OURS = (
+    ".accuracy.csv.ab12_xyz",
+    ".run.json.zzzzzzzz",
+    "checkpoint/.latest.json.abcdefgh",
+    "checkpoint/.after-3.4711/encoder.safetensors",
+    "checkpoint/.after-3.4711/.sha256.json.abcdefgh",
+    "checkpoint/within/latest.json",
+    "checkpoint/within/previous.json",
+    "checkpoint/within/.latest.json.abcdefgh",
+    "checkpoint/within/after-20/encoder.safetensors",
+    "checkpoint/within/after-20/strategy.json",
+    "checkpoint/within/.after-30.4711/strategy.safetensors",
+)
+STAYS = (
+    ".lock",
+    "run.json",
+    "accuracy.csv",
+    ".accuracy.csv.short",
+    ".notes.csv.abcdefgh",
+    "notes.txt",
+    "checkpoint/latest.json",
+    "checkpoint/after-8/encoder.safetensors",
+    "checkpoint/mine.txt",
+)
+
+
+def files(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in (*OURS, *STAYS):
+        path = tmp_path / "run" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    return tmp_path / "run"
+
+
+def test_what_is_ours_and_not_needed_goes(folder):
+    litter.remove(folder)
+    assert files(folder) == set(STAYS) and not litter.find(folder)
+    assert sorted(os.listdir(folder / "checkpoint")) == ["after-8", "latest.json", "mine.txt"]
+
+
+def test_a_file_of_somebody_keeps_its_folder(folder):
+    (folder / "checkpoint" / "within" / "mine.txt").write_text("x")
+    litter.remove(folder)
+    assert files(folder) == {*STAYS, "checkpoint/within/mine.txt"}
+
+
+@pytest.mark.parametrize("place", ["checkpoint", "checkpoint/within", "checkpoint/within/after-20"])
+def test_nothing_behind_a_link_is_touched(folder, tmp_path, place):
+    (folder / place).rename(tmp_path / "away")
+    (folder / place).symlink_to(tmp_path / "away")
+    before = files(tmp_path / "away")
+    litter.remove(folder)
+    assert files(tmp_path / "away") == before and not (folder / ".run.json.zzzzzzzz").exists()
+
+
+def test_a_folder_that_is_not_there_has_none(tmp_path):
+    assert litter.find(tmp_path / "none") == []

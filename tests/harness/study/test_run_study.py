@@ -1,0 +1,279 @@
+"""Studies of toy domains: the numbers of a cell, what is trained again and what is not, and what is refused."""
+
+import csv
+import json
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from benchmarks.data.domain import TensorImages
+from benchmarks.scenario import scenario
+from harness import study
+from harness.display.screen import Screen
+from harness.study import cells as plan
+from harness.study import run_study as loop
+from harness.study.cells import Cell, StudyConfig, resolve
+from metrics.evaluate import evaluate
+from metrics.iimm import iimm
+from models.classifier import PromptClassifier
+from models.registry import UserError
+from strategies.engine.schedule import seed_everything
+from strategies.engine.strategy import Strategy
+
+NAMES = ("red", "green", "blue", "grey")
+QUICK = {"iterations": 4, "batch_size": 8, "warmup": 0, "lr": 0.002}
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Stands for a source of the catalog."""
+
+    name: str
+    domain: Any
+    edition: str = "mini"
+    data: str = "1"
+
+    def build(self, splits=(), progress=None):
+        return self.domain
+
+    def version(self):
+        return self.data
+
+
+@pytest.fixture
+def toys(toy_domain, monkeypatch):
+    """Four domains; the first has an out-of-distribution set. Other ones may be put in."""
+    found = {name: Toy(name, toy_domain(name, 2 + i, seed=i, test=30)) for i, name in enumerate(NAMES)}
+    red = found["red"].domain
+    bright = TensorImages((red.test.images.int() + 60).clamp(0, 255).to(torch.uint8), red.test.targets)
+    found["red"] = replace(found["red"], domain=replace(red, ood=bright))
+    monkeypatch.setattr(plan, "find_all", lambda names, edition, root: ("mini", [found[name] for name in names]))
+    return found
+
+
+@pytest.fixture
+def ask(toys, model_directory, tmp_path):
+    def config(**changes):
+        settings = {"domains": NAMES, "tunings": ("full", "lora"), "measures": ("iimm", "silhouette"), **changes}
+        settings.setdefault("options", {**QUICK, **({"lora.lr": 0.02} if "lora" in settings["tunings"] else {})})
+        return StudyConfig(**{"model": str(model_directory), "device": "cpu", "out": str(tmp_path), **settings})
+
+    return config
+
+
+@pytest.fixture
+def run(ask):
+    return lambda **changes: study.run(ask(**changes), Screen(quiet=True))
+
+
+def without_time(table):
+    return table.drop(columns="train_seconds")
+
+
+def by_hand(toys, model_directory, name, seed=0):
+    """Accuracy on every test split before and after plain fine-tuning on one domain."""
+    seed_everything(seed, 0)
+    encoder = models.load(str(model_directory))
+    options = Strategy.Options(iterations=4, batch_size=8, warmup=0, lr=0.002)
+    before = {n: evaluate(PromptClassifier(encoder), toy.domain).percent for n, toy in toys.items()}
+    strategy = Strategy(encoder=encoder, options=options, tuning_name="full", seed=seed)
+    strategy.train(scenario([toys[name].domain]).streams["train"][0], eval_streams=[])
+    after = {n: evaluate(PromptClassifier(encoder), toy.domain).percent for n, toy in toys.items()}
+    return before, after, evaluate(PromptClassifier(encoder), toys[name].domain, "ood").percent if name == "red" else None
+
+
+def test_a_cell_is_a_fine_tuning_from_the_initial_model(run, toys, model_directory):
+    table = run().table.set_index(["domain", "tuning"])
+    for name in ("red", "blue"):
+        before, after, ood = by_hand(toys, model_directory, name)
+        r = table.loc[name, "full"]
+        assert r.zero_shot == pytest.approx(before[name]) and r.fine_tuned == pytest.approx(after[name])
+        assert r.gain == pytest.approx(after[name] - before[name])
+        over_error = math.nan if before[name] == 100 else 100 * r.gain / (100 - before[name])
+        assert r.gain_over_error == pytest.approx(over_error, nan_ok=True)
+        change = {n: after[n] - before[n] for n in NAMES if n != name}
+        assert r.forgetting == pytest.approx(-np.mean(list(change.values())))
+        assert r.worst_other_change == pytest.approx(min(change.values()))
+        assert change[r.worst_other] == r.worst_other_change
+        assert math.isnan(r.gain_ood) if ood is None else r.fine_tuned_ood == pytest.approx(ood)
+    assert table.gain.abs().max() > 0 and table.forgetting.abs().max() > 0, "something was learned and forgotten"
+
+
+def test_measures_are_of_the_initial_model(run, toys, model_directory):
+    table = run(tunings=("full",)).table.set_index("domain")
+    encoder, domain = models.load(str(model_directory)).eval(), toys["green"].domain
+    with torch.no_grad():
+        images = encoder.encode_images(domain.train.images)
+        texts = encoder.encode_texts(encoder.tokenize(domain.prompts(0)))
+    expected = iimm(images, texts, torch.tensor(domain.train.targets)).score
+    assert table.loc["green", "iimm"] == pytest.approx(expected, abs=1e-6)
+    assert table.loc["green", "measured"] == 48 and table.loc["green", "classes"] == 3
+
+
+def test_files_of_a_study(run, tmp_path):
+    found = run()
+    assert found.trained == 8
+    record = json.loads((tmp_path / "red-lora-0" / "cell.json").read_text())
+    assert record["identity"]["options"]["lr"] == 0.02 and record["updates"] == 4
+    assert record["identity"]["tuning_options"]["rank"] == 4 and record["identity"]["strategy"] == "lora"
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["tuning"], r["domain"]) for r in rows] == [(t, d) for t in ("full", "lora") for d in NAMES]
+    assert {r["strategy"] for r in rows} == {"finetune", "lora"} and {r["others"] for r in rows} == {"3"}
+    assert [r["gain_ood"] != "" for r in rows[:4]] == [True, False, False, False]
+    with (tmp_path / "regressions.csv").open() as file:
+        lines = {(r["tuning"], r["outcome"], r["measure"]): r for r in csv.DictReader(file)}
+    assert len(lines) == 2 * 7 * 2
+    assert lines["full", "gain", "iimm"]["n"] == "4" and lines["full", "gain", "iimm"]["r2"]
+    assert "at least 3 tasks, got 1" in lines["full", "gain_ood", "iimm"]["reason"]
+
+
+def test_a_killed_study_goes_on_and_comes_to_the_same(run, killed, tmp_path):
+    whole = run(out=str(tmp_path / "whole"))
+    # Four records before training come first, so the third cell is the seventh.
+    killed(run, loop, "write_json", 7)
+    assert len(list(tmp_path.glob("*-0/cell.json"))) == 2 and not (tmp_path / "table.csv").exists()
+    resumed = run()
+    assert resumed.trained == 6
+    assert without_time(resumed.table).equals(without_time(whole.table))
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("red-full-0/cell.json", {"after": {"test": {}, "val": {}, "ood": {}}}, r"cell.json is damaged \(no 'red'\)"),
+        ("red-full-0/cell.json", {"updates": None}, r"cell.json is damaged \(no updates\)"),
+        ("zero-shot-0/red.json", {"measures": None}, r"red.json is damaged \(no measures\)"),
+    ],
+)
+def test_a_damaged_record_is_named(run, tmp_path, file, change, said):
+    run()
+    record = json.loads((tmp_path / file).read_text()) | change
+    (tmp_path / file).write_text(json.dumps({name: value for name, value in record.items() if value is not None}))
+    with pytest.raises(UserError, match=said):
+        run()
+
+
+def test_a_finished_study_trains_nothing(run, monkeypatch):
+    first = run()
+    monkeypatch.setattr(models, "load", lambda *_: pytest.fail("nothing is to be done"))
+    again = run()
+    assert again.trained == 0 and again.table.equals(first.table)
+
+
+def test_what_is_added_is_all_that_is_trained(run):
+    first = run()
+    assert run(tunings=("full", "lora", "bitfit")).trained == 4
+    more = run(measures=("iimm", "silhouette", "text_text"))
+    assert more.trained == 0 and more.table.text_text.notna().all()
+    assert more.table[first.table.columns].equals(first.table)
+    assert run(seeds=(0, 1), tunings=("full",)).trained == 4
+
+
+def test_cells_of_another_study_are_not_mixed_in(run, tmp_path):
+    run(tunings=("full",))
+    with pytest.raises(UserError, match=r"another study: it differs in options\. Choose another --out"):
+        run(tunings=("full",), options={**QUICK, "lr": 0.001})
+    with pytest.raises(UserError, match="differs in others"):
+        run(tunings=("full",), domains=NAMES[:3])
+    with pytest.raises(UserError, match="differs in limit"):
+        run(tunings=("full",), limit=20)
+    fresh = run(tunings=("full",), options={**QUICK, "lr": 0.001}, fresh=True)
+    assert fresh.trained == 4
+    assert json.loads((tmp_path / "red-full-0" / "cell.json").read_text())["identity"]["options"]["lr"] == 0.001
+
+
+def test_changed_data_is_another_study(run, toys):
+    run(tunings=("full",))
+    toys["grey"] = replace(toys["grey"], data="2")
+    with pytest.raises(UserError, match="another study"):
+        run(tunings=("full",))
+
+
+def test_order_and_company_of_cells_do_not_matter(run, tmp_path):
+    together = run(seeds=(0, 1)).table.set_index(["domain", "tuning", "seed"])
+    alone = run(tunings=("lora",), seeds=(1,), out=str(tmp_path / "alone")).table.set_index(["domain", "tuning", "seed"])
+    assert without_time(alone).equals(without_time(together.loc[alone.index]))
+
+
+def test_limit_cuts_every_split(run):
+    table = run(tunings=("full",), limit=9).table
+    assert {*table.n_train, *table.n_val, *table.n_test} == {9} and set(table.n_ood) == {9, 0}
+
+
+def test_a_probe_forgets_nothing_and_learns(run):
+    table = run(tunings=("probe",), options={**QUICK, "lr": 0.1, "iterations": 20}, domains=NAMES[:2])
+    assert (table.table.forgetting == 0).all() and (table.table.gain > 0).any()
+    reasons = table.regressions.set_index(["outcome", "measure"]).reason
+    assert "at least 3 tasks, got 2" in reasons["forgetting", "iimm"]
+
+
+def test_a_domain_without_validation_images_holds_some_out(run, toys):
+    toys["grey"] = replace(toys["grey"], domain=replace(toys["grey"].domain, val=None))
+    r = run(tunings=("full",)).table.set_index("domain").loc["grey"]
+    assert (r.n_train, r.n_val) == (44, 4)
+
+
+def test_a_domain_without_training_images_is_refused(run, toys):
+    toys["grey"] = replace(toys["grey"], domain=replace(toys["grey"].domain, train=None))
+    with pytest.raises(UserError, match="grey has no training images"):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tunings": ("ful",)}, "Unknown tuning 'ful'. Did you mean full"),
+        ({"tunings": ("full", "full")}, "--tunings names full twice"),
+        ({"tunings": ()}, "--tunings names nothing"),
+        ({"domains": ("red",)}, "at least two domains"),
+        ({"domains": ("red", "red")}, "--domains names red twice"),
+        ({"measures": ("imm",)}, "Unknown measure 'imm'"),
+        ({"seeds": (-1,)}, "--seed must be at least 0"),
+        ({"limit": 1}, "--limit must be at least 2"),
+        ({"measure_n": 1}, "--measure-n must be at least 2"),
+        ({"options": {"itrations": 3}}, "Unknown option 'itrations'"),
+        ({"options": {"adapter.lr": 3}}, "adapter.lr is for a tuning that is not in the study"),
+        ({"options": {"lora.rnk": 3}}, "Unknown option 'rnk'"),
+        ({"options": {"lora.rank": 0}}, "rank must be at least 1"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_loaded(ask, monkeypatch, changes, said):
+    monkeypatch.setattr(models, "load", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(UserError, match=said):
+        study.run(ask(**changes), Screen(quiet=True))
+
+
+def test_options_of_one_tuning_stay_its_own(ask):
+    found = resolve(ask(options={"lr": 0.1, "lora.lr": 0.2, "lora.rank": 2, "iterations": 3}))
+    assert (found.techniques["full"].options.lr, found.techniques["lora"].options.lr) == (0.1, 0.2)
+    assert found.techniques["lora"].tuning_options.rank == 2
+    assert {how.options.iterations for how in found.techniques.values()} == {3}
+
+
+def test_by_default_all_mini_domains_with_the_settings_found_for_the_tiny_model(monkeypatch):
+    found = resolve(StudyConfig())
+    assert len(found.sources) == 11 and {"digits", "letters"} <= set(found.sources)
+    assert (found.model, found.pretrained) == ("tiny", None)
+    assert found.techniques["lora"].options.lr == 0.003 and found.techniques["full"].options.iterations == 40
+    assert len(found.cells()) == 55 and found.cells()[0] == Cell("closeups", "full", 0)
+    assert "linear_probe" in found.measures and "ncti" not in found.measures
+
+
+def test_another_process_at_work_is_told(run, tmp_path):
+    from filelock import FileLock
+
+    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="Another process is at work"):
+        run()
+
+
+def test_a_piped_study_prints_a_line_a_cell(ask, capsys):
+    study.run(ask(tunings=("full",)), Screen())
+    said = capsys.readouterr().out
+    assert "4 of 4: full on grey, seed 0: " in said and "out of distribution, " in said and "0 s left" in said
+    assert "lines over iimm" in said and "table.csv (4 cells)" in said

@@ -1,0 +1,140 @@
+"""A user's method that keeps state: a resumed run has the numbers of an uninterrupted one, or starts over and says why."""
+
+import io
+import json
+import re
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.commands.check import compare, findings
+from harness.config.run_config import RunConfig
+from harness.display.screen import Screen
+from harness.run.loop import run
+from models.registry import UserError
+from strategies.engine.strategy import Strategy
+
+METHODS = Path(__file__).parents[2] / "fakes" / "methods.py"
+FAKES = runpy.run_path(str(METHODS))
+NAMES = [kind.__name__ for kind in FAKES["CONTINUES"]]
+LOST = {kind.__name__: lost for kind, lost in FAKES["STARTS_OVER"].items()}
+QUICK = {"iterations": 3, "batch_size": 20, "warmup": 1, "lr": 0.01}
+
+
+@pytest.fixture
+def config(toy_benchmark, model_directory, tmp_path):
+    out = str(tmp_path / "results")
+    return RunConfig(toy_benchmark, model=str(model_directory), measures=("iimm",), measure_n=4, out=out, options=QUICK)
+
+
+def files(folder):
+    return [(folder / file).read_bytes() for file in ("accuracy.csv", "train.csv", "measures.csv")]
+
+
+def said_by(config):
+    text = io.StringIO()
+    return run(config, Screen(console=Console(file=text, width=10_000), live=False)).folder, text.getvalue()
+
+
+def killed_and_resumed(config, killed, tmp_path, n=7):
+    """What a run says that is resumed after a kill before update `n` (7: the first of the third task)."""
+    whole = run(replace(config, out=str(tmp_path / "whole"), checkpoint_minutes=0), Screen(quiet=True)).folder
+    killed(lambda: run(config, Screen(quiet=True)), Strategy, "optimizer_step", n)
+    folder, said = said_by(config)
+    assert files(folder) == files(whole)
+    return said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_that_is_restored_or_made_again(name, config, killed, tmp_path):
+    said = killed_and_resumed(replace(config, strategy=f"{METHODS}:{name}"), killed, tmp_path)
+    assert "continuing after experience 2 of 3" in said and "starts over" not in said
+
+
+@pytest.mark.parametrize(("name", "lost"), LOST.items())
+def test_state_that_is_lost_starts_over(name, lost, config, killed, tmp_path):
+    said = killed_and_resumed(replace(config, strategy=f"{METHODS}:{name}"), killed, tmp_path)
+    assert f"this run starts over from the first task: {lost}" in said
+
+
+def test_within_a_task(config, killed, tmp_path):
+    """Killed after the first update of the third task."""
+    config = replace(config, checkpoint_minutes=1e-9)
+    said = killed_and_resumed(replace(config, strategy=f"{METHODS}:SavedWithin"), killed, tmp_path, n=8)
+    assert "continuing after update 1 of the next task" in said and "again" not in said
+    said = killed_and_resumed(replace(config, strategy=f"{METHODS}:ForgottenWithin"), killed, tmp_path, n=8)
+    assert "the interrupted task starts again at its beginning: ForgottenWithin.steps changed" in said
+    assert "starts over" not in said
+    said = killed_and_resumed(replace(config, strategy=f"{METHODS}:Saved"), killed, tmp_path, n=8)
+    assert "continuing after experience 2 of 3" in said and "continuing after update" not in said
+
+
+def test_a_method_that_cannot_continue_is_told_so_early(config):
+    _, said = said_by(replace(config, strategy=f"{METHODS}:Counted"))
+    assert "warning: Counted.total changed during the task and `state` does not return it" in said
+    for name in NAMES:
+        _, said = said_by(replace(config, strategy=f"{METHODS}:{name}"))
+        assert "`state` does not return" not in said
+
+
+def test_each_seed_begins_with_a_fresh_import(config):
+    """What a run leaves in a class or a module of the file does not reach the next run of the same command."""
+    config = replace(config, strategy=f"{METHODS}:OfModule", out=config.out + "-1", seed=1)
+    alone = files(run(config, Screen(quiet=True)).folder)
+    run(replace(config, seed=0), Screen(quiet=True))
+    assert files(run(replace(config, out=config.out + "-2"), Screen(quiet=True)).folder) == alone
+
+
+@pytest.mark.parametrize("state", ["None", "{'a': {1: 2}}", "{'a': object()}"])
+def test_a_state_that_cannot_be_saved(state, config, tmp_path):
+    path = tmp_path / "odd.py"
+    path.write_text(f"from strategies import Strategy\n\nclass Odd(Strategy):\n    def state(self):\n        return {state}\n")
+    with pytest.raises(UserError, match=r"^Odd\.state must return a dict|^The state of Odd or of a plugin cannot be saved: "):
+        run(replace(config, strategy=str(path)), Screen(quiet=True))
+
+
+def test_check_finds_what_an_interruption_would_change(config):
+    for name, lines in (
+        ("SavedWithin", ["continues with the same numbers"] * 2),
+        ("Saved", ["continues with the same numbers", "starts the task again, with the same numbers (no task_state)"]),
+    ):
+        found = list(findings(replace(config, strategy=f"{METHODS}:{name}", out=f"{config.out}-{name}")))
+        assert all(finding.passed for finding in found)
+        assert [finding.text.partition(": ")[2] for finding in found[1:3]] == lines
+    found = list(findings(replace(config, strategy=f"{METHODS}:Counted", out=f"{config.out}-counted")))
+    assert [finding.passed for finding in found] == [True, False, False, True, True]
+    assert found[1].text.startswith("interrupted between two tasks: this run starts over from the first task: Counted.total")
+
+
+def test_state_of_a_module_beside_the_file(config, tmp_path):
+    (tmp_path / "elsewhere.py").write_text("steps = 0\n")
+    (tmp_path / "hidden.py").write_text(
+        "import elsewhere\nfrom strategies import Strategy\n\n\nclass Hidden(Strategy):\n"
+        "    def compute_loss(self, batch):\n        return super().compute_loss(batch) * (1 + elsewhere.steps / 10)\n\n"
+        "    def after_step(self, step):\n        elsewhere.steps += 1\n"
+    )
+    found = list(findings(replace(config, strategy=str(tmp_path / "hidden.py"))))
+    assert not found[1].passed and "starts over from the first task: module elsewhere.steps" in found[1].text
+    assert not (whole := compare(*(next((tmp_path / "results" / each).glob("*/*")) for each in ("whole", "between")))), whole
+
+
+def test_check_finds_state_that_cannot_be_seen(config, tmp_path):
+    (tmp_path / "hidden.py").write_text(
+        "import json\nfrom strategies import Strategy\n\n\nclass Hidden(Strategy):\n"
+        "    def compute_loss(self, batch):\n"
+        "        return super().compute_loss(batch) * (1 + getattr(json, 'steps', 0) / 10)\n\n"
+        "    def after_step(self, step):\n        json.steps = getattr(json, 'steps', 0) + 1\n"
+    )
+    found = list(findings(replace(config, strategy=str(tmp_path / "hidden.py"))))
+    del json.steps
+    assert not found[1].passed and "two runs in one go differ: " in found[1].text
+
+
+def test_the_readme_example_passes(config, tmp_path):
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if block.startswith("# ema_teacher.py")]
+    (tmp_path / "ema_teacher.py").write_text(block)
+    assert all(finding.passed for finding in findings(replace(config, strategy=f"{tmp_path}/ema_teacher.py:EMATeacher")))

@@ -1,0 +1,69 @@
+"""Every built-in method on a toy stream: it runs, a killed run continues to the same numbers, and its name is listed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import BENCHMARKS
+from harness.config.run_config import RunConfig
+from harness.display.screen import Screen
+from harness.run.loop import run
+from strategies import ABOUT, STRATEGIES
+from strategies.engine.strategy import Strategy
+
+QUICK = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.01}
+SEARCHES = ("paint-", "task-arithmetic", "ties", "dare", "model-stock", "magmax", "lines")
+# The protocol decides which classes compete; of methods that train alike one stands for all.
+CASES = [(name, "task") for name in ABOUT] + [(name, "class") for name in ("finetune", "zscl", "icarl", "paint-joint", "probe")]
+
+
+@pytest.fixture
+def config(toy_benchmark, model_directory, tmp_path):
+    return RunConfig(benchmark=toy_benchmark, model=str(model_directory), measure_n=4, out=str(tmp_path / "results"))
+
+
+def options(name):
+    if name == "zero-shot":
+        return {}
+    return {**QUICK, **({"alphas": 3} if name.startswith(SEARCHES) else {}), **({"memory": 12} if name == "icarl" else {})}
+
+
+@pytest.mark.parametrize(("name", "protocol"), CASES)
+def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, killed, tmp_path, toy_study):
+    own = {"study": str(toy_study)} if name == "iimm-guided" else {}
+    config = replace(config, strategy=name, protocol=protocol, options=options(name) | own)
+
+    def files(folder):
+        return [(folder / file).read_bytes() for file in ("accuracy.csv", "train.csv", "measures.csv")]
+
+    whole = run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True)).folder
+    document = json.loads((whole / "run.json").read_text())
+    assert document["status"] == "finished" and document["identity"]["strategy"] == name
+    trains = STRATEGIES.get(name).trains
+    assert (document["trainable_params"] > 0) == trains
+    assert ((whole / "train.csv").read_text().count("\n") > 1) == trains
+
+    killed(lambda: run(config, Screen(quiet=True)), Strategy, "_before_training_exp", 3)
+    assert files(run(config, Screen(quiet=True)).folder) == files(whole)
+
+
+def test_all_are_listed():
+    assert list(ABOUT) == [name for name in STRATEGIES.names() if name in ABOUT] and all(ABOUT.values())
+    assert set(BENCHMARKS.names()) >= {"mtil", "cil", "stream"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"reference_images": "current", "reference_sentences": "classnames"},
+        {"reference_images": "batch", "reference_sentences": "random"},
+        {"reference_images": "noise", "reference_sentences": "mini"},
+    ],
+)
+def test_zscl_distils_on_what_it_makes_itself(words, config, capsys):
+    """By word from the command line; nothing on disk is looked for."""
+    folder = run(replace(config, strategy="zscl", options={**QUICK, **words}), Screen(quiet=False)).folder
+    reference = json.loads((folder / "run.json").read_text())["reference"]
+    assert reference["images"] == {"name": words["reference_images"], "n": 0}
+    assert f"reference images: {words['reference_images']}" in capsys.readouterr().out

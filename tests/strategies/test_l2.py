@@ -1,0 +1,52 @@
+"""L2 to the start of the task."""
+
+import pytest
+import torch
+
+from strategies.engine.strategy import Strategy
+from strategies.l2 import L2, squared_distance
+
+QUICK = {"iterations": 4, "lr": 3e-3, "batch_size": 8, "warmup": 1}
+
+
+def test_the_penalty_is_the_sum_of_squares_to_the_start_of_the_task(toy_encoder, stream, trained):
+    class Spy(L2):
+        def before_experience(self):
+            super().before_experience()
+            self.began = {n: p.detach().clone() for n, p in self.encoder.named_parameters()}
+            self.found = []
+
+        def compute_loss(self, batch):
+            loss = super().compute_loss(batch)
+            drift = sum(float(((p.detach() - self.began[n]).double() ** 2).sum()) for n, p in self.encoder.named_parameters())
+            self.found.append((loss.item(), Strategy.compute_loss(self, batch).item() + 0.5 * drift, drift))
+            return loss
+
+    strategy = trained(Spy, toy_encoder(), stream.train_stream, l2=0.5)
+    assert strategy.found[0][2] == 0 and strategy.found[-1][2] > 0.01, "the second task has an anchor of its own"
+    for loss, expected, _ in strategy.found:
+        assert loss == pytest.approx(expected, rel=1e-5)
+    last = strategy.history[-1]
+    assert last["loss"] == pytest.approx(last["cross_entropy"] + 0.5 * last["l2"], rel=1e-5)
+
+
+def test_weight_0_is_fine_tuning_to_the_bit(toy_encoder, stream, trained):
+    plain, found = (trained(m, toy_encoder(), stream.train_stream, **o) for m, o in ((Strategy, {}), (L2, {"l2": 0.0})))
+    theta = plain.weights()
+    assert all(torch.equal(tensor, theta[name]) for name, tensor in found.weights().items())
+
+
+def test_a_larger_weight_stays_nearer(toy_encoder, stream, trained):
+    start = [p.detach().clone() for p in toy_encoder().parameters()]
+    first = stream.train_stream[:1]
+    distances = [
+        squared_distance(list(trained(L2, toy_encoder(), first, l2=weight).encoder.parameters()), start).item()
+        for weight in (0.0, 1.0, 100.0)
+    ]
+    assert distances[0] > distances[1] > distances[2] > 0
+
+
+@pytest.mark.parametrize("l2", [-1.0, float("nan"), float("inf")])
+def test_option_errors(l2):
+    with pytest.raises(ValueError, match="l2 must be"):
+        L2.Options(l2=l2)
