@@ -79,7 +79,7 @@ def model_of(rows: pd.DataFrame) -> tuple[str, str, str]:
 
 def check_model(rows: pd.DataFrame, model: str, pretrained: str | None) -> None:
     """Raise UserError unless this is the model that the study was made with, and with the weights that it had then."""
-    from models.weights_files import weights_sha256
+    from models.loading.local_files import weights_sha256
 
     name, tag, weights = model_of(rows)
     found = (weights_sha256(model, pretrained) if model else None) or ""

@@ -9,12 +9,12 @@ from models.registry import lazy
 
 if TYPE_CHECKING:
     from models.encoder import DualEncoder as DualEncoder
-    from models.loading import load as load
+    from models.loading.load import load as load
 
 # Here, because every other package of the project imports this one before it imports Avalanche.
 defer()
 
-__getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.loading"})
+__getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.loading.load"})
 
 # Any open_clip name works; these are the ones the papers use, for `list models`.
 KNOWN = {

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from models.prompts import fill
-from models.registry import UserError
-from models.shortening import shortened
+from models.registry import UserError, shortened
 
 SAME_NAME = "have the same name"
 

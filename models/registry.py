@@ -46,6 +46,12 @@ def escaped(text: str) -> str:
     return f"'{printable(text)}'"
 
 
+def shortened(text: str, longest: int = 60) -> str:
+    """Return a name for a message, with its middle cut out if it has more than `longest` characters."""
+    half = longest // 2 - 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
 def check_text(text: str, what: str) -> str:
     """Return a name or template unchanged, or refuse it when a record or a terminal cannot hold it.
 

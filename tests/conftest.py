@@ -155,7 +155,7 @@ def model_directory(tmp_path_factory):
 @pytest.fixture(scope="session")
 def toy_study(model_directory, tmp_path_factory):
     """A study's table of five domains, of the model of `model_directory`; outcomes made up around lines over its IIMM."""
-    from models.weights_files import weights_sha256
+    from models.loading.local_files import weights_sha256
 
     path, weights = tmp_path_factory.mktemp("study") / "table.csv", weights_sha256(str(model_directory))
     lines = [

@@ -128,7 +128,7 @@ def _bench(found: list[RunConfig], arguments: argparse.Namespace) -> int:
     from harness.config.run_config import check_names, outline
     from harness.display.screen import Screen
     from harness.run.signals import handled, importing, stop
-    from models.names import check_model
+    from models.loading.architectures import check_model
 
     screen = Screen(quiet=arguments.quiet)
     notes: dict[str, None] = {}

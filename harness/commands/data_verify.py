@@ -116,7 +116,7 @@ def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str],
 def _understood(domain: Domain, listed: bool, model: str | None, work: Work) -> list[str]:
     """Show what was understood of a dataset, as a run would see it; the sentence on classes with equal prompts, if any."""
     from benchmarks.data.domain import with_validation
-    from models.loading import prompt_reader
+    from models.loading.load import prompt_reader
     from models.prompt_reader import check_prompts
 
     work.end()

@@ -270,7 +270,7 @@ def outline(config: RunConfig) -> Resolved | None:
 
 
 def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str | None) -> Resolved:
-    from models.weights_files import weights_sha256
+    from models.loading.local_files import weights_sha256
 
     model, pretrained = model_of(config.model, config.pretrained, plan.full_size)
     own_plugins, changes = user_plugins(config.plugins, config.options, strategy_class)

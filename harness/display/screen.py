@@ -19,7 +19,7 @@ from benchmarks.plan import SEEN
 from harness.display.console import PIPED_WIDTH, SafeConsole
 from harness.display.matrix_table import matrix_tables
 from harness.display.plain_table import plain_table as plain_table
-from models.shortening import shortened
+from models.registry import shortened
 
 FEW_TASKS = 6
 LONGEST_TASK = 30

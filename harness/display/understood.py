@@ -17,7 +17,7 @@ from rich.text import Text
 
 from harness.display.plain_table import plain_table
 from harness.display.remarks import say_remarks
-from models.shortening import shortened
+from models.registry import shortened
 
 if TYPE_CHECKING:
     from benchmarks.data.domain import Domain

@@ -25,8 +25,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.records.files import file_sha256, plain, read_json, reading, write_json
-from models.checkpoints import DESCRIPTION
 from models.files import naming, read_text, remove_named, write_bytes
+from models.loading.read_weights import DESCRIPTION
 from models.registry import UserError, first_line
 
 TENSOR = "__tensor__"
@@ -53,7 +53,7 @@ def save_state(
 ) -> None:
     """Write `checkpoint/after-<after>`, in full, under `folder`; it counts once `commit` has been called.
 
-    `description` (`models.description.describe`) is recorded in the metadata of the weights file.
+    `description` (`models.loading.description.describe`) is recorded in the metadata of the weights file.
 
     Raises OSError, naming the file, when the disk does not take it; what counted before counts still.
     """

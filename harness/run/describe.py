@@ -11,7 +11,7 @@ from benchmarks.plan import PROTOCOLS
 from harness.config.run_config import Resolved
 from harness.display.screen import ordered_in, stream_title
 from harness.run import environment as machine
-from models.description import describe
+from models.loading.description import describe
 
 
 def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.device, scenario: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from harness.records.files import plain, read_json
 from harness.records.run_check import Contradiction
 from harness.records.run_json import STATUSES
 from harness.records.runs import read_one
-from models.description import differences
+from models.loading.description import differences
 from models.registry import UserError
 
 # Of `harness.run.environment.describe`: what the last bits of a number can depend on.

@@ -24,8 +24,8 @@ from harness.run.environment import peak_memory_mb
 from harness.run.process_group import leads
 from metrics.evaluate import Accuracy
 from metrics.plugins import Measure, Row
-from models.description import describe
 from models.files import remove_named
+from models.loading.description import describe
 from models.registry import UserError
 from strategies.plugins import by_name as plugin_module
 

@@ -142,7 +142,7 @@ def resolve(config: StudyConfig) -> Study:
     """Check a study before anything is loaded or trained. Raises UserError."""
     sources = check(config)
     from harness.config.run_config import model_of
-    from models.weights_files import weights_sha256
+    from models.loading.local_files import weights_sha256
 
     model, pretrained = model_of(config.model, config.pretrained, any(s.edition == "full" for s in sources.values()))
     settings = mini("mtil") if model == "tiny" else mtil()

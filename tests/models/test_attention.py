@@ -101,7 +101,7 @@ def test_inference_and_small_batches_are_torchs(pair, monkeypatch):
 
 
 def test_the_tiny_model_is_below_the_bound():
-    from models.loading import load
+    from models.loading.load import load
 
     encoder, batch = load("tiny"), 128
     visual = encoder.clip.visual

@@ -11,7 +11,7 @@ from benchmarks.data.domain import Domain
 from benchmarks.full.dataset_table import ENTRIES
 from benchmarks.scenario import scenario
 from models.classifier import PromptClassifier
-from models.loading import prompt_reader
+from models.loading.load import prompt_reader
 from models.prompt_reader import PromptReader, check_prompts
 from models.registry import UserError
 from strategies import Strategy

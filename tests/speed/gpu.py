@@ -28,7 +28,7 @@ from benchmarks.data.domain import Domain, TensorImages
 from benchmarks.scenario import scenario
 from harness.run import environment as machine
 from models.encoder import DualEncoder
-from models.loading import TINY
+from models.loading.local_files import TINY
 from reference_data import Reference
 from strategies.zscl import ZSCL
 

@@ -49,7 +49,8 @@ from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run import loop as runner
 from metrics.plugins import AccuracyMatrix, MeasuresBeforeTraining
-from models.loading import MERGES, TINY
+from models.loading.local_files import TINY
+from models.loading.tokenizers import MERGES
 from reference_data import Reference
 from strategies import Strategy
 from strategies.zscl import ZSCL

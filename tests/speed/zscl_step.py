@@ -41,7 +41,7 @@ from benchmarks.data.domain import Domain, TensorImages
 from benchmarks.scenario import scenario
 from models.attention import SelfAttention
 from models.encoder import DualEncoder
-from models.loading import TINY
+from models.loading.local_files import TINY
 from models.memory import keep_freed_memory
 from reference_data import Reference
 from strategies.engine import strategy as base

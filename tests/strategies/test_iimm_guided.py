@@ -16,7 +16,7 @@ from harness.display.screen import Screen
 from harness.run.loop import run
 from metrics import outcomes
 from metrics.iimm import iimm
-from models.loading import load
+from models.loading.load import load
 from models.registry import UserError
 from models.transforms import evaluation_transform
 from strategies.engine.strategy import Strategy

@@ -14,7 +14,7 @@ import models
 from benchmarks import mini
 from benchmarks.mini import cache, closeups, concepts, iconfonts, icons, letters, render, shapes
 from benchmarks.mini import domain_table as table
-from models import loading
+from models.loading.local_files import TINY
 
 NAMES = (*mini.STREAM, *mini.HELDOUT)
 
@@ -262,7 +262,7 @@ def zero_shot(encoder, domain, data):
 
 
 def test_tiny_clip_has_the_files_it_needs():
-    files = {path.name: path.stat().st_size for path in loading.TINY.iterdir()}
+    files = {path.name: path.stat().st_size for path in TINY.iterdir()}
     assert {"open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "README.md"} <= set(files)
     assert sum(files.values()) <= 15e6
 
@@ -272,7 +272,7 @@ def test_tiny_clip_loads_with_open_clip_alone():
 
     import open_clip
 
-    folder = loading.TINY
+    folder = TINY
     model = open_clip.create_model(f"local-dir:{folder}")
     tokenizer = open_clip.tokenizer.SimpleTokenizer(bpe_path=str(folder / "bpe.txt.gz"), context_length=16)
     config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]

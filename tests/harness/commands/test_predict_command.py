@@ -18,8 +18,8 @@ from metrics import outcomes
 from metrics.iimm import iimm
 from metrics.regression import fit
 from metrics.regression import predict as at
+from models.loading.local_files import weights_sha256
 from models.registry import UserError
-from models.weights_files import weights_sha256
 
 NAMES = ("closeups", "counting", "letters", "mnist", "shapes")
 

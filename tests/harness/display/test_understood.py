@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.data.domain import Domain, TensorImages
 from harness.display.understood import are_codes, facts, say_understood
-from models.loading import prompt_reader
+from models.loading.load import prompt_reader
 
 
 def images(labels):

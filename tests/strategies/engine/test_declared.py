@@ -8,7 +8,7 @@ import pytest
 
 import models
 from harness.config.run_config import RunConfig, check_names, outline, resolve
-from models.names import architectures, check_model
+from models.loading.architectures import architectures, check_model
 from models.registry import UserError
 from strategies import STRATEGIES, TARGETS
 from strategies.engine.declared import LIGHT, declared

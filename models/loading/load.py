@@ -1,7 +1,7 @@
 """`load`: open_clip models by name, directory or hub name, as a float32 `DualEncoder`.
 
-Weights, configurations and tokenizers may come from anybody, so nothing in them is run: `models.checkpoints` reads weights,
-`models.model_config` checks configurations, `models.tokenizers` builds tokenizers, `models.building` builds models.
+Weights, configurations and tokenizers may come from anybody, so nothing in them is run: `read_weights` reads weights,
+`model_config` checks configurations, `tokenizers` builds tokenizers, `building` builds models.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from models import building, checkpoints, description, hub, model_config, tokenizers
-from models.checkpoints import Weights
 from models.encoder import DualEncoder
-from models.model_config import ModelConfig
+from models.loading import building, description, hub, model_config, read_weights, tokenizers
+from models.loading.local_files import OPEN_CLIP_CONFIG, directory_of, path_is, weights_file, weights_in
+from models.loading.model_config import ModelConfig
+from models.loading.read_weights import Weights
+from models.loading.tokenizers import MERGES
 from models.paths import user_path
 from models.prompt_reader import PromptReader
 from models.registry import UserError, first_line, out_of_memory, unknown
-from models.tokenizers import MERGES
 from models.transforms import Preprocess
-from models.weights_files import OPEN_CLIP_CONFIG, directory_of, path_is, weights_file, weights_in
-from models.weights_files import TINY as TINY
-from models.weights_files import weights_sha256 as weights_sha256
 
 HUB = "hf-hub:"
 # In a hub repository.
@@ -37,13 +35,13 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
         name: "tiny" (ships with the project), a directory that holds an `open_clip_config.json` with its weights, a hub
             name ("hf-hub:owner/model"), or any architecture that open_clip knows.
         pretrained: an open_clip tag, or a weights file (a path: safetensors, or what `torch.save` wrote; see
-            `models.checkpoints`); needed for architectures, and only for them. "random" gives random weights (drawn from
+            `read_weights`); needed for architectures, and only for them. "random" gives random weights (drawn from
             torch's generator) for any name; a directory or repository then needs no weights.
 
     QuickGELU: OpenAI trained with it, as some others did, and the tensors do not show it. open_clip knows it of its tags.
     A file counts as OpenAI's when it holds what only OpenAI's release does (the entries `input_resolution`, `context_length`
     and `vocab_size`; the TorchScript archives have them too). The `encoder.safetensors` of a run records it
-    (`models.description`), with the preprocessing, the tokenizer and the other settings that the tensors do not show: the
+    (`description`), with the preprocessing, the tokenizer and the other settings that the tensors do not show: the
     activation and the preprocessing are then taken from the file, and anything else that differs is refused. Other files do
     not say: for weights that were fine-tuned from OpenAI's, give the architecture as "ViT-B-16-quickgelu".
 
@@ -71,13 +69,13 @@ def _from_configuration(name: str, directory: Path | None, pretrained: str | Non
         stored = hub.file(name.removeprefix(HUB), HUB_WEIGHTS, "weights") if directory is None else weights_in(directory)
         if stored is None:
             raise UserError(f"The model directory {name!r} holds no weights (open_clip_model.safetensors).")
-        weights = checkpoints.read(stored)
+        weights = read_weights.read(stored)
         if weights.openai and not config.model.get("quick_gelu"):
             problem = f"the weights in {stored} are OpenAI's, trained with QuickGELU, so model_cfg.quick_gelu must be true"
             raise model_config.invalid(config.path, problem)
     with hub.quiet():
         clip, preprocess = building.build(config, weights, name)
-    left_out = [] if weights is None else checkpoints.fit(clip, weights, name)
+    left_out = [] if weights is None else read_weights.fit(clip, weights, name)
     encoder = _encoder(clip, tokenizer, preprocess, name, pretrained)
     building.check(encoder, config)
     if weights is not None:
@@ -104,7 +102,7 @@ def _from_architecture(name: str, pretrained: str | None) -> DualEncoder:
     file = weights_file(name, pretrained)
     tag = None if pretrained == "random" or file else pretrained
     _check_architecture(open_clip, name, pretrained, tag)
-    weights = None if file is None else checkpoints.read(file)
+    weights = None if file is None else read_weights.read(file)
     config = open_clip.get_model_config(name)
     arguments: dict[str, Any] = {"force_preprocess_cfg": _usual_preprocessing(open_clip, name)}
     if tag is not None:
@@ -131,7 +129,7 @@ def _from_architecture(name: str, pretrained: str | None) -> DualEncoder:
         if out_of_memory(error):
             raise building.no_memory(name) from error
         raise UserError(f"Cannot load the model {name!r}: {first_line(error)}.") from error
-    left_out = [] if weights is None else checkpoints.fit(clip, weights, name)
+    left_out = [] if weights is None else read_weights.fit(clip, weights, name)
     encoder = _encoder(clip, tokenizer, clip.visual.preprocess_cfg, name, pretrained)
     if weights is not None:
         _check_description(encoder, weights)

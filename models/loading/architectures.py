@@ -6,9 +6,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from models.loading.local_files import path_is
 from models.paths import user_path
 from models.registry import UserError, unknown
-from models.weights_files import path_is
 
 HUB = "hf-hub:"
 OTHERS = " `list models` shows the usual ones."

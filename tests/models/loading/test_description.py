@@ -14,7 +14,8 @@ from torch import nn
 
 import models
 from harness.run import checkpoint
-from models import DualEncoder, checkpoints, description
+from models import DualEncoder
+from models.loading import description, read_weights
 from models.registry import UserError
 from models.transforms import Preprocess
 
@@ -31,10 +32,10 @@ def saved(encoder, folder):
 
 def edited(file, **settings):
     """The file with other recorded settings."""
-    recorded = checkpoints.read(file).description
+    recorded = read_weights.read(file).description
     for name, value in settings.items():
         recorded[name] = {**recorded[name], **value} if isinstance(value, dict) else value
-    save_file(load_file(file), file, {checkpoints.DESCRIPTION: json.dumps(recorded)})
+    save_file(load_file(file), file, {read_weights.DESCRIPTION: json.dumps(recorded)})
     return str(file)
 
 
@@ -49,7 +50,7 @@ def trained(toy, tmp_path):
 def test_the_activation_of_a_run_comes_back_and_is_said(trained):
     encoder, file = trained
     with safe_open(file, framework="pt") as opened:
-        recorded = json.loads(opened.metadata()[checkpoints.DESCRIPTION])
+        recorded = json.loads(opened.metadata()[read_weights.DESCRIPTION])
     assert recorded["image"]["activation"] == recorded["text"]["activation"] == ["QuickGELU"]
     again = models.load("Toy", str(file))
     assert quick(again) and again.notes == (f"{file} was trained with QuickGELU, so Toy computes with it",)
@@ -95,7 +96,7 @@ def test_whatever_else_differs_is_refused(trained, settings, message):
 @pytest.mark.parametrize("recorded", ["{", "[1]", "{}", '{"mean": {"a": 1}}', '{"image": 3, "text": null}'])
 def test_a_record_of_a_stranger_is_data(trained, recorded, tmp_path):
     file = tmp_path / "other.safetensors"
-    save_file(load_file(trained[1]), file, {checkpoints.DESCRIPTION: recorded})
+    save_file(load_file(trained[1]), file, {read_weights.DESCRIPTION: recorded})
     if "mean" in recorded:
         with pytest.raises(UserError, match=r"the recorded preprocessing\.mean is"):
             models.load("Toy", str(file))
@@ -132,7 +133,7 @@ def test_files_without_a_record_are_told_of_where_openai_weights_fit(monkeypatch
 def test_descriptions_of_the_same_model_are_equal_and_json(trained):
     encoder, file = trained
     first = description.describe(encoder)
-    assert json.loads(json.dumps(first)) == first == checkpoints.read(file).description
+    assert json.loads(json.dumps(first)) == first == read_weights.read(file).description
     assert description.differences(first, description.describe(copy.deepcopy(encoder))) == []
     assert description.describe(models.load("tiny"))["image"]["heads"] == [4]
 

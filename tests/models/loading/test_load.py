@@ -11,9 +11,9 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
 
 import models
+from models.loading.local_files import weights_sha256
 from models.registry import UserError
 from models.transforms import Preprocess
-from models.weights_files import weights_sha256
 
 
 def test_a_directory_is_loaded_through_open_clip(model_directory):

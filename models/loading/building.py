@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from models import checkpoints
-from models.checkpoints import Weights
-from models.model_config import ModelConfig, invalid
+from models.loading import read_weights
+from models.loading.model_config import ModelConfig, invalid
+from models.loading.read_weights import Weights
 from models.registry import UserError, first_line, out_of_memory
 
 TEXTS = ("a photo of a cat.", "two red boats on the sea")
@@ -41,7 +41,7 @@ def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.M
     hollow = _without_data(config, name)
     if hollow is not None:
         if weights is not None:
-            checkpoints.match(hollow.state_dict(), checkpoints.unsaved(hollow), weights, name)
+            read_weights.match(hollow.state_dict(), read_weights.unsaved(hollow), weights, name)
         _check_memory(hollow, name)
     clip = _construct(config, name)
     preprocess = {**asdict(PreprocessCfg()), **config.preprocess, "size": clip.visual.image_size}

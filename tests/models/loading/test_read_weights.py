@@ -12,9 +12,9 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
 
 import models
-from models import checkpoints
+from models.loading import read_weights
+from models.loading.torchscript import read_tensors
 from models.registry import UserError
-from models.torchscript import read_tensors
 
 
 def as_openai(state):
@@ -267,7 +267,7 @@ def test_a_directory_whose_weights_do_not_fit_or_would_run_code(model_directory,
 
 def test_reading_leaves_the_names_of_the_file(toy, tmp_path):
     torch.save(as_openai(toy), tmp_path / "openai.pt")
-    weights = checkpoints.read(tmp_path / "openai.pt")
+    weights = read_weights.read(tmp_path / "openai.pt")
     assert weights.openai and weights.state.keys() == toy.keys() and weights.path == tmp_path / "openai.pt"
 
 
@@ -355,7 +355,7 @@ def test_files_that_are_something_else(tmp_path, toy, content, message):
 
 
 def test_an_archive_that_unpacks_without_end(tmp_path, toy, monkeypatch):
-    monkeypatch.setattr("models.torchscript.LARGEST_CODE", 1_000_000)
+    monkeypatch.setattr("models.loading.torchscript.LARGEST_CODE", 1_000_000)
     with zipfile.ZipFile(tmp_path / "weights.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("weights/data/0", bytes(2_000_000))
     with pytest.raises(UserError, match=r"compressed parts that unpack to 2,000,000 bytes"):

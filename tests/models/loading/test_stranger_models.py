@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import models
+from models.loading.tokenizers import LARGEST_MERGES
 from models.registry import UserError
-from models.tokenizers import LARGEST_MERGES
 
 CODE = """
 import os

@@ -11,7 +11,7 @@ from models.files import open_file, reason
 from models.paths import user_path
 from models.registry import UserError
 
-TINY = Path(__file__).parent / "tiny"
+TINY = Path(__file__).parents[1] / "tiny"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # In a model directory: the first of these that there is, as open_clip prefers them.
 WEIGHTS = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model", "*")

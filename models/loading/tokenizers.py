@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models import hub
+from models.loading import hub
 from models.registry import UserError, first_line
 
 MERGES = "bpe.txt.gz"
@@ -36,7 +36,7 @@ CLASSES = {
 
 
 def build(text_cfg: Mapping[str, Any], name: str, directory: Path | None = None, merges: Path | None = None) -> Any:
-    """The tokenizer of a model whose `text_cfg` is open_clip's own or has been checked by `models.model_config`.
+    """The tokenizer of a model whose `text_cfg` is open_clip's own or has been checked by `models.loading.model_config`.
 
     Args:
         text_cfg: the model's text settings.

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models import torchscript
+from models.loading import torchscript
 from models.registry import UserError, first_line, out_of_memory
 from models.towers import UNPACKED_TEXT
 
@@ -33,7 +33,7 @@ PREFIXES = ("clip.", "model.")
 # A buffer that older versions of transformers saved.
 POSITION_IDS = "text.transformer.embeddings.position_ids"
 DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile)
-# The entry of a safetensors file's metadata where `harness.run.checkpoint` keeps `models.description.describe`.
+# The entry of a safetensors file's metadata where `harness.run.checkpoint` keeps `models.loading.description.describe`.
 DESCRIPTION = "perennial"
 # How transformers' CLIP and SigLIP name their towers.
 TRANSFORMERS = ("vision_model.", "text_model.")
