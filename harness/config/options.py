@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.plan import names_in, names_of
 from models.registry import UserError, unknown
 from strategies import TARGETS
-from strategies.engine.validation import is_built_in
+from strategies.engine.method_checks import is_built_in
 
 # An option given by the user switches off the one that would hide it.
 HIDDEN_BY = {"iterations": ("epochs", 0), "lr": ("lr_by_task", {})}
@@ -83,11 +83,11 @@ def tuning_options(tuning: str, changes: Mapping[str, Any]) -> Any:
 
 
 def plugin_options(names: Sequence[str], changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The changes that are no plugin's, and the options of each plugin (`strategies.plugins.by_name.options_of`).
+    """The changes that are no plugin's, and the options of each plugin (`strategies.plugins.built_in.options_of`).
 
     Raises UserError for an unknown key, a value of the wrong kind or range, and options of a plugin that is not used.
     """
-    from strategies.plugins.by_name import PLUGINS, options_of
+    from strategies.plugins.built_in import PLUGINS, options_of
 
     found = {}
     for name in PLUGINS:

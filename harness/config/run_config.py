@@ -23,7 +23,7 @@ from harness.records.run_json import digest_of, key_of
 from metrics.suite import AFTER, OF_RUNS, chosen
 from models.files import descriptor, read_text, reason
 from models.registry import UserError, check_text, first_line, unknown
-from strategies.engine.validation import is_built_in
+from strategies.engine.method_checks import is_built_in
 
 PRECISIONS = {
     "fp32": "float32 throughout",
@@ -188,7 +188,7 @@ def check_names(config: RunConfig) -> StreamPlan:
     import models
     from benchmarks import BENCHMARKS, EDITIONS
     from strategies import STRATEGIES
-    from strategies.plugins.by_name import PLUGINS
+    from strategies.plugins.built_in import PLUGINS
 
     _check_texts(config)
     strategies = [] if is_file(config.strategy) else [("strategy", config.strategy, STRATEGIES.names())]
@@ -236,7 +236,7 @@ def resolve(config: RunConfig) -> Resolved:
     """
     plan = check_names(config)
     from strategies import STRATEGIES
-    from strategies.plugins.by_name import PLUGINS, refusal
+    from strategies.plugins.built_in import PLUGINS, refusal
 
     strategy_class: Any
     sha: str | None = None

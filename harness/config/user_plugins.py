@@ -12,7 +12,7 @@ from typing import Any
 from harness.config.options import convert, split
 from harness.config.user_file import is_file, load_plugin
 from models.registry import UserError, first_line, unknown
-from strategies.plugins import by_name as plugin_module
+from strategies.plugins import built_in as plugin_module
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ def user_plugins(
         if not is_file(reference):
             continue
         # Here: it imports Avalanche, without which a sweep can be planned.
-        from strategies.plugins.compatibility import check_plugin_class
+        from strategies.engine.plugin_checks import check_plugin_class
 
         kind, sha256 = load_plugin(reference)
         name = kind.__name__

@@ -181,7 +181,7 @@ def _entries(what: str) -> dict[str, str]:
     import benchmarks
     import models
     from strategies import ABOUT, STRATEGIES
-    from strategies.plugins.by_name import PLUGINS
+    from strategies.plugins.built_in import PLUGINS
 
     return {
         "benchmarks": {name: benchmarks.ABOUT.get(name, "") for name in benchmarks.BENCHMARKS.names()},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.display.console import printable
 from models.files import check_output, open_file, read_bytes, read_text, reason, write_bytes, write_output
 from models.registry import UserError, first_line
-from strategies.engine.validation import TRAIN_COLUMNS as TRAIN_COLUMNS
+from strategies.engine.method_checks import TRAIN_COLUMNS as TRAIN_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -41,7 +41,7 @@ from strategies.engine.batches import in_memory, without_traceback
 from strategies.engine.mid_task import refusal
 from strategies.engine.schedule import budget, seed_everything
 from strategies.engine.unsaved_state import OwnState, StartOver
-from strategies.plugins import by_name as plugin_module
+from strategies.plugins import built_in as plugin_module
 
 
 class RunResult(NamedTuple):

@@ -27,7 +27,7 @@ from metrics.plugins import Measure, Row
 from models.files import remove_named
 from models.loading.description import describe
 from models.registry import UserError
-from strategies.plugins import by_name as plugin_module
+from strategies.plugins import built_in as plugin_module
 
 # The tables of a run: what says after which experience a row was written, and the columns.
 TABLES = {

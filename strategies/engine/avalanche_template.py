@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from avalanche.logging import BaseLogger
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from models.registry import UserError
 from strategies.engine.batches import in_memory, memory_loader, training_loader
 from strategies.engine.frozen_features import KeptFeatures
 from strategies.engine.losses import cross_entropy_by_task
-from strategies.plugins.compatibility import check_plugins
+from strategies.engine.plugin_checks import check_plugins
 
 
 class Template(SupervisedTemplate):
@@ -183,3 +184,15 @@ class Template(SupervisedTemplate):
         self._kept_features.end()
         self._frozen_images = False
         self.classifier.compete(self.experience.task_label)
+
+
+class SilentLogger(BaseLogger):
+    """A logger that logs nothing. Avalanche warns when the evaluator has no logger."""
+
+    def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
+        """Ignore the value."""
+
+
+def silent_loggers() -> list[SilentLogger]:
+    """Return a silent logger in the leading process; other processes may have no logger at all."""
+    return [SilentLogger()] if parallel.rank() == 0 else []

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from strategies.engine.batches import Skippable
 from strategies.engine.losses import check_finite, settle
-from strategies.engine.validation import is_built_in
+from strategies.engine.method_checks import is_built_in
 
 # What is called before the first update of a task or after its last, so that a class of a user's may have its own without a
 # word on what changes in between. Whatever else it overrides may change something during the task, and only it can say what.

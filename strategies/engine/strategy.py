@@ -20,16 +20,15 @@ from models.encoder import DualEncoder
 from models.memory import keep_freed_memory
 from models.registry import UserError
 from reference_data import Reference
-from strategies.engine.avalanche_template import Template
+from strategies.engine.avalanche_template import Template, silent_loggers
 from strategies.engine.batches import sent
 from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, checked, overflow, settle
+from strategies.engine.method_checks import TRAIN_COLUMNS, check_class
 from strategies.engine.mid_task import Batches, go_on, snapshot
-from strategies.engine.quiet_logger import silence
+from strategies.engine.plugin_checks import check_metrics, check_plugins
 from strategies.engine.schedule import Rates, budget, learning_rate, seed_everything
 from strategies.engine.training_options import TrainingOptions
 from strategies.engine.unsaved_state import OwnState
-from strategies.engine.validation import TRAIN_COLUMNS, check_class
-from strategies.plugins.compatibility import check_metrics, check_plugins
 
 
 class Batch(NamedTuple):
@@ -145,7 +144,7 @@ class Strategy(Template):
             eval_mb_size=eval_batch_size,
             device=device,
             plugins=list(plugins),
-            evaluator=EvaluationPlugin(*metrics, loggers=[*loggers] or silence(), collect_all=False),
+            evaluator=EvaluationPlugin(*metrics, loggers=[*loggers] or silent_loggers(), collect_all=False),
             eval_every=-1,
         )
         self.model.to(self.device)

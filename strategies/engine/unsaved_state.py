@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from strategies.engine.fingerprint import PRIMITIVES, UNKNOWN, Fingerprints, changed
-from strategies.engine.validation import is_built_in
+from strategies.engine.method_checks import is_built_in
 
 OURS = ("strategies", "benchmarks", "models", "metrics", "harness", "reference_data", "avalanche")
 ELSEWHERE = (*OURS, "__main__", "cli", "tests", "conftest", "tools", "full_roots")

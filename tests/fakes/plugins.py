@@ -1,6 +1,6 @@
 """Strategies with Avalanche's plugins, strong enough to be seen in a few steps."""
 
-from strategies.plugins import by_name as plugins
+from strategies.plugins import built_in as plugins
 
 QUICK = {"iterations": 3, "lr": 3e-3, "batch_size": 8, "warmup": 1}
 

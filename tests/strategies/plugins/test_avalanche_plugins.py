@@ -14,7 +14,7 @@ from benchmarks.scenario import scenario
 from models.registry import UserError
 from strategies.engine.strategy import Strategy
 from strategies.paint import PaintSequential
-from strategies.plugins import by_name as plugins
+from strategies.plugins import built_in as plugins
 from strategies.plugins.replay import replay_loader
 from strategies.wise_ft import WiSEFT
 from strategies.zscl import ZSCL

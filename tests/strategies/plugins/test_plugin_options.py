@@ -10,14 +10,14 @@ from models.registry import UserError
 from strategies.engine.strategy import Strategy
 from strategies.joint import Joint
 from strategies.paint import PaintParallel, PaintSequential
-from strategies.plugins import by_name as plugins
+from strategies.plugins import built_in as plugins
 from strategies.wise_ft import WiSEFT
 from strategies.zero_shot import ZeroShot
 from strategies.zscl import ZSCL
 
 
 def test_names_and_options_import_nothing_heavy():
-    code = "import sys, strategies.plugins.by_name as p; p.options_of('ewc')(); print({'torch', 'avalanche'} & {*sys.modules})"
+    code = "import sys, strategies.plugins.built_in as p; p.options_of('ewc')(); print({'torch', 'avalanche'} & {*sys.modules})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
 

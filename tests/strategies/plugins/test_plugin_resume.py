@@ -9,7 +9,7 @@ import torch
 from benchmarks.scenario import scenario
 from harness.run import checkpoint
 from strategies.engine.strategy import Strategy
-from strategies.plugins import by_name as plugins
+from strategies.plugins import built_in as plugins
 
 FAKES = runpy.run_path(str(Path(__file__).parents[2] / "fakes" / "plugins.py"))
 make, named, build, train = (FAKES[name] for name in ("make", "named", "build", "train"))

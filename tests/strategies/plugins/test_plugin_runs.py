@@ -10,7 +10,7 @@ from harness.display.screen import Screen
 from harness.run.loop import run
 from models.registry import UserError
 from strategies.engine.strategy import Strategy
-from strategies.plugins.by_name import PLUGINS
+from strategies.plugins.built_in import PLUGINS
 
 QUICK = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.01}
 

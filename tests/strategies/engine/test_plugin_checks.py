@@ -35,8 +35,8 @@ from benchmarks.scenario import scenario
 from metrics.plugins import AccuracyMatrix
 from models.registry import UserError
 from strategies.engine.losses import PromptCrossEntropy
+from strategies.engine.plugin_checks import BASES, REFUSED, REFUSED_METRICS, WORKS
 from strategies.engine.strategy import Strategy
-from strategies.plugins.compatibility import BASES, REFUSED, REFUSED_METRICS, WORKS
 
 QUICK = {"iterations": 3, "lr": 3e-3, "batch_size": 8, "warmup": 1}
 # Avalanche 0.6 calls functions of its own that it has deprecated.

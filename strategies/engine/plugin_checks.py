@@ -25,7 +25,7 @@ BASES = ("BasePlugin", "BaseSGDPlugin", "SupervisedPlugin", "SupervisedMetaLearn
 _LABELS = "it counts classes by label over all tasks, and here labels start at 0 in every task"
 _HEAD = "it needs a linear classification layer, and here the classes are prompts"
 _FORWARD = "it calls the model without task labels, and here an image is scored among its own task's prompts"
-_REPLAY = "use --plugin replay (strategies.plugins.by_name.make('replay')) or --strategy icarl"
+_REPLAY = "use --plugin replay (strategies.plugins.built_in.make('replay')) or --strategy icarl"
 REFUSED = {
     "BiCPlugin": (_HEAD, _REPLAY),
     "CWRStarPlugin": (_HEAD, "use --tuning probe"),
@@ -57,7 +57,7 @@ REFUSED = {
     "RARPlugin": (_FORWARD, _REPLAY),
     "SynapticIntelligencePlugin": (
         "on a CPU Avalanche 0.6 keeps references to the weights where it means copies, so that it has no effect",
-        "use --plugin si (strategies.plugins.by_name.make('si'))",
+        "use --plugin si (strategies.plugins.built_in.make('si'))",
     ),
     "_ExpertGatePlugin": (_HEAD, _REPLAY),
     "_ICaRLPlugin": (_HEAD, "use --strategy icarl"),

@@ -7,7 +7,7 @@ import pytest
 
 from models.registry import UserError
 from strategies import STRATEGIES, Strategy
-from strategies.engine.validation import HOOKS
+from strategies.engine.method_checks import HOOKS
 
 
 def test_every_hook_is_one_of_the_base():
