@@ -193,8 +193,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except UserError as error:
         complain(str(error))
         return 2
-    except OutputError as error:
-        complain(f"cannot write the output ({reason(error)}).")
+    except OutputError:
         return 1
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:

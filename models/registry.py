@@ -33,12 +33,20 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def printable(text: str) -> str:
-    """Return a text for a message, such as a path, with the characters that `check_text` refuses written as escapes.
+def printable(text: str, multiline: bool = False) -> str:
+    r"""Return a text for a terminal or a message with the characters that could change a terminal written as escapes.
 
-    Bytes of a file name that are not UTF-8 appear as bytes: "caf" and the byte E9 as caf\\xe9.
+    These are the characters that `check_text` refuses. `multiline` keeps tabs and line feeds. Bytes of a file name that are
+    not UTF-8 appear as bytes.
+
+    Example:
+        >>> printable("caf\udce9\x1b[2J")
+        'caf\\xe9\\x1b[2J'
     """
-    return "".join(_escape(character) if _problem(character) else character for character in text)
+    if text.isprintable():
+        return text
+    kept = "\t\n" if multiline else ""
+    return "".join(_escape(c) if c not in kept and problem_with(c) else c for c in text)
 
 
 def escaped(text: str) -> str:
@@ -70,7 +78,7 @@ def check_text(text: str, what: str) -> str:
         UserError: for line breaks, tabs and other control characters, characters that change the direction of text or
             are invisible, and file names that are not UTF-8. The message has the name in its `escaped` form.
     """
-    problem = next(filter(None, map(_problem, text)), None)
+    problem = next(filter(None, map(problem_with, text)), None)
     if problem is not None:
         raise UserError(f"The {what} {escaped(text)} contains {problem}, which records cannot hold: rename it.")
     return text
@@ -81,8 +89,8 @@ _INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff")
 _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def _problem(character: str) -> str | None:
-    """Return what is wrong with a character in a name, or None."""
+def problem_with(character: str) -> str | None:
+    """Return why a record or a terminal cannot hold a character, or None."""
     if character.isprintable():  # the usual case, without a look at its category
         return None
     if "\udc80" <= character <= "\udcff":

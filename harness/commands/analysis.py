@@ -54,16 +54,18 @@ def show_report(arguments: argparse.Namespace) -> int:
 def show_comparison(arguments: argparse.Namespace) -> int:
     """`compare`: two methods side by side, and the table as CSV with --csv."""
     from benchmarks.plan import names_of
+    from harness.display.comparison_table import comparison_tables
     from harness.display.screen import Screen
     from harness.records import compare
     from harness.records.files import check_table, write_table
 
     check_table(arguments.csv)
     screen = Screen(quiet=arguments.quiet)
-    table = compare.compare(compare.CompareConfig(arguments.a, arguments.b, names_of(arguments.results)), screen)
+    config = compare.CompareConfig(arguments.a, arguments.b, names_of(arguments.results))
+    table = compare.compare(config, say=lambda sentence: screen.say(sentence, style="yellow"))
     if arguments.csv:
         write_table(table, arguments.csv)
-    for i, part in enumerate(compare.shown(table)):
+    for i, part in enumerate(comparison_tables(table)):
         if i:
             screen.say("")
         screen.show(part)

@@ -14,7 +14,7 @@ from benchmarks.plan import names_of
 from harness.commands import bench
 from harness.config.options import check_device, check_least, parse_assignments
 from harness.config.user_file import is_file
-from models.registry import UserError, unknown
+from models.registry import UserError, printable, unknown
 
 if TYPE_CHECKING:
     from harness.sweep.grid import Run
@@ -110,7 +110,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         check_code(arguments)
         screen.say("reading the grid ...", style="dim")
     with importing() if starts else nullcontext():
-        runs = plan.grid(arguments.of_bench, arguments, runs_code=starts)
+        runs = plan.grid(arguments.of_bench, arguments, bench.configs, runs_code=starts)
     if arguments.shard is not None:
         runs = plan.part(runs, plan.shard_of(arguments.shard))
     if not runs:
@@ -170,7 +170,6 @@ def parse_slurm(arguments: argparse.Namespace) -> dict[str, str]:
 
 def dry_run(runs: list[Run], arguments: argparse.Namespace) -> int:
     """Print every run with its state and its command, ready for a shell: what needs no start is a comment."""
-    from harness.display.console import printable
     from harness.sweep.grid import command_of
     from harness.sweep.run_status import counts, look
 

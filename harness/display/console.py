@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,22 +18,9 @@ from rich.segment import Segment
 from rich.text import Text
 
 from models.files import reason
+from models.registry import printable, problem_with
 
 PIPED_WIDTH = 160
-UNSHOWABLE = re.compile(
-    # Control characters but tab and line feed, Unicode's line separators and direction overrides, unpaired surrogates.
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def printable(text: str) -> str:
-    r"""Return the text with each character that could change the terminal written as an escape.
-
-    Example:
-        >>> printable("caf\x1b[2J")
-        'caf\\x1b[2J'
-    """
-    return UNSHOWABLE.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 class OutputError(OSError):
@@ -52,13 +38,14 @@ class SafeConsole(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Convert a string to text without markup."""
-        return super().render_str(printable(text), **options)
+        return super().render_str(printable(text, multiline=True), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render to segments. Texts that were made elsewhere are cleaned here, one character for one."""
         for segment in super().render(renderable, options):
-            if segment.control is None and UNSHOWABLE.search(segment.text):
-                yield Segment(UNSHOWABLE.sub("\ufffd", segment.text), segment.style)
+            if segment.control is None and not segment.text.isprintable():
+                shown = "".join("\ufffd" if c not in "\t\n" and problem_with(c) else c for c in segment.text)
+                yield Segment(shown, segment.style)
             else:
                 yield segment
 
@@ -73,10 +60,9 @@ class SafeConsole(Console):
         except BrokenPipeError:
             raise
         except OSError as error:
-            SafeConsole.failure = SafeConsole.failure or error
             del self._buffer[:]
             self.on_broken_pipe()
-            complain(f"cannot write the output ({reason(error)}); nothing more is printed.")
+            _report_failure(error)
 
 
 def make_console(width: int | None = None) -> SafeConsole:
@@ -88,15 +74,15 @@ def make_console(width: int | None = None) -> SafeConsole:
 def complain(message: str) -> None:
     """Print "perennial: ..." to standard error. Does nothing where that is closed or full."""
     with suppress(OSError, ValueError):
-        print(f"perennial: {printable(message)}", file=sys.stderr, flush=True)
+        print(f"perennial: {printable(message, multiline=True)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def output() -> Iterator[None]:
     """Prepare standard output for a command, and flush it at the end.
 
-    Characters that the output's encoding lacks are written as escapes. Raises OutputError when the output could not be written,
-    and nothing for a closed pipe.
+    Characters that the output's encoding lacks are written as escapes. A closed pipe is ignored. Raises OutputError when the
+    output could not be written, which has then been reported.
     """
     SafeConsole.failure = None
     for stream in (sys.stdout, sys.stderr):
@@ -109,11 +95,18 @@ def output() -> Iterator[None]:
     except BrokenPipeError:
         _discard_output()
     except OSError as error:
-        SafeConsole.failure = error
         _discard_output()
+        _report_failure(error)
     if SafeConsole.failure is not None:
         failure = SafeConsole.failure
         raise OutputError(failure.errno, failure.strerror or str(failure), "standard output")
+
+
+def _report_failure(error: OSError) -> None:
+    """Report the first failed write of a command to standard error."""
+    if SafeConsole.failure is None:
+        SafeConsole.failure = error
+        complain(f"cannot write the output ({reason(error)}); nothing more is printed.")
 
 
 def _discard_output() -> None:

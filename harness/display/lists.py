@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.display.console import make_console
-from harness.display.screen import SUMMARY, plain_table
+from harness.display.plain_table import plain_table
 from harness.records.leaderboard import MARKS, METRICS, SECTION, section_title
+from harness.records.titles import METRIC_TITLES
 
 # Lists answer at once, without the third of a second that pandas takes.
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ SHOWN = {
     "tuning": "tuning",
     "model": "model",
     "seeds": "seeds",
-    **{name: SUMMARY[name] for name in METRICS if name in SUMMARY},
+    **{name: METRIC_TITLES[name] for name in METRICS if name in METRIC_TITLES},
     "iimm_mean": "IIMM",
     "train_seconds": "train s",
     "eval_seconds": "eval s",

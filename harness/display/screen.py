@@ -19,20 +19,7 @@ from benchmarks.plan import SEEN
 from harness.display.console import PIPED_WIDTH, SafeConsole
 from harness.display.matrix_table import matrix_tables
 from harness.display.plain_table import plain_table as plain_table
-from models.registry import shortened
-
-FEW_TASKS = 6
-LONGEST_TASK = 30
-SUMMARY = {
-    "cil_average": "CIL Avg",
-    "cil_last": "CIL Last",
-    "transfer": "Transfer",
-    "average": "Average",
-    "last": "Last",
-    "forgetting": "Forgetting",
-    "bwt": "BWT",
-    "retention": "Retention",
-}
+from harness.records.titles import METRIC_TITLES
 
 
 class Estimate:
@@ -201,7 +188,7 @@ class Screen:
             return
         table = plain_table()
         table.add_column("")
-        shown = {key: name for key, name in SUMMARY.items() if key in summary}
+        shown = {key: name for key, name in METRIC_TITLES.items() if key in summary}
         for name in shown.values():
             table.add_column(name, justify="right")
         console = self.console if self._use_live else SafeConsole(file=self.console.file, width=PIPED_WIDTH)
@@ -239,24 +226,6 @@ class Screen:
     def _matrix(self) -> Group:
         """The accuracy matrix so far, within the terminal's width."""
         return Group(*matrix_tables(self._rows, self._tasks, self._heldout, self.console, self.console.width))
-
-
-def stream_title(benchmark: str, edition: str, order: str, ordered: Sequence[str] = ()) -> str:
-    """ "mtil, mini edition, Order I", "cil-shapes-5, mini edition, default order", "stream, own edition: PHOTOS, digits".
-
-    `ordered` is what a custom order is an order of, tasks or classes: it is shown instead of the order's hash.
-    """
-    if order.startswith("custom") and ordered:
-        few = ", ".join(shortened(name, LONGEST_TASK) for name in ordered[:FEW_TASKS])
-        # Two long orders may begin alike, so the hash tells them apart.
-        more = f", ... ({len(ordered)}, {order})" if len(ordered) > FEW_TASKS else ""
-        return f"{benchmark}, {edition} edition: {few}{more}"
-    return f"{benchmark}, {edition} edition, {f'Order {order}' if order in ('I', 'II') else f'{order} order'}"
-
-
-def ordered_in(identity: Mapping[str, Any]) -> list[str]:
-    """What the order of a run is an order of, by its record: the classes of a class order that was given, else the tasks."""
-    return list(identity.get("class_order") or identity.get("tasks") or ())
 
 
 def _number(value: float) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
 from benchmarks.plan import SEEN
-from harness.display.screen import SUMMARY, Screen, ordered_in, stream_title
+from harness.display.console import complain
 from harness.records.leaderboard import LESS_IS_BETTER, MARKS, TABLE, marked
 from harness.records.runs import Run, check_copies, present, read
+from harness.records.titles import METRIC_TITLES, ordered_names, stream_title
 from metrics import by_task
 from metrics.by_task import ByTask
 from metrics.comparison import Comparison, paired
@@ -77,7 +77,7 @@ class Pair(NamedTuple):
         return [run.identity["seed"] for run in self.a]
 
 
-def compare(config: CompareConfig, screen: Screen | None = None) -> pd.DataFrame:
+def compare(config: CompareConfig, say: Callable[[str], None] = complain) -> pd.DataFrame:
     """Return one row per metric, for each setting in which both methods have runs; columns `COLUMNS`.
 
     Runs are paired that agree in everything that is not the method's own: benchmark, edition, order, tasks, held-out domains,
@@ -88,46 +88,16 @@ def compare(config: CompareConfig, screen: Screen | None = None) -> pd.DataFrame
 
     Raises UserError for unknown names, for damaged records, and where no run has a counterpart: what differs is named.
     """
-    screen = screen or Screen()
     a, b = _sides(config)
     pairs, alone = _pairs(a, b)
     if not pairs:
         raise UserError(f"{a.label} and {b.label} have no runs to compare: {_apart(a, b)}.")
     for sentence in alone:
-        screen.say(f"not compared: {sentence}", style="yellow")
+        say(f"not compared: {sentence}")
     rows = [row for pair in _told_apart(pairs) for row in _rows(pair, a.label, b.label)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table.attrs["ordered"] = {run.identity["order"]: ordered_in(run.identity) for pair in pairs for run in pair.a}
+    table.attrs["ordered"] = {run.identity["order"]: ordered_names(run.identity) for pair in pairs for run in pair.a}
     return table
-
-
-def shown(table: pd.DataFrame) -> list[Table]:
-    """Return tables for the screen, one for each pair of settings, each with its own heading."""
-    tables, ordered = [], table.attrs.get("ordered", {})
-    for block, rows in table.groupby(list(BLOCK), sort=False):
-        of = dict(zip(BLOCK, block, strict=True))
-        a, b = (f"{of[side]} ({of[f'settings_{side}']})" if of[f"settings_{side}"] else of[side] for side in ("a", "b"))
-        place = [
-            stream_title(of["benchmark"], of["edition"], of["order"], ordered.get(of["order"], ())),
-            of["model"],
-            of["setting"],
-        ]
-        title = f"A = {a}, B = {b}: {', '.join(filter(None, place))}\n{of['note']}"
-        made = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for name in ("", "A", "B", "A - B", "95 % interval", "A wins / ties / loses", "verdict"):
-            made.add_column(name, justify="left" if name in ("", "verdict") else "right", no_wrap=True)
-        for row in rows.to_dict("records"):
-            span = "-" if row["low"] != row["low"] else f"{row['low']:+.2f} to {row['high']:+.2f}"
-            made.add_row(
-                SUMMARY[row["metric"]],
-                *(f"{row[name]:.2f}" for name in ("mean_a", "mean_b")),
-                f"{row['difference']:+.2f}",
-                span,
-                f"{row['wins']} / {row['ties']} / {row['losses']}",
-                row["verdict"],
-            )
-        tables.append(made)
-    return tables
 
 
 def values(run: Run) -> dict[str, ByTask]:
@@ -305,7 +275,7 @@ def _rows(pair: Pair, a: str, b: str) -> list[dict[str, Any]]:
     of_a, of_b = ([values(run) for run in runs] for runs in (pair.a, pair.b))
     note, first = _note(pair), pair.a[0]
     rows = []
-    for name in (name for name in SUMMARY if all(name in of for of in (*of_a, *of_b))):
+    for name in (name for name in METRIC_TITLES if all(name in of for of in (*of_a, *of_b))):
         found = _compared([of[name] for of in of_a], [of[name] for of in of_b], name)
         if found is not None:
             verdict = found.verdict(name not in LESS_IS_BETTER)
@@ -365,7 +335,7 @@ def _unlike(x: Run, y: Run) -> list[str]:
 
 def _place(run: Run) -> str:
     benchmark, edition, order = (run.identity[name] for name in TABLE)
-    return stream_title(benchmark, edition, order, ordered_in(run.identity))
+    return stream_title(benchmark, edition, order, ordered_names(run.identity))
 
 
 def _short(value: Any) -> str:

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.display.console import printable
 from models.files import check_output, open_file, read_bytes, read_text, reason, write_bytes, write_output
-from models.registry import UserError, first_line
+from models.registry import UserError, first_line, printable
 from strategies.engine.method_checks import TRAIN_COLUMNS as TRAIN_COLUMNS
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def spreadsheet_text(value: Any) -> Any:
     try:
         float(value)
     except ValueError:
-        text = printable(value)
+        text = printable(value, multiline=True)
         return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
     return value
 

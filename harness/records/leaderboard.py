@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.display.screen import ordered_in, stream_title
 from harness.records.run_json import COSTS
 from harness.records.runs import Run, read
 from harness.records.summary import summary_of
+from harness.records.titles import ordered_names, stream_title
 from metrics import matrix
 from reference_data import published
 
@@ -102,7 +102,7 @@ def table_of(runs: Sequence[Run], with_published: bool = False) -> tuple[pd.Data
     order = [by_row[i] if i < len(by_row) else [] for i in table.index]
     table = table.reset_index(drop=True)
     # For titles, which name a custom order by its tasks.
-    table.attrs["ordered"] = {run.identity["order"]: ordered_in(run.identity) for run in runs}
+    table.attrs["ordered"] = {run.identity["order"]: ordered_names(run.identity) for run in runs}
     return table, order
 
 

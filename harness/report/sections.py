@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.display.screen import ordered_in
 from harness.records.leaderboard import MARKS, SECTION, TABLE, section_title, table_of
 from harness.records.runs import Run
 from harness.records.summary import Percent, zero_shot_summary
+from harness.records.titles import ordered_names
 
 
 class Method(NamedTuple):
@@ -84,7 +84,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     made = []
     for found in rows.values():
         row, [first, *_] = found[0]
-        title = section_title(row, ordered_in(first.identity))
+        title = section_title(row, ordered_names(first.identity))
         every = [(*pair, False) for pair in found] + [(*pair, True) for pair in _zero_shot(found)]
         every.sort(key=lambda each: (str(each[0]["model"]), -math.inf if (a := each[0]["average"]) is None else -a))
         labels = _labels([row for row, *_ in every])

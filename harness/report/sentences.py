@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from harness.display.screen import SUMMARY
 from harness.records.leaderboard import LESS_IS_BETTER
 from harness.records.runs import Run
+from harness.records.titles import METRIC_TITLES
 from harness.report.markup import Cell, Markup, number, table, tag
 from harness.report.sections import Method, Section
 from harness.run.version import short_revision
@@ -23,20 +23,20 @@ class Metric(NamedTuple):
 
 METRICS = {
     "transfer": Metric(
-        SUMMARY["transfer"], "accuracy on tasks not trained yet: mean over i >= 2 of the mean of R[j, i] over j < i"
+        METRIC_TITLES["transfer"], "accuracy on tasks not trained yet: mean over i >= 2 of the mean of R[j, i] over j < i"
     ),
-    "average": Metric(SUMMARY["average"], "mean of all cells"),
-    "last": Metric(SUMMARY["last"], "mean of the last row: all tasks after the whole stream"),
-    "forgetting": Metric(SUMMARY["forgetting"], "mean drop of a task from its best since it was trained to the end"),
-    "bwt": Metric(SUMMARY["bwt"], "mean of R[T, i] - R[i, i]"),
+    "average": Metric(METRIC_TITLES["average"], "mean of all cells"),
+    "last": Metric(METRIC_TITLES["last"], "mean of the last row: all tasks after the whole stream"),
+    "forgetting": Metric(METRIC_TITLES["forgetting"], "mean drop of a task from its best since it was trained to the end"),
+    "bwt": Metric(METRIC_TITLES["bwt"], "mean of R[T, i] - R[i, i]"),
     "retention": Metric(
-        SUMMARY["retention"], "zero-shot accuracy kept on held-out domains and tasks not trained yet, in percent"
+        METRIC_TITLES["retention"], "zero-shot accuracy kept on held-out domains and tasks not trained yet, in percent"
     ),
     "iimm_mean": Metric("IIMM", "inter-intra modal measure of a task on the initial model, mean over tasks", 3),
 }
 INCREMENTAL = {
-    "average": Metric(SUMMARY["cil_average"], "accuracy on all classes seen so far, mean over the steps"),
-    "last": Metric(SUMMARY["cil_last"], "accuracy on all classes after the last step"),
+    "average": Metric(METRIC_TITLES["cil_average"], "accuracy on all classes seen so far, mean over the steps"),
+    "last": Metric(METRIC_TITLES["cil_last"], "accuracy on all classes after the last step"),
 }
 MOST_OPTIONS = 40
 """Methods whose options are shown at once."""

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.plan import PROTOCOLS
 from harness.config.run_config import Resolved
-from harness.display.screen import ordered_in, stream_title
+from harness.records.titles import ordered_names, stream_title
 from harness.run import environment as machine
 from models.loading.description import describe
 
@@ -98,7 +98,7 @@ def banner(r: Resolved, encoder: Any, strategy: Any, scenario: Any) -> tuple[str
         lines.append(
             "the tiny model knows simple pictures of 48 x 48 pixels; for photographs: --model ViT-B-16 --pretrained openai"
         )
-    stream = stream_title(plan.benchmark, plan.edition, r.order_label, ordered_in(r.identity()))
+    stream = stream_title(plan.benchmark, plan.edition, r.order_label, ordered_names(r.identity()))
     title = f"{stream}: {r.strategy_slug}, seed {c.seed}"
     return title, lines
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.plan import StreamPlan, joined, names_in, names_of
-from harness.commands.bench import configs
 from harness.config.options import seeds_in
 from harness.config.run_config import RunConfig, check_names, order_label, outline, read_file, resolve, unchanged_data
 from harness.sweep.recorded_runs import place
@@ -109,14 +108,25 @@ def part(runs: Sequence[Run], shard: tuple[int, int]) -> list[Run]:
     return list(runs[shard[0] - 1 :: shard[1]])
 
 
-def grid(parser: argparse.ArgumentParser, arguments: argparse.Namespace, runs_code: bool = True) -> list[Run]:
-    """Return all runs, seeds outermost, so that one seed of everything comes first; strategies innermost.
+def grid(
+    parser: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    configs: Callable[[argparse.Namespace], list[RunConfig]],
+    runs_code: bool = True,
+) -> list[Run]:
+    """Return all runs of a grid, seeds outermost and strategies innermost, so that one seed of everything comes first.
 
-    Names, options and data are checked for all of them before any is started. `parser` is `bench`'s; `arguments` has its
-    flags, and `strategies`, `orders` and `seeds`. `runs_code` False: import neither torch nor a user's code; the runs of such
-    code are then found by their records, and its options are not checked.
+    Names, options and data of every run are checked before any run starts.
 
-    Raises UserError.
+    Args:
+        parser: the parser of `bench`.
+        arguments: the flags of `bench`, and `strategies`, `orders` and `seeds`.
+        configs: returns the runs that arguments of `bench` ask for.
+        runs_code: False imports neither torch nor a user's code. Runs of such code are then found by their records, and their
+            options are not checked.
+
+    Raises:
+        UserError: for a mistake in any run. The message names the run.
     """
     strategies = axis("--strategies", _names(arguments.strategies), "--strategy", arguments.strategy)
     order = arguments.order if not arguments.order or len(arguments.order) > 1 else arguments.order[0]

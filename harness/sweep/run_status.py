@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.display.screen import SUMMARY
 from harness.records.files import read_json, reading
 from harness.records.run_json import expect
 from harness.records.runs import read_one
+from harness.records.titles import METRIC_TITLES
 from harness.run.locks import NAME as LOCK
 from harness.run.locks import at_work, holder
 from harness.sweep.grid import Run
@@ -119,4 +119,4 @@ def _number(record: Mapping[str, Any], name: str) -> float:
 def _numbers(summary: Mapping[str, Any]) -> str:
     cil, others = SHOWN
     keys = cil if any(summary.get(key) is not None for key in cil) else others
-    return ", ".join(f"{SUMMARY[key]} {_number(summary, key):z.1f}" for key in keys if summary.get(key) is not None)
+    return ", ".join(f"{METRIC_TITLES[key]} {_number(summary, key):z.1f}" for key in keys if summary.get(key) is not None)

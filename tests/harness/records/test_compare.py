@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.display.screen import Screen
-from harness.records.compare import COLUMNS, MEANINGS, CompareConfig, compare, shown
+from harness.display.comparison_table import comparison_tables
+from harness.records.compare import COLUMNS, MEANINGS, CompareConfig, compare
 from metrics import matrix
 from models.registry import UserError
 
@@ -46,9 +46,9 @@ def compared(tmp_path):
     """Compares, and gives back the table and what was said."""
 
     def run(a, b, *results):
-        text = io.StringIO()
-        screen = Screen(console=Console(file=text, width=1000))
-        return compare(CompareConfig(str(a), str(b), results or (str(tmp_path / "results"),)), screen), text.getvalue()
+        said = []
+        table = compare(CompareConfig(str(a), str(b), results or (str(tmp_path / "results"),)), said.append)
+        return table, "\n".join(said)
 
     return run
 
@@ -162,7 +162,7 @@ def test_variants_meet_those_that_are_set_most_alike(record, compared):
 
 def printed(table, width=200):
     text = io.StringIO()
-    for each in shown(table):
+    for each in comparison_tables(table):
         Console(file=text, width=width).print(each)
     return [" ".join(line.split()) for line in text.getvalue().splitlines()]
 
@@ -289,7 +289,7 @@ def test_the_screen_has_every_digit_and_says_what_it_means(record, compared):
     record("zscl", level=6)
     record("finetune", level=1)
     text = io.StringIO()
-    for table in shown(compared("zscl", "finetune")[0]):
+    for table in comparison_tables(compared("zscl", "finetune")[0]):
         Console(file=text, width=120).print(table)
     lines = [" ".join(line.split()) for line in text.getvalue().splitlines()]
     assert lines[0] == "A = zscl, B = finetune: mtil, mini edition, Order I, tiny" and lines[1].startswith("one seed (0)")

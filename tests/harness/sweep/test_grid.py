@@ -17,7 +17,7 @@ from models.registry import UserError
 def grid(tmp_path):
     def runs(given):
         arguments = cli.parser().parse_args(["sweep", "--out", str(tmp_path), *shlex.split(given)])
-        return plan.grid(arguments.of_bench, arguments)
+        return plan.grid(arguments.of_bench, arguments, configs)
 
     return runs
 
