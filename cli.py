@@ -273,7 +273,7 @@ def measure(arguments: argparse.Namespace) -> int:
         from harness.display.measure_table import show
         from harness.records.files import write_table
         from harness.run.failures import expected
-        from harness.study import measure_domains as measuring
+        from harness.study import measure as measuring
 
     with expected(part=None), handled(stop):
         table = measuring.measure(measuring.MeasureConfig(**settings), screen)
@@ -296,7 +296,7 @@ def show_leaderboard(arguments: argparse.Namespace) -> int:
     """`leaderboard`: print it, and write it with --csv."""
     from benchmarks.plan import names_of
     from harness.display.console import make_console
-    from harness.display.lists import print_leaderboard
+    from harness.display.leaderboard_table import print_leaderboard
     from harness.records.files import write_table
     from harness.records.leaderboard import leaderboard
 

@@ -57,7 +57,7 @@ class Domain:
     "the folder Testing/", "10 % of each class, seed 0", "the validation split: there is no labelled test split". Readers fill
     it where they decide; whoever makes one split out of another changes it (`replace`). A split may be missing from it.
     `warnings` are sentences about the data that the user should look at, `notes` those that explain how it was read ("ignored
-    48 files in 24 folders called @eaDir"); every command that reads data prints both (`harness.display.remarks`).
+    48 files in 24 folders called @eaDir"); every command that reads data prints both (`harness.display.data_summary`).
     `published`: class names and templates are those of a benchmark (the papers', the mini edition's), not of a user.
 
     Raises ValueError for a domain without classes or with a template that has no "{}", and for a name or template that

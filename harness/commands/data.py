@@ -6,7 +6,7 @@ import argparse
 
 from benchmarks.plan import names_of
 from harness.display.console import make_console
-from harness.display.data_screen import Work
+from harness.display.data_progress import DataProgress
 from models.registry import UserError, unknown
 
 EPILOG = """\
@@ -102,7 +102,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     if arguments.source is not None and arguments.source not in SOURCES:
         raise unknown("source", arguments.source, SOURCES)
     failures: dict[str, str] = {}
-    with Work(make_console()) as work:
+    with DataProgress(make_console()) as work:
         for name in names:
             row, before = store.ENTRIES[name], store.state(name, arguments.data_root)
             work.say(f"{name}: {row.about}", "bold")
@@ -146,7 +146,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     names = targets(asked, arguments.data_root)
     opened: set[str] = set()
     verdicts = []
-    with Work(make_console()) as work:
+    with DataProgress(make_console()) as work:
         for note in shadows(asked, names, arguments.data_root):
             work.say(note, "yellow")
         for name in names:

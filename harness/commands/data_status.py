@@ -14,8 +14,8 @@ from benchmarks.full import data_folder as store
 from benchmarks.full.dataset_table import fetch_command, root_flag
 from benchmarks.full.download import readable
 from benchmarks.full.fetch import PARTIAL
-from harness.display.data_screen import Work
-from harness.display.screen import plain_table
+from harness.display.data_progress import DataProgress
+from harness.display.plain_table import plain_table
 
 STYLES = {"complete": "green", "hub copy": "green", "incomplete": "yellow", "differs": "yellow", "missing": "dim"}
 
@@ -24,7 +24,7 @@ def show(names: list[str], data_root: str, console: Console) -> None:
     """The datasets in tables, one a suite; for those that were named, all that is known of each; then the rest of the disk."""
     asked = store.chosen(names)
     states, sizes = {}, {}
-    with Work(console, lines=False) as work:
+    with DataProgress(console, lines=False) as work:
         every = asked or list(store.ENTRIES)
         for done, name in enumerate(every):
             work(done, len(every), f"counting {name}")

@@ -10,8 +10,8 @@ from benchmarks.catalog import MINI, Source, find
 from benchmarks.full import data_folder as store
 from benchmarks.full.dataset_table import ENTRIES, how_to_get, root_flag
 from harness.config.run_config import DEFAULT_MODELS
-from harness.display.data_screen import Work
-from harness.display.understood import say_understood
+from harness.display.data_progress import DataProgress
+from harness.display.data_summary import print_data_summary
 from models.registry import UserError, check_text, unknown
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def shadows(asked: list[str], names: list[str], data_root: str) -> list[str]:
     return notes
 
 
-def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str], model: str | None = None) -> Verdict:
+def verify(name: str, data_root: str, quick: bool, work: DataProgress, opened: set[str], model: str | None = None) -> Verdict:
     """Verify one dataset, say what is wrong as it is found, and return the verdict.
 
     `model` names the model whose tokenizer reads the prompts; None: the default one for the data.
@@ -113,7 +113,7 @@ def verify(name: str, data_root: str, quick: bool, work: Work, opened: set[str],
     return Verdict(line, not said and not damaged and not equal)
 
 
-def _understood(domain: Domain, listed: bool, model: str | None, work: Work) -> list[str]:
+def _understood(domain: Domain, listed: bool, model: str | None, work: DataProgress) -> list[str]:
     """Show what was understood of a dataset, as a run would see it; the sentence on classes with equal prompts, if any."""
     from benchmarks.data.domain import with_validation
     from models.loading.load import prompt_reader
@@ -130,11 +130,11 @@ def _understood(domain: Domain, listed: bool, model: str | None, work: Work) -> 
         wrong = [str(error)]
     # The papers' datasets are counted as they are; of other data a run takes validation images out of the training split.
     shown = domain if listed else with_validation(domain)
-    say_understood([shown], work.say, work.console.print, reader, warnings=warnings)
+    print_data_summary([shown], work.say, work.console.print, reader, warnings=warnings)
     return wrong
 
 
-def _listed(name: str, data_root: str, work: Work) -> tuple[Domain, list[str], list[str]]:
+def _listed(name: str, data_root: str, work: DataProgress) -> tuple[Domain, list[str], list[str]]:
     """The domain, what is wrong about it, and what is good to know of a hub copy."""
     from benchmarks import full
 
@@ -144,7 +144,7 @@ def _listed(name: str, data_root: str, work: Work) -> tuple[Domain, list[str], l
     return domain, [sentence for sentence in said if sentence not in notes], notes
 
 
-def _own(name: str, data_root: str, quick: bool, work: Work) -> tuple[Domain, list[str], list[str]]:
+def _own(name: str, data_root: str, quick: bool, work: DataProgress) -> tuple[Domain, list[str], list[str]]:
     """Read the user's domain with remarks on its images (unless `quick`), and what is wrong with the images as a whole."""
     from benchmarks import mini, own
     from benchmarks.own.check import surveyed

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.plan import names_of
-from harness.study.cells import TUNINGS, StudyConfig, check
+from harness.study.study_config import TUNINGS, StudyConfig, check_config
 from metrics.suite import chosen
 
 STUDY = "Fine-tune each domain with each tuning from the initial model: gain, forgetting, and which measure predicts them."
@@ -87,14 +87,14 @@ def study(arguments: argparse.Namespace) -> int:
     if arguments.seed is not None:
         settings["seeds"] = tuple(dict.fromkeys(seeds_in(arguments.seed, "--seed")))
     config = StudyConfig(**settings, options=parse_assignments(arguments.set or []))
-    sources = check(config)
+    sources = check_config(config)
     screen = Screen(quiet=arguments.quiet)
     for note in shadows([*sources.values()] if config.domains is not None else []):
         screen.say(note, style="yellow")
     screen.say("loading torch and Avalanche ...", style="dim")
     with importing():
         from harness.run.failures import expected
-        from harness.study import run
+        from harness.study.run_study import run
 
     with expected(fresh=arguments.fresh, part="cell"), handled(stop):
         run(config, screen)
@@ -121,7 +121,7 @@ def predict(arguments: argparse.Namespace) -> int:
     with importing():
         from harness.records.files import write_table
         from harness.run.failures import expected
-        from harness.study import predict_outcomes as predicting
+        from harness.study import predict as predicting
 
     with expected(part=None), handled(stop):
         found = predicting.predict(predicting.PredictConfig(**settings), screen)

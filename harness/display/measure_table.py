@@ -9,7 +9,8 @@ import pandas as pd
 from rich.table import Table
 
 from harness.display.console import PIPED_WIDTH
-from harness.display.screen import Screen, plain_table
+from harness.display.plain_table import plain_table
+from harness.display.screen import Screen
 from metrics.suite import MEASURES
 
 ACCURACIES = {
@@ -23,7 +24,7 @@ INTERVALS = (
 
 
 def show(table: pd.DataFrame, screen: Screen) -> None:
-    """Print the table of `measure_domains.measure`: one dataset with each measure's meaning, several with a legend."""
+    """Print the table of `harness.study.measure.measure`: one dataset with each measure's meaning, several with a legend."""
     datasets = list(dict.fromkeys(table.dataset))
     if len(datasets) == 1:
         screen.say(_about(table))

@@ -18,7 +18,7 @@ from rich.text import Text
 from benchmarks.plan import SEEN
 from harness.display.console import PIPED_WIDTH, SafeConsole
 from harness.display.matrix_table import matrix_tables
-from harness.display.plain_table import plain_table as plain_table
+from harness.display.plain_table import plain_table
 from harness.records.titles import METRIC_TITLES
 
 
@@ -136,9 +136,9 @@ class Screen:
         if self._progress is None or "task" not in self._bars:
             return
         rate = self._estimate.rate(kind) or 0.0
-        self._progress.update(self._bars["task"], advance=amount, left=duration(self._stage_left * rate))
+        self._progress.update(self._bars["task"], advance=amount, left=time_left(self._stage_left * rate))
         remaining = self._estimate.remaining()
-        left = "estimating" if remaining is None else duration(remaining)
+        left = "estimating" if remaining is None else time_left(remaining)
         self._progress.update(self._bars["overall"], completed=self._estimate.fraction(), left=left)
 
     def aside(self, done: int, total: int, what: str) -> None:
@@ -161,7 +161,7 @@ class Screen:
                 values = f"{SEEN}={cells['test', SEEN].percent:.1f} | {values}"
             held = " ".join(f"{h}={cells['heldout', h].percent:.1f}" for h in self._heldout)
             remaining = self._estimate.remaining()
-            left = "" if not remaining else f" | {duration(remaining)}"
+            left = "" if not remaining else f" | {time_left(remaining)}"
             self.say(f"after {name}: {values}{' | held out: ' + held if held else ''}{left}")
 
     def end(self) -> None:
@@ -232,7 +232,7 @@ def _number(value: float) -> str:
     return "-" if value != value else f"{value:z.1f}"
 
 
-def duration(seconds: float) -> str:
+def time_left(seconds: float) -> str:
     """ "8 s left", "2:05 left", "1:02:10 left"."""
     whole = max(0, round(seconds))
     if whole < 60:

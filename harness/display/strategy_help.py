@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Method(NamedTuple):
+class StrategyHelp(NamedTuple):
     """A class's docstring, and its own options with their defaults as they are written ("l2: float = 1.0")."""
 
     docstring: str
     options: list[str]
 
 
-def read(target: str) -> Method:
+def read_strategy_help(target: str) -> StrategyHelp:
     """The method at "module:Class". Raises LookupError when the source is not there or has no such class."""
     module, name = target.split(":")
     specification = importlib.util.find_spec(module)
@@ -31,4 +31,4 @@ def read(target: str) -> Method:
         raise LookupError(f"{module} has no class {name}")
     options = next((node for node in found.body if isinstance(node, ast.ClassDef) and node.name == "Options"), None)
     lines = [ast.unparse(node) for node in options.body if isinstance(node, ast.AnnAssign)] if options else []
-    return Method(inspect.cleandoc(ast.get_docstring(found) or ""), lines)
+    return StrategyHelp(inspect.cleandoc(ast.get_docstring(found) or ""), lines)

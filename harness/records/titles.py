@@ -8,8 +8,8 @@ from typing import Any
 from models.registry import shortened
 
 METRIC_TITLES = {
-    "cil_average": "CIL Avg",
-    "cil_last": "CIL Last",
+    "cil_average": "cil_average",
+    "cil_last": "cil_last",
     "transfer": "Transfer",
     "average": "Average",
     "last": "Last",

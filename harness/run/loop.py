@@ -20,9 +20,9 @@ from benchmarks.scenario import assemble
 from harness.config.run_config import Resolved, RunConfig, resolve
 from harness.config.user_file import exited
 from harness.config.user_plugins import make_plugin
-from harness.display.closing import end_of_run
+from harness.display.data_summary import print_data_summary
+from harness.display.end_of_run import end_of_run
 from harness.display.screen import Screen
-from harness.display.understood import say_understood
 from harness.records.summary import zero_shot_summary
 from harness.run import checkpoint, resume
 from harness.run import environment as machine
@@ -192,7 +192,7 @@ def _run(resolved: Resolved, encoder: Any, scenario: Any, device: torch.device, 
     strategy.own_state = OwnState(strategy, plugins)
     screen.banner(*banner(resolved, encoder, strategy, scenario))
     domains = [e.domain for name in ("test", "heldout") for e in scenario.streams[name]]
-    say_understood(domains, screen.say, screen.show, encoder.reader, len(resolved.tasks), scenario.warnings)
+    print_data_summary(domains, screen.say, screen.show, encoder.reader, len(resolved.tasks), scenario.warnings)
     for difference in scenario.differences:
         screen.say(f"warning: {difference}", style="yellow")
     if scenario.differences:

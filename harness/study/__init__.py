@@ -1,30 +1,13 @@
-"""`study`: fine-tune each domain with each tuning from the initial model, and see what measures before training say of it.
+"""`study`, `predict` and `measure`: fine-tune domains, and predict outcomes from measures taken before training.
 
-The experiment of IIMM's and A-CLIP's papers (2407.15731, 2402.09613) at any scale: gain in the domain, change on all others,
-change on an out-of-distribution set, and lines through the domains for each measure. A folder holds
+`study` repeats the experiment of the papers of IIMM and A-CLIP (2407.15731, 2402.09613) at any scale. Each domain is fine-tuned
+with each tuning from the initial model. The study records the gain on the domain, the change on all other domains,
+and the change on an out-of-distribution set. It fits a line through the domains for each measure. A study folder holds
 
-    <domain>-<tuning>-<seed>/cell.json   accuracies after one fine-tuning; the same command continues where cells are missing
-    zero-shot-<seed>/<domain>.json       accuracies and measures before any
-    table.csv                            a row a cell (`harness.study.outcome_tables`)
-    regressions.csv                      a row a tuning, outcome and measure
+    <domain>-<tuning>-<seed>/cell.json   accuracies after one fine-tuning; the same command continues with missing cells
+    zero-shot-<seed>/<domain>.json       accuracies and measures before training
+    table.csv                            one row per cell (`harness.study.study_tables`)
+    regressions.csv                      one row per tuning, outcome and measure
 
-Importing this imports neither torch nor Avalanche.
+Importing this package imports neither torch nor Avalanche.
 """
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-from harness.study.cells import TUNINGS, StudyConfig
-
-if TYPE_CHECKING:
-    from harness.study.run_study import StudyResult
-
-__all__ = ["TUNINGS", "StudyConfig", "run"]
-
-
-def run(config: StudyConfig, screen: Any = None) -> StudyResult:
-    """Run a study, or what is missing of it (`harness.study.run_study.run`)."""
-    from harness.study import run_study as loop
-
-    return loop.run(config, screen)

@@ -13,15 +13,15 @@ import torch
 
 import models
 from benchmarks.data.domain import Domain
-from harness.display.remarks import say_remarks
-from harness.display.screen import Screen, duration
+from harness.display.data_summary import print_remarks
+from harness.display.screen import Screen, time_left
 from harness.records.files import read_json, reading, write_json, write_table
 from harness.run import environment as machine
 from harness.run.locks import locked
-from harness.study import cell_work as work
-from harness.study import outcome_tables as tables
+from harness.study import fine_tuning as work
 from harness.study import study_screen as report
-from harness.study.cells import Cell, Study, StudyConfig, resolve
+from harness.study import study_tables as tables
+from harness.study.study_config import Cell, Study, StudyConfig, resolve
 from models.classifier import PromptClassifier
 from models.prompt_reader import check_prompts
 from models.registry import UserError
@@ -73,7 +73,7 @@ def _run(study: Study, folder: Path, device: torch.device, screen: Screen) -> St
             screen.say(f"note: {note}")
         domains = {n: work.read(s, study, seed, encoder.preprocess, screen.data) for n, s in study.sources.items()}
         screen.end()
-        say_remarks(domains.values(), screen.say)
+        print_remarks(domains.values(), screen.say)
         for warning in check_prompts(encoder.reader, list(domains.values())):
             screen.say(f"warning: {warning}", style="yellow")
         _look(study, domains, encoder, seed, folder, screen)
@@ -85,7 +85,7 @@ def _run(study: Study, folder: Path, device: torch.device, screen: Screen) -> St
             write_json(folder / cell.folder / "cell.json", record)
             seconds.append(time.perf_counter() - began)
             left = sum(seconds) / len(seconds) * (len(missing) - len(seconds))
-            screen.say(f"{len(seconds)} of {len(missing)}: {_said(study, cell, folder)} | {duration(left)}")
+            screen.say(f"{len(seconds)} of {len(missing)}: {_said(study, cell, folder)} | {time_left(left)}")
     found = tables.table(_row(study, cell, folder) for cell in cells)
     lines = tables.regressions(found, study.measures)
     write_table(found, folder / "table.csv")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from harness.display.screen import Screen, plain_table
-from harness.study.cells import Study
+from harness.display.plain_table import plain_table
+from harness.display.screen import Screen
+from harness.study.study_config import Study
 
 
 def banner(study: Study, done: int) -> tuple[str, list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.records.files import read_json, reading
-from harness.study.outcome_tables import row as row_of
+from harness.study.study_tables import row as row_of
 from metrics.outcomes import IDENTITY, OUTCOMES, measures_in
 from models.registry import UserError
 

@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from harness.display.screen import Screen, duration, plain_table
+from harness.display.plain_table import plain_table
+from harness.display.screen import Screen, time_left
 from harness.sweep.grid import Run, command_of
 from harness.sweep.run_status import Status, counts, look
 from harness.sweep.scheduler import Outcome
@@ -189,7 +190,7 @@ def many(runs: int) -> str:
 
 def elapsed(seconds: float) -> str:
     """ "8 s", "2:05", "1:02:10"."""
-    return duration(seconds).removesuffix(" left")
+    return time_left(seconds).removesuffix(" left")
 
 
 def _add(table: Table, run: Run, status: Status) -> None:
@@ -206,4 +207,4 @@ def _left(outcomes: Sequence[Outcome], running: int) -> str:
     mean, now = sum(took) / len(took), time.monotonic()
     begun = sum(min(mean, now - o.began) for o in outcomes if o.state == "running")
     todo = sum(o.state in ("waiting", "running") for o in outcomes) * mean - begun
-    return f", about {duration(todo / running)}"
+    return f", about {time_left(todo / running)}"

@@ -211,14 +211,14 @@ def test_methods_at_length_are_what_their_classes_say():
     import inspect
     from dataclasses import fields
 
-    from harness.display.strategy_help import read
+    from harness.display.strategy_help import read_strategy_help
     from strategies import STRATEGIES, TARGETS
 
     for name, target in TARGETS.items():
-        found, strategy = read(target), STRATEGIES.get(name)
+        found, strategy = read_strategy_help(target), STRATEGIES.get(name)
         assert found.docstring == inspect.getdoc(strategy) and len(found.docstring) > 80, name
         options = {field.name for field in fields(strategy.Options)}
         assert {line.split(":")[0] for line in found.options} <= options
-    assert "l2: float = 1.0" in read("strategies.zscl:ZSCL").options
+    assert "l2: float = 1.0" in read_strategy_help("strategies.zscl:ZSCL").options
     with pytest.raises(LookupError, match="no class Nothing"):
-        read("strategies.zscl:Nothing")
+        read_strategy_help("strategies.zscl:Nothing")

@@ -13,7 +13,7 @@ import models
 from benchmarks.data.domain import permutation
 from benchmarks.own import domain as own_domain
 from harness.display.screen import Screen
-from harness.study.measure_domains import COLUMNS, MeasureConfig, measure
+from harness.study.measure import COLUMNS, MeasureConfig, measure
 from metrics.evaluate import Accuracy
 from metrics.suite import ONE_MODEL
 from models.encoder import DualEncoder

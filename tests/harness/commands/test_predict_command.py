@@ -11,9 +11,9 @@ from rich.console import Console
 
 import models
 from harness.display.screen import Screen
-from harness.study import outcome_tables as tables
+from harness.study import study_tables as tables
 from harness.study.forecast import Advice
-from harness.study.predict_outcomes import PredictConfig, predict, within_reach
+from harness.study.predict import PredictConfig, predict, within_reach
 from metrics import outcomes
 from metrics.iimm import iimm
 from metrics.regression import fit

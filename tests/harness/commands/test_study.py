@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import cli
-from harness import study
 from harness.commands import study as command
 from harness.commands.parser import Parser
-from harness.study import predict_outcomes as predicting
-from harness.study.cells import TUNINGS
+from harness.study import predict as predicting
+from harness.study import run_study
+from harness.study.study_config import TUNINGS, StudyConfig
 from metrics.outcomes import SHIPPED
 from models.registry import UserError
 
@@ -31,7 +31,7 @@ def parse():
 def asked(monkeypatch):
     """The configurations that were run."""
     found = []
-    monkeypatch.setattr(study, "run", lambda config, screen: found.append(config))
+    monkeypatch.setattr(run_study, "run", lambda config, screen: found.append(config))
     table = pd.DataFrame({"tuning": ["full"], "predicted": [1.5]})
     monkeypatch.setattr(predicting, "predict", lambda config, screen: found.append(config) or pd.Series({"table": table}))
     return found
@@ -39,14 +39,14 @@ def asked(monkeypatch):
 
 def test_a_study_by_default(parse, asked):
     assert command.study(parse("study")) == 0
-    assert asked == [study.StudyConfig()] and asked[0].tunings == TUNINGS
+    assert asked == [StudyConfig()] and asked[0].tunings == TUNINGS
 
 
 def test_flags_of_a_study(parse, asked):
     given = "--domains mnist,digits letters --tunings full,lora --seed 3 4 3 --measures gbc,iimm --measure-n 50 --limit 9"
     given += " --set lr=0.1 lora.rank=2 --set iterations=5 --model X --pretrained random --out O --no-cache --fresh --workers 2"
     command.study(parse("study", *given.split()))
-    assert asked[0] == study.StudyConfig(
+    assert asked[0] == StudyConfig(
         domains=("mnist", "digits", "letters"),
         tunings=("full", "lora"),
         seeds=(3, 4),
@@ -91,8 +91,9 @@ def test_mistakes(parse, asked, given, said):
 
 def test_mistakes_and_help_need_no_torch():
     code = (
-        "import sys, argparse; from harness.study import command, StudyConfig; from harness.study.cells import check\n"
-        "command.add_study_arguments(argparse.ArgumentParser(), lambda *a, **k: None); check(StudyConfig())\n"
+        "import sys, argparse; from harness.commands import study as command\n"
+        "from harness.study.study_config import StudyConfig, check_config\n"
+        "command.add_study_arguments(argparse.ArgumentParser(), lambda *a, **k: None); check_config(StudyConfig())\n"
         "print(*{'torch', 'avalanche', 'open_clip'} & set(sys.modules))"
     )
     root = Path(command.__file__).parents[2]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from harness.display.measure_table import explained, show, side_by_side
 from harness.display.screen import Screen
-from harness.study.measure_domains import COLUMNS
+from harness.study.measure import COLUMNS
 
 
 def rows(dataset, gap=0.5, reason=""):

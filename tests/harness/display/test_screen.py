@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from harness.display.screen import Estimate, Screen, duration
+from harness.display.screen import Estimate, Screen, time_left
 from metrics.evaluate import Accuracy
 
 
@@ -30,7 +30,7 @@ def test_nothing_to_train_needs_no_training_rate():
 
 
 def test_durations():
-    assert [duration(s) for s in (0, 59.6, 125, 3730)] == ["0 s left", "1:00 left", "2:05 left", "1:02:10 left"]
+    assert [time_left(s) for s in (0, 59.6, 125, 3730)] == ["0 s left", "1:00 left", "2:05 left", "1:02:10 left"]
 
 
 @pytest.mark.parametrize(("width", "heading"), [(200, "(objects)"), (80, "(held)")])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.display.lists import print_leaderboard
+from harness.display.leaderboard_table import print_leaderboard
 from harness.records.files import write_table
 from harness.records.leaderboard import COLUMNS, MARKS, METRICS, leaderboard
 from models.registry import UserError

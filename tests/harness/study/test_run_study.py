@@ -13,11 +13,9 @@ import torch
 import models
 from benchmarks.data.domain import TensorImages
 from benchmarks.scenario import scenario
-from harness import study
 from harness.display.screen import Screen
-from harness.study import cells as plan
-from harness.study import run_study as loop
-from harness.study.cells import Cell, StudyConfig, resolve
+from harness.study import run_study, study_config
+from harness.study.study_config import Cell, StudyConfig, resolve
 from metrics.evaluate import evaluate
 from metrics.iimm import iimm
 from models.classifier import PromptClassifier
@@ -52,7 +50,7 @@ def toys(toy_domain, monkeypatch):
     red = found["red"].domain
     bright = TensorImages((red.test.images.int() + 60).clamp(0, 255).to(torch.uint8), red.test.targets)
     found["red"] = replace(found["red"], domain=replace(red, ood=bright))
-    monkeypatch.setattr(plan, "find_all", lambda names, edition, root: ("mini", [found[name] for name in names]))
+    monkeypatch.setattr(study_config, "find_all", lambda names, edition, root: ("mini", [found[name] for name in names]))
     return found
 
 
@@ -68,7 +66,7 @@ def ask(toys, model_directory, tmp_path):
 
 @pytest.fixture
 def run(ask):
-    return lambda **changes: study.run(ask(**changes), Screen(quiet=True))
+    return lambda **changes: run_study.run(ask(**changes), Screen(quiet=True))
 
 
 def without_time(table):
@@ -136,7 +134,7 @@ def test_files_of_a_study(run, tmp_path):
 def test_a_killed_study_goes_on_and_comes_to_the_same(run, killed, tmp_path):
     whole = run(out=str(tmp_path / "whole"))
     # Four records before training come first, so the third cell is the seventh.
-    killed(run, loop, "write_json", 7)
+    killed(run, run_study, "write_json", 7)
     assert len(list(tmp_path.glob("*-0/cell.json"))) == 2 and not (tmp_path / "table.csv").exists()
     resumed = run()
     assert resumed.trained == 6
@@ -246,7 +244,7 @@ def test_a_domain_without_training_images_is_refused(run, toys):
 def test_mistakes_are_told_before_anything_is_loaded(ask, monkeypatch, changes, said):
     monkeypatch.setattr(models, "load", lambda *_: pytest.fail("loaded"))
     with pytest.raises(UserError, match=said):
-        study.run(ask(**changes), Screen(quiet=True))
+        run_study.run(ask(**changes), Screen(quiet=True))
 
 
 def test_options_of_one_tuning_stay_its_own(ask):
@@ -273,7 +271,7 @@ def test_another_process_at_work_is_told(run, tmp_path):
 
 
 def test_a_piped_study_prints_a_line_a_cell(ask, capsys):
-    study.run(ask(tunings=("full",)), Screen())
+    run_study.run(ask(tunings=("full",)), Screen())
     said = capsys.readouterr().out
     assert "4 of 4: full on grey, seed 0: " in said and "out of distribution, " in said and "0 s left" in said
     assert "lines over iimm" in said and "table.csv (4 cells)" in said

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from harness.study.outcome_tables import row, table
+from harness.study.study_tables import row, table
 from harness.study.table_check import check_cells
 from metrics import outcomes
 from models.registry import UserError

@@ -33,7 +33,7 @@ def test_finished(run):
     found = look(run)
     assert found == ("finished", 2, 8, "Transfer 1.2, Average 2.0", 4.0)
     record(run, status="finished", summary={"transfer": 1.25, "cil_average": 5.0, "cil_last": 6.0})
-    assert look(run).note == "CIL Avg 5.0, CIL Last 6.0"
+    assert look(run).note == "cil_average 5.0, cil_last 6.0"
 
 
 def test_a_finished_record_that_contradicts_itself_is_failed(run, honest):

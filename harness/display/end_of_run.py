@@ -14,12 +14,12 @@ MOST = 12
 
 
 def end_of_run(note: str, rows: Any, resolved: Any, document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the note with the `closing_lines` of a run, and its `next_commands`. `document` is its run.json."""
-    lines = closing_lines(rows, resolved.tasks, resolved.heldout, document.get("searches", ()))
+    """Return the note with the `final_notes` of a run, and its `next_commands`. `document` is its run.json."""
+    lines = final_notes(rows, resolved.tasks, resolved.heldout, document.get("searches", ()))
     return [note, *lines], next_commands(str(resolved.identity()["strategy"]), resolved.config.out)
 
 
-def closing_lines(
+def final_notes(
     rows: Mapping[int, Mapping[tuple[str, str], Any]],
     tasks: Sequence[str],
     heldout: Sequence[str],

@@ -14,7 +14,7 @@ from benchmarks.data.domain import Domain, limited, sample, with_validation
 from benchmarks.data.pixels import cached_domain
 from benchmarks.plan import Progress
 from benchmarks.scenario import scenario
-from harness.study.cells import Cell, Study
+from harness.study.study_config import Cell, Study
 from metrics.embedding import embed
 from metrics.evaluate import Accuracy, evaluate, evaluate_features
 from metrics.suite import Value, measure_all

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.display.closing import closing_lines, next_commands
+from harness.display.end_of_run import final_notes, next_commands
 from metrics.evaluate import Accuracy
 
 
@@ -11,7 +11,7 @@ def test_few_images_have_their_number_and_wilson_interval():
         0: {},
         1: {("test", "photos"): Accuracy(40, 40), ("test", "big"): Accuracy(150, 200), ("heldout", "h"): Accuracy(5, 10)},
     }
-    [line] = closing_lines(rows, ["photos", "big"], ["h"])
+    [line] = final_notes(rows, ["photos", "big"], ["h"])
     assert line == (
         "few test images, so wide 95 % intervals (Wilson) at the end: photos 100.0 [91, 100] of 40; h 50.0 [24, 76] of 10"
     )
@@ -19,13 +19,13 @@ def test_few_images_have_their_number_and_wilson_interval():
 
 def test_class_incremental_runs_count_all_classes_seen():
     cells = {("test", f"step-{k}"): Accuracy(30, 60) for k in range(1, 4)}
-    assert closing_lines({3: {**cells, ("test", "seen"): Accuracy(200, 312)}}, ["step-1", "step-2", "step-3"], []) == []
+    assert final_notes({3: {**cells, ("test", "seen"): Accuracy(200, 312)}}, ["step-1", "step-2", "step-3"], []) == []
 
 
 def test_chosen_alphas_are_said_by_task():
     rows = {1: {("test", "a"): Accuracy(1, 500)}}
     searches = [{"task": "a", "chosen": [0.35]}, {"task": "b", "chosen": [0.2, 0.40000001]}]
-    assert closing_lines(rows, ["a"], [], searches) == ["chosen alpha by task: a 0.35, b 0.2 0.4"]
+    assert final_notes(rows, ["a"], [], searches) == ["chosen alpha by task: a 0.35, b 0.2 0.4"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.data.domain import Domain, TensorImages
-from harness.display.understood import are_codes, facts, say_understood
+from harness.display.data_summary import are_codes, facts, print_data_summary
 from models.loading.load import prompt_reader
 
 
@@ -25,7 +25,7 @@ def domain(name="pets", names=("cat", "dog", "emu", "fox"), train=(0, 0, 0, 1, 1
 
 def shown(domains, **more):
     said, console = [], Console(file=io.StringIO(), width=110)
-    say_understood(domains, lambda text, style=None: said.append(text), console.print, **more)
+    print_data_summary(domains, lambda text, style=None: said.append(text), console.print, **more)
     return said, console.file.getvalue()
 
 

@@ -112,7 +112,7 @@ class Study:
         }
 
 
-def check(config: StudyConfig) -> dict[str, Source]:
+def check_config(config: StudyConfig) -> dict[str, Source]:
     """The mistakes that can be told without the seconds that importing torch takes; the sources by name. Raises UserError."""
     domains = config.domains
     if domains is None:
@@ -140,7 +140,7 @@ def check(config: StudyConfig) -> dict[str, Source]:
 
 def resolve(config: StudyConfig) -> Study:
     """Check a study before anything is loaded or trained. Raises UserError."""
-    sources = check(config)
+    sources = check_config(config)
     from harness.config.run_config import model_of
     from models.loading.local_files import weights_sha256
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.display.plain_table import plain_table
-from harness.display.remarks import say_remarks
 from models.registry import shortened
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def facts(domains: Sequence[Domain], reader: PromptReader | None = None, trained
     return found
 
 
-def say_understood(
+def print_data_summary(
     domains: Sequence[Domain],
     say: Callable[..., None],
     show: Callable[[Table], None],
@@ -151,8 +150,17 @@ def say_understood(
         show(_table(known))
         for line in _origins(known):
             say(line, style="dim")
-    say_remarks(domains, say)
+    print_remarks(domains, say)
     for warning in (*warnings, *(sentence for each in known for sentence in each.warnings())):
+        say(f"warning: {warning}", style="yellow")
+
+
+def print_remarks(domains: Iterable[Domain], say: Callable[..., None]) -> None:
+    """Print the remarks of several domains with `say(text, style=...)`, each sentence once (steps of `cil` share them)."""
+    known = list(domains)
+    for note in dict.fromkeys(note for domain in known for note in domain.notes):
+        say(note, style="dim")
+    for warning in dict.fromkeys(warning for domain in known for warning in domain.warnings):
         say(f"warning: {warning}", style="yellow")
 
 

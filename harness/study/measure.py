@@ -15,8 +15,8 @@ from benchmarks.data.domain import Domain, limited, sample
 from benchmarks.data.pixels import cached_domain
 from benchmarks.full.dataset_table import Missing
 from harness.config.run_config import model_of
+from harness.display.data_summary import print_data_summary
 from harness.display.screen import Screen
-from harness.display.understood import say_understood
 from harness.run import environment as machine
 from metrics.embedding import Embedded, embed
 from metrics.evaluate import evaluate, evaluate_features
@@ -103,7 +103,7 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
         for source in sources:
             domain = read_domain(source, screen)
             prompt_warnings = check_prompts(encoder.reader, [domain])
-            say_understood([domain], screen.say, screen.show, encoder.reader, warnings=prompt_warnings)
+            print_data_summary([domain], screen.say, screen.show, encoder.reader, warnings=prompt_warnings)
             for difference in source.differences(domain):
                 screen.say(f"warning: {difference}", style="yellow")
             for name, n, value in _rows(domain, encoder, names, config, screen):

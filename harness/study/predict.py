@@ -13,12 +13,13 @@ from rich.table import Table
 import models
 from benchmarks.catalog import Source, shadows
 from harness.config.options import check_least
-from harness.display.remarks import say_remarks
-from harness.display.screen import Screen, plain_table
+from harness.display.data_summary import print_remarks
+from harness.display.plain_table import plain_table
+from harness.display.screen import Screen
 from harness.run import environment as machine
-from harness.study.cell_work import measured
+from harness.study.fine_tuning import measured
 from harness.study.forecast import Advice, Forecast, check_weight, forecast
-from harness.study.measure_domains import MeasureConfig, read_domain, sources_of
+from harness.study.measure import MeasureConfig, read_domain, sources_of
 from harness.study.table_check import check_cells
 from metrics import outcomes
 from metrics.suite import Value
@@ -92,7 +93,7 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
         domain = read_domain(source, screen)
     finally:
         screen.end()
-    say_remarks([domain], screen.say)
+    print_remarks([domain], screen.say)
     prompt_warnings = check_prompts(encoder.reader, [domain])
     found = measured(domain, encoder, [config.measure], config.measure_n, config.seed)
     value = found.values[config.measure]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.study.outcome_tables import COLUMNS, REGRESSION_COLUMNS, knows, regressions, row, table
+from harness.study.study_tables import COLUMNS, REGRESSION_COLUMNS, knows, regressions, row, table
 from metrics.outcomes import OUTCOMES, measures_in, points, read
 from metrics.regression import fit, kendall, leave_one_out
 from models.registry import UserError

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 
-class Work:
+class DataProgress:
     """Shows long work while it goes on. Calling it with (done, total, what) moves the bar; total 0: not known.
 
     Piped, each new `what` is a line, unless `lines` is False.
@@ -20,7 +20,7 @@ class Work:
         self._task: Any = None
         self._last: tuple[int, int, str] = (0, -1, "")
 
-    def __enter__(self) -> Work:
+    def __enter__(self) -> DataProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
