@@ -8,8 +8,8 @@ from benchmarks.plan import PROTOCOLS as PROTOCOLS
 from models.registry import Registry, lazy
 
 if TYPE_CHECKING:
+    from benchmarks.data.dataset import TensorImages as TensorImages
     from benchmarks.data.domain import Domain as Domain
-    from benchmarks.data.domain import TensorImages as TensorImages
     from benchmarks.scenario import make as make
 
 BENCHMARKS = Registry(
@@ -31,7 +31,7 @@ __getattr__ = lazy(
     __name__,
     {
         "Domain": "benchmarks.data.domain",
-        "TensorImages": "benchmarks.data.domain",
+        "TensorImages": "benchmarks.data.dataset",
         "make": "benchmarks.scenario",
     },
 )

@@ -11,9 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import mini, settings
+from benchmarks.data.progress import Progress
 from benchmarks.full.dataset_table import ENTRIES as FULL
 from benchmarks.full.dataset_table import how_to_get, root_flag
-from benchmarks.plan import Ask, Progress, StreamPlan, build_sources, check_distinct
+from benchmarks.plan import Ask, StreamPlan, build_sources, check_distinct
 from models.registry import UserError, check_text, unknown
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import settings
 from benchmarks.catalog import SPLITS, check_present, find, held_out, shadows, versions
+from benchmarks.data.progress import Progress
 from benchmarks.full.dataset_table import class_orders
-from benchmarks.plan import Ask, Built, Progress, StreamPlan, check_distinct, names_in
+from benchmarks.plan import Ask, Built, StreamPlan, check_distinct, names_in
 from models.registry import UserError, unknown
 
 if TYPE_CHECKING:
@@ -136,8 +137,7 @@ def split_classes(domain: Domain, order: Sequence[int], sizes: Sequence[int]) ->
     """
     from torch.utils.data import Subset
 
-    from benchmarks.data.domain import targets_of
-    from benchmarks.data.images import Relabelled
+    from benchmarks.data.dataset import Relabelled, targets_of
 
     place = {label: position for position, label in enumerate(order)}
     starts = [sum(sizes[:k]) for k in range(len(sizes) + 1)]

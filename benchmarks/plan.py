@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.data.progress import Progress
 from models.registry import UserError
 
 if TYPE_CHECKING:
     from benchmarks.catalog import Source
     from benchmarks.data.domain import Domain
 
-Progress = Callable[[int, int, str], None]
 Settings = Mapping[str, Mapping[str, Any]]
 PROTOCOLS = {
     "task": "the task of a test image is known: it is classified among its own task's classes (MTIL)",

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.data.domain import permutation
 from benchmarks.data.images import ImageFiles
 from benchmarks.data.pixels import cached, threads
-from benchmarks.plan import Progress
+from benchmarks.data.progress import Progress
+from benchmarks.data.sampling import permutation
 from benchmarks.reference_lookup import NAMES, OWN_IMAGES, image_paths, load_sentences
 from models.transforms import Preprocess, evaluation_transform
 from reference_data import Reference

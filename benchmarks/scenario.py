@@ -17,10 +17,12 @@ from avalanche.benchmarks.utils.transform_groups import TransformGroups
 
 from benchmarks import BENCHMARKS, EDITIONS
 from benchmarks.catalog import SPLITS
-from benchmarks.data.domain import Domain, ImageDataset, TensorImages, limited, targets_of, with_validation
+from benchmarks.data.dataset import ImageDataset, TensorImages, targets_of
+from benchmarks.data.domain import Domain, limited, with_validation
 from benchmarks.data.pixels import cached_domain
+from benchmarks.data.progress import Progress
 from benchmarks.data.shots import with_shots
-from benchmarks.plan import PROTOCOLS, Ask, Progress, StreamPlan, names_in
+from benchmarks.plan import PROTOCOLS, Ask, StreamPlan, names_in
 from models.encoder import DualEncoder
 from models.prompt_reader import check_prompts
 from models.registry import UserError, unknown

@@ -16,7 +16,7 @@ import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 
-from benchmarks.data.domain import sample
+from benchmarks.data.sampling import sample
 from metrics.cka import linear_cka
 from metrics.embedding import Embedded, embed, embed_images
 from metrics.evaluate import Accuracy, count_correct

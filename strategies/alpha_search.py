@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.data.domain import Domain
-from benchmarks.plan import Progress
+from benchmarks.data.progress import Progress
 from metrics.evaluate import count_correct, pixel_batches
 from models import tuning
 from models.classifier import PromptClassifier

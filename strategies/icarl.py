@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
-from benchmarks.data.domain import permutation
+from benchmarks.data.sampling import permutation
 from benchmarks.reference import FileImages
 from models.modes import evaluating
 from strategies.distillation import Distillation

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmarks.data.domain import sample
+from benchmarks.data.sampling import sample
 from metrics import outcomes
 from metrics.embedding import embed
 from metrics.regression import fit, predict

@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks.data.domain import Domain, TensorImages
+from benchmarks.data.dataset import TensorImages
+from benchmarks.data.domain import Domain
 from benchmarks.data.images import ImageFiles
 from models.encoder import DualEncoder
 from reference_data import Reference

@@ -1,4 +1,4 @@
-"""Where caches are kept on the user's disk."""
+"""The folder of caches on the user's disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from models.registry import UserError
 
 
 def cache_folder(name: str) -> Path:
-    """The folder `name` of $PERENNIAL_CACHE, or of `perennial` in the user's cache folder ($XDG_CACHE_HOME, ~/.cache)."""
+    """Return the path of one cache; the folder need not exist.
+
+    It is $PERENNIAL_CACHE/NAME, or perennial/NAME in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache).
+
+    Raises:
+        UserError: if the home folder is needed and unknown.
+    """
     base = os.environ.get("PERENNIAL_CACHE")
     if base:
         return Path(base) / name

@@ -1,24 +1,19 @@
-"""Bring the user's own images to 8-bit RGB: deep greyscale by one scale per dataset, transparency over white.
+"""Convert the user's own images to 8-bit RGB: deep greyscale by one scale per dataset, transparency over white.
 
-8 bits have one meaning, 0 black and 255 white. Deeper greyscale has not: 16 bits often hold 12, floating-point values go to
-1 or to 255. The scale follows from the smallest and largest value of all images of a kind in a dataset (`scale_of`), never from
-one image, so that dark images stay darker than bright ones. docs/data.md has the table.
+8-bit values have one meaning: 0 is black and 255 is white. Deeper greyscale values have not: 16 bits often hold 12, and
+floating-point values end at 1 or at 255. The scale follows from the smallest and largest value of all images of a kind in a
+dataset (`scale_of`), not from each image, so dark images stay darker than bright ones. docs/data.md has the table.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.data.opening import Undecodable
-
-if TYPE_CHECKING:
-    from benchmarks.data.survey import Survey
-    from benchmarks.plan import Progress
 
 FLOAT, COLOUR = "floating-point", "16-bit colour"
 # Kinds whose scale the file format fixes.
@@ -29,7 +24,7 @@ PREMULTIPLIED = ("La", "RGBa")
 
 
 class Scale(NamedTuple):
-    """The values that become 0 and 255, whether they are a guess, and how they are called ("12-bit")."""
+    """The values that become 0 and 255, whether they are a guess, and their name in messages ("12-bit")."""
 
     low: float
     high: float
@@ -37,10 +32,17 @@ class Scale(NamedTuple):
     name: str
 
 
+class Scales(Protocol):
+    """The scales of one set of data (`benchmarks.data.survey.Depth`)."""
+
+    def scale(self, kind: str) -> Scale | None:
+        """Return the scale of a kind, or None for a kind that the data do not have."""
+
+
 def kind_of(image: Image.Image) -> str | None:
     """Return the kind of an image with more than 8 bits per channel, before it is loaded; None for 8 bits and fewer.
 
-    "16-bit colour" are colour images of which Pillow keeps the upper 8 of 16 bits. All other kinds are greyscale.
+    Colour images of which Pillow keeps the upper 8 of 16 bits are "16-bit colour". All other kinds are greyscale.
     """
     raw = _raw_mode(image)
     if image.mode == "F":
@@ -60,15 +62,20 @@ def kind_of(image: Image.Image) -> str | None:
 
 
 def is_deep_grey(kind: str | None) -> bool:
-    """Tell whether images of a kind are greyscale with more than 8 bits."""
+    """Return whether images of a kind are greyscale with more than 8 bits."""
     return kind is not None and kind != COLOUR
 
 
 def scale_of(kind: str, low: float, high: float) -> Scale:
-    """Return the scale of images of a kind whose values go from `low` to `high` in the whole dataset.
+    """Return the scale of images of a kind whose values range from `low` to `high` in the whole dataset.
 
-    Negative values: low to high. Floating point up to 1: 0 to 1. Up to 255: 0 to 255, but 0 to high below 16, where the
-    images would be black. Integers up to 65,535: the fewest of 10, 12, 14 and 16 bits. Everything larger: 0 to high.
+    The first rule that applies:
+        negative values: low to high
+        floating point up to 1: 0 to 1
+        up to 15: 0 to high, since 0 to 255 would make the images black
+        up to 255: 0 to 255
+        integers up to 65,535: 0 to the largest value of the fewest bits that suffice (10, 12, 14 or 16)
+        larger values: 0 to high
     """
     if kind in KNOWN:
         return Scale(*KNOWN[kind], False, kind)
@@ -86,45 +93,13 @@ def scale_of(kind: str, low: float, high: float) -> Scale:
     return Scale(0, 2**bits - 1, bits < 16, f"{bits}-bit (0 to {2**bits - 1:,})")
 
 
-class Depth:
-    """The scales of one set of data, worked out once from all its images.
-
-    `datasets` have `__len__`, `source_of(index)` (a path, bytes or an image), `name_of(index)` and `threads` (whether several
-    threads may read them). All splits of a domain belong to one `Depth`. The survey reads the head of every image and decodes
-    those with more than 8 bits.
-    """
-
-    def __init__(self, datasets: Sequence[Any]):
-        self.datasets = list(datasets)
-        self.result: Survey | None = None
-        self.lock = threading.RLock()
-
-    def survey(self, progress: Progress | None = None, again: bool = False) -> Survey:
-        """Look at all images: the first time only, or `again`."""
-        from benchmarks.data.survey import survey
-
-        with self.lock:
-            if self.result is None or again:
-                self.result = survey(self.datasets, progress)
-            return self.result
-
-    def scale(self, kind: str) -> Scale | None:
-        """Return the scale of a kind, None if the survey met no image of it."""
-        return self.survey().scales.get(kind)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"datasets": self.datasets, "result": self.result}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.datasets, self.result, self.lock = state["datasets"], state["result"], threading.RLock()
-
-
-def own_rgb(image: Image.Image, kind: str | None, depth: Depth | None = None) -> Image.Image:
+def own_rgb(image: Image.Image, kind: str | None, depth: Scales | None = None) -> Image.Image:
     """Return a loaded image of any mode as 8-bit RGB.
 
     Args:
+        image: the image.
         kind: `kind_of` of the image before it was loaded.
-        depth: the dataset that the image belongs to; None for an image on its own.
+        depth: the scales of the data that the image belongs to; None for a single image.
 
     Raises:
         Undecodable: for floating-point values that are not finite.
@@ -134,7 +109,7 @@ def own_rgb(image: Image.Image, kind: str | None, depth: Depth | None = None) ->
         return _deep_rgb(image, str(kind), scale or scale_of(str(kind), *value_range(image, str(kind))))
     if image.has_transparency_data or image.mode in PREMULTIPLIED:
         return _over_white(image, kind)
-    # The bytes of a palette's transparency cost a warning, and none is left here that matters.
+    # Pillow would warn about the bytes of a palette's transparency. No transparency that matters is left here.
     image.info.pop("transparency", None)
     return image.convert("RGB")
 
@@ -165,7 +140,7 @@ def _deep_rgb(image: Image.Image, kind: str, scale: Scale) -> Image.Image:
         share = (values[start : start + rows].astype(np.float64) - scale.low) * (255 / (scale.high - scale.low))
         grey[start : start + rows] = np.floor(share + 0.5).clip(0, 255).astype(np.uint8)
     if _white_is_zero(image):
-        # Pillow inverts such files for 8 bits and fewer only.
+        # Pillow inverts such files only for 8 bits and fewer.
         np.subtract(255, grey, out=grey)
     if isinstance(key := image.info.get("transparency"), int):
         grey[values == key] = 255
@@ -180,7 +155,7 @@ def _over_white(image: Image.Image, kind: str | None) -> Image.Image:
         return Image.fromarray(flat[..., 0] if image.mode == "La" else flat).convert("RGB")
     key = image.info.get("transparency")
     if key is not None and image.mode in ("L", "RGB"):
-        # Pillow scales the pixels of 2, 4 and 16 bits to 8, and not the transparent colour.
+        # Pillow scales the pixels of 2, 4 and 16 bits to 8 bits, but not the transparent colour.
         factor = {"L;2": 85, "L;4": 17}.get(image.info.get("raw mode", ""))
         if factor and isinstance(key, int):
             image.info["transparency"] = key * factor
@@ -200,7 +175,7 @@ def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """Return how the file stores the pixels, as Pillow's decoders name it ("I;16B"); "" for an image without a file."""
+    """Return how the file stores the pixels in the terms of Pillow's decoders ("I;16B"); "" for an image without a file."""
     for tile in getattr(image, "tile", None) or ():
         raw = tile[3][0] if isinstance(tile[3], tuple) and tile[3] else tile[3]
         if isinstance(raw, str):
@@ -213,7 +188,7 @@ def _white_is_zero(image: Image.Image) -> bool:
 
 
 def mark(image: Image.Image) -> None:
-    """Keep in `info` what loading and turning an image would lose: how its file stores the pixels."""
+    """Store in `info` how the file stores the pixels, which loading or turning the image would lose."""
     image.info["raw mode"] = _raw_mode(image)
     tags = getattr(image, "tag_v2", None)
     image.info["white is zero"] = image.format == "TIFF" and tags is not None and tags.get(262) == 0

@@ -1,15 +1,16 @@
-"""What is learned in one experience: a `Domain` is images with labels, class names, prompt templates and splits."""
+"""The data of one experience: a `Domain` has labelled images in splits, class names and prompt templates."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
-import torch
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import Subset
 
+from benchmarks.data.dataset import ImageDataset, targets_of
+from benchmarks.data.images import share_depth
+from benchmarks.data.sampling import class_permutation, shares
 from models.prompts import fill
 from models.registry import check_text
 
@@ -17,51 +18,36 @@ VALIDATION_FRACTION = 0.1
 VALIDATION_LIMIT = 5000
 
 
-class ImageDataset(Protocol):
-    """A torch-style dataset of (image, label): a PIL image or a uint8 tensor [3, H, W], and an int in 0..C-1."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[Any, int]: ...
-
-
-class TensorImages(Dataset):
-    """Images held in memory.
-
-    `images` is uint8 [N, 3, H, W], `targets` a sequence of N ints; items are (uint8 [3, H, W], int).
-    """
-
-    def __init__(self, images: torch.Tensor, targets: Sequence[int]):
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be uint8 [N, 3, H, W], got {images.dtype} {tuple(images.shape)}")
-        if len(images) != len(targets):
-            raise ValueError(f"{len(images)} images but {len(targets)} targets")
-        self.images = images
-        self.targets = [int(t) for t in targets]
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.images[index], self.targets[index]
-
-
 @dataclass(frozen=True)
 class Domain:
-    """One task's data.
+    """The data of one task.
 
-    `templates` hold "{}" for the class name; the first one trains, all average at evaluation (ZSCL's released code). `val`
-    may be None: then `with_validation` takes a seeded 10 % of train, at most 5,000 images. `ood` is an out-of-distribution
-    test set of the same classes, never trained on. `part_of` names the domain whose classes these are a part of.
-    `split_sources` maps "train", "val" or "test" to a phrase that says where its images come from, for the header of a run:
-    "the folder Testing/", "10 % of each class, seed 0", "the validation split: there is no labelled test split". Readers fill
-    it where they decide; whoever makes one split out of another changes it (`replace`). A split may be missing from it.
-    `warnings` are sentences about the data that the user should look at, `notes` those that explain how it was read ("ignored
-    48 files in 24 folders called @eaDir"); every command that reads data prints both (`harness.display.data_summary`).
-    `published`: class names and templates are those of a benchmark (the papers', the mini edition's), not of a user.
+    Attributes:
+        name: the domain's name in commands and records.
+        classnames: one name per class, in the order of the labels.
+        templates: prompts with "{}" for the class name. The first one trains, all average at evaluation (ZSCL's released code).
+        train: the training split, or None for a domain that is only tested.
+        val: the validation split. If None, `with_validation` takes a seeded 10 % of train, at most 5,000 images.
+        test: the test split.
+        ood: an out-of-distribution test set of the same classes, never trained on.
+        licence: the licence of the images.
+        source: the origin of the images.
+        part_of: the domain that these classes are a subset of.
+        split_sources: the origin of the splits "train", "val" and "test" as phrases for the header of a run: "the folder
+            Testing/", "10 % of each class, seed 0", "the validation split: there is no labelled test split". Readers fill it.
+            A function that makes one split out of another updates it (`replace`). A split may be missing from it.
+        warnings: sentences about the data that the user should check.
+        notes: sentences that explain how the data was read ("ignored 48 files in 24 folders called @eaDir"). Every command
+            that reads data prints warnings and notes (`harness.display.data_summary`).
+        published: True if class names and templates are those of a benchmark (a paper's, the mini edition's), not a user's.
 
-    Raises ValueError for a domain without classes or with a template that has no "{}", and for a name or template that
-    `models.registry.check_text` refuses.
+    Raises:
+        ValueError: for a domain without classes or templates, and for a template without "{}".
+        UserError: for a name or template that `models.registry.check_text` refuses.
+
+    Example:
+        >>> Domain("pets", ("cat", "dog"), ("a photo of a {}.",), train=None, val=None, test=images).prompts()
+        ['a photo of a cat.', 'a photo of a dog.']
     """
 
     name: str
@@ -93,93 +79,33 @@ class Domain:
             check_text(template, "template")
             if "{}" not in template:
                 raise ValueError(f"template {template!r} of domain {self.name!r} has no '{{}}' for the class name")
-        # Deferred: `images` imports this module.
-        from benchmarks.data.images import share_depth
-
         share_depth(self.train, self.val, self.test, self.ood)
 
     def prompts(self, template: int = 0) -> list[str]:
-        """The class names in one template, in class order; template 0 is the one that trains."""
+        """Return the class names in one template, in class order. Template 0 is the one that trains."""
         return fill(self.templates[template], self.classnames)
 
 
-def targets_of(dataset: ImageDataset) -> list[int]:
-    """The labels of a dataset, without decoding its images where it says them (`targets`, `labels`, `Subset` of
-    such).
-    """
-    if isinstance(dataset, Subset):
-        inner = targets_of(dataset.dataset)  # type: ignore[arg-type]
-        return [inner[i] for i in dataset.indices]
-    if isinstance(dataset, ConcatDataset):
-        return [target for part in dataset.datasets for target in targets_of(part)]  # type: ignore[arg-type]
-    for attribute in ("targets", "labels", "_labels"):
-        labels = getattr(dataset, attribute, None)
-        if labels is not None and len(labels) == len(dataset):
-            return [int(label) for label in labels]
-    return [int(dataset[i][1]) for i in range(len(dataset))]
-
-
-def permutation(n: int, seed: int) -> list[int]:
-    """Return a seeded permutation of range(n). Global generators are left as they are."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-def class_permutation(key: str, n: int, seed: int) -> list[int]:
-    """Return a permutation of range(n) that depends only on the class's key and the seed."""
-    digest = hashlib.sha256(f"{seed}\n{key}".encode()).digest()
-    # 63 bits: torch's generator takes any int64.
-    return permutation(n, int.from_bytes(digest[:8], "big") >> 1)
-
-
-def sample(dataset: Any, n: int, seed: int) -> Subset:
-    """Return a seeded random choice of at most n images of a dataset, in random order."""
-    return Subset(dataset, permutation(len(dataset), seed)[:n])
-
-
 def members_of(domain: Domain, split: str) -> list[list[int]]:
-    """Return the indices of a split's images for each class, in a seedless, stable order (that of the split)."""
+    """Return the indices of a split's images for each class, in the order of the split."""
     members: list[list[int]] = [[] for _ in domain.classnames]
     for index, label in enumerate(targets_of(getattr(domain, split))):
         members[label].append(index)
     return members
 
 
-def shares(counts: Sequence[int], size: int, most: Sequence[int], least: int = 0, seed: int = 0) -> list[int]:
-    """Divide `size` among classes in proportion to `counts` [C], by largest remainders.
-
-    A class gets at least `least` where it has an image and `size` allows it for all, and never more than `most` [C]. What
-    a class cannot take goes to the others. Equal remainders are ordered by the seed.
-
-    Returns:
-        Numbers [C] that sum to min(size, sum(most)).
-    """
-    size = min(size, sum(most))
-    total = sum(counts) or 1
-    exact = [size * count / total for count in counts]
-    present = sum(bound > 0 for bound in most)
-    floor = least if least * present <= size else 0
-    taken = [min(bound, max(int(share), floor)) for share, bound in zip(exact, most, strict=True)]
-    place = {c: i for i, c in enumerate(permutation(len(counts), seed))}
-    while (rest := size - sum(taken)) != 0:
-        step = 1 if rest > 0 else -1
-        able = [c for c in range(len(counts)) if (taken[c] < most[c] if step > 0 else taken[c] > min(floor, most[c]))]
-        able.sort(key=lambda c: (step * (taken[c] - exact[c]), place[c]))
-        for c in able[: abs(rest)]:
-            taken[c] += step
-    return taken
-
-
 def with_validation(domain: Domain, seed: int = 0, take: bool = True, leave: int = 1) -> Domain:
     """Return the domain with a validation split: its own, or a seeded 10 % of train (at most 5,000 images) by class.
 
-    Every class gives in proportion to its images (`shares`), so the choice is stratified (ours; PAINT's and IIMM's released
+    Classes contribute in proportion to their images (`shares`), so the choice is stratified (ours; PAINT's and IIMM's released
     code draw 10 % of train without regard to classes). A class keeps at least `leave` training images, and the choice
-    never meets the first `leave` images of `benchmarks.data.shots`. Nothing can be held out when no class has more than `leave`
-    images: then `val` stays None.
+    never includes the first `leave` images of `benchmarks.data.shots`. If no class has more than `leave` images, `val` stays
+    None.
 
     Args:
-        seed: of the choice, together with the class names.
-        take: remove those images from the training split. Otherwise they stay in it, for protocols that train on all of
+        domain: the domain to complete.
+        seed: the seed of the choice, which also depends on the class names.
+        take: remove the chosen images from the training split. If False they stay in it, for protocols that train on all of
             it and select nothing.
         leave: training images that each class keeps: 1, or the number of shots.
     """
@@ -197,13 +123,13 @@ def with_validation(domain: Domain, seed: int = 0, take: bool = True, leave: int
         chosen += [indices[i] for i in order[len(order) - number :]]
     if not chosen:
         return domain
-    held = set(chosen)
-    kept = [index for index in range(len(train)) if index not in held]
+    validation = set(chosen)
+    remaining = [index for index in range(len(train)) if index not in validation]
     source = f"10 % of the training images, by class, seed {seed}"
     return replace(
         domain,
         val=Subset(train, sorted(chosen)),
-        train=Subset(train, kept) if take else train,
+        train=Subset(train, remaining) if take else train,
         split_sources={**domain.split_sources, "val": source},
     )
 
@@ -211,8 +137,11 @@ def with_validation(domain: Domain, seed: int = 0, take: bool = True, leave: int
 def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
     """Return the domain with at most `limit` images per split: a seeded choice in proportion to the classes.
 
-    Every class keeps at least one image, unless there are more classes than `limit`: `warnings` then counts those without a
-    training image.
+    Every class keeps at least one image, unless there are more classes than `limit`. In that case `warnings` has the number of
+    classes without a training image.
+
+    Raises:
+        ValueError: if `limit` is less than 1.
     """
     if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
@@ -241,6 +170,8 @@ def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
     lost = len(set(targets_of(domain.train))) - len(set(targets_of(few.train)))
     if not lost:
         return few
-    are = f"{lost} of them {'is' if lost == 1 else 'are'} trained on no image"
-    sentence = f"--limit {limit} is less than the {len(few.classnames)} classes of {few.name}: {are}"
+    sentence = (
+        f"--limit {limit} is less than the {len(few.classnames)} classes of {few.name}: "
+        f"{lost} of them {'has' if lost == 1 else 'have'} no training image"
+    )
     return replace(few, warnings=(*few.warnings, sentence))

@@ -1,8 +1,8 @@
-"""Image formats: the ones that are read, their file endings, and what to say about others.
+"""The image formats that are read, their file endings, and descriptions of other formats for messages.
 
-Every image from outside is opened with `pillow_formats()`. Pillow knows more formats, but some of them start another program
-(EPS starts Ghostscript), and others hold no picture (FITS, HDF5). Importing this module imports neither torch nor Pillow, so
-listing files stays fast.
+Every untrusted image is opened with `pillow_formats()`. Pillow supports more formats, but some of them start another program
+(EPS starts Ghostscript), and others hold no picture (FITS, HDF5). This module imports neither torch nor Pillow, so that
+listing files is fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ READ: dict[str, tuple[str, ...]] = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
     "QOI": (".qoi",),
 }
-"""Pillow's name of each format that is read -> its file endings. A file may hold another format of this table."""
+"""File endings by Pillow's name of each format that is read. A file may hold another format of this table."""
 
 EXTENSIONS = tuple(ending for endings in READ.values() for ending in endings)
 
@@ -51,11 +51,11 @@ UNREAD: dict[str, str] = {
     ".hdr": "Radiance HDR image",
     ".xcf": "GIMP file",
 }
-"""File endings of pictures that are not read -> what such a file is called in messages."""
+"""Names in messages of picture formats that are not read, by file ending."""
 
 _CONVERT = ", which is not read: convert it to JPEG or PNG"
 _OTHER = ", not an image"
-# What a file that is not read starts with -> what it is.
+# The first bytes of files that are not read, and descriptions of such files.
 _SIGNATURES = (
     (b"%!PS", f"a PostScript file{_CONVERT}"),
     (b"\xc5\xd0\xd3\xc6", f"a PostScript file{_CONVERT}"),
@@ -82,7 +82,7 @@ _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "an AVIF image, which this version of Pillow does not read: `pip install -U pillow`"),
 }
 HEAD = 512
-"""Bytes of a file that `describe` looks at."""
+"""The number of bytes at the start of a file that `describe` needs."""
 
 
 @cache
@@ -95,19 +95,19 @@ def pillow_formats() -> tuple[str, ...]:
 
 
 def is_image(name: str) -> bool:
-    """Tell by its name whether a file is an image that is read. Hidden files are not images."""
+    """Return whether a file's name is that of an image that is read. Hidden files are not images."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
 def unread_kind(name: str) -> str | None:
-    """Return what a picture in a format that is not read is called ("HEIC image"), by its name; None for other files."""
+    """Return the format of a picture that is not read ("HEIC image") from its name; None for other files."""
     return next((kind for ending, kind in UNREAD.items() if name.lower().endswith(ending)), None)
 
 
 def describe(head: bytes) -> str | None:
-    """Return what the first `HEAD` bytes of a file that cannot be opened show, or None if they show nothing.
+    """Describe a file that cannot be opened by its first `HEAD` bytes; None if they are not recognised.
 
-    The phrase completes "it is ...": "an HTML page, not an image".
+    The phrase completes "it is ...", for example "an HTML page, not an image".
     """
     for start, kind in _SIGNATURES:
         if head.startswith(start):
@@ -125,7 +125,7 @@ def describe(head: bytes) -> str | None:
         return f"an XML or HTML file{_OTHER}"
     if head and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
         try:
-            # Incremental: the last character may be cut.
+            # Incremental, because the last character may be cut off.
             codecs.getincrementaldecoder("utf-8")().decode(head)
             return f"a text file{_OTHER}"
         except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Images in a Hugging Face dataset, the user's own or a copy of a paper's, decoded as image files are."""
+"""Images in a Hugging Face dataset (the user's own or a copy of a paper's), decoded as image files are."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import Dataset
 
-from benchmarks.data.depth import Depth
 from benchmarks.data.images import UNREADABLE, decode, own_reading
 from benchmarks.data.opening import Undecodable
+from benchmarks.data.survey import Depth
 from models.registry import UserError
 
 
-class HubImages(Dataset):
+class HubImages(Dataset[tuple[Image.Image, int]]):
     """One column of images of a `datasets.Dataset`; items are (PIL image, int), decoded when they are read.
 
-    They are decoded here and not by `datasets`, which turns photographs by their EXIF data and leaves 16-bit greyscale for
-    Pillow to clip: so an image has the same pixels in a hub copy and in a file (`mode` and `upright`: see `ImageFiles`).
+    Images are decoded here and not by `datasets`, which turns photographs by their EXIF data and lets Pillow clip 16-bit
+    greyscale. So an image has the same pixels in a hub copy and in a file. Reading a damaged image raises UserError.
 
     Args:
-        rows: a `datasets.Dataset`, whose `column` holds images, or files' bytes.
+        rows: a `datasets.Dataset`.
+        column: the column of `rows` that holds images, or the bytes of image files.
         targets: the labels [N].
-        what: what messages call the dataset.
-        source: where the images come from, for the fingerprint; else the fingerprint of `rows`.
+        what: the name of the dataset in messages.
+        mode: as in `ImageFiles`.
+        upright: as in `ImageFiles`.
+        source: the origin of the images for the fingerprint; None for the fingerprint of `rows`.
         by_number: the dataset's class names could not be used to order its labels.
-
-    Reading a damaged image raises UserError.
     """
 
-    # `datasets` may not bear threads.
+    # `datasets` may not be thread-safe.
     threads = False
 
     def __init__(
@@ -47,7 +48,7 @@ class HubImages(Dataset):
     ):
         import datasets
 
-        # A saved dataset may come back with a format, such as tensors; without one, images are their files' bytes.
+        # A saved dataset may have a format such as tensors. Without a format, images are the bytes of their files.
         chosen = rows.select_columns([column]).with_format(None)
         self.rows = chosen.cast_column(column, datasets.Image(decode=False))
         self.column, self.targets, self.what = column, targets, what
@@ -68,13 +69,14 @@ class HubImages(Dataset):
         stored = self.rows[int(index)][self.column]
         if stored is None:
             raise Undecodable("the cell is empty")
-        return stored["path"] if stored["bytes"] is None else stored["bytes"]
+        content: str | bytes = stored["path"] if stored["bytes"] is None else stored["bytes"]
+        return content
 
     def name_of(self, index: int) -> str:
-        """Return what messages call an image."""
+        """Return the name of an image in messages."""
         return f"image {index} of {self.what}"
 
     def fingerprint(self) -> str:
-        """Of where the images come from and how they are read."""
-        said = f"{self.source or self.rows._fingerprint} {self.column} {self.mode} {own_reading(self)}"
-        return hashlib.sha256(said.encode()).hexdigest()
+        """Return a digest of the images' origin and of how they are read."""
+        text = f"{self.source or self.rows._fingerprint} {self.column} {self.mode} {own_reading(self)}"
+        return hashlib.sha256(text.encode()).hexdigest()

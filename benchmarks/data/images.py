@@ -1,6 +1,6 @@
-"""Datasets of images: files on disk, or arrays, decoded one image at a time, and where they come from as a fingerprint.
+"""Datasets of image files and arrays, decoded one image at a time, and their fingerprints.
 
-A fingerprint says which pixels a dataset holds without reading them; caches of decoded images are keyed by it.
+A fingerprint identifies the pixels of a dataset without reading them. Caches of decoded images are keyed by it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,32 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from benchmarks.data.depth import Depth, kind_of, mark, own_rgb
-from benchmarks.data.domain import targets_of
+from benchmarks.data.dataset import Relabelled
+from benchmarks.data.depth import Scales, kind_of, mark, own_rgb
 from benchmarks.data.opening import MISSING, opened
+from benchmarks.data.survey import Depth
 from models.registry import UserError, printable
 from models.transforms import eight_bit
 
-# What decoding a damaged or missing image raises.
+# The errors of decoding a damaged or missing image.
 UNREADABLE = (OSError, ValueError)
 
 
-class ImageFiles(Dataset):
+class ImageFiles(Dataset[tuple[Image.Image, int]]):
     """Image files with labels; items are (PIL image, int).
 
-    `paths` [N] and `targets` [N] (ints in 0..C-1). Images are converted to `mode` when they are read, as torchvision's
-    loaders do; None leaves them as they are stored.
+    Reading an image that is missing or damaged raises UserError with the name of the file.
 
-    `upright` is for users' own files: photographs are turned as their EXIF data says, transparency is laid over white, and
-    deep greyscale is scaled by `depth`, which all splits of a domain share (`share_depth`). The papers' files are read as
-    torchvision's loaders read them.
+    Args:
+        paths: the files [N].
+        targets: the labels [N], integers in 0..C-1.
+        mode: the mode that images are converted to when they are read, as torchvision's loaders do. None keeps the stored mode.
+        upright: read the files as users' own. Photographs are turned according to their EXIF data, transparency is laid over
+            white, and deep greyscale is scaled by `depth`, which all splits of a domain share (`share_depth`). If False,
+            files are read as torchvision's loaders read them, which is right for the papers' datasets.
 
-    Reading an image that is missing or damaged raises UserError, naming the file.
+    Raises:
+        ValueError: for different numbers of paths and labels.
     """
 
     threads = True
@@ -61,13 +66,16 @@ class ImageFiles(Dataset):
         return self.paths[index]
 
     def name_of(self, index: int) -> str:
-        """Return what messages call an image."""
+        """Return the name of an image in messages."""
         return f"the image {printable(self.paths[index])}"
 
     def fingerprint(self) -> str:
-        """Of the files' absolute paths, sizes and times, and of how they are read. Raises UserError for a missing file.
+        """Return a digest of the files' absolute paths, sizes and times, and of how they are read.
 
-        Worked out once: a split may be asked for it by every step of a class-incremental benchmark.
+        It is computed once: every step of a class-incremental benchmark may ask a split for it.
+
+        Raises:
+            UserError: for a missing file.
         """
         if self._fingerprint is None:
             self._fingerprint = self._digest()
@@ -84,10 +92,16 @@ class ImageFiles(Dataset):
         return digest.hexdigest()
 
 
-class ArrayImages(Dataset):
-    """Images in one array, uint8 [N, H, W] (greyscale) or [N, H, W, 3]; items are (PIL image, int).
+class ArrayImages(Dataset[tuple[Image.Image, int]]):
+    """Images in one array; items are (PIL image, int).
 
-    `source` says where the array comes from (a file with its size and time, say) for the fingerprint.
+    Args:
+        images: uint8 [N, H, W] (greyscale) or [N, H, W, 3].
+        targets: the labels [N].
+        source: the origin of the array for the fingerprint, for example a file with its size and time.
+
+    Raises:
+        ValueError: for another type or shape, and for different numbers of images and labels.
     """
 
     def __init__(self, images: np.ndarray, targets: Sequence[int], source: str):
@@ -106,25 +120,16 @@ class ArrayImages(Dataset):
         return Image.fromarray(self.images[index]), self.targets[index]
 
     def fingerprint(self) -> str:
+        """Return a digest of the array's source and shape."""
         return hashlib.sha256(f"{self.source} {self.images.shape}".encode()).hexdigest()
 
 
-class Relabelled(Dataset):
-    """The images of another dataset with other labels: `labels` maps each old label to the new one."""
+def read_image(path: str | Path, mode: str | None = "RGB", upright: bool = False, depth: Scales | None = None) -> Image.Image:
+    """Return the image in a file, fully decoded; the arguments are those of `decode`.
 
-    def __init__(self, dataset: Any, labels: Mapping[int, int]):
-        self.dataset = dataset
-        self.targets = [labels[target] for target in targets_of(dataset)]
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.dataset[index][0], self.targets[index]
-
-
-def read_image(path: str | Path, mode: str | None = "RGB", upright: bool = False, depth: Depth | None = None) -> Image.Image:
-    """Return the image in a file, decoded whole. Raises UserError, naming the file, when it is missing or damaged."""
+    Raises:
+        UserError: naming the file, if it is missing or damaged.
+    """
     try:
         return decode(path, mode, upright, depth)
     except FileNotFoundError as error:
@@ -138,19 +143,23 @@ def unreadable_sentence(name: str, reason: str) -> str:
     return f"{name[:1].upper()}{name[1:]} is missing." if reason == MISSING else f"Cannot read {name}: {reason}."
 
 
-def decode(source: str | Path | bytes, mode: str | None, upright: bool, depth: Depth | None = None) -> Image.Image:
-    """Return the image in a file, or in the bytes of one; see `ImageFiles`.
+def decode(source: str | Path | bytes, mode: str | None, upright: bool, depth: Scales | None = None) -> Image.Image:
+    """Return the image in a file, or in the bytes of a file.
 
-    Without `depth` the scale of a deep greyscale image follows from that image.
+    Args:
+        source: the path or the bytes.
+        mode: as in `ImageFiles`.
+        upright: as in `ImageFiles`.
+        depth: the scales of deep greyscale images. If None, the scale follows from this image only.
 
     Raises:
-        FileNotFoundError: a path that does not exist.
-        Undecodable: with the reason in words.
+        FileNotFoundError: for a path that does not exist.
+        Undecodable: with the reason, for a damaged image.
     """
     with opened(source) as image:
         if not upright:
             image.load()
-            # It changes no pixel here, and costs a warning.
+            # It changes no pixel here, but Pillow would warn about it.
             image.info.pop("transparency", None)
             return image.copy() if mode is None else eight_bit(image).convert(mode)
         kind = kind_of(image)
@@ -173,15 +182,14 @@ def share_depth(*splits: Any) -> None:
 
 
 def own_datasets(*splits: Any) -> list[Any]:
-    """Return the datasets of the user's own images in splits, each once."""
+    """Return the distinct datasets of the user's own images in splits."""
     leaves = [leaf for split in splits for leaf in _leaves(split)]
-    return list(
-        {id(leaf): leaf for leaf in leaves if isinstance(getattr(leaf, "depth", None), Depth) and leaf.upright}.values()
-    )
+    own = [leaf for leaf in leaves if isinstance(getattr(leaf, "depth", None), Depth) and leaf.upright]
+    return list({id(leaf): leaf for leaf in own}.values())
 
 
 def own_reading(dataset: Any) -> str:
-    """Return how a dataset's images are read, for fingerprints: with the scales of deep images, for the user's own."""
+    """Describe for fingerprints how a dataset's images are read; for users' own images this includes the scales."""
     if not dataset.upright:
         return "False"
     return f"own {sorted(dataset.depth.survey().scales.items())}"
@@ -197,14 +205,14 @@ def _leaves(dataset: Any) -> list[Any]:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        # 1, or nothing, is upright: without it `exif_transpose` would copy the image.
+        # 1, or no tag, is upright. In that case `exif_transpose` would only copy the image.
         return image if image.getexif().get(0x0112, 1) == 1 else ImageOps.exif_transpose(image)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        return image  # damaged EXIF data is no reason to do without the image
+        return image  # an image with damaged EXIF data is still usable
 
 
 def file_source(*paths: str | Path) -> str:
-    """Absolute paths with sizes and times: the `source` of arrays read from them."""
+    """Return the absolute paths, sizes and times of files: the `source` of arrays read from them."""
     parts = []
     for path in paths:
         status = Path(path).stat()
@@ -213,9 +221,10 @@ def file_source(*paths: str | Path) -> str:
 
 
 def fingerprint_of(dataset: Any) -> str | None:
-    """What identifies the pixels of a dataset (labels are no part of it).
+    """Return a digest that identifies the pixels of a dataset; labels do not count.
 
-    None for a dataset that cannot say: a user's object without `fingerprint()`.
+    Returns:
+        The digest, or None for a user's dataset object without a method `fingerprint()`.
     """
     if isinstance(dataset, Subset):
         inner = fingerprint_of(dataset.dataset)
@@ -225,9 +234,9 @@ def fingerprint_of(dataset: Any) -> str | None:
     if isinstance(dataset, ConcatDataset):
         parts = [fingerprint_of(part) for part in dataset.datasets]
         return None if None in parts else _digest("concat", *map(str, parts))
-    own = getattr(dataset, "fingerprint", None)
-    found = own() if callable(own) else None
-    return None if found is None else str(found)
+    method = getattr(dataset, "fingerprint", None)
+    fingerprint = method() if callable(method) else None
+    return None if fingerprint is None else str(fingerprint)
 
 
 def _digest(*parts: str) -> str:

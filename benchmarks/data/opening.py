@@ -1,4 +1,4 @@
-"""Open image files from outside safely: an allow-list of formats, no warnings of Pillow, and one reason for every failure."""
+"""Open untrusted image files: only allowed formats, no Pillow warnings, and one exception type with a reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from benchmarks.data.formats import HEAD, describe, pillow_formats
 
@@ -19,16 +19,16 @@ MISSING = "it is missing"
 
 
 class Undecodable(ValueError):
-    """An image that cannot be decoded. Its text completes "Cannot read the image PATH: ..." and has no full stop."""
+    """An image cannot be decoded. The text completes "Cannot read the image PATH: ..." and has no full stop."""
 
 
 @contextmanager
 def opened(source: str | Path | bytes) -> Iterator[Image.Image]:
-    """Open an image by its path or its bytes; nothing is decoded before `load`.
+    """Open an image by its path or its bytes. Nothing is decoded before `load`.
 
     Raises:
-        FileNotFoundError: a path that does not exist.
-        Undecodable: with the reason, for everything that Pillow raises on the file, also inside the `with` block.
+        FileNotFoundError: for a path that does not exist.
+        Undecodable: with the reason, for any error of Pillow on the file, also inside the `with` block.
     """
     _ignore_pillow_warnings()
     _silence_libtiff()
@@ -41,7 +41,7 @@ def opened(source: str | Path | bytes) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError as error:
         raise Undecodable(_too_large(error)) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise Undecodable(_not_an_image(source)) from error
     except MemoryError as error:
         pixels = f"its {size[0]:,} x {size[1]:,} pixels" if size else "it"
@@ -55,9 +55,9 @@ def opened(source: str | Path | bytes) -> Iterator[Image.Image]:
 
 
 def _ignore_pillow_warnings() -> None:
-    """Ignore the warnings that Pillow's modules issue: damaged EXIF data, many pixels, palettes, ...
+    """Ignore the warnings of Pillow's modules: damaged EXIF data, many pixels, palettes, ...
 
-    A filter, not `warnings.catch_warnings`, which is unsafe in threads. It is put back in front where another one came before.
+    This is a filter because `warnings.catch_warnings` is unsafe in threads. It is inserted again if another filter precedes it.
     """
     wanted = ("ignore", None, Warning, re.compile(r"PIL(\.|$)"), 0)
     if not warnings.filters or warnings.filters[0] != wanted:
@@ -66,9 +66,9 @@ def _ignore_pillow_warnings() -> None:
 
 @cache
 def _silence_libtiff() -> None:
-    """Stop libtiff from printing about damaged files to the standard error; Pillow raises an error for them anyway.
+    """Stop libtiff from printing to standard error about damaged files, for which Pillow raises an error anyway.
 
-    Works for the library in Pillow's wheels for Linux and macOS. Elsewhere libtiff keeps printing.
+    This works for the library in Pillow's wheels for Linux and macOS. Elsewhere libtiff still prints.
     """
     package = Path(Image.__file__).parent
     for library in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
@@ -83,7 +83,7 @@ def _too_large(error: Image.DecompressionBombError) -> str:
     pixels = re.search(r"\((\d+) pixels\)", str(error))
     count = f"{int(pixels[1]):,} pixels" if pixels else "more pixels"
     return (
-        f"it has {count}, more than Pillow's limit of {limit:,}; make it smaller (models look at a few hundred pixels a side) "
+        f"it has {count}, more than Pillow's limit of {limit:,}; make it smaller (models use a few hundred pixels per side) "
         "or remove it"
     )
 

@@ -33,12 +33,13 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from benchmarks.data import pixel_files
-from benchmarks.data.domain import Domain, TensorImages, targets_of
+from benchmarks.data.dataset import TensorImages, targets_of
+from benchmarks.data.domain import Domain
 from benchmarks.data.images import fingerprint_of
 from benchmarks.data.pixel_files import Cached as Cached
 from benchmarks.data.pixel_files import clear as clear
 from benchmarks.data.pixel_files import usage as usage
-from benchmarks.plan import Progress
+from benchmarks.data.progress import Progress
 from models.registry import UserError
 from models.transforms import Preprocess, evaluation_transform
 

@@ -1,4 +1,4 @@
-"""Images in tar files, read from their place there and decoded as image files are."""
+"""Images inside tar files, read in place and decoded as image files are."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from collections.abc import Sequence
 from PIL import Image
 from torch.utils.data import Dataset
 
-from benchmarks.data.depth import Depth
+from benchmarks.data.byte_range import ByteRange
 from benchmarks.data.images import UNREADABLE, decode, own_reading
 from benchmarks.data.opening import Undecodable
-from benchmarks.own.shards import Place
+from benchmarks.data.survey import Depth
 from models.registry import UserError, escaped
 
 
-class ShardImages(Dataset):
+class ShardImages(Dataset[tuple[Image.Image, int]]):
     """Images of webdataset shards; items are (PIL image, int), decoded when they are read.
+
+    They are read as users' own image files are (`ImageFiles`, upright). Reading a damaged image raises UserError.
 
     Args:
         places: where each image is [N].
         targets: the labels [N].
         keys: the names of the samples for messages [N].
 
-    They are read as users' own image files are (`ImageFiles`, upright). Reading a damaged image raises UserError.
+    Raises:
+        ValueError: for different numbers of places, labels and names.
     """
 
     threads = True
     upright = True
 
-    def __init__(self, places: Sequence[Place], targets: Sequence[int], keys: Sequence[str]):
+    def __init__(self, places: Sequence[ByteRange], targets: Sequence[int], keys: Sequence[str]):
         if not len(places) == len(targets) == len(keys):
             raise ValueError(f"{len(places)} places, {len(targets)} targets and {len(keys)} keys differ in number")
         self.places, self.targets, self.keys = list(places), list(targets), list(keys)
@@ -47,24 +50,22 @@ class ShardImages(Dataset):
 
     def source_of(self, index: int) -> bytes:
         """Return the bytes of an image's file. Raises OSError, and Undecodable for a shard that has become shorter."""
-        shard, offset, size = self.places[index]
-        with open(shard, "rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-        if len(data) < size:
-            raise Undecodable(f"the shard {shard} is cut short")
+        place = self.places[index]
+        data = place.read()
+        if len(data) < place.size:
+            raise Undecodable(f"the shard {place.path} is cut short")
         return data
 
     def name_of(self, index: int) -> str:
-        """Return what messages call an image."""
+        """Return the name of an image in messages."""
         return f"the image of the sample {escaped(self.keys[index])}"
 
     def fingerprint(self) -> str:
         """Return a digest of the shards' paths, sizes and times, of the images' places, and of how they are read."""
         digest = hashlib.sha256(f"shards {own_reading(self)}\n".encode())
-        for shard in sorted({place.shard for place in self.places}):
+        for shard in sorted({place.path for place in self.places}):
             status = os.stat(shard)
             digest.update(os.fsencode(f"{shard} {status.st_size} {status.st_mtime_ns}\n"))
         for place in self.places:
-            digest.update(os.fsencode(f"{place.shard} {place.offset} {place.size}\n"))
+            digest.update(os.fsencode(f"{place.path} {place.offset} {place.size}\n"))
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Few-shot training: exactly k training images of each class, chosen per class, so that one class never moves another."""
+"""Few-shot training: exactly k training images of each class, chosen independently per class."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from torch.utils.data import Subset
 
 from benchmarks.data.domain import Domain, members_of, with_validation
-from benchmarks.data.domain import class_permutation as class_permutation
+from benchmarks.data.sampling import class_permutation
 from models.registry import UserError
 
 
 def with_shots(domain: Domain, k: int, seed: int = 0, take: bool = True) -> Domain:
-    """Return the domain with `shots`, and a validation split out of what they leave (`with_validation`).
+    """Return the domain with `shots`, and a validation split from the remaining training images (`with_validation`).
 
-    The shots come first, so a class with exactly `k` images is enough. `take`: as in `with_validation`.
+    The shots are chosen first, so a class with exactly `k` images is enough. `take` is that of `with_validation`.
     """
     few = shots(domain, k, seed)
     held = with_validation(domain, seed, take, leave=k)
@@ -23,13 +23,13 @@ def with_shots(domain: Domain, k: int, seed: int = 0, take: bool = True) -> Doma
 
 
 def shots(domain: Domain, k: int, seed: int = 0) -> Domain:
-    """Return the domain with exactly `k` training images of each class; val, test and ood stay as they are.
+    """Return the domain with exactly `k` training images of each class; val, test and ood are unchanged.
 
-    The choice (ours) is seeded per class, by `seed` and the class name: it depends neither on the other classes nor on
-    their order, and the images of k are among those of k + 1.
+    The choice (ours) is seeded by `seed` and the class name. It depends neither on the other classes nor on
+    their order, and the images chosen for k are among those chosen for k + 1.
 
     Raises:
-        UserError: for k < 1, a domain without training images, or a class with fewer than k, named with its count.
+        UserError: for k < 1, a domain without training images, and a class with fewer than k training images.
     """
     if k < 1:
         raise UserError(f"The number of shots must be at least 1, got {k}.")

@@ -1,28 +1,34 @@
-"""Look at all images of the user's own data before they are used: which cannot be read, how deep they are, which are blank."""
+"""Survey the user's own images before they are used: find unreadable and blank ones, and the scales of deep greyscale."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
-from benchmarks.data.depth import COLOUR, Depth, Scale, is_deep_grey, kind_of, mark, own_rgb, scale_of, value_range
+from benchmarks.data.depth import COLOUR, Scale, Scales, is_deep_grey, kind_of, mark, own_rgb, scale_of, value_range
 from benchmarks.data.opening import MISSING, Undecodable, opened
-
-if TYPE_CHECKING:
-    from benchmarks.plan import Progress
+from benchmarks.data.progress import Progress
 
 # Images between two reports of progress.
 CHUNK = 256
 PLAIN_SAMPLE, TRANSPARENT_SAMPLE = 32, 128
-"""Images without and with transparency that are decoded to look for blank ones."""
+"""Images without and with transparency that are decoded in the search for blank ones."""
 
 
 class Seen(NamedTuple):
-    """One image: why it cannot be read (None), its kind, its smallest and largest value if deep, and its transparency."""
+    """The findings of one image.
+
+    Attributes:
+        reason: why it cannot be read, or None.
+        kind: its `kind_of`.
+        low, high: the smallest and largest value of a deep image.
+        transparent: whether it has transparency.
+    """
 
     reason: str | None = None
     kind: str | None = None
@@ -32,11 +38,14 @@ class Seen(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What all images of a dataset show.
+    """The findings of all images of a set of datasets.
 
-    `unreadable`: (dataset, index, reason) of images that cannot be read. `refusal`: why the images as a whole cannot be
-    used. `scales`: by kind of depth. `warnings` and `notes`: sentences for the user. `blank`: the warning about images of
-    one colour among the deep ones and a sample of the others, if there are any.
+    Attributes:
+        unreadable: (dataset, index, reason) of each image that cannot be read.
+        refusal: why the images as a whole cannot be used, or None.
+        scales: scale by kind of deep greyscale.
+        warnings, notes: sentences for the user.
+        blank: a warning about images of one colour, or None. All deep images and a sample of the others are checked.
     """
 
     unreadable: list[tuple[int, int, str]]
@@ -47,8 +56,42 @@ class Survey(NamedTuple):
     blank: str | None = None
 
 
+class Depth:
+    """The scales of one set of data, computed once from all its images.
+
+    All splits of a domain belong to one `Depth`. The survey reads the head of every image and decodes those with more than
+    8 bits.
+
+    Args:
+        datasets: objects with `__len__`, `source_of(index)` (a path, bytes or an image), `name_of(index)` and `threads`
+            (whether several threads may read them).
+    """
+
+    def __init__(self, datasets: Sequence[Any]):
+        self.datasets = list(datasets)
+        self.result: Survey | None = None
+        self.lock = threading.RLock()
+
+    def survey(self, progress: Progress | None = None, again: bool = False) -> Survey:
+        """Return the survey of all images. It is made on the first call, and on calls with `again`."""
+        with self.lock:
+            if self.result is None or again:
+                self.result = survey(self.datasets, progress)
+            return self.result
+
+    def scale(self, kind: str) -> Scale | None:
+        """Return the scale of a kind, or None if the survey found no image of it."""
+        return self.survey().scales.get(kind)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"datasets": self.datasets, "result": self.result}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.datasets, self.result, self.lock = state["datasets"], state["result"], threading.RLock()
+
+
 def survey(datasets: Sequence[Any], progress: Progress | None = None) -> Survey:
-    """Read the heads of all images, decode the deep ones for their range, and a sample of the others for blank ones."""
+    """Read the heads of all images, decode the deep ones for their range, and a sample of the others to find blank ones."""
     places = [(d, index) for d, dataset in enumerate(datasets) for index in range(len(dataset))]
     seen: list[Seen] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -56,7 +99,7 @@ def survey(datasets: Sequence[Any], progress: Progress | None = None) -> Survey:
         for start in range(0, len(places), CHUNK):
             seen += run(lambda place: look(datasets[place[0]], place[1]), places[start : start + CHUNK])
             if progress is not None:
-                progress(len(seen), len(places), "looking at the images")
+                progress(len(seen), len(places), "checking the images")
         ranges: dict[str, tuple[float, float]] = {}
         for one in seen:
             if one.reason is None and one.kind is not None:
@@ -64,20 +107,20 @@ def survey(datasets: Sequence[Any], progress: Progress | None = None) -> Survey:
                 ranges[one.kind] = (min(low, one.low), max(high, one.high))
         scales = {kind: scale_of(kind, *ends) for kind, ends in sorted(ranges.items()) if is_deep_grey(kind)}
         sampled = _sample(seen)
-        done = Depth([])
-        done.result = Survey([], None, scales, (), ())
-        blank = list(run(lambda i: _blank(datasets[places[i][0]], places[i][1], done), sampled))
+        depth = Depth([])
+        depth.result = Survey([], None, scales, (), ())
+        blank = list(run(lambda i: _blank(datasets[places[i][0]], places[i][1], depth), sampled))
     blanks = [i for i, one in enumerate(seen) if one.reason is None and is_deep_grey(one.kind) and one.low == one.high]
-    blanks += [i for i, found in zip(sampled, blank, strict=True) if found]
+    blanks += [i for i, one_colour in zip(sampled, blank, strict=True) if one_colour]
     counts = {kind: sum(one.kind == kind for one in seen) for kind in ranges}
     refusal, warnings, notes = _depths(scales, ranges, counts)
-    one_colour = None
+    blank_warning = None
     if blanks:
         d, index = places[min(blanks)]
-        looked = len(sampled) + sum(is_deep_grey(one.kind) for one in seen)
-        one_colour = blank_sentence(len(blanks), looked, datasets[d].name_of(index))
+        checked = len(sampled) + sum(is_deep_grey(one.kind) for one in seen)
+        blank_warning = blank_sentence(len(blanks), checked, datasets[d].name_of(index))
     unreadable = [(*place, one.reason) for place, one in zip(places, seen, strict=True) if one.reason is not None]
-    return Survey(unreadable, refusal, scales, tuple(warnings), tuple(notes), one_colour)
+    return Survey(unreadable, refusal, scales, tuple(warnings), tuple(notes), blank_warning)
 
 
 def look(dataset: Any, index: int) -> Seen:
@@ -94,18 +137,18 @@ def look(dataset: Any, index: int) -> Seen:
         return Seen(str(error))
 
 
-def blank_sentence(blank: int, looked: int, example: str) -> str:
-    """Return the warning about images of one colour."""
-    number = f"{blank:,} of {looked:,} images" if looked > 1 else "the image"
-    are = "are" if blank > 1 else "is"
+def blank_sentence(blank: int, checked: int, example: str) -> str:
+    """Return the warning about `blank` images of one colour among `checked` ones, with the name of an example."""
+    number = f"{blank:,} of {checked:,} images" if checked > 1 else "the image"
+    verb, pronoun = ("have", "them") if blank > 1 else ("has", "it")
     return (
-        f"{number} {are} one colour all over, such as {example}: look at {'them' if blank > 1 else 'it'} (transparent parts "
-        "are laid over white, docs/data.md has what happens to every kind of image)"
+        f"{number} {verb} only one colour, for example {example}: check {pronoun} (transparent parts become white; "
+        "docs/data.md describes how each kind of image is read)"
     )
 
 
 def is_blank(image: Image.Image) -> bool:
-    """Tell whether an RGB image has (nearly) one colour: no channel varies by more than 2 of 255."""
+    """Return whether an RGB image has (nearly) one colour: no channel varies by more than 2 of 255."""
     extremes: Any = image.getextrema()
     return all(high - low <= 2 for low, high in (extremes if isinstance(extremes[0], tuple) else (extremes,)))
 
@@ -123,7 +166,7 @@ def _look_at(image: Image.Image) -> Seen:
 
 
 def _sample(seen: Sequence[Seen]) -> list[int]:
-    """Return evenly spaced readable images of 8 bits, without and with transparency."""
+    """Return the indices of evenly spaced readable 8-bit images, without and with transparency."""
     chosen: list[int] = []
     for transparent, most in ((False, PLAIN_SAMPLE), (True, TRANSPARENT_SAMPLE)):
         able = [
@@ -135,7 +178,7 @@ def _sample(seen: Sequence[Seen]) -> list[int]:
     return sorted(chosen)
 
 
-def _blank(dataset: Any, index: int, depth: Depth) -> bool:
+def _blank(dataset: Any, index: int, depth: Scales) -> bool:
     try:
         source = dataset.source_of(index)
         if isinstance(source, Image.Image):
@@ -143,12 +186,12 @@ def _blank(dataset: Any, index: int, depth: Depth) -> bool:
         with opened(source) as image:
             kind = kind_of(image)
             mark(image)
-            # JPEG files are decoded at an eighth of their size here.
+            # This decodes JPEG files at an eighth of their size.
             image.draft("RGB", (32, 32))
             image.load()
             return is_blank(own_rgb(image, kind, depth))
     except (Undecodable, FileNotFoundError):
-        return False  # it shows when it is decoded
+        return False  # reported when the image is decoded for use
 
 
 def _depths(
@@ -161,18 +204,16 @@ def _depths(
         values = f"values {low:,.6g} to {high:,.6g}" if low < 0 else f"largest value {high:,.6g}"
         sentence = f"{counts[kind]:,} greyscale images are {kind} ({values}) and are read as {scale.name}"
         if scale.guess:
-            warnings.append(f"{sentence}, which is a guess: save them as 8 bits if it is wrong")
+            warnings.append(f"{sentence}, which is a guess: if it is wrong, save them with 8 bits")
         else:
             notes.append(sentence)
     if COLOUR in ranges:
         brightest = int(ranges[COLOUR][1])
-        images = (
-            f"{counts[COLOUR]:,} images have 16-bit colour, of which only the upper 8 bits are read, and the brightest value"
-        )
+        images = f"{counts[COLOUR]:,} images have 16-bit colour, of which only the upper 8 bits are read. The brightest value"
         if brightest < 16:
-            refusal = f"{images} is {brightest} of 255: they are nearly black. Save them with 8 bits per channel."
+            refusal = f"{images} is {brightest} of 255, so they are nearly black. Save them with 8 bits per channel."
         elif brightest < 64:
             warnings.append(
-                f"{images} is {brightest} of 255: they are dark; save them with 8 bits per channel if they should not be"
+                f"{images} is {brightest} of 255, so they are dark. If they should not be, save them with 8 bits per channel"
             )
     return refusal, warnings, notes

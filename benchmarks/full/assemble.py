@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import Subset
 
-from benchmarks.data.domain import Domain, permutation, targets_of
+from benchmarks.data.dataset import targets_of
+from benchmarks.data.domain import Domain
 from benchmarks.data.hub_images import HubImages
 from benchmarks.data.images import ArrayImages, ImageFiles
+from benchmarks.data.sampling import permutation
 from benchmarks.full import hub_copies as hub
 from benchmarks.full import kitti
 from benchmarks.full import read_arrays as arrays

@@ -7,9 +7,9 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+from benchmarks.data.progress import Progress
 from benchmarks.full.dataset_table import Entry
 from benchmarks.full.download import digest
-from benchmarks.plan import Progress
 
 
 def known(row: Entry, root: Path) -> dict[Path, str]:

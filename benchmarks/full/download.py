@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.plan import Progress
+from benchmarks.data.progress import Progress
 from models.files import reason
 from models.registry import UserError
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from benchmarks.data.progress import Progress
 from benchmarks.full import data_folder as store
 from benchmarks.full.dataset_table import Entry, Hub, entry
 from benchmarks.full.download import Broken, Damaged, Offline, Unreachable, check_room, download, offline
 from benchmarks.full.downloads import Piece, pieces
 from benchmarks.full.unpack import is_archive, unpack
-from benchmarks.plan import Progress
 from models.files import reason
 from models.registry import UserError, first_line, unknown
 

@@ -13,8 +13,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from benchmarks.data.progress import Progress
 from benchmarks.full.download import Damaged, check_room
-from benchmarks.plan import Progress
 from models.files import reason
 from models.registry import UserError
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from benchmarks.data.progress import Progress
 from benchmarks.mini.domain_table import ENTRIES, HELDOUT, ORDER_II, STREAM, summary
-from benchmarks.plan import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,8 @@ def build(name: str, progress: Progress | None = None) -> Domain:
     """
     import torch
 
-    from benchmarks.data.domain import Domain, TensorImages
+    from benchmarks.data.dataset import TensorImages
+    from benchmarks.data.domain import Domain
     from benchmarks.mini import cache
 
     if name not in ENTRIES:

@@ -11,11 +11,10 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import Subset
 
-from benchmarks.data.depth import Depth
 from benchmarks.data.domain import Domain
 from benchmarks.data.images import ImageFiles, own_datasets, unreadable_sentence
-from benchmarks.data.survey import Survey, is_blank
-from benchmarks.plan import Progress
+from benchmarks.data.progress import Progress
+from benchmarks.data.survey import Depth, Survey, is_blank
 from models.registry import UserError
 
 SPLITS = ("train", "val", "test", "ood")

@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
-from benchmarks.data.depth import Depth, kind_of, own_rgb
-from benchmarks.data.domain import Domain, ImageDataset, targets_of
-from benchmarks.data.images import Relabelled, fingerprint_of, own_reading
+from benchmarks.data.dataset import ImageDataset, Relabelled, targets_of
+from benchmarks.data.depth import kind_of, own_rgb
+from benchmarks.data.domain import Domain
+from benchmarks.data.images import fingerprint_of, own_reading
 from benchmarks.data.opening import Undecodable
+from benchmarks.data.survey import Depth
 from benchmarks.own.match import match_names
 from benchmarks.own.names import Names, Templates, name_classes, read_names, read_templates
 from benchmarks.own.split import check_presence, sources_with_test, with_test

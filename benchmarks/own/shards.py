@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.data.byte_range import ByteRange
 from benchmarks.data.formats import EXTENSIONS
 from benchmarks.own.columns import (
     CAPTION,
@@ -36,19 +37,11 @@ _PICKLES = ("pyd", "pickle", "pkl", "pth", "pt", "npy", "npz", "mp", "msg", "msg
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
-class Place(NamedTuple):
-    """Where the bytes of an image are: the tar file, and the image's offset and size in it."""
-
-    shard: str
-    offset: int
-    size: int
-
-
 class Sample(NamedTuple):
     """One image: its key ("train-000000.tar/s00001"), its place, its label as written, and "train", "val", "test" or None."""
 
     key: str
-    place: Place
+    place: ByteRange
     label: str
     split: str | None
 
@@ -57,7 +50,7 @@ class _Read(NamedTuple):
     """A sample before the image and the label are chosen: image members by ending, and label texts by column."""
 
     key: str
-    images: dict[str, Place]
+    images: dict[str, ByteRange]
     texts: dict[str, str]
     others: tuple[str, ...]
 
@@ -203,7 +196,7 @@ def _members(shard: str, size: int, changed: int) -> tuple[_Read, ...]:
                 if f".{ending}" in EXTENSIONS:
                     if member.offset_data + member.size > size:
                         raise tarfile.ReadError("unexpected end of data")
-                    sample.images[ending] = Place(shard, member.offset_data, member.size)
+                    sample.images[ending] = ByteRange(shard, member.offset_data, member.size)
                 elif ending in _TEXTS or ending == "json":
                     if member.size > LARGEST_LABEL:
                         raise UserError(f"The member .{ending} of the sample {escaped(key)} is larger than 1 MB: not a label.")

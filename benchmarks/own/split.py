@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from benchmarks.data.shots import class_permutation
+from benchmarks.data.sampling import class_permutation
 from models.registry import UserError
 
 T = TypeVar("T")

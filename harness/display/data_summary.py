@@ -91,7 +91,7 @@ def are_codes(classnames: Sequence[str]) -> bool:
 
 def facts(domains: Sequence[Domain], reader: PromptReader | None = None, trained: int | None = None) -> list[Facts]:
     """The facts of the domains. The first `trained` are tasks, the rest is only evaluated (None: all are tasks)."""
-    from benchmarks.data.domain import targets_of
+    from benchmarks.data.dataset import targets_of
 
     trained = len(domains) if trained is None else trained
     found = []

@@ -14,8 +14,9 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 import models
+from benchmarks.data.progress import Progress
 from benchmarks.full import Missing
-from benchmarks.plan import SEEN, Progress
+from benchmarks.plan import SEEN
 from benchmarks.scenario import assemble
 from harness.config.run_config import Resolved, RunConfig, resolve
 from harness.config.user_file import exited

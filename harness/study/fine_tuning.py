@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.catalog import SPLITS, Source
-from benchmarks.data.domain import Domain, limited, sample, with_validation
+from benchmarks.data.domain import Domain, limited, with_validation
 from benchmarks.data.pixels import cached_domain
-from benchmarks.plan import Progress
+from benchmarks.data.progress import Progress
+from benchmarks.data.sampling import sample
 from benchmarks.scenario import scenario
 from harness.study.study_config import Cell, Study
 from metrics.embedding import embed

@@ -11,8 +11,9 @@ import torch
 
 import models
 from benchmarks.catalog import Source, check_present, find, shadows
-from benchmarks.data.domain import Domain, limited, sample
+from benchmarks.data.domain import Domain, limited
 from benchmarks.data.pixels import cached_domain
+from benchmarks.data.sampling import sample
 from benchmarks.full.dataset_table import Missing
 from harness.config.run_config import model_of
 from harness.display.data_summary import print_data_summary

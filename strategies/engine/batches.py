@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from benchmarks.data.domain import TensorImages
-from benchmarks.data.images import Relabelled
+from benchmarks.data.dataset import Relabelled, TensorImages
 from models.registry import UserError
 
 

@@ -13,7 +13,7 @@ import torch
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 
-from benchmarks.plan import Progress
+from benchmarks.data.progress import Progress
 from models import tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder

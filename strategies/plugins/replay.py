@@ -10,7 +10,7 @@ from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
 from torch.utils.data import ConcatDataset, DataLoader
 
-from benchmarks.data.domain import permutation
+from benchmarks.data.sampling import permutation
 from models.registry import UserError
 from strategies.engine.batches import DrawnPart, drawn_loader, drawn_parts, endless, in_memory, mixed_seed
 

@@ -8,7 +8,7 @@ from torch.utils.data import Subset
 
 from benchmarks import Domain
 from benchmarks.cil import DATASETS, class_order, split_classes, step_sizes, stream
-from benchmarks.data.domain import TensorImages, targets_of
+from benchmarks.data.dataset import TensorImages, targets_of
 from benchmarks.data.images import ArrayImages
 from benchmarks.full.dataset_table import class_orders
 from benchmarks.plan import Ask

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.data.domain import permutation
 from benchmarks.data.images import ImageFiles
 from benchmarks.data.pixels import usage
+from benchmarks.data.sampling import permutation
 from benchmarks.full.dataset_table import lines
 from benchmarks.reference import FileImages, load
 from benchmarks.reference_lookup import CAPTIONS, check, image_paths, load_sentences, version

@@ -4,7 +4,9 @@ import pytest
 import torch
 from avalanche.benchmarks import CLScenario
 
-from benchmarks.data.domain import Domain, TensorImages, limited, permutation, shares, targets_of, with_validation
+from benchmarks.data.dataset import TensorImages, targets_of
+from benchmarks.data.domain import Domain, limited, with_validation
+from benchmarks.data.sampling import permutation, shares
 from benchmarks.mtil import stream
 from benchmarks.plan import Ask
 from benchmarks.scenario import collate, make, scenario
@@ -140,7 +142,7 @@ def test_limit(toy_domain):
     assert counts(rare.train) == counts(rare.test) == [8, 1, 1], "a limit empties no class"
     assert rare.warnings == ()
     few = limited(of_counts([9, 9, 9, 9]), 3)
-    assert few.warnings == ("--limit 3 is less than the 4 classes of d: 1 of them is trained on no image",)
+    assert few.warnings == ("--limit 3 is less than the 4 classes of d: 1 of them has no training image",)
 
 
 def test_permutation_leaves_the_global_generator_alone():

@@ -24,7 +24,8 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from benchmarks.data.domain import Domain, TensorImages
+from benchmarks.data.dataset import TensorImages
+from benchmarks.data.domain import Domain
 from benchmarks.scenario import scenario
 from harness.run import environment as machine
 from models.encoder import DualEncoder

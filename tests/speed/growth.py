@@ -42,7 +42,8 @@ from safetensors.torch import save_file
 
 import models
 from benchmarks import BENCHMARKS
-from benchmarks.data.domain import Domain, TensorImages
+from benchmarks.data.dataset import TensorImages
+from benchmarks.data.domain import Domain
 from benchmarks.plan import Built, StreamPlan
 from benchmarks.scenario import scenario
 from harness.config.run_config import RunConfig

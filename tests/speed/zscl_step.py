@@ -37,7 +37,8 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.data.domain import Domain, TensorImages
+from benchmarks.data.dataset import TensorImages
+from benchmarks.data.domain import Domain
 from benchmarks.scenario import scenario
 from models.attention import SelfAttention
 from models.encoder import DualEncoder

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.data.domain import sample
+from benchmarks.data.sampling import sample
 from benchmarks.scenario import scenario
 from harness.config.run_config import RunConfig, resolve
 from harness.display.screen import Screen

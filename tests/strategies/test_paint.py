@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.data.domain import TensorImages
+from benchmarks.data.dataset import TensorImages
 from benchmarks.scenario import scenario
 from harness.run import checkpoint
 from metrics.evaluate import evaluate

@@ -190,8 +190,8 @@ def test_twelve_bits_in_sixteen_are_read_as_twelve_with_a_warning(shades):
     assert np.asarray(domain.train[0][0]).tolist() == grey(0, 254)
     assert np.asarray(domain.test[0][0]).tolist() == grey(1, 100), "4095 is white here too: the scale is the dataset's"
     assert domain.warnings == (
-        "2 greyscale images are 16-bit (largest value 4,080) and are read as 12-bit (0 to 4,095), which is a guess: save them "
-        "as 8 bits if it is wrong",
+        "2 greyscale images are 16-bit (largest value 4,080) and are read as 12-bit (0 to 4,095), which is a guess: if it is "
+        "wrong, save them with 8 bits",
     )
 
 
@@ -237,7 +237,7 @@ def test_sixteen_bit_colour_of_twelve_bits_is_refused(tmp_path):
         (tmp_path / f"{name}.png").write_bytes(png(1, 16, 2, value * 3))
     images = ImageFiles([tmp_path / "a.png", tmp_path / "b.png"], [0, 0], upright=True)
     domain = Domain("d", ("a",), ("{}",), None, None, images)
-    with pytest.raises(UserError, match=r"brightest value is 15 of 255: they are nearly black\. Save them with 8 bits"):
+    with pytest.raises(UserError, match=r"brightest value is 15 of 255, so they are nearly black\. Save them with 8 bits"):
         check_heads(domain)
 
 
@@ -248,7 +248,7 @@ def test_images_of_one_colour_are_warned_of(tmp_path):
     paths = [tmp_path / f"{name}.png" for name in ("white", "black", "good")]
     domain = check_heads(Domain("d", ("a",), ("{}",), None, None, ImageFiles(paths, [0] * 3, upright=True)))
     assert len(domain.warnings) == 1
-    assert "2 of 3 images are one colour all over" in domain.warnings[0] and "white.png" in domain.warnings[0]
+    assert "2 of 3 images have only one colour" in domain.warnings[0] and "white.png" in domain.warnings[0]
 
 
 def test_a_tree_on_transparency_is_a_tree_on_white(tmp_path):

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from benchmarks.data import pixels
-from benchmarks.data.domain import Domain, TensorImages
+from benchmarks.data.dataset import TensorImages
+from benchmarks.data.domain import Domain
 from benchmarks.data.images import ImageFiles
 from benchmarks.data.pixels import CachedImages, cached, cached_domain, clear, usage
 from models.registry import UserError

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.data.domain import Domain, TensorImages, targets_of
+from benchmarks.data.dataset import TensorImages, targets_of
+from benchmarks.data.domain import Domain
 from benchmarks.data.shots import shots, with_shots
 from models.registry import UserError
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import full
-from benchmarks.data.domain import targets_of
+from benchmarks.data.dataset import targets_of
 from benchmarks.full import kitti, parts
 from benchmarks.full import read_pickles as pickles
 from benchmarks.full.dataset_table import ENTRIES, Hub

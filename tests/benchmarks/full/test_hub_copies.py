@@ -7,7 +7,7 @@ import pytest
 from torch.utils.data import Subset, random_split
 
 from benchmarks import full
-from benchmarks.data.domain import targets_of
+from benchmarks.data.dataset import targets_of
 from benchmarks.data.images import fingerprint_of, read_image
 from benchmarks.full import hub_copies as hub
 from benchmarks.full.dataset_table import ENTRIES

@@ -12,7 +12,7 @@ import torchvision.datasets as tv
 from torch.utils.data import random_split
 
 from benchmarks import full
-from benchmarks.data.domain import targets_of
+from benchmarks.data.dataset import targets_of
 from benchmarks.data.images import ArrayImages, ImageFiles, fingerprint_of
 from benchmarks.full import assemble, count
 from benchmarks.full import data_folder as store

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from torch.utils.data import Subset
 
-from benchmarks.data.domain import targets_of
+from benchmarks.data.dataset import targets_of
 from benchmarks.data.images import fingerprint_of
 from benchmarks.own import check_images, data_version, domain, from_hub, kind_of
 from models.registry import UserError

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from benchmarks.data.domain import TensorImages, targets_of
+from benchmarks.data.dataset import TensorImages, targets_of
 from benchmarks.data.images import fingerprint_of
 from benchmarks.own import from_dataset
 from models.registry import UserError

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import cli
-from benchmarks.data.domain import targets_of
+from benchmarks.data.dataset import targets_of
 from benchmarks.scenario import make
 from harness.config.run_config import RunConfig, read_file, resolve
 from harness.records.files import read_csv

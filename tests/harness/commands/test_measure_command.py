@@ -10,7 +10,7 @@ from PIL import Image
 
 import cli
 import models
-from benchmarks.data.domain import permutation
+from benchmarks.data.sampling import permutation
 from benchmarks.own import domain as own_domain
 from harness.display.screen import Screen
 from harness.study.measure import COLUMNS, MeasureConfig, measure

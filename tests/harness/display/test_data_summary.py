@@ -7,7 +7,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks.data.domain import Domain, TensorImages
+from benchmarks.data.dataset import TensorImages
+from benchmarks.data.domain import Domain
 from harness.display.data_summary import are_codes, facts, print_data_summary
 from models.loading.load import prompt_reader
 

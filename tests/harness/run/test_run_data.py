@@ -12,9 +12,10 @@ from rich.console import Console
 
 import cli
 from benchmarks import BENCHMARKS
-from benchmarks.data.domain import Domain, permutation
+from benchmarks.data.domain import Domain
 from benchmarks.data.images import ImageFiles
 from benchmarks.data.pixels import usage
+from benchmarks.data.sampling import permutation
 from benchmarks.full import Missing
 from benchmarks.plan import Built, StreamPlan
 from benchmarks.settings import mini

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import models
-from benchmarks.data.domain import TensorImages
+from benchmarks.data.dataset import TensorImages
 from benchmarks.scenario import scenario
 from harness.display.screen import Screen
 from harness.study import run_study, study_config

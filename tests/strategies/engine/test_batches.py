@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Subset
 
-from benchmarks.data.domain import TensorImages
-from benchmarks.data.images import ImageFiles, Relabelled, read_image
+from benchmarks.data.dataset import Relabelled, TensorImages
+from benchmarks.data.images import ImageFiles, read_image
 from benchmarks.scenario import scenario
 from models.registry import UserError
 from strategies.engine.batches import endless, in_memory, training_loader, without_traceback

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.data.domain import TensorImages
+from benchmarks.data.dataset import TensorImages
 from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run import signals
