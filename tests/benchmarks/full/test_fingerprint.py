@@ -31,6 +31,62 @@ def built(name, root):
     return domain.classnames, images, [None if part is None else part.targets for part in splits]
 
 
+PINNED = {
+    "Aircraft": ("e3b0c44298fc", "b77021511a27", "e1b032fb303f", "e3b0c44298fc"),
+    "Caltech101": ("e3b0c44298fc", "be7583c3487f", "be7583c3487f", "a8f366eddc2a"),
+    "CIFAR100": ("e3b0c44298fc", "05b5a4074c81", "8cb510aaa381", "a8f366eddc2a"),
+    "DTD": ("e3b0c44298fc", "1333655120c0", "bc3729c1761c", "e3b0c44298fc"),
+    "EuroSAT": ("e3b0c44298fc", "eeb412a1f32a", "659ddae21985", "a8f366eddc2a"),
+    "Flowers": ("e3b0c44298fc", "da12a3408dc3", "6dcf1ffe0e3d", "a8f366eddc2a"),
+    "Food": ("e3b0c44298fc", "e9942e907df1", "c590bf75cd05", "a8f366eddc2a"),
+    "MNIST": ("e3b0c44298fc", "a3a963b6a23c", "385bfecce01a", "a8f366eddc2a"),
+    "OxfordPet": ("e3b0c44298fc", "4fd5505bbdfe", "b1acf6de84ff", "a8f366eddc2a"),
+    "StanfordCars": ("e3b0c44298fc", "4b6b55699d9f", "5e246f10301b", "a8f366eddc2a"),
+    "SUN397": ("e3b0c44298fc", "4712b9d3dbb1", "e030e3534539", "e3b0c44298fc"),
+    "cars": ("e3b0c44298fc", "4b6b55699d9f", "5e246f10301b", "a8f366eddc2a"),
+    "dtd": ("e3b0c44298fc", "0b43a9df991d", "0f10e18cb4c4", "a8f366eddc2a"),
+    "eurosat": ("e3b0c44298fc", "eeb412a1f32a", "659ddae21985", "a8f366eddc2a"),
+    "gtsrb": ("e3b0c44298fc", "97e045d0b92d", "4a6ffc8caab9", "a8f366eddc2a"),
+    "kitti": ("e3b0c44298fc", "2b8f089350a1", "186b4f0c9199", "e3b0c44298fc"),
+    "mnist": ("e3b0c44298fc", "a3a963b6a23c", "385bfecce01a", "a8f366eddc2a"),
+    "resisc45": ("e3b0c44298fc", "f35d3cee5f1e", "03ffa57296f2", "a8f366eddc2a"),
+    "sun397": ("e3b0c44298fc", "07afa7883b49", "b69f79ef06e9", "a8f366eddc2a"),
+    "svhn": ("e3b0c44298fc", "d17933ba983a", "534bc086ce2f", "a8f366eddc2a"),
+    "imagenet": ("e3b0c44298fc", "e3fb76c9477a", "ab86d9a786d0", "a8f366eddc2a"),
+    "cifar10": ("e3b0c44298fc", "b97c2b7d41b0", "dcd16c734683", "a8f366eddc2a"),
+    "cifar100": ("e3b0c44298fc", "05b5a4074c81", "8cb510aaa381", "a8f366eddc2a"),
+    "stl10": ("e3b0c44298fc", "960efeb84ee9", "308919de90eb", "a8f366eddc2a"),
+    "food101": ("e3b0c44298fc", "e9942e907df1", "c590bf75cd05", "a8f366eddc2a"),
+    "fashion_mnist": ("e3b0c44298fc", "8e23c111629c", "870fabcea037", "a8f366eddc2a"),
+    "tinyimagenet": ("e3b0c44298fc", "5dca68e5e633", "39a2c47f3d7b", "a8f366eddc2a"),
+    "imagenet100": ("e3b0c44298fc", "f1f7982562af", "51d9ec251280", "e3b0c44298fc"),
+}
+
+
+def write_stubs(full_roots, root, name):
+    """Write a dataset's layout with fixed bytes in every file: versions of image libraries do not matter then."""
+    full_roots.write(root, [name])
+    for path in root.rglob("*"):
+        if path.is_file():
+            path.write_text(path.relative_to(root).as_posix())
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_versions_of_known_folders_never_change(name, full_roots, tmp_path):
+    """Run keys contain them: a version that changes for an unchanged folder repeats every run on it."""
+    empty = full.version(name, tmp_path)
+    write_stubs(full_roots, tmp_path, name)
+    whole = full.version(name, tmp_path)
+    next(path for path in sorted(tmp_path.rglob("*")) if path.is_file()).unlink()
+    partial = full.version(name, tmp_path)
+    shutil.rmtree(next(tmp_path.iterdir()))
+    copy = tmp_path / "hub" / name
+    (copy / "train").mkdir(parents=True)
+    for file in ("dataset_dict.json", "train/data.arrow", "train/cache-1.arrow"):
+        (copy / file).write_text(file)
+    assert (empty, whole, partial, full.version(name, tmp_path)) == PINNED[name]
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_each_file_that_is_read_counts(name, full_roots, tmp_path):
     full_roots.write(tmp_path, [name])
