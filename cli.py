@@ -251,7 +251,7 @@ def _command(argv: Sequence[str] | None) -> int:
 def measure(arguments: argparse.Namespace) -> int:
     """`measure`: datasets by measures."""
     from benchmarks.catalog import check_present, find
-    from benchmarks.plan import names_of
+    from benchmarks.names import names_from_words
     from harness.commands.study import given
     from harness.config.options import check_least
     from harness.display.screen import Screen
@@ -260,11 +260,11 @@ def measure(arguments: argparse.Namespace) -> int:
     from metrics.suite import chosen
 
     settings = given(arguments, "csv")
-    settings["datasets"] = names_of(arguments.datasets, settings.get("data_root", "data"))
+    settings["datasets"] = names_from_words(arguments.datasets, settings.get("data_root", "data"))
     check_least(settings, measure_n=2, limit=1, seed=0)
     check_table(arguments.csv)
     if arguments.measures is not None:
-        settings["measures"] = chosen(names_of(arguments.measures))
+        settings["measures"] = chosen(names_from_words(arguments.measures))
     root = settings.get("data_root", "data")
     check_present([find(name, arguments.edition, root) for name in settings["datasets"]])
     screen = Screen(quiet=arguments.quiet)
@@ -294,13 +294,13 @@ def data(arguments: argparse.Namespace) -> int:
 
 def show_leaderboard(arguments: argparse.Namespace) -> int:
     """`leaderboard`: print it, and write it with --csv."""
-    from benchmarks.plan import names_of
+    from benchmarks.names import names_from_words
     from harness.display.console import make_console
     from harness.display.leaderboard_table import print_leaderboard
     from harness.records.files import write_table
     from harness.records.leaderboard import leaderboard
 
-    results = list(names_of(arguments.results))
+    results = list(names_from_words(arguments.results))
     for path in results:
         _must_exist(path)
     table = leaderboard(results or ["results"], with_published=arguments.published)

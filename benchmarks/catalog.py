@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import mini, settings
 from benchmarks.data.progress import Progress
 from benchmarks.full.dataset_table import ENTRIES as FULL
-from benchmarks.full.dataset_table import how_to_get, root_flag
-from benchmarks.plan import Ask, StreamPlan, build_sources, check_distinct
+from benchmarks.full.dataset_table import root_flag
+from benchmarks.full.downloads import how_to_get
+from benchmarks.names import check_distinct
+from benchmarks.plan import Ask, Built, StreamPlan
 from models.registry import UserError, check_text, unknown
 
 if TYPE_CHECKING:
@@ -219,6 +221,20 @@ def plan_of(
         reference=("imagenet", "conceptual_captions") if full_size else ("mini", "mini"),
         **more,
     )
+
+
+def build_sources(
+    trained: Sequence[Source],
+    heldout: Sequence[Source],
+    progress: Progress | None,
+    splits: Sequence[str],
+    heldout_splits: Sequence[str] = ("test",),
+) -> Built:
+    """Read the domains of the sources: `splits` of the trained ones, `heldout_splits` of the held-out ones."""
+    trained_domains = [source.build(splits, progress) for source in trained]
+    heldout_domains = [source.build(heldout_splits, progress) for source in heldout]
+    pairs = zip([*trained, *heldout], [*trained_domains, *heldout_domains], strict=True)
+    return Built(trained_domains, heldout_domains, [line for source, domain in pairs for line in source.differences(domain)])
 
 
 def _own_name(name: str, data_root: str) -> str | None:

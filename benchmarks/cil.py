@@ -16,7 +16,8 @@ from benchmarks import settings
 from benchmarks.catalog import SPLITS, check_present, find, held_out, shadows, versions
 from benchmarks.data.progress import Progress
 from benchmarks.full.dataset_table import class_orders
-from benchmarks.plan import Ask, Built, StreamPlan, check_distinct, names_in
+from benchmarks.names import check_distinct, split_names
+from benchmarks.plan import Ask, Built, StreamPlan
 from models.registry import UserError, unknown
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def stream(ask: Ask) -> StreamPlan:
     base: int = protocol["base"] if ask.base is None else ask.base
     if steps < 1 or base < 0:
         raise UserError(f"--steps must be at least 1 and --base at least 0, got {steps} and {base}.")
-    order = None if ask.order is None or ask.order == "default" else names_in(ask.order)
+    order = None if ask.order is None or ask.order == "default" else split_names(ask.order)
     names = tuple(f"step-{k + 1}" for k in range(steps + (base > 0)))
     heldout = held_out(ask, source.edition, [source.name], ())
     check_distinct([*names, source.name], [held.name for held in heldout])

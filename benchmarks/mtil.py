@@ -1,44 +1,39 @@
-"""MTIL, multi-domain task-incremental learning (ZSCL, 2303.06628): one domain after the other, task identity known at
-test time.
+"""MTIL, multi-domain task-incremental learning (ZSCL, 2303.06628).
 
-The mini edition has eight small domains; the full edition is the paper's eleven datasets.
+Domains are learned in sequence, and the task of a test image is known. The mini edition has eight small domains, the full
+edition the paper's eleven datasets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks import mini
-from benchmarks.catalog import find, held_out, plan_of
-from benchmarks.plan import Ask, StreamPlan, names_in
+from benchmarks.catalog import MINI, find, held_out, plan_of
+from benchmarks.names import split_names
+from benchmarks.plan import Ask, StreamPlan
 from models.registry import UserError, unknown
+from reference_data.mtil import ORDER_I
+from reference_data.mtil import ORDERS as FULL_ORDERS
 
-ORDER_I = tuple(
-    ["Aircraft", "Caltech101", "CIFAR100", "DTD", "EuroSAT", "Flowers", "Food", "MNIST", "OxfordPet", "StanfordCars", "SUN397"]
-)
-ORDER_II = tuple(
-    ["StanfordCars", "Food", "MNIST", "OxfordPet", "Flowers", "SUN397", "Aircraft", "Caltech101", "DTD", "EuroSAT", "CIFAR100"]
-)
-ORDERS = {
-    "mini": {"I": mini.STREAM, "II": mini.ORDER_II},
-    "full": {"I": ORDER_I, "II": ORDER_II},
-}
+ORDERS: dict[str, Mapping[str, tuple[str, ...]]] = {"mini": {"I": mini.STREAM, "II": mini.ORDER_II}, "full": FULL_ORDERS}
 HELDOUT: dict[str, tuple[str, ...]] = {"mini": mini.HELDOUT, "full": ()}
 
 
 def stream(ask: Ask) -> StreamPlan:
-    """The plan of one edition and order.
+    """Return the plan of one edition and order.
 
-    `order` is "I" (alphabetical, as in the paper), "II" (the paper's other one; in the mini edition a fixed permutation)
-    or a list of the edition's domain names, which may be a part of them. `heldout` None means the edition's default: three
-    domains in the mini edition, none in the full one, as in the paper; any domain may be held out.
+    `order` is "I" (alphabetical, as in the paper), "II" (the paper's second order; in the mini edition a fixed permutation)
+    or a list of the edition's domain names, which may leave some out. By default the mini edition holds out three domains,
+    the full edition none, as in the paper. Any domain may be held out.
 
-    Raises UserError for unknown names, a domain named twice, or one both trained and held out.
+    Raises:
+        UserError: for an unknown name, a repeated domain, or a domain that is both trained and held out.
     """
     ask.refuse("mtil", "tasks", "dataset", "steps", "base", "classnames", "templates")
     edition = ask.edition or "mini"
     if edition not in ORDERS:
-        raise UserError(f"mtil has the editions mini and full, not {edition!r}; your own data: bench stream --tasks ...")
+        raise UserError(f"mtil has the editions mini and full, not {edition!r}. For your own data use bench stream --tasks ...")
     label, names = order_of(edition, ask.order)
     trained = [find(name, edition, ask.data_root) for name in names]
     heldout = held_out(ask, edition, names, HELDOUT[edition])
@@ -46,17 +41,17 @@ def stream(ask: Ask) -> StreamPlan:
 
 
 def order_of(edition: str, order: str | Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
-    """The label ("I", "II", "custom") and the names of an order."""
+    """Return the label ("I", "II", "custom") and the domain names of an order."""
     orders = ORDERS[edition]
     if order is None or order == "default":
         order = "I"
     if isinstance(order, str) and order in orders:
-        return order, tuple(orders[order])
-    known = [*mini.STREAM, *mini.HELDOUT] if edition == "mini" else ORDER_I
-    names = names_in(order)
+        return order, orders[order]
+    known = MINI if edition == "mini" else ORDER_I
+    names = split_names(order)
     for name in names:
         if name not in known:
             raise unknown("order" if len(names) == 1 else "domain", name, ["I", "II", *known] if len(names) == 1 else known)
     if not names:
-        raise UserError("The order names no domain.")
+        raise UserError("--order names no domain: give I, II, or domain names.")
     return "custom", names

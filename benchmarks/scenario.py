@@ -15,14 +15,15 @@ from avalanche.benchmarks.utils.classification_dataset import TaskAwareSupervise
 from avalanche.benchmarks.utils.flat_data import ConstantSequence
 from avalanche.benchmarks.utils.transform_groups import TransformGroups
 
-from benchmarks import BENCHMARKS, EDITIONS
 from benchmarks.catalog import SPLITS
 from benchmarks.data.dataset import ImageDataset, TensorImages, targets_of
 from benchmarks.data.domain import Domain, limited, with_validation
 from benchmarks.data.pixels import cached_domain
 from benchmarks.data.progress import Progress
 from benchmarks.data.shots import with_shots
-from benchmarks.plan import PROTOCOLS, Ask, StreamPlan, names_in
+from benchmarks.names import split_names
+from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
+from benchmarks.registry import BENCHMARKS, EDITIONS
 from models.encoder import DualEncoder
 from models.prompt_reader import check_prompts
 from models.registry import UserError, unknown
@@ -109,11 +110,11 @@ def make(
     ask = Ask(
         edition=edition,
         order=order if order is None or isinstance(order, str) else tuple(order),
-        tasks=None if tasks is None else names_in(tasks),
+        tasks=None if tasks is None else split_names(tasks),
         dataset=dataset,
         steps=steps,
         base=base,
-        heldout=None if heldout is None else names_in(heldout),
+        heldout=None if heldout is None else split_names(heldout),
         protocol=protocol,
         data_root=data_root,
         classnames=classnames,

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from benchmarks import mini, settings
 from benchmarks.catalog import find_all, held_out, plan_of, shadows
-from benchmarks.plan import Ask, StreamPlan, names_in
+from benchmarks.names import split_names
+from benchmarks.plan import Ask, StreamPlan
 from models.registry import UserError
 
 
@@ -21,7 +22,7 @@ def stream(ask: Ask) -> StreamPlan:
     Raises UserError for unknown names, a domain named twice, or one both trained and held out.
     """
     ask.refuse("stream", "dataset", "steps", "base")
-    tasks = names_in(ask.tasks or ())
+    tasks = split_names(ask.tasks or ())
     if not tasks:
         raise UserError("bench stream needs --tasks, domain names or folders; `list domains` has the names.")
     if ask.order not in (None, "default"):

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-_ALPHABETICAL = "Aircraft Caltech101 CIFAR100 DTD EuroSAT Flowers Food MNIST OxfordPet StanfordCars SUN397"
-_ORDER_II = "StanfordCars Food MNIST OxfordPet Flowers SUN397 Aircraft Caltech101 DTD EuroSAT CIFAR100"
-TASKS = {"I": tuple(_ALPHABETICAL.split()), "II": tuple(_ORDER_II.split())}
+from reference_data.mtil import ORDERS
+
 # The rows of `tables/zscl_mtil.csv`.
 METHODS = ("finetune", "lwf", "icarl", "lwf-vr", "wise-ft", "zscl-star", "zscl")
-ZERO_SHOT = dict(zip(TASKS["I"], (24.3, 88.4, 68.2, 44.6, 54.9, 71.0, 88.5, 59.4, 89.0, 64.7, 65.2), strict=True))
+ZERO_SHOT = dict(zip(ORDERS["I"], (24.3, 88.4, 68.2, 44.6, 54.9, 71.0, 88.5, 59.4, 89.0, 64.7, 65.2), strict=True))
 SOURCE = "ZSCL (2303.06628)"
 
 
@@ -33,12 +32,12 @@ def matrix(order: str, strategy: str) -> NDArray[np.float64]:
     Raises KeyError for an order or strategy that was not published.
     """
     cells = _tables()[order, strategy]
-    return np.array([[cells[after, task] for task in TASKS[order]] for after in TASKS[order]])
+    return np.array([[cells[after, task] for task in ORDERS[order]] for after in ORDERS[order]])
 
 
 def zero_shot_matrix(order: str) -> NDArray[np.float64]:
     """R [11, 11] of a model that never changes: the published zero-shot row in every row."""
-    return np.tile([ZERO_SHOT[task] for task in TASKS[order]], (len(TASKS[order]), 1))
+    return np.tile([ZERO_SHOT[task] for task in ORDERS[order]], (len(ORDERS[order]), 1))
 
 
 def class_incremental() -> list[dict[str, str]]:
@@ -55,6 +54,6 @@ def _tables() -> dict[tuple[str, str], dict[tuple[str, str], float]]:
     with path.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             cells = tables.setdefault((line["order"], line["strategy"]), {})
-            for task in TASKS["I"]:
+            for task in ORDERS["I"]:
                 cells[line["after"], task] = float(line[task])
     return tables

@@ -223,13 +223,14 @@ def no_names(monkeypatch):
 def toy_benchmark(monkeypatch):
     """A registered benchmark `toy`: three domains and a held-out one."""
     from benchmarks import BENCHMARKS
-    from benchmarks.plan import Built, StreamPlan, names_in
+    from benchmarks.names import split_names
+    from benchmarks.plan import Built, StreamPlan
     from benchmarks.settings import mini
 
     domains = {name: make_domain(name, 2 + i, seed=i) for i, name in enumerate(("red", "green", "blue", "grey"))}
 
     def stream(ask):
-        names = ("red", "green", "blue") if ask.order in (None, "I") else names_in(ask.order)
+        names = ("red", "green", "blue") if ask.order in (None, "I") else split_names(ask.order)
         return StreamPlan(
             "toy",
             ask.edition or "mini",

@@ -18,7 +18,8 @@ from benchmarks.full import hub_copies as hub
 from benchmarks.full import kitti
 from benchmarks.full import read_arrays as arrays
 from benchmarks.full import read_folders as trees
-from benchmarks.full.dataset_table import SPLITS, Entry, Missing, entry, how_to_get
+from benchmarks.full.dataset_table import SPLITS, Entry, Missing, entry
+from benchmarks.full.downloads import how_to_get
 from benchmarks.full.parts import Part, union
 from models.registry import UserError
 

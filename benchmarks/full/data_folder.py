@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from benchmarks.full import count, folders
 from benchmarks.full.dataset_table import ENTRIES, Entry, entry, suite
-from benchmarks.full.downloads import fetchable as fetchable
 from models.registry import unknown
 
 SUITES = ("mtil", "paint", "cil")
@@ -28,11 +27,11 @@ class State:
 
     row: Entry
     kind: str
-    found: dict[str, int | None]
-    wanted: dict[str, int | None]
+    counts: dict[str, int | None]
+    expected: dict[str, int | None]
     places: tuple[Path, ...]
     notes: tuple[str, ...] = ()
-    copy: bool = False
+    is_hub_copy: bool = False
 
     @property
     def complete(self) -> bool:
@@ -43,10 +42,10 @@ class ReferenceState(NamedTuple):
     """Reference data: what it is, whether it is there, what was found, where."""
 
     name: str
-    there: bool
-    found: str
-    place: Path
-    get: str
+    present: bool
+    summary: str
+    path: Path
+    how_to_get: str
 
 
 def chosen(names: list[str] | tuple[str, ...]) -> list[str]:
@@ -67,7 +66,7 @@ def state(name: str, data_root: str | Path = "data") -> State:
     lacking = [folder for folder in row.folder if not (root / folder).exists()]
     if len(lacking) < len(row.folder) and not _empty([root / folder for folder in row.folder]):
         files = _of_files(row, root, places, [f"{root / folder} is missing" for folder in lacking])
-    if row.hub is not None and copy.is_dir() and (files.kind == "missing" or files.notes or 0 in files.found.values()):
+    if row.hub is not None and copy.is_dir() and (files.kind == "missing" or files.notes or 0 in files.counts.values()):
         return _of_copy(row, copy, wanted, places)
     return files
 
@@ -100,7 +99,7 @@ def _of_copy(row: Entry, folder: Path, wanted: dict[str, int | None], places: tu
     if lacking and not notes:
         notes.append(f"the hub copy {folder} has no {lacking[0]} split")
     counted = {split: size for split, size in wanted.items() if split in found}
-    return State(row, _kind(found, counted, notes, "hub copy"), found, wanted, places, tuple(notes), copy=True)
+    return State(row, _kind(found, counted, notes, "hub copy"), found, wanted, places, tuple(notes), is_hub_copy=True)
 
 
 def _kind(found: dict[str, int | None], wanted: dict[str, int | None], notes: list[str], whole: str) -> str:

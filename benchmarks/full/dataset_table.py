@@ -124,26 +124,6 @@ def entry(name: str) -> Entry:
     return ENTRIES[name]
 
 
-def how_to_get(row: Entry, data_root: str | Path = "data") -> str:
-    """One or two sentences: the command that fetches it, where one can, and what the table says."""
-    command, needs = fetch_command(row, data_root)
-    if not command:
-        return row.get
-    return f"Get it with `{command}`{needs}. {row.get}"
-
-
-def fetch_command(row: Entry, data_root: str | Path = "data") -> tuple[str, str]:
-    """The command that fetches it, empty where none can, and what it needs for that, empty where nothing."""
-    from benchmarks.full.downloads import fetchable
-
-    command = f"python cli.py data fetch {row.name}{root_flag(data_root)}"
-    if fetchable(row):
-        return command, ""
-    if row.hub is not None:
-        return f"{command} --from hub", f" (needs a login to the Hugging Face hub that has access to {row.hub.id})"
-    return "", ""
-
-
 def root_flag(data_root: str | Path) -> str:
     """What commands that are suggested need beside a name; nothing for the default data folder."""
     return "" if str(data_root) == "data" else f" --data-root {shlex.quote(str(data_root))}"

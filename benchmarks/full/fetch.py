@@ -20,7 +20,7 @@ from benchmarks.data.progress import Progress
 from benchmarks.full import data_folder as store
 from benchmarks.full.dataset_table import Entry, Hub, entry
 from benchmarks.full.download import Broken, Damaged, Offline, Unreachable, check_room, download, offline
-from benchmarks.full.downloads import Piece, pieces
+from benchmarks.full.downloads import RemoteFile, fetchable, remote_files
 from benchmarks.full.unpack import is_archive, unpack
 from models.files import reason
 from models.registry import UserError, first_line, unknown
@@ -48,7 +48,7 @@ def fetch(
         raise unknown("source", source, SOURCES)
     ways = _ways(row, source)
     before = store.state(name, root)
-    if (before.complete or before.kind == "differs") and not (before.copy and source == "torchvision"):
+    if (before.complete or before.kind == "differs") and not (before.is_hub_copy and source == "torchvision"):
         return before
     if not ways:
         raise UserError(f"{name} cannot be fetched{f' from {source}' if source else ''}: {row.get}")
@@ -70,9 +70,9 @@ def fetch(
 
 
 def _ways(row: Entry, source: str | None) -> tuple[str, ...]:
-    can = {"torchvision": bool(pieces(row)), "hub": row.hub is not None}
+    can = {"torchvision": bool(remote_files(row)), "hub": row.hub is not None}
     if source is None:
-        return tuple(way for way in SOURCES if can[way]) if store.fetchable(row) else ()
+        return tuple(way for way in SOURCES if can[way]) if fetchable(row) else ()
     return (source,) if can[source] else ()
 
 
@@ -80,14 +80,14 @@ def files(row: Entry, root: Path, progress: Progress, say: Say) -> None:
     """The authors' files, unpacked into torchvision's layout. Pieces that are there are left alone, unless the dataset is
     incomplete with all of them there: then all are fetched, and files of the same name are replaced.
     """
-    every = pieces(row)
+    every = remote_files(row)
     with _alone(root, row.torchvision or row.name) as base:
         ready = base.with_name(f"{base.name}.ready")
         if ready.is_dir():  # all of it was unpacked, and moving it was interrupted
             _publish(ready, root)
             if store.state(row.name, root).kind == "complete":
                 return
-        wanted = [piece for piece in every if piece.lacking(root)] or list(every)
+        wanted = [piece for piece in every if piece.missing(root)] or list(every)
         _make(wanted, base, ready, progress, say)
         _publish(ready, root)
         if len(wanted) < len(every) and store.state(row.name, root).kind == "incomplete":
@@ -96,13 +96,13 @@ def files(row: Entry, root: Path, progress: Progress, say: Say) -> None:
             _publish(ready, root)
 
 
-def _make(wanted: Sequence[Piece], base: Path, ready: Path, progress: Progress, say: Say) -> None:
+def _make(wanted: Sequence[RemoteFile], base: Path, ready: Path, progress: Progress, say: Say) -> None:
     for piece in wanted:
         _piece(piece, base, progress, say)
     os.replace(base, ready)
 
 
-def _piece(piece: Piece, base: Path, progress: Progress, say: Say) -> None:
+def _piece(piece: RemoteFile, base: Path, progress: Progress, say: Say) -> None:
     """One piece as a tree in the data folder's layout, under a name that says that it is finished."""
     tree, making = base / f"{piece.file}.tree", base / f"{piece.file}.making"
     if tree.is_dir():
@@ -125,7 +125,7 @@ def _piece(piece: Piece, base: Path, progress: Progress, say: Say) -> None:
         else:
             (making / "tree" / piece.folder).mkdir(parents=True)
             shutil.copy(archive, making / "tree" / piece.folder / piece.file)
-        if lacking := piece.lacking(making / "tree"):
+        if lacking := piece.missing(making / "tree"):
             raise Damaged(f"{piece.file} from {piece.urls[0]} does not hold {lacking[0]}.")
     except UserError as error:
         shutil.rmtree(making, ignore_errors=True)

@@ -32,7 +32,7 @@ def add_commands(commands: Any, add_shared: Callable[..., None]) -> None:
 
 def show_report(arguments: argparse.Namespace) -> int:
     """`report`: write the page, and its figures with --figures."""
-    from benchmarks.plan import names_of
+    from benchmarks.names import names_from_words
     from harness.display.console import make_console
     from harness.records.files import check_table
     from harness.records.find_runs import find
@@ -40,7 +40,7 @@ def show_report(arguments: argparse.Namespace) -> int:
     from harness.report import write
     from models.registry import UserError
 
-    results = list(names_of(arguments.results)) or ["results"]
+    results = list(names_from_words(arguments.results)) or ["results"]
     check_table(arguments.html)
     if not find(present(results), say=lambda sentence: None):
         raise UserError(f"There is no run in {', '.join(results)}: nothing to report.")
@@ -53,7 +53,7 @@ def show_report(arguments: argparse.Namespace) -> int:
 
 def show_comparison(arguments: argparse.Namespace) -> int:
     """`compare`: two methods side by side, and the table as CSV with --csv."""
-    from benchmarks.plan import names_of
+    from benchmarks.names import names_from_words
     from harness.display.comparison_table import comparison_tables
     from harness.display.screen import Screen
     from harness.records import compare
@@ -61,7 +61,7 @@ def show_comparison(arguments: argparse.Namespace) -> int:
 
     check_table(arguments.csv)
     screen = Screen(quiet=arguments.quiet)
-    config = compare.CompareConfig(arguments.a, arguments.b, names_of(arguments.results))
+    config = compare.CompareConfig(arguments.a, arguments.b, names_from_words(arguments.results))
     table = compare.compare(config, say=lambda sentence: screen.say(sentence, style="yellow"))
     if arguments.csv:
         write_table(table, arguments.csv)

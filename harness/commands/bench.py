@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.plan import names_of
+from benchmarks.names import names_from_words
 from models.registry import UserError
 
 if TYPE_CHECKING:
@@ -100,12 +100,12 @@ def configs(arguments: argparse.Namespace) -> list[RunConfig]:
     data_root = settings.get("data_root", "data")
     for name, words in (("tasks", arguments.tasks), ("heldout", arguments.heldout)):
         if words is not None:
-            settings[name] = names_of(words, data_root)
+            settings[name] = names_from_words(words, data_root)
     for name, words in (("plugins", arguments.plugin), ("measures", arguments.measures)):
         if words is not None:
-            settings[name] = names_of(words)
+            settings[name] = names_from_words(words)
     if arguments.order is not None:
-        settings["order"] = arguments.order[0] if len(arguments.order) == 1 else names_of(arguments.order)
+        settings["order"] = arguments.order[0] if len(arguments.order) == 1 else names_from_words(arguments.order)
     settings["options"] = merged(settings.get("options", {}), parse_assignments(arguments.set or []))
     settings["fresh"] = arguments.fresh
     if "benchmark" not in settings:

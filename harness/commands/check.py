@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.plan import names_in
+from benchmarks.names import split_names
 
 if TYPE_CHECKING:
     from harness.config.run_config import RunConfig
@@ -59,7 +59,7 @@ def check(arguments: argparse.Namespace) -> int:
         measures=("iimm",),
         measure_n=8,
         tuning=arguments.tuning,
-        plugins=names_in(",".join(arguments.plugin or ())),
+        plugins=split_names(",".join(arguments.plugin or ())),
         options=merged(SHORT, parse_assignments(arguments.set or [])),
         device=arguments.device or "auto",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.plan import names_of
+from benchmarks.names import names_from_words
 from harness.display.console import make_console
 from harness.display.data_progress import DataProgress
 from models.registry import UserError, unknown
@@ -87,18 +87,18 @@ def run(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from harness.commands.data_status import show
 
-    show(list(names_of(arguments.names)), arguments.data_root, make_console())
+    show(list(names_from_words(arguments.names)), arguments.data_root, make_console())
     return 0
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
     from benchmarks.full import data_folder as store
-    from benchmarks.full.dataset_table import how_to_get
     from benchmarks.full.download import Offline
+    from benchmarks.full.downloads import how_to_get
     from benchmarks.full.fetch import SOURCES, fetch
     from harness.commands.data_status import images
 
-    names = store.chosen(list(names_of(arguments.names)))
+    names = store.chosen(list(names_from_words(arguments.names)))
     if arguments.source is not None and arguments.source not in SOURCES:
         raise unknown("source", arguments.source, SOURCES)
     failures: dict[str, str] = {}
@@ -142,7 +142,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from harness.commands.data_verify import shadows, targets, verify
 
-    asked = list(names_of(arguments.names, arguments.data_root))
+    asked = list(names_from_words(arguments.names, arguments.data_root))
     names = targets(asked, arguments.data_root)
     opened: set[str] = set()
     verdicts = []

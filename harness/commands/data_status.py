@@ -11,8 +11,9 @@ from rich.text import Text
 
 from benchmarks.data import pixel_files
 from benchmarks.full import data_folder as store
-from benchmarks.full.dataset_table import fetch_command, root_flag
+from benchmarks.full.dataset_table import root_flag
 from benchmarks.full.download import readable
+from benchmarks.full.downloads import fetch_command, fetchable
 from benchmarks.full.fetch import PARTIAL
 from harness.display.data_progress import DataProgress
 from harness.display.plain_table import plain_table
@@ -50,13 +51,13 @@ def show(names: list[str], data_root: str, console: Console) -> None:
 
 def images(state: store.State) -> str:
     """ "6,667" of a complete set, "train 9 of 3,334, test 6 of 3,333" of another one, "-" of one that is missing."""
-    if not state.found:
+    if not state.counts:
         return "-"
-    if state.complete and None not in state.found.values():
-        return f"{sum(n for n in state.found.values() if n is not None):,}"
+    if state.complete and None not in state.counts.values():
+        return f"{sum(n for n in state.counts.values() if n is not None):,}"
     parts = []
-    for split, number in state.found.items():
-        size = state.wanted.get(split)
+    for split, number in state.counts.items():
+        size = state.expected.get(split)
         said = "not counted" if number is None else f"{number:,}"
         parts.append(f"{'' if split == 'all' else split + ' '}{said}" + (f" of {size:,}" if size is not None else ""))
     return ", ".join(parts)
@@ -66,7 +67,7 @@ def remedy(state: store.State) -> str:
     """How what is lacking is got: "fetch" or "by hand"; nothing for what is complete."""
     if state.complete or state.kind == "differs":
         return ""
-    return "fetch" if store.fetchable(state.row) else "by hand"
+    return "fetch" if fetchable(state.row) else "by hand"
 
 
 def _line(console: Console, text: str, style: str | None = None) -> None:
@@ -93,7 +94,7 @@ def _block(state: store.State, sizes: dict[Path, int], data_root: str, console: 
     row = state.row
     line(f"{row.name}: {state.kind}", "bold")
     line(f"  {row.about} ({row.suite})")
-    wanted = ", ".join(f"{'' if split == 'all' else split + ' '}{size:,}" for split, size in state.wanted.items() if size)
+    wanted = ", ".join(f"{'' if split == 'all' else split + ' '}{size:,}" for split, size in state.expected.items() if size)
     line(f"  images: {images(state)}; the paper's: {wanted}, in {row.classes} classes")
     for place in state.places:
         line(f"  on disk: {place}, {readable(sizes[place])}")
@@ -115,9 +116,9 @@ def _rest(sizes: dict[Path, int], root: Path, console: Console) -> None:
     line = partial(_line, console)
     line("reference data for distillation", "bold")
     for reference in store.references(root):
-        line(f"  {reference.name}: {reference.found} ({reference.place})")
-        if not reference.there:
-            line(f"    {reference.get}", "dim")
+        line(f"  {reference.name}: {reference.summary} ({reference.path})")
+        if not reference.present:
+            line(f"    {reference.how_to_get}", "dim")
     cached = pixel_files.usage()
     line("on disk", "bold")
     line(f"  datasets: {readable(sum(sizes.values()))} in {root}")

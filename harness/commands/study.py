@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.plan import names_of
+from benchmarks.names import names_from_words
 from harness.study.study_config import TUNINGS, StudyConfig, check_config
 from metrics.suite import chosen
 
@@ -81,9 +81,9 @@ def study(arguments: argparse.Namespace) -> int:
     settings = given(arguments, "set", "seed")
     for name in ("domains", "tunings"):
         if name in settings:
-            settings[name] = names_of(settings[name], settings.get("data_root", "data") if name == "domains" else None)
+            settings[name] = names_from_words(settings[name], settings.get("data_root", "data") if name == "domains" else None)
     if arguments.measures is not None:
-        settings["measures"] = chosen(names_of(arguments.measures))
+        settings["measures"] = chosen(names_from_words(arguments.measures))
     if arguments.seed is not None:
         settings["seeds"] = tuple(dict.fromkeys(seeds_in(arguments.seed, "--seed")))
     config = StudyConfig(**settings, options=parse_assignments(arguments.set or []))

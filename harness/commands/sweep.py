@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.plan import names_of
+from benchmarks.names import names_from_words
 from harness.commands import bench
 from harness.config.options import check_device, check_least, parse_assignments
 from harness.config.user_file import is_file
@@ -157,7 +157,7 @@ def check(arguments: argparse.Namespace) -> None:
 
 def devices_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     """The names of --devices."""
-    return names_of(arguments.devices or [])
+    return names_from_words(arguments.devices or [])
 
 
 def parse_slurm(arguments: argparse.Namespace) -> dict[str, str]:

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.plan import names_in, names_of
+from benchmarks.names import names_from_words, split_names
 from models.registry import UserError, unknown
 from strategies import TARGETS
 from strategies.engine.method_checks import is_built_in
@@ -180,7 +180,7 @@ def seeds_in(given: Sequence[str], flag: str = "--seeds") -> list[int]:
     Raises UserError.
     """
     found: list[int] = []
-    for word in names_of(given):
+    for word in names_from_words(given):
         # No seed has more digits than 2 to the 64th.
         match = re.fullmatch(r"(\d{1,20})(?:-(\d{1,20}))?", word)
         if re.fullmatch(r"-\d{1,20}", word):
@@ -210,7 +210,7 @@ def convert(name: str, value: Any, kind: Any) -> Any:
             raise UserError(f"{name} takes a table, {name}.KEY=VALUE on the command line, got {value!r}.")
         return {str(key): convert(f"{name}.{key}", item, typing.get_args(kind)[1]) for key, item in value.items()}
     if origin in (list, tuple):
-        items = value if isinstance(value, (list, tuple)) else names_in(str(value))
+        items = value if isinstance(value, (list, tuple)) else split_names(str(value))
         return origin(convert(name, item, typing.get_args(kind)[0]) for item in items)
     if origin is typing.Literal:
         choices = typing.get_args(kind)

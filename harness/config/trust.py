@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plan import names_in
+from benchmarks.names import split_names
 from harness.config.run_config import read_file
 from harness.config.user_file import file_of, is_file
 from harness.records.files import file_sha256
@@ -36,7 +36,7 @@ def check_code(arguments: argparse.Namespace) -> None:
 def _named(arguments: argparse.Namespace) -> list[str]:
     """Return the files of code that the command line names."""
     given = [*(getattr(arguments, "strategies", None) or ()), arguments.strategy or "", *(arguments.plugin or ())]
-    return [name for name in names_in(",".join(given)) if is_file(name)]
+    return [name for name in split_names(",".join(given)) if is_file(name)]
 
 
 def _from_file(arguments: argparse.Namespace) -> list[str]:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.plan import SEEN
+from benchmarks.names import SEEN
 
 FEW_IMAGES = 200
 """Below so many test images an accuracy's 95 % interval is wider than about 14 points at its widest."""

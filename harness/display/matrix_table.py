@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.plan import SEEN
+from benchmarks.names import SEEN
 from harness.display.plain_table import plain_table
 
 MANY_TASKS = 12

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.plan import SEEN
+from benchmarks.names import SEEN
 from harness.display.console import PIPED_WIDTH, SafeConsole
 from harness.display.matrix_table import matrix_tables
 from harness.display.plain_table import plain_table

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmarks.plan import SEEN
+from benchmarks.names import SEEN
 from harness.display.console import complain
 from harness.records.leaderboard import LESS_IS_BETTER, MARKS, TABLE, marked
 from harness.records.runs import Run, check_copies, present, read

@@ -203,8 +203,8 @@ def _published() -> list[dict[str, Any]]:
     """The papers' rows in the full edition; matrices are summarised by the same functions as our runs."""
     base = {"edition": "full", "model": "ViT-B-16", "pretrained": "openai", "tuning": "full", "seeds": 1}
     rows: list[dict[str, Any]] = []
-    for order in published.TASKS:
-        zero = [published.ZERO_SHOT[task] for task in published.TASKS[order]]
+    for order in published.ORDERS:
+        zero = [published.ZERO_SHOT[task] for task in published.ORDERS[order]]
         matrices = {strategy: published.matrix(order, strategy) for strategy in published.METHODS}
         for strategy, R in {**matrices, "zero-shot": published.zero_shot_matrix(order)}.items():
             summary = {**summary_of(R), "retention": matrix.retention(R, zero).summary}

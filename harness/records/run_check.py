@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.plan import SEEN
+from benchmarks.names import SEEN
 from harness.records.files import digest, read_csv, read_json, reading
 from harness.records.run_json import STATUSES, key_of
 from harness.records.summary import Percent, summarise

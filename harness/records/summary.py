@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.plan import SEEN
+from benchmarks.names import SEEN
 from metrics import matrix
 
 

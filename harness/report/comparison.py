@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from benchmarks.plan import SEEN
+from benchmarks.names import SEEN
 from harness.report.figure import Figure, Numbers, not_drawn
 from harness.report.figure_style import (
     GRID,

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
-from benchmarks.plan import SEEN
+from benchmarks.names import SEEN
 from harness.records.runs import Run
 from harness.report.figure import Figure, Numbers
 from harness.report.figure_style import short

@@ -16,7 +16,7 @@ from avalanche.core import SupervisedPlugin
 import models
 from benchmarks.data.progress import Progress
 from benchmarks.full import Missing
-from benchmarks.plan import SEEN
+from benchmarks.names import SEEN
 from benchmarks.scenario import assemble
 from harness.config.run_config import Resolved, RunConfig, resolve
 from harness.config.user_file import exited

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import models
 from benchmarks.catalog import MINI, Source, check_present, find_all
-from benchmarks.mtil import ORDER_I
 from benchmarks.settings import mini, mtil
 from harness.config.options import check_least, make_options, split, tuning_options
 from metrics.suite import ONE_MODEL, chosen
 from models.registry import UserError, unknown
+from reference_data.mtil import ORDER_I
 
 TUNINGS = ("full", "bitfit", "attention", "lora", "adapter")
 """The five techniques of IIMM's and A-CLIP's papers."""

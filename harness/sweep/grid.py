@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.plan import StreamPlan, joined, names_in, names_of
+from benchmarks.names import join_names, names_from_words, split_names
+from benchmarks.plan import StreamPlan
 from harness.config.options import seeds_in
 from harness.config.run_config import RunConfig, check_names, order_label, outline, read_file, resolve, unchanged_data
 from harness.sweep.recorded_runs import place
@@ -72,13 +73,13 @@ def orders_in(given: Sequence[str]) -> list[str]:
     """`I,II` is two orders; any other comma-joined word is one order of those names. Raises UserError."""
     found: list[str] = []
     for word in given:
-        names = names_in(word)
+        names = split_names(word)
         others = [name for name in names if name not in NAMED_ORDERS]
         if 0 < len(others) < len(names):
             near = difflib.get_close_matches(others[0], NAMED_ORDERS, n=1)
             hint = f"did you mean {near[0]}?" if near else "write an order of names as a word of its own."
             raise UserError(f"--orders {word}: I and II are whole orders, and {others[0]!r} is none; {hint}")
-        found += [joined(names)] if others else names
+        found += [join_names(names)] if others else names
     return found
 
 
@@ -130,7 +131,7 @@ def grid(
     """
     strategies = axis("--strategies", _names(arguments.strategies), "--strategy", arguments.strategy)
     order = arguments.order if not arguments.order or len(arguments.order) > 1 else arguments.order[0]
-    order = joined(names_of(order)) if isinstance(order, list) else order
+    order = join_names(names_from_words(order)) if isinstance(order, list) else order
     orders = axis("--orders", orders_in(arguments.orders) if arguments.orders else None, "--order", order)
     one_seed = seeds_in(arguments.seed, "--seed") if arguments.seed else None
     seeds = axis("--seeds", seeds_in(arguments.seeds) if arguments.seeds else None, "--seed", one_seed)
@@ -186,7 +187,7 @@ def _alone(arguments: argparse.Namespace, strategy: str | None, strategies: Sequ
 
 
 def _names(given: Sequence[str] | None) -> list[str] | None:
-    return None if given is None else list(names_of(given))
+    return None if given is None else list(names_from_words(given))
 
 
 @contextmanager

@@ -9,17 +9,20 @@ import pytest
 
 import models
 from benchmarks import mini
-from benchmarks.mtil import ORDER_I, ORDER_II, stream
-from benchmarks.plan import PROTOCOLS, Ask, Built, StreamPlan, build_sources, check_distinct, names_in
+from benchmarks.catalog import build_sources
+from benchmarks.mtil import stream
+from benchmarks.names import check_distinct, split_names
+from benchmarks.plan import PROTOCOLS, Ask, Built, StreamPlan
 from benchmarks.scenario import assemble, plan
 from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run.loop import run
 from models.registry import UserError
+from reference_data.mtil import ORDER_I, ORDER_II
 
 
 def test_names_in():
-    assert names_in(" a, b ,,c,") == ("a", "b", "c") and names_in(["a, b"]) == ("a, b",) and names_in("") == ()
+    assert split_names(" a, b ,,c,") == ("a", "b", "c") and split_names(["a, b"]) == ("a, b",) and split_names("") == ()
 
 
 @pytest.mark.parametrize(

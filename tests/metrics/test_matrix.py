@@ -84,7 +84,7 @@ PUBLISHED = {
     ("II", "zscl"): (64.15, 74.52, 83.42),
 }
 TEST_SIZES = dict(
-    zip(published.TASKS["I"], (3333, 1736, 10000, 1880, 5400, 6149, 25250, 10000, 3669, 8041, 21751), strict=True)
+    zip(published.ORDERS["I"], (3333, 1736, 10000, 1880, 5400, 6149, 25250, 10000, 3669, 8041, 21751), strict=True)
 )
 
 
@@ -98,11 +98,11 @@ def test_published_means(order, strategy):
 def test_published_cells_are_counts_of_test_images():
     """Each accuracy times its test size is a whole number: the matrices are facts, not typing."""
     for order, strategy in PUBLISHED:
-        counts = published.matrix(order, strategy) / 100 * [TEST_SIZES[task] for task in published.TASKS[order]]
+        counts = published.matrix(order, strategy) / 100 * [TEST_SIZES[task] for task in published.ORDERS[order]]
         assert np.abs(counts - counts.round()).max() < 2e-4
 
 
 def test_published_zero_shot():
-    row = [published.ZERO_SHOT[task] for task in published.TASKS["I"]]
+    row = [published.ZERO_SHOT[task] for task in published.ORDERS["I"]]
     assert np.mean(row) == pytest.approx(65.3, abs=0.05)
     assert transfer(np.tile(row, (11, 1))) == pytest.approx(69.4, abs=0.05)

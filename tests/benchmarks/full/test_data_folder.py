@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.full import data_folder as store
 from benchmarks.full.dataset_table import ENTRIES, Hub
+from benchmarks.full.downloads import fetchable
 from models.registry import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +34,7 @@ def test_counts_are_those_of_the_made_up_data(name, full_made, sized):
     state = store.state(name, root)
     assert state.kind == "incomplete" and state.notes == () and not state.complete
     sizes = made[name].sizes
-    assert state.found == ({"all": sum(sizes.values())} if ENTRIES[name].cut or name == "kitti" else sizes)
+    assert state.counts == ({"all": sum(sizes.values())} if ENTRIES[name].cut or name == "kitti" else sizes)
     sized(name, made[name])
     assert store.state(name, root).kind == "complete"
 
@@ -41,7 +42,7 @@ def test_counts_are_those_of_the_made_up_data(name, full_made, sized):
 @pytest.mark.parametrize("name", ENTRIES)
 def test_missing(name, tmp_path):
     state = store.state(name, tmp_path)
-    assert (state.kind, state.found, state.places) == ("missing", {}, ())
+    assert (state.kind, state.counts, state.places) == ("missing", {}, ())
 
 
 def test_an_empty_folder_is_missing_data(tmp_path):
@@ -107,11 +108,11 @@ def test_a_file_cut_short_is_not_complete(name, file, full_roots, tmp_path, size
 def test_fewer_and_more_images(full_roots, tmp_path, sized):
     sized("EuroSAT", full_roots.write(tmp_path, ["EuroSAT"])["EuroSAT"])
     (tmp_path / "eurosat/2750/Forest/Forest_1.jpg").unlink()
-    assert store.state("EuroSAT", tmp_path).kind == "incomplete" and store.state("EuroSAT", tmp_path).found == {"all": 29}
+    assert store.state("EuroSAT", tmp_path).kind == "incomplete" and store.state("EuroSAT", tmp_path).counts == {"all": 29}
     for number in (1, 11):
         full_roots.save(tmp_path / f"eurosat/2750/Forest/Forest_{number}.jpg", 1, number)
     state = store.state("EuroSAT", tmp_path)
-    assert (state.kind, state.found, state.complete) == ("differs", {"all": 31}, False)
+    assert (state.kind, state.counts, state.complete) == ("differs", {"all": 31}, False)
 
 
 def test_hub_copies_are_counted_by_their_headers(full_roots, tmp_path, monkeypatch):
@@ -120,7 +121,7 @@ def test_hub_copies_are_counted_by_their_headers(full_roots, tmp_path, monkeypat
     folder = tmp_path / "hub" / "MNIST"
     full_roots.write_hub(folder, {"train": 20, "test": 10}, list("0123456789"), "image", "label")
     state = store.state("MNIST", tmp_path)
-    assert (state.kind, state.copy, state.complete, state.found) == ("hub copy", True, True, {"train": 20, "test": 10})
+    assert (state.kind, state.is_hub_copy, state.complete, state.counts) == ("hub copy", True, True, {"train": 20, "test": 10})
     assert state.places == (folder,)
     monkeypatch.setitem(ENTRIES, "MNIST", replace(row, train=21))
     assert store.state("MNIST", tmp_path).kind == "incomplete"
@@ -133,14 +134,14 @@ def test_a_set_that_comes_whole_as_hub_copy(full_roots, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "EuroSAT", replace(ENTRIES["EuroSAT"], train=16, test=4))
     full_roots.write_hub(tmp_path / "hub/EuroSAT", {"train": 10, "validation": 6, "test": 4}, ["a", "b"], "image", "label")
     state = store.state("EuroSAT", tmp_path)
-    assert (state.kind, state.found) == ("hub copy", {"all": 20})
+    assert (state.kind, state.counts) == ("hub copy", {"all": 20})
 
 
 def test_a_hub_copy_without_a_split(full_roots, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "MNIST", replace(ENTRIES["MNIST"], train=20, test=10))
     full_roots.write_hub(tmp_path / "hub/MNIST", {"train": 20}, list("0123456789"), "image", "label")
     state = store.state("MNIST", tmp_path)
-    assert state.kind == "incomplete" and state.found == {"train": 20, "test": 0}
+    assert state.kind == "incomplete" and state.counts == {"train": 20, "test": 0}
 
 
 @pytest.mark.parametrize("parquet", [None, "data"])
@@ -165,7 +166,7 @@ def test_images_that_are_all_missing_beside_a_hub_copy(full_roots, tmp_path, mon
     monkeypatch.setitem(ENTRIES, "dtd", replace(ENTRIES["dtd"], train=4, test=2))
     full_roots.write(tmp_path, ["dtd"])
     full_roots.write_hub(tmp_path / "hub/dtd", {"train": 4, "test": 2}, ["banded", "dotted"], "image", "label")
-    assert not store.state("dtd", tmp_path).copy
+    assert not store.state("dtd", tmp_path).is_hub_copy
     shutil.rmtree(tmp_path / "dtd/dtd/images")
     assert store.state("dtd", tmp_path).kind == "hub copy"
 
@@ -175,7 +176,7 @@ def test_parquet_copies_are_not_counted(full_roots, tmp_path):
         tmp_path / "hub/MNIST", {"train": 20, "test": 10}, list("0123456789"), "image", "label", parquet="data"
     )
     state = store.state("MNIST", tmp_path)
-    assert (state.kind, state.found) == ("hub copy", {"train": None, "test": None})
+    assert (state.kind, state.counts) == ("hub copy", {"train": None, "test": None})
 
 
 def test_incomplete_files_beside_a_hub_copy(full_roots, tmp_path, monkeypatch):
@@ -183,7 +184,7 @@ def test_incomplete_files_beside_a_hub_copy(full_roots, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "MNIST", replace(ENTRIES["MNIST"], train=30, test=10))
     full_roots.write(tmp_path, ["MNIST"])
     full_roots.write_hub(tmp_path / "hub/MNIST", {"train": 30, "test": 10}, list("0123456789"), "image", "label")
-    assert not store.state("MNIST", tmp_path).copy
+    assert not store.state("MNIST", tmp_path).is_hub_copy
     (tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
     assert store.state("MNIST", tmp_path).kind == "hub copy"
 
@@ -194,7 +195,7 @@ def test_a_hub_copy_saved_without_splits(full_roots, tmp_path):
     folder = tmp_path / "hub" / "Caltech101"
     datasets.Dataset.from_dict({"image": [b"1", b"2"], "label": [0, 1]}).save_to_disk(str(folder))
     assert isinstance(ENTRIES["Caltech101"].hub, Hub)
-    assert store.state("Caltech101", tmp_path).found == {"all": 2}
+    assert store.state("Caltech101", tmp_path).counts == {"all": 2}
 
 
 def test_chosen():
@@ -205,7 +206,7 @@ def test_chosen():
 
 
 def test_fetchable():
-    by_hand = {name for name, row in ENTRIES.items() if not store.fetchable(row)}
+    by_hand = {name for name, row in ENTRIES.items() if not fetchable(row)}
     assert by_hand == {"imagenet", "imagenet100"}
 
 
@@ -220,22 +221,22 @@ def test_size(tmp_path):
 
 def test_references(full_roots, tmp_path):
     imagenet, captions = store.references(tmp_path)
-    assert not imagenet.there and not captions.there and "image-net.org" in imagenet.get
+    assert not imagenet.present and not captions.present and "image-net.org" in imagenet.how_to_get
     full_roots.write(tmp_path, ["imagenet"])
     folder = tmp_path / "conceptual_captions"
     full_roots.save(folder / "val" / "1.jpg", 1, 1)
     (folder / store.CAPTIONS).write_text("title\tfilepath\na dog\tval/1.jpg\na cat\tval/2.jpg\n\tval/1.jpg\n")
     imagenet, captions = store.references(tmp_path)
-    assert imagenet.there and imagenet.found == "4 class folders of reference images"
-    assert captions.there and captions.found == "2 reference sentences, 2 of their images"
+    assert imagenet.present and imagenet.summary == "4 class folders of reference images"
+    assert captions.present and captions.summary == "2 reference sentences, 2 of their images"
     (folder / store.CAPTIONS).write_bytes(b"title\xff\n")
-    assert not store.references(tmp_path)[1].there and "cannot be read" in store.references(tmp_path)[1].found
+    assert not store.references(tmp_path)[1].present and "cannot be read" in store.references(tmp_path)[1].summary
 
 
 def test_no_torch(full_data):
     root = str(full_data)
     code = (
-        "import sys, json\nfrom benchmarks.full import store\n"
+        "import sys, json\nfrom benchmarks.full import data_folder as store\n"
         f"kinds = [store.state(name, {root!r}).kind for name in store.ENTRIES]\nstore.references({root!r})\n"
         "print(json.dumps([len(kinds), sorted({'torch', 'torchvision', 'datasets', 'avalanche'} & set(sys.modules))]))"
     )

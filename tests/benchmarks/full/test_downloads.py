@@ -4,7 +4,7 @@ import contextlib
 import importlib
 from pathlib import Path
 
-from benchmarks.full import downloads as pieces_module
+from benchmarks.full import downloads
 from benchmarks.full.dataset_table import ENTRIES
 
 
@@ -33,16 +33,16 @@ def test_links_and_checksums_are_torchvisions(monkeypatch, tmp_path):
         for split in both.get(name, [None]):
             with contextlib.suppress(RuntimeError, FileNotFoundError, ValueError):  # nothing was downloaded
                 getattr(tv, name)(str(tmp_path / place), download=True, **({"split": split} if split else {}))
-        ours = [(piece.urls[0], piece.md5, tmp_path / piece.folder) for piece in pieces_module.table()[name]]
+        ours = [(file.urls[0], file.md5, tmp_path / file.folder) for file in downloads.table()[name]]
         assert ours == asked, name
 
 
 def test_every_piece_makes_what_the_readers_need(full_roots, tmp_path):
-    """The paths by which a piece counts as there are in the made-up data, and without them the set is not complete."""
+    """The paths by which a file counts as there are in the made-up data, and without them the set is not complete."""
     for name, row in ENTRIES.items():
         made = full_roots.write(tmp_path / name, [name])[name]
-        assert made and all(piece.lacking(tmp_path / name) == [] for piece in pieces_module.pieces(row)), name
-    extra = {key for key in pieces_module.table()} - {row.torchvision for row in ENTRIES.values()}
+        assert made and all(file.missing(tmp_path / name) == [] for file in downloads.remote_files(row)), name
+    extra = {key for key in downloads.table()} - {row.torchvision for row in ENTRIES.values()}
     assert extra == {"sun397", "kitti", "tinyimagenet"}
-    assert [piece.file for piece in pieces_module.pieces(ENTRIES["kitti"])][-1] == "devkit_object.zip"
-    assert not pieces_module.pieces(ENTRIES["StanfordCars"]) and not pieces_module.pieces(ENTRIES["resisc45"])
+    assert [file.file for file in downloads.remote_files(ENTRIES["kitti"])][-1] == "devkit_object.zip"
+    assert not downloads.remote_files(ENTRIES["StanfordCars"]) and not downloads.remote_files(ENTRIES["resisc45"])

@@ -11,11 +11,11 @@ import pytest
 
 from benchmarks.full import data_folder as store
 from benchmarks.full import download as download_module
-from benchmarks.full import downloads as pieces_module
+from benchmarks.full import downloads
 from benchmarks.full import fetch as fetch_module
 from benchmarks.full.dataset_table import ENTRIES
 from benchmarks.full.download import Broken, Offline
-from benchmarks.full.downloads import Piece
+from benchmarks.full.downloads import RemoteFile
 from benchmarks.full.fetch import fetch
 from models.registry import UserError
 
@@ -45,9 +45,9 @@ def offered(server, full_roots, tmp_path, monkeypatch):
             else:
                 data = (base / file).read_bytes()
             server.files[file] = data
-            ours.append(Piece((server.url(file),), makes, md5(data) if md5s else None, folder))
+            ours.append(RemoteFile((server.url(file),), makes, md5(data) if md5s else None, folder))
         key = ENTRIES[name].torchvision or name
-        monkeypatch.setattr(pieces_module, "table", lambda: {key: tuple(ours)})
+        monkeypatch.setattr(downloads, "table", lambda: {key: tuple(ours)})
         return tmp_path / "data"
 
     return offer
@@ -69,7 +69,7 @@ def get(name, root, source="torchvision"):
 def test_fetch(offered, server):
     root = offered(*EUROSAT)
     state, said = get("EuroSAT", root)
-    assert state.kind == "complete" and state.found == {"all": 30} and said == []
+    assert state.kind == "complete" and state.counts == {"all": 30} and said == []
     assert sorted(path.name for path in root.iterdir()) == ["eurosat"]
     assert (root / "eurosat/2750/Forest/Forest_1.jpg").is_file()
     again, _ = get("EuroSAT", root)
@@ -199,15 +199,15 @@ def test_archives_in_archives_and_unchecked_ones(server, full_roots, tmp_path, m
     (inner / "101.tar.gz").write_bytes(tar_of(tmp_path / "authors" / "caltech101", "101_ObjectCategories"))
     server.files["caltech-101.zip"] = zip_of(inner, "caltech-101/")
     makes = ("caltech101/101_ObjectCategories",)
-    piece = Piece((server.url("caltech-101.zip"),), makes, None, "caltech101", "caltech-101/101.tar.gz")
-    monkeypatch.setattr(pieces_module, "table", lambda: {"Caltech101": (piece,)})
+    piece = RemoteFile((server.url("caltech-101.zip"),), makes, None, "caltech101", "caltech-101/101.tar.gz")
+    monkeypatch.setattr(downloads, "table", lambda: {"Caltech101": (piece,)})
     state, said = get("Caltech101", tmp_path / "data")
     assert state.complete and said == ["caltech-101.zip has no published checksum: only its length is checked."]
     assert sorted(path.name for path in (tmp_path / "data").rglob("*") if "101" in path.name) == [
         "101_ObjectCategories",
         "caltech101",
     ]
-    monkeypatch.setattr(pieces_module, "table", lambda: {"Caltech101": (replace(piece, inner="caltech-101/none"),)})
+    monkeypatch.setattr(downloads, "table", lambda: {"Caltech101": (replace(piece, inner="caltech-101/none"),)})
     with pytest.raises(UserError, match=r"caltech-101\.zip does not hold caltech-101/none"):
         get("Caltech101", tmp_path / "other")
 
@@ -220,8 +220,8 @@ def test_compressed_files_stay_beside_what_they_held(server, full_roots, tmp_pat
     ours = []
     for path in sorted((tmp_path / "authors/MNIST/raw").iterdir()):
         server.files[f"{path.name}.gz"] = data = gzip.compress(path.read_bytes())
-        ours.append(Piece((server.url(f"{path.name}.gz"),), (f"MNIST/raw/{path.name}",), md5(data), "MNIST/raw"))
-    monkeypatch.setattr(pieces_module, "table", lambda: {"MNIST": tuple(ours)})
+        ours.append(RemoteFile((server.url(f"{path.name}.gz"),), (f"MNIST/raw/{path.name}",), md5(data), "MNIST/raw"))
+    monkeypatch.setattr(downloads, "table", lambda: {"MNIST": tuple(ours)})
     assert get("MNIST", tmp_path / "data")[0].kind == "complete"
     assert len(list((tmp_path / "data/MNIST/raw").iterdir())) == 8
 
@@ -313,7 +313,7 @@ def test_hub_copy(hub, tmp_path, monkeypatch):
     asked = hub({"train": 20, "test": 10, "extra": 4})
     monkeypatch.setitem(ENTRIES, "svhn", replace(ENTRIES["svhn"], train=20, test=10))
     state, said = get("svhn", tmp_path, "hub")
-    assert (state.kind, state.found) == ("hub copy", {"train": 20, "test": 10})
+    assert (state.kind, state.counts) == ("hub copy", {"train": 20, "test": 10})
     assert asked == [("ufldl-stanford/svhn", "cropped_digits", str(tmp_path / ".partial/hub-svhn/cache"))]
     assert said == ["loading ufldl-stanford/svhn (cropped_digits) from the Hugging Face hub ..."]
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["hub", "svhn", "test", "train"]
@@ -366,7 +366,7 @@ def test_a_hub_copy_without_class_names_is_not_kept(hub, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="does not say its class names: its column 'label'"):
         get("StanfordCars", tmp_path / "data", None)
     assert not (tmp_path / "data").exists()
-    assert get("svhn", tmp_path / "data", "hub")[0].copy, "whose digits are known"
+    assert get("svhn", tmp_path / "data", "hub")[0].is_hub_copy, "whose digits are known"
 
 
 def test_a_hub_that_fails_says_how_to_get_it_by_hand(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ def test_missing_data_says_what_is_expected_and_how_to_get_it(name, tmp_path):
     assert isinstance(caught.value, full.Missing)
     assert ("data fetch" in message) == (name != "imagenet100")
     if name == "imagenet":
-        assert "data fetch imagenet --data-root" in message and "--from hub` (needs a login" in message
+        assert "data fetch imagenet --data-root" in message and "--from hub` (requires a Hugging Face login" in message
 
 
 def test_unknown_dataset(tmp_path):

@@ -10,11 +10,11 @@ import torch
 import cli
 from benchmarks.cil import DATASETS
 from benchmarks.full.dataset_table import ENTRIES, class_orders
-from benchmarks.mtil import ORDER_I, ORDER_II
 from benchmarks.scenario import make
 from harness.records.files import read_csv
 from harness.run import checkpoint
 from metrics.suite import OF_RUNS
+from reference_data.mtil import ORDER_I, ORDER_II
 
 QUICK = ("--set", "iterations=2", "warmup=1", "batch_size=4")
 PATCHED = ("cars", "dtd", "eurosat", "gtsrb", "kitti", "mnist", "resisc45", "sun397", "svhn")

@@ -126,7 +126,7 @@ def test_status_of_some(data, full_data, tmp_path):
 
 def test_status_suggests_what_works(data, tmp_path):
     _, out, _ = data("status", "imagenet", "imagenet100", "--data-root", tmp_path)
-    copy = f"  get it: python cli.py data fetch imagenet --data-root {tmp_path} --from hub (needs a login to the Hugging"
+    copy = f"  get it: python cli.py data fetch imagenet --data-root {tmp_path} --from hub (requires a Hugging Face login"
     assert copy in out and out.count("get it:") == 1
     assert f"\n  or by hand: {ENTRIES['imagenet'].get}\n" in out and f"\n  by hand: {ENTRIES['imagenet100'].get}\n" in out
 
@@ -234,7 +234,7 @@ def gets(monkeypatch):
         asked.append((name, str(data_root), source))
         if name in errors:
             raise errors[name]
-        return replace(store.state(name, data_root), kind="complete", found={"train": 3}, places=(Path(data_root) / name,))
+        return replace(store.state(name, data_root), kind="complete", counts={"train": 3}, places=(Path(data_root) / name,))
 
     monkeypatch.setattr(fetching, "fetch", fetch)
     return asked, errors

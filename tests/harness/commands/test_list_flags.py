@@ -4,7 +4,7 @@ import pytest
 
 import cli
 from benchmarks.catalog import find, shadows
-from benchmarks.plan import joined, names_in, names_of
+from benchmarks.names import join_names, names_from_words, split_names
 from harness.commands.bench import configs
 from harness.config.options import seeds_in
 from models.registry import UserError
@@ -36,13 +36,13 @@ def place(tmp_path, monkeypatch):
     ],
 )
 def test_names_of_words(place, words, names):
-    assert names_of(words, "root") == names
+    assert names_from_words(words, "root") == names
 
 
 def test_names_in_a_text(place):
-    assert names_in("a,b") == ("a", "b") and names_in(r"a\,b,c") == ("a,b", "c") and names_in(["a,b"]) == ("a,b",)
-    assert names_in(joined(("a,b", "c"))) == ("a,b", "c")
-    assert names_of(["a,b"]) == ("a", "b")
+    assert split_names("a,b") == ("a", "b") and split_names(r"a\,b,c") == ("a,b", "c") and split_names(["a,b"]) == ("a,b",)
+    assert split_names(join_names(("a,b", "c"))) == ("a,b", "c")
+    assert names_from_words(["a,b"]) == ("a", "b")
 
 
 def run(*words):
