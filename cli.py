@@ -21,7 +21,7 @@ if not (3, 11) <= sys.version_info[:2] < (3, 13):
         ".venv with one of them; activate it with `source .venv/bin/activate`."
     )
 
-from models.files import OF_THE_MACHINE, reason
+from models.files import ENVIRONMENT_ERRNOS, reason
 from models.registry import UserError, unknown
 
 PACKAGES = {
@@ -196,7 +196,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except OutputError:
         return 1
     except OSError as error:
-        if error.errno not in OF_THE_MACHINE:
+        if error.errno not in ENVIRONMENT_ERRNOS:
             raise
         complain(f"{reason(error)}{f': {error.filename!s:.200}' if error.filename else ''}.")
         return 1
@@ -257,14 +257,14 @@ def measure(arguments: argparse.Namespace) -> int:
     from harness.display.screen import Screen
     from harness.records.files import check_table
     from harness.run.signals import handled, importing, stop
-    from metrics.suite import chosen
+    from metrics.suite import select_measures
 
     settings = given(arguments, "csv")
     settings["datasets"] = names_from_words(arguments.datasets, settings.get("data_root", "data"))
     check_least(settings, measure_n=2, limit=1, seed=0)
     check_table(arguments.csv)
     if arguments.measures is not None:
-        settings["measures"] = chosen(names_from_words(arguments.measures))
+        settings["measures"] = select_measures(names_from_words(arguments.measures))
     root = settings.get("data_root", "data")
     check_present([find(name, arguments.edition, root) for name in settings["datasets"]])
     screen = Screen(quiet=arguments.quiet)

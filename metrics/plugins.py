@@ -21,7 +21,7 @@ from metrics.cka import linear_cka
 from metrics.embedding import Embedded, embed, embed_images
 from metrics.evaluate import Accuracy, count_correct
 from metrics.matrix import retention
-from metrics.suite import AFTER, OF_RUNS, measure_all
+from metrics.suite import AFTER_TRAINING, RUN_DEFAULTS, measure_all
 
 Row = dict[tuple[str, str], Accuracy]
 
@@ -131,11 +131,11 @@ class MeasuresBeforeTraining(PluginMetric[list]):
     are still those, nothing passes again: not before the first experience, and never through a tower that does not train.
     """
 
-    def __init__(self, names: Sequence[str] = OF_RUNS, sample: int = 1000, seed: int = 0):
+    def __init__(self, names: Sequence[str] = RUN_DEFAULTS, sample: int = 1000, seed: int = 0):
         super().__init__()
         self.values: list[Measure] = []
         self.seconds = 0.0
-        self._names = [name for name in names if name not in AFTER]
+        self._names = [name for name in names if name not in AFTER_TRAINING]
         self._drift = "cka" in names
         self._sample = sample
         self._seed = seed

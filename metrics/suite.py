@@ -190,7 +190,7 @@ def _arrays(f: Features) -> tuple[Any, Any]:
     return f.image_features.double().numpy(), f.labels.numpy()
 
 
-def chosen(names: Iterable[str], more: Iterable[str] = ()) -> tuple[str, ...]:
+def select_measures(names: Iterable[str], more: Iterable[str] = ()) -> tuple[str, ...]:
     """The measures asked for, each once, in the table's order; "all": those of `ONE_MODEL`.
 
     `more` are names beside the table that are valid too, and part of "all". Raises UserError for an unknown name.
@@ -205,9 +205,9 @@ def chosen(names: Iterable[str], more: Iterable[str] = ()) -> tuple[str, ...]:
 
 FITS = "the features fit the labels better"
 # What a run logs after an experience rather than before: it compares the model with the initial one.
-AFTER = ("cka",)
+AFTER_TRAINING = ("cka",)
 DEFAULT = ("iimm", "iimm_intra", "iimm_inter", "silhouette", "correct_pair")
-OF_RUNS = (*DEFAULT, *AFTER)
+RUN_DEFAULTS = (*DEFAULT, *AFTER_TRAINING)
 MEASURES: dict[str, Described] = {
     "iimm": Described(
         _iimm, "Mean of iimm_intra and iimm_inter.", "fine-tuning gains more and forgets more", "Niss et al. 2407.15731"

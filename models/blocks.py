@@ -61,12 +61,12 @@ def blocks(encoder: DualEncoder, towers: str = "both", last: int | None = None) 
             if isinstance(module, classes) and tower_of(path) == tower
         ]
         if not mine:
-            raise nothing_in(tower, encoder, "residual attention blocks of a class that is known")
+            raise missing_in_tower(tower, encoder, "residual attention blocks of a class that is known")
         found += mine if last is None else mine[-last:]
     return found
 
 
-def nothing_in(tower: str, encoder: DualEncoder, what: str) -> UserError:
+def missing_in_tower(tower: str, encoder: DualEncoder, what: str) -> UserError:
     """The error for a selection that is empty in a tower."""
     name = encoder.name or type(encoder.clip).__name__
     return UserError(f"The {tower} tower of {name} has no {what}.")

@@ -215,7 +215,7 @@ class DualEncoder(nn.Module):
 
     def _pass(self, tower: Callable[[Tensor], Tensor], given: Tensor, rows: int | None = None) -> Tensor:
         """Through a tower; where there are several processes, each computes a share of the rows."""
-        return parallel.shared(partial(self._in_chunks, partial(self._run, tower), rows), given)
+        return parallel.split_rows(partial(self._in_chunks, partial(self._run, tower), rows), given)
 
     def _in_chunks(self, run: Callable[[Tensor], Tensor], rows: int | None, given: Tensor) -> Tensor:
         """`rows` at a time; with gradient `microbatch` rows, whose activations are computed again for it."""

@@ -57,7 +57,7 @@ REASONS = {
     errno.ETXTBSY: "it is in use",
 }
 # Refusals that are about the machine, a disk or a name, and never about an error in a program.
-OF_THE_MACHINE = (
+ENVIRONMENT_ERRNOS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EIO, errno.ESTALE, errno.ENODEV),
 )

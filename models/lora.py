@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.blocks import TOWERS, Matrix, blocks, matrices, nothing_in
+from models.blocks import TOWERS, Matrix, blocks, matrices, missing_in_tower
 from models.encoder import DualEncoder
 
 STD = 0.02
@@ -98,7 +98,7 @@ def inject(encoder: DualEncoder, rank: int, targets: Sequence[str], scale: float
         roles = [matrices(block) for block in blocks(encoder, tower)]
         wanted = [matrix for found in roles for role in found if role in targets for matrix in found[role]]
         if not wanted:
-            raise nothing_in(tower, encoder, f"matrices for LoRA on {', '.join(targets)}")
+            raise missing_in_tower(tower, encoder, f"matrices for LoRA on {', '.join(targets)}")
         for matrix in wanted:
             if _is_for_peft(matrix):
                 whole.append(matrix.path)

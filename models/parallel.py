@@ -29,7 +29,7 @@ def rank() -> int:
     return dist.get_rank() if size() > 1 else 0
 
 
-def shared(run: Pass, given: Tensor) -> Tensor:
+def split_rows(run: Pass, given: Tensor) -> Tensor:
     """`run(given)`, of which each process computes its rows; few rows are computed by each."""
     processes = size()
     if processes == 1 or len(given) < processes:
@@ -52,7 +52,7 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
         torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
 
 
-def most(value: int) -> int:
+def maximum(value: int) -> int:
     """The largest of what the processes give; waits for all of them."""
     if size() == 1:
         return value

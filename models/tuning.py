@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from models import lora
 from models.adapter import Adapter
-from models.blocks import TOWERS, biases, blocks, matrices, nothing_in
+from models.blocks import TOWERS, biases, blocks, matrices, missing_in_tower
 from models.encoder import DualEncoder
 from models.registry import UserError, unknown
 from models.towers import tower_of
@@ -163,7 +163,7 @@ def _in_blocks(encoder: DualEncoder, name: str, options: Partial) -> list[nn.Par
                 read = {(m.path, m.tensor): None for role in "qkv" for m in matrices(block)[role]}
                 mine += [getattr(encoder.clip.get_submodule(path), tensor) for path, tensor in read]
         if not mine:
-            raise nothing_in(tower, encoder, "biases" if name == "bitfit" else "query, key and value matrices")
+            raise missing_in_tower(tower, encoder, "biases" if name == "bitfit" else "query, key and value matrices")
         found += mine
     return found
 

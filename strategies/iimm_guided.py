@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.data.sampling import sample
-from metrics import outcomes
+from metrics import study_table
 from metrics.embedding import embed
 from metrics.regression import fit, predict
 from metrics.suite import ONE_MODEL, measure_all
@@ -36,7 +36,7 @@ class IIMMGuided(Choosing, Interpolation):
     """Fine-tuning with WiSE-FT's interpolation, whose alpha is set for each task before it is trained (our own method).
 
     The task's measure (IIMM, Niss et al. 2407.15731) is taken on the current model; the study's lines through earlier domains
-    (`metrics.outcomes`, `metrics.regression`) turn it into an expected gain g on the task and an expected forgetting f on
+    (`metrics.study_table`, `metrics.regression`) turn it into an expected gain g on the task and an expected forgetting f on
     others, in points of validation accuracy after plain fine-tuning. On the way from the weights before (alpha 0, where the
     others are at their best) to the fine-tuned ones (alpha 1, where the task is) both are taken for parabolas that are flat at
     their own best end,
@@ -78,12 +78,12 @@ class IIMMGuided(Choosing, Interpolation):
 
     @classmethod
     def files(cls, options: Any) -> Mapping[str, Path]:
-        return {"study": outcomes.file_of(options.study)}
+        return {"study": study_table.table_path(options.study)}
 
     def before_run(self) -> None:
         super().before_run()
-        o, rows = self.options, outcomes.read(outcomes.file_of(self.options.study))
-        outcomes.check_model(rows, self.encoder.name, self.encoder.pretrained)
+        o, rows = self.options, study_table.read(study_table.table_path(self.options.study))
+        study_table.check_model(rows, self.encoder.name, self.encoder.pretrained)
         for column in (o.measure, GAIN, FORGETTING):
             if column not in rows.columns:
                 raise UserError(f"The study has no column {column}, which {type(self).__name__} reads.")
@@ -123,16 +123,16 @@ def expect(rows: pd.DataFrame, measure: str, value: float, without: set[str | No
     """Gain and forgetting on validation images at a value of the measure, by the lines through all domains but `without`.
 
     `rows` are of one model and tuning. NaN as value: the domains' means. Raises UserError for fewer than
-    `metrics.outcomes.LEAST` domains that are left, or a measure that is the same in all of them.
+    `metrics.study_table.FEWEST_DOMAINS` domains that are left, or a measure that is the same in all of them.
     """
     kept = rows[~rows.domain.isin(without)]
     found: dict[str, float] = {}
     inside = True
     for outcome in (GAIN, FORGETTING):
-        of = outcomes.points(kept, measure, outcome)
-        if len(of) < outcomes.LEAST:
+        of = study_table.means_by_domain(kept, measure, outcome)
+        if len(of) < study_table.FEWEST_DOMAINS:
             left = f"{len(of)} other domains with {measure} and {outcome}"
-            raise UserError(f"The study has {left}; it takes at least {outcomes.LEAST}.")
+            raise UserError(f"The study has {left}; it takes at least {study_table.FEWEST_DOMAINS}.")
         if math.isnan(value):
             found[outcome] = float(of.y.mean())
             continue

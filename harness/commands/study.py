@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.names import names_from_words
 from harness.study.study_config import TUNINGS, StudyConfig, check_config
-from metrics.suite import chosen
+from metrics.suite import select_measures
 
 STUDY = "Fine-tune each domain with each tuning from the initial model: gain, forgetting, and which measure predicts them."
 PREDICT = "What fine-tuning on a dataset would gain and cost, by a study of other datasets; one forward pass, no training."
@@ -83,7 +83,7 @@ def study(arguments: argparse.Namespace) -> int:
         if name in settings:
             settings[name] = names_from_words(settings[name], settings.get("data_root", "data") if name == "domains" else None)
     if arguments.measures is not None:
-        settings["measures"] = chosen(names_from_words(arguments.measures))
+        settings["measures"] = select_measures(names_from_words(arguments.measures))
     if arguments.seed is not None:
         settings["seeds"] = tuple(dict.fromkeys(seeds_in(arguments.seed, "--seed")))
     config = StudyConfig(**settings, options=parse_assignments(arguments.set or []))
@@ -108,14 +108,14 @@ def predict(arguments: argparse.Namespace) -> int:
     from harness.display.screen import Screen
     from harness.records.files import check_table
     from harness.run.signals import handled, importing, stop
-    from metrics import outcomes
+    from metrics import study_table
 
     settings = given(arguments, "csv")
     check_least(settings, measure_n=2, seed=0)
     check_table(arguments.csv)
     check_present([find(arguments.dataset, arguments.edition, settings.get("data_root", "data"))])
     # A study that is none is found out before torch is loaded.
-    outcomes.read(outcomes.file_of(arguments.study))
+    study_table.read(study_table.table_path(arguments.study))
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch ...", style="dim")
     with importing():

@@ -20,7 +20,7 @@ from harness.config.user_file import check_source, check_strategy, is_file, load
 from harness.config.user_plugins import class_name, plugin_settings, user_plugins
 from harness.records.files import file_sha256
 from harness.records.run_json import digest_of, key_of
-from metrics.suite import AFTER, OF_RUNS, chosen
+from metrics.suite import AFTER_TRAINING, RUN_DEFAULTS, select_measures
 from models.files import descriptor, read_text, reason
 from models.registry import UserError, check_text, first_line, unknown
 from strategies.engine.method_checks import is_built_in
@@ -116,7 +116,7 @@ class Resolved:
     @property
     def measures(self) -> tuple[str, ...]:
         """What is measured before each experience (`metrics.suite`), and after it."""
-        return OF_RUNS if self.config.measures is None else chosen(self.config.measures, AFTER)
+        return RUN_DEFAULTS if self.config.measures is None else select_measures(self.config.measures, AFTER_TRAINING)
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers, as JSON: the key is its hash. Device, output and verbosity are not in it."""
@@ -148,7 +148,7 @@ class Resolved:
             # Only where there is something to say: older records keep their keys.
             **({"files": self.files} if self.files else {}),
             **({} if c.precision == "fp32" else {"precision": c.precision}),
-            **({} if self.measures == OF_RUNS else {"measures": list(self.measures)}),
+            **({} if self.measures == RUN_DEFAULTS else {"measures": list(self.measures)}),
         }
 
     @property
@@ -207,7 +207,7 @@ def check_names(config: RunConfig) -> StreamPlan:
         check_source(name, "plugin" if name in config.plugins else "strategy")
     if twice := {name for name in config.plugins if config.plugins.count(name) > 1}:
         raise UserError(f"--plugin names {', '.join(sorted(twice))} twice.")
-    chosen(config.measures or (), AFTER)
+    select_measures(config.measures or (), AFTER_TRAINING)
     # Fewer than two images have no pairs to measure.
     check_least(vars(config), limit=2, shots=1, measure_n=2, seed=0, workers=0, microbatch=1, checkpoint_minutes=0)
     check_device(config.device)

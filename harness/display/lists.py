@@ -93,7 +93,7 @@ def _domains_table(long: bool) -> Table:
 
 def _measures_table() -> Table:
     """What `--measures` takes, those logged by default marked, then what records hold beside them."""
-    from metrics.suite import MEASURES, OF_RUNS
+    from metrics.suite import MEASURES, RUN_DEFAULTS
 
     table = plain_table()
     table.add_column("  name", no_wrap=True)
@@ -101,7 +101,7 @@ def _measures_table() -> Table:
         table.add_column(name)
     entries = {name: (m.meaning, m.higher, m.source) for name, m in MEASURES.items()} | RECORDED
     for name, cells in entries.items():
-        table.add_row(f"{'*' if name in OF_RUNS else ' '} {name}", *cells)
+        table.add_row(f"{'*' if name in RUN_DEFAULTS else ' '} {name}", *cells)
     table.caption = "* logged by bench unless --measures says otherwise"
     table.caption_justify = "left"
     return table

@@ -104,7 +104,7 @@ def check_table(path: str | None) -> None:
 def spreadsheet_text(value: Any) -> Any:
     """Return a text as a spreadsheet shows it: with an apostrophe before what it would run, and control characters escaped.
 
-    Other values, and texts that are numbers, stay as they are. `metrics.outcomes.read` takes the apostrophe away again.
+    Other values, and texts that are numbers, stay as they are. `metrics.study_table.read` takes the apostrophe away again.
     """
     if not isinstance(value, str):
         return value

@@ -83,7 +83,7 @@ class Pauses:
             return
         minutes = self.minutes / 10 if last else self.minutes
         due = self.minutes > 0 and time.monotonic() - self._last >= 60 * minutes
-        asked = parallel.most(self._signal or (DUE if due else 0))
+        asked = parallel.maximum(self._signal or (DUE if due else 0))
         if asked:
             self._save(snapshot())
         if last:
@@ -116,5 +116,5 @@ class Pauses:
             checkpoint.save_state(self.folder, taken["step"], self._weights(), taken)
             checkpoint.commit(self.folder, taken["step"], experience=self._after, key=self._key)
         # Whoever ends earlier makes torchrun end the others.
-        parallel.most(0)
+        parallel.maximum(0)
         self._saved, self._last = f"update {taken['step']} of {self._name}", time.monotonic()

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.study.forecast import PREDICTED
-from metrics.outcomes import file_of, measures_in, points, read
 from metrics.regression import LEVEL, fit, kendall, leave_one_out, left_out_of_mean, predict
+from metrics.study_table import means_by_domain, measure_columns, read, table_path
 from models.registry import UserError
 
 ZERO_SHOT = "zero_shot"
@@ -164,11 +164,11 @@ def _counted(rows: pd.DataFrame, found: pd.DataFrame) -> str:
 
 
 def _measures(rows: pd.DataFrame) -> list[str]:
-    return [name for name in measures_in(rows) if rows[name].notna().all()]
+    return [name for name in measure_columns(rows) if rows[name].notna().all()]
 
 
 def _xy(group: pd.DataFrame, measure: str, outcome: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    of = points(group, measure, outcome)
+    of = means_by_domain(group, measure, outcome)
     return of.x.to_numpy(float), of.y.to_numpy(float)
 
 
@@ -209,6 +209,6 @@ def _table(title: str, heads: Iterable[str], cells: Iterable[Iterable[str]]) -> 
 
 if __name__ == "__main__":
     try:
-        print(markdown(read(file_of(sys.argv[1] if len(sys.argv) > 1 else None))))
+        print(markdown(read(table_path(sys.argv[1] if len(sys.argv) > 1 else None))))
     except (UserError, ValueError) as error:
         raise SystemExit(f"findings: {error}") from error

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from metrics.outcomes import LEAST, MODEL, measures_in, points
 from metrics.regression import Line, fit, leave_one_out, left_out_of_mean, predict
+from metrics.study_table import FEWEST_DOMAINS, MODEL_COLUMNS, means_by_domain, measure_columns
 from models.registry import UserError, unknown
 
 PREDICTED = ("gain", "gain_over_error", "forgetting")
@@ -66,27 +66,27 @@ def forecast(
     recommended.
 
     Args:
-        rows: a study's table (`metrics.outcomes.read`).
+        rows: a study's table (`metrics.study_table.read`).
         measure, value: of the new task.
         leave_out: (domain, edition) of the new task, where it may be one of the study's.
         zero_shot: the new task's accuracy in percent, if known: no gain is larger than what is missing to 100.
 
     Raises UserError for an unknown measure, a value that is no number, a study of several models, and fewer than four domains.
     """
-    if measure not in measures_in(rows):
-        raise unknown("measure of the study", measure, measures_in(rows))
+    if measure not in measure_columns(rows):
+        raise unknown("measure of the study", measure, measure_columns(rows))
     if not math.isfinite(value):
         raise UserError(f"{measure} is {value} here, so nothing can be predicted from it.")
     check_weight(weight)
-    if len(rows[list(MODEL)].drop_duplicates()) > 1:
+    if len(rows[list(MODEL_COLUMNS)].drop_duplicates()) > 1:
         raise UserError("The study holds cells of several models; a prediction is for one.")
     warnings: list[str] = []
     own = _is(rows, leave_out)
     kept, seen = _sound(rows[~own], measure, warnings), rows[own]
     domains = kept.domain.nunique()
-    if domains < LEAST:
+    if domains < FEWEST_DOMAINS:
         besides = f" besides {leave_out[0]} itself" if leave_out is not None and len(seen) else ""
-        raise UserError(f"A prediction needs a study of at least {LEAST} domains; this one has {domains}{besides}.")
+        raise UserError(f"A prediction needs a study of at least {FEWEST_DOMAINS} domains; this one has {domains}{besides}.")
     # One outcome more, whose line is the difference of the others' lines.
     kept = kept.assign(net=kept.gain - weight * kept.forgetting)
     tunings = _complete(kept, warnings)
@@ -125,7 +125,7 @@ def _complete(rows: pd.DataFrame, warnings: list[str]) -> list[str]:
 
 
 def _of(rows: pd.DataFrame, tuning: str, measure: str, outcome: str) -> pd.DataFrame:
-    return points(rows[rows.tuning == tuning], measure, outcome)
+    return means_by_domain(rows[rows.tuning == tuning], measure, outcome)
 
 
 def _fit(x: Any, y: Any, measure: str) -> Line:
@@ -148,7 +148,7 @@ def _prediction(
         "n": len(of),
         "observed": float(seen.loc[seen.tuning == tuning, outcome].mean()),
     }
-    if len(of) < LEAST:  # gain over an error of zero
+    if len(of) < FEWEST_DOMAINS:  # gain over an error of zero
         return found
     line = _fit(of.x, of.y, measure)
     expected = predict(line, value)

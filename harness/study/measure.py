@@ -21,7 +21,7 @@ from harness.display.screen import Screen
 from harness.run import environment as machine
 from metrics.embedding import Embedded, embed
 from metrics.evaluate import evaluate, evaluate_features
-from metrics.suite import ONE_MODEL, Value, chosen, measure_all
+from metrics.suite import ONE_MODEL, Value, measure_all, select_measures
 from models.classifier import PromptClassifier
 from models.memory import keep_freed_memory
 from models.prompt_reader import check_prompts
@@ -54,7 +54,7 @@ class MeasureConfig:
     @property
     def names(self) -> tuple[str, ...]:
         """The measures. Raises UserError for an unknown name."""
-        return ONE_MODEL if self.measures is None else chosen(self.measures)
+        return ONE_MODEL if self.measures is None else select_measures(self.measures)
 
 
 class _Row(NamedTuple):

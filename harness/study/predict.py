@@ -21,7 +21,7 @@ from harness.study.fine_tuning import measured
 from harness.study.forecast import Advice, Forecast, check_weight, forecast
 from harness.study.measure import MeasureConfig, read_domain, sources_of
 from harness.study.table_check import check_cells
-from metrics import outcomes
+from metrics import study_table
 from metrics.suite import Value
 from models.prompt_reader import check_prompts
 from models.registry import UserError
@@ -77,11 +77,13 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     """
     check_weight(config.weight)
     screen = screen or Screen()
-    table = outcomes.file_of(config.study)
-    rows = outcomes.read(table)
+    table = study_table.table_path(config.study)
+    rows = study_table.read(table)
     check_cells(rows, table.parent)
-    if config.measure not in outcomes.measures_in(rows):
-        raise UserError(f"The study has no {config.measure}; it has {', '.join(outcomes.measures_in(rows)) or 'no measure'}.")
+    if config.measure not in study_table.measure_columns(rows):
+        raise UserError(
+            f"The study has no {config.measure}; it has {', '.join(study_table.measure_columns(rows)) or 'no measure'}."
+        )
     source = _source(config)
     for note in shadows([source]):
         screen.say(note, style="yellow")
@@ -143,10 +145,10 @@ def _source(config: PredictConfig) -> Source:
 
 def _model(config: PredictConfig, rows: pd.DataFrame) -> tuple[str, str | None]:
     """The model asked for, or the study's. Raises UserError when that is not the model that the study was made with."""
-    name, tag, _ = outcomes.model_of(rows)
+    name, tag, _ = study_table.study_model(rows)
     model = name if config.model is None else config.model
     pretrained = config.pretrained or (tag or None if config.model is None else None)
-    outcomes.check_model(rows, model, pretrained)
+    study_table.check_model(rows, model, pretrained)
     return model, pretrained
 
 

@@ -11,7 +11,7 @@ import models
 from benchmarks.catalog import MINI, Source, check_present, find_all
 from benchmarks.settings import mini, mtil
 from harness.config.options import check_least, make_options, split, tuning_options
-from metrics.suite import ONE_MODEL, chosen
+from metrics.suite import ONE_MODEL, select_measures
 from models.registry import UserError, unknown
 from reference_data.mtil import ORDER_I
 
@@ -126,7 +126,7 @@ def check_config(config: StudyConfig) -> dict[str, Source]:
         if tuning not in models.TUNINGS:
             raise unknown("tuning", tuning, models.TUNINGS)
     if config.measures is not None:
-        chosen(config.measures)
+        select_measures(config.measures)
     check_least({**vars(config), "seed": min(config.seeds)}, limit=2, measure_n=2, workers=0, seed=0)
     _, found = find_all(domains, config.edition, config.data_root)
     sources = {source.name: source for source in found}
@@ -150,7 +150,7 @@ def resolve(config: StudyConfig) -> Study:
         config=config,
         sources=sources,
         techniques={tuning: technique(tuning, settings, config.options, config.tunings) for tuning in config.tunings},
-        measures=ONE_MODEL if config.measures is None else chosen(config.measures),
+        measures=ONE_MODEL if config.measures is None else select_measures(config.measures),
         model=model,
         pretrained=pretrained,
         weights=weights_sha256(model, pretrained),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metrics.outcomes import IDENTITY, MODEL, OUTCOMES, measures_in, points
 from metrics.regression import fit, kendall, leave_one_out, left_out_of_mean
+from metrics.study_table import IDENTITY, MODEL_COLUMNS, OUTCOMES, means_by_domain, measure_columns
 
 FACTS = ("classes", "n_train", "n_val", "n_test", "n_ood", "others", "updates", "trainable_params", "train_seconds")
 ACCURACIES = (
@@ -19,7 +19,8 @@ ACCURACIES = (
 )
 COLUMNS = (*IDENTITY, *FACTS, *ACCURACIES, *OUTCOMES, "measured")
 REGRESSION_COLUMNS = (
-    *(*MODEL, "tuning", "strategy", "outcome", "measure", "n", "slope", "slope_low", "slope_high", "intercept", "r2", "p"),
+    *(*MODEL_COLUMNS, "tuning", "strategy", "outcome", "measure", "n"),
+    *("slope", "slope_low", "slope_high", "intercept", "r2", "p"),
     *("kendall", "kendall_p", "loo_mae", "loo_rmse", "loo_mae_of_mean", "reason"),
 )
 
@@ -69,12 +70,12 @@ def regressions(rows: pd.DataFrame, measures: Sequence[str] | None = None) -> pd
     number of measures. A line that is undefined is NaN with its `reason`.
     """
     found = []
-    keys = [*MODEL, "tuning", "strategy"]
+    keys = [*MODEL_COLUMNS, "tuning", "strategy"]
     for key, group in rows.groupby(keys, sort=False, dropna=False):
         for outcome in OUTCOMES:
-            for measure in measures_in(rows) if measures is None else measures:
+            for measure in measure_columns(rows) if measures is None else measures:
                 named = {**dict(zip(keys, key, strict=True)), "outcome": outcome, "measure": measure}
-                found.append({**named, **_line(points(group, measure, outcome))})
+                found.append({**named, **_line(means_by_domain(group, measure, outcome))})
     return pd.DataFrame(found, columns=list(REGRESSION_COLUMNS))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.records.files import read_json, reading
 from harness.study.study_tables import row as row_of
-from metrics.outcomes import IDENTITY, OUTCOMES, measures_in
+from metrics.study_table import IDENTITY, OUTCOMES, measure_columns
 from models.registry import UserError
 
 CLOSE = 1e-4
@@ -22,7 +22,7 @@ def check_cells(rows: pd.DataFrame, folder: Path) -> None:
 
     A table without cells beside it, such as one that was sent alone, is not checked.
     """
-    measures = measures_in(rows)
+    measures = measure_columns(rows)
     for number, row in enumerate(rows.to_dict("records"), start=2):
         path = folder / f"{row['domain']}-{row['tuning']}-{row['seed']}" / "cell.json"
         record = read_json(path)

@@ -16,7 +16,7 @@ from metrics.iimm import iimm
 from metrics.jackknife import jackknife
 from metrics.linear_probe import linear_probe
 from metrics.similarity import modality_gap, text_text
-from metrics.suite import DEFAULT, MEASURES, ONE_MODEL, Features, chosen, measure_all
+from metrics.suite import DEFAULT, MEASURES, ONE_MODEL, Features, measure_all, select_measures
 from metrics.sums import ClassSums
 from models.registry import UserError
 
@@ -156,11 +156,14 @@ def test_measuring_changes_nothing(task):
 
 
 def test_names_asked_for():
-    assert chosen(["gbc", "iimm", "gbc"]) == ("iimm", "gbc"), "in the table's order, so that a run's key does not depend on it"
-    assert chosen(["all"]) == ONE_MODEL and set(MEASURES) - set(ONE_MODEL) == {"ncti"}
-    assert chosen(["cka", "all"], ["cka"]) == (*ONE_MODEL, "cka") and chosen(["ncti", "all"]) == tuple(MEASURES)
-    assert chosen([]) == ()
+    assert select_measures(["gbc", "iimm", "gbc"]) == ("iimm", "gbc"), (
+        "in the table's order, so that a run's key does not depend on it"
+    )
+    assert select_measures(["all"]) == ONE_MODEL and set(MEASURES) - set(ONE_MODEL) == {"ncti"}
+    assert select_measures(["cka", "all"], ["cka"]) == (*ONE_MODEL, "cka")
+    assert select_measures(["ncti", "all"]) == tuple(MEASURES)
+    assert select_measures([]) == ()
     with pytest.raises(UserError, match=r"Unknown measure 'hscor'\. Did you mean hscore\?"):
-        chosen(["all", "hscor"])
+        select_measures(["all", "hscor"])
     with pytest.raises(UserError, match="Unknown measure 'cka'"):
-        chosen(["cka"])
+        select_measures(["cka"])

@@ -52,7 +52,7 @@ def torchrun(processes, *arguments, folder, meanwhile=lambda process: None):
 def test_one_process_shares_nothing():
     assert (parallel.size(), parallel.rank()) == (1, 0)
     given = torch.arange(6.0).reshape(3, 2)
-    assert parallel.shared(lambda x: x + 1, given).equal(given + 1)
+    assert parallel.split_rows(lambda x: x + 1, given).equal(given + 1)
     parallel.average_gradients([given])
 
 

@@ -14,7 +14,7 @@ from benchmarks.scenario import scenario
 from harness.config.run_config import RunConfig, resolve
 from harness.display.screen import Screen
 from harness.run.loop import run
-from metrics import outcomes
+from metrics import study_table
 from metrics.iimm import iimm
 from models.loading.load import load
 from models.registry import UserError
@@ -139,7 +139,7 @@ def test_what_a_study_must_be(model, stream, trained, toy_study, tmp_path, monke
     refused("no cells of the tuning full; it has lora", rows.assign(tuning="lora"))
     refused("has 3 other domains", rows[:4])
     refused("is not the table of a study", rows[["domain"]])
-    monkeypatch.setattr(outcomes, "SHIPPED", tmp_path / "absent.csv")
+    monkeypatch.setattr(study_table, "SHIPPED", tmp_path / "absent.csv")
     with pytest.raises(UserError, match="No study comes with this version"):
         trained(IIMMGuided, load(model.name), first)
 

@@ -13,7 +13,7 @@ from benchmarks.full.dataset_table import ENTRIES, class_orders
 from benchmarks.scenario import make
 from harness.records.files import read_csv
 from harness.run import checkpoint
-from metrics.suite import OF_RUNS
+from metrics.suite import RUN_DEFAULTS
 from reference_data.mtil import ORDER_I, ORDER_II
 
 QUICK = ("--set", "iterations=2", "warmup=1", "batch_size=4")
@@ -182,7 +182,7 @@ def test_evaluation_needs_no_training_data(bench, mtil, full_roots, tmp_path):
     assert (lacking / "accuracy.csv").read_bytes() == (complete / "accuracy.csv").read_bytes()
     assert document(lacking)["samples"]["train"] == [0] * 6 and document(complete)["samples"]["train"] != [0] * 6
     measures = [{m["measure"] for m in table(folder, "measures")} for folder in (lacking, complete)]
-    assert measures == [{"retention"}, {*OF_RUNS, "iimm_zero_shot", "retention"}]
+    assert measures == [{"retention"}, {*RUN_DEFAULTS, "iimm_zero_shot", "retention"}]
 
 
 def test_class_incremental_evaluation_needs_no_training_data(bench, steps, tmp_path):

@@ -14,7 +14,7 @@ from harness.display.screen import Screen
 from harness.study import study_tables as tables
 from harness.study.forecast import Advice
 from harness.study.predict import PredictConfig, predict, within_reach
-from metrics import outcomes
+from metrics import study_table
 from metrics.iimm import iimm
 from metrics.regression import fit
 from metrics.regression import predict as at
@@ -171,7 +171,7 @@ def test_domains_without_numbers_are_named(ask, photos, rows):
 
 
 def test_without_a_study(ask, photos, monkeypatch, tmp_path):
-    monkeypatch.setattr(outcomes, "SHIPPED", tmp_path / "absent.csv")
+    monkeypatch.setattr(study_table, "SHIPPED", tmp_path / "absent.csv")
     with pytest.raises(UserError, match=r"No study comes with this version: make one with `python cli\.py study`"):
         ask(photos, study=None)
     with pytest.raises(UserError, match="There is no study at"):
@@ -180,9 +180,9 @@ def test_without_a_study(ask, photos, monkeypatch, tmp_path):
 
 def test_the_study_that_comes_along_is_found(ask, photos, rows, monkeypatch, tmp_path):
     rows.to_csv(tmp_path / "shipped.csv", index=False)
-    monkeypatch.setattr(outcomes, "SHIPPED", tmp_path / "shipped.csv")
+    monkeypatch.setattr(study_table, "SHIPPED", tmp_path / "shipped.csv")
     assert ask(photos, study=None).n == 24
-    assert outcomes.read(tmp_path / "shipped.csv").domain.nunique() == 5
+    assert study_table.read(tmp_path / "shipped.csv").domain.nunique() == 5
 
 
 def test_mistakes(ask, photos):

@@ -13,7 +13,7 @@ from harness.commands.parser import Parser
 from harness.study import predict as predicting
 from harness.study import run_study
 from harness.study.study_config import TUNINGS, StudyConfig
-from metrics.outcomes import SHIPPED
+from metrics.study_table import SHIPPED
 from models.registry import UserError
 
 

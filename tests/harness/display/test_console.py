@@ -14,7 +14,7 @@ from rich.text import Text
 from harness.display.console import OutputError, SafeConsole, complain, output
 from harness.display.screen import Screen
 from harness.records.files import GrowingTable, read_csv, spreadsheet_text, write_csv, write_table
-from metrics.outcomes import SHIPPED, read
+from metrics.study_table import SHIPPED, read
 from models.registry import printable
 
 ROOT = Path(__file__).parents[3]

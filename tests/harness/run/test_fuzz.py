@@ -28,7 +28,7 @@ from harness.records.leaderboard import leaderboard
 from harness.records.run_json import key_of, read_run
 from harness.run import checkpoint, resume
 from harness.run.state import RunState
-from metrics import outcomes
+from metrics import study_table
 from models.registry import UserError
 
 fuzz = settings(max_examples=50, deadline=None, derandomize=True, database=None)
@@ -128,7 +128,7 @@ def survives(read, path, *others):
 
 READERS = {
     "run.json": (read_json, read_run, lambda p: leaderboard([p]), lambda p: runs.read([p]), lambda p: read_file(str(p))),
-    "table.csv": (read_csv, read_table, outcomes.read),
+    "table.csv": (read_csv, read_table, study_table.read),
     "images.tsv": (read_table,),
     "settings.toml": (lambda p: read_file(str(p)), read_names, read_templates),
     "names.txt": (read_names, read_templates),
@@ -276,7 +276,7 @@ STUDY = (
 @given(data=spoilt(STUDY))
 def test_a_study(folder, data):
     (folder / "table.csv").write_bytes(data)
-    survives(outcomes.read, folder / "table.csv")
+    survives(study_table.read, folder / "table.csv")
 
 
 @fuzz

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from harness.study import findings
-from metrics.outcomes import SHIPPED, read
+from metrics.study_table import SHIPPED, read
 
 DOCS = Path(__file__).parents[3] / "docs" / "study.md"
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from harness.study.study_tables import COLUMNS, REGRESSION_COLUMNS, knows, regressions, row, table
-from metrics.outcomes import OUTCOMES, measures_in, points, read
 from metrics.regression import fit, kendall, leave_one_out
+from metrics.study_table import OUTCOMES, means_by_domain, measure_columns, read
 from models.registry import UserError
 
 
@@ -96,7 +96,7 @@ def test_lines_are_fitted_through_domains():
 
 def test_seeds_are_averaged_and_no_tasks_of_their_own():
     rows = made(seeds=(0, 1, 2))
-    of = points(rows, "iimm", "gain")
+    of = means_by_domain(rows, "iimm", "gain")
     assert len(of) == 6 and of.loc["d3", "y"] == pytest.approx(rows[rows.domain == "d3"].gain.mean())
     assert set(regressions(rows).n) == {6}
 
@@ -104,8 +104,8 @@ def test_seeds_are_averaged_and_no_tasks_of_their_own():
 def test_a_domain_with_nan_in_any_seed_is_left_out():
     rows = made(seeds=(0, 1))
     rows.loc[(rows.domain == "d2") & (rows.seed == 1), "gain"] = math.nan
-    assert list(points(rows, "iimm", "gain").index) == ["d0", "d1", "d3", "d4", "d5"]
-    assert len(points(rows, "iimm", "forgetting")) == 6
+    assert list(means_by_domain(rows, "iimm", "gain").index) == ["d0", "d1", "d3", "d4", "d5"]
+    assert len(means_by_domain(rows, "iimm", "forgetting")) == 6
 
 
 def test_undefined_lines_have_their_reason():
@@ -125,7 +125,7 @@ def test_a_table_comes_back_from_its_file(tmp_path):
         assert list(found.domain) == ["000", "001", "002", "003", "004", "005"], "a name of digits is a name"
         assert set(found.pretrained) == {""}
         np.testing.assert_allclose(found.gain, rows.gain)
-    assert measures_in(found) == ("iimm", "gbc")
+    assert measure_columns(found) == ("iimm", "gbc")
 
 
 @pytest.mark.parametrize(

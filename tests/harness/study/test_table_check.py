@@ -7,7 +7,7 @@ import pytest
 
 from harness.study.study_tables import row, table
 from harness.study.table_check import check_cells
-from metrics import outcomes
+from metrics import study_table
 from models.registry import UserError
 
 NAMES = ("red", "blue", "grey")
@@ -24,7 +24,7 @@ def study(tmp_path):
     rows = []
     for name in NAMES:
         after = {split: {other: [70 if other == name else 40, 90] for other in NAMES} for split in ("test", "val")}
-        identity = {**dict.fromkeys(outcomes.IDENTITY, "x"), "domain": name, "tuning": "full", "seed": 0, "pretrained": None}
+        identity = {**dict.fromkeys(study_table.IDENTITY, "x"), "domain": name, "tuning": "full", "seed": 0, "pretrained": None}
         cell = {"identity": identity, "after": {**after, "ood": {}}, "updates": 1, "trainable_params": 1, "train_seconds": 1.0}
         (tmp_path / f"{name}-full-0").mkdir()
         (tmp_path / f"{name}-full-0" / "cell.json").write_text(json.dumps(cell))
@@ -44,7 +44,7 @@ def changed(study, **values):
 
 
 def read(study):
-    check_cells(rows := outcomes.read(study / "table.csv"), study)
+    check_cells(rows := study_table.read(study / "table.csv"), study)
     return rows
 
 

@@ -33,21 +33,21 @@ OUTCOMES: dict[str, str] = {
     "forgetting_val": "forgetting on validation images",
 }
 """Those on validation images are for methods that choose by a study: they must not look at test images."""
-LEAST = FEWEST + 1
+FEWEST_DOMAINS = FEWEST + 1
 """Domains that a prediction takes: a line, and one more to tell how far it is off."""
-MODEL = ("model", "pretrained", "weights")
+MODEL_COLUMNS = ("model", "pretrained", "weights")
 ENDINGS = ("", "_val", "_ood")
 """Of accuracies and gains on test, validation and out-of-distribution images."""
 CLOSE = 1e-3
 """Points: tables are written with six digits."""
 
 
-def measures_in(rows: pd.DataFrame) -> tuple[str, ...]:
+def measure_columns(rows: pd.DataFrame) -> tuple[str, ...]:
     """The measures that a study's table has columns of."""
     return tuple(name for name in rows.columns if name in MEASURES)
 
 
-def points(rows: pd.DataFrame, measure: str, outcome: str) -> pd.DataFrame:
+def means_by_domain(rows: pd.DataFrame, measure: str, outcome: str) -> pd.DataFrame:
     """A row a domain: measure and outcome, means over seeds (runs of one domain are no independent tasks); none with NaN."""
     found = rows.groupby("domain", sort=False)[[measure, outcome]].mean(numeric_only=True)
     # A mean over the seeds that have a number would mix domains seen fully and in part.
@@ -55,7 +55,7 @@ def points(rows: pd.DataFrame, measure: str, outcome: str) -> pd.DataFrame:
     return found.drop(index=broken.unique(), errors="ignore").rename(columns={measure: "x", outcome: "y"})
 
 
-def file_of(path: str | None) -> Path:
+def table_path(path: str | None) -> Path:
     """The table of a study by its folder or its file; None: the one that comes along. Raises UserError when there is none."""
     if path is None and not SHIPPED.is_file():
         raise UserError("No study comes with this version: make one with `python cli.py study` and name it.")
@@ -63,12 +63,12 @@ def file_of(path: str | None) -> Path:
     return found / "table.csv" if found.is_dir() else found
 
 
-def model_of(rows: pd.DataFrame) -> tuple[str, str, str]:
+def study_model(rows: pd.DataFrame) -> tuple[str, str, str]:
     """Name, tag and digest of the weights ("" where there is none) of the model that a study was made with.
 
     Raises UserError for a study of several models, of none, or of random weights, which are not the same again.
     """
-    known = rows[list(MODEL)].drop_duplicates()
+    known = rows[list(MODEL_COLUMNS)].drop_duplicates()
     if len(known) != 1:
         raise UserError("The study holds cells of several models (or none); a prediction is for one.")
     name, tag, weights = map(str, known.iloc[0])
@@ -81,7 +81,7 @@ def check_model(rows: pd.DataFrame, model: str, pretrained: str | None) -> None:
     """Raise UserError unless this is the model that the study was made with, and with the weights that it had then."""
     from models.loading.local_files import weights_sha256
 
-    name, tag, weights = model_of(rows)
+    name, tag, weights = study_model(rows)
     found = (weights_sha256(model, pretrained) if model else None) or ""
     same_name = (model, pretrained or "") == (name, tag)
     # The same file under another name is the same model; without a file the names have to say it.
@@ -131,10 +131,10 @@ def read(path: Path) -> pd.DataFrame:
     if missing := [name for name in needed if name not in found.columns]:
         raise UserError(f"{file} is not the table of a study: it has no column {', '.join(missing)}.")
     accuracies = [f"{name}{ending}" for name in ("zero_shot", "fine_tuned") for ending in ENDINGS]
-    for name in (*OUTCOMES, *accuracies, *measures_in(found)):
+    for name in (*OUTCOMES, *accuracies, *measure_columns(found)):
         if name in found.columns and not pd.api.types.is_numeric_dtype(found[name]):
             raise UserError(f"{file}: the column {name} holds something else than numbers.")
-    if found.duplicated(["domain", "tuning", "seed", *MODEL]).any():
+    if found.duplicated(["domain", "tuning", "seed", *MODEL_COLUMNS]).any():
         raise UserError(f"{file} holds a cell twice.")
     _check_gains(found, file)
     text = [key for key in IDENTITY if key != "seed"]
