@@ -1,0 +1,100 @@
+"""Every command and every Python block of a tutorial works, in order, on tiny data and with few updates."""
+
+import re
+import shlex
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+TUTORIALS = [*sorted((ROOT / "docs" / "tutorials").glob("*.md")), ROOT / "docs" / "method.md", ROOT / "docs" / "index.md"]
+BLOCK = re.compile(
+    r"(<!-- not executed: .+? -->\n)?^```(bash|python)(?: title=\"(.+?)\")?\n(.*?)^```", re.DOTALL | re.MULTILINE
+)
+# What shortens a command without changing what it shows.
+SHORT = {
+    "bench": "--limit 60 --measure-n 50 --set iterations=2",
+    "sweep": "--limit 60 --measure-n 50 --set iterations=2",
+    "study": "--limit 60 --measure-n 50 --set iterations=2",
+    "measure": "--limit 60 --measure-n 50",
+    "predict": "--measure-n 50",
+}
+TWO_TASKS = {
+    "bench": "--order counting,mnist --heldout digits",
+    "sweep": "--orders counting,mnist --heldout digits",
+}
+WIDTH = 100
+CLASSES = ("ash", "birch", "cedar", "elm", "fir", "oak")
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A working directory with PHOTOS: six classes of sixteen images that differ in colour."""
+    generator = np.random.default_rng(0)
+    for i, name in enumerate(CLASSES):
+        (tmp_path / "PHOTOS" / name).mkdir(parents=True)
+        for j in range(16):
+            noise = generator.integers(0, 60, (40, 50, 3)) + np.array([30 * i, 180 - 30 * i, 15 * i])
+            Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "PHOTOS" / name / f"{j}.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    return tmp_path
+
+
+def blocks(page):
+    """Yield (language, title or None, text) of the blocks that are to be executed."""
+    for skipped, language, title, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if not skipped:
+            yield language, title or None, text
+
+
+def commands(text):
+    """Return the arguments of each `python cli.py` in a block; a backslash continues a line."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [line.removeprefix("python cli.py ") for line in lines if line.startswith("python cli.py ")]
+
+
+def execute(command):
+    words = [match for word in shlex.split(command) for match in (sorted(glob(word)) if "*" in word else [word])]
+    if words[:2] == ["bench", "mtil"] or (words[0] == "sweep" and words[1].startswith("-")):
+        words += [] if {"--order", "--orders", "--heldout"} & {*words} else TWO_TASKS[words[0]].split()
+    status = cli.main([*words, *SHORT.get(words[0], "").split()])
+    assert status == 0, command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorial(page, desk):
+    for language, title, text in blocks(page):
+        if language == "bash":
+            for command in commands(text):
+                execute(command)
+        elif title:
+            Path(title).write_text(text, encoding="utf-8")
+        else:
+            exec(compile(text, page.name, "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.stem)
+def test_commands_parse(page):
+    parser = cli.parser()
+    for *_, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        for command in commands(text):
+            parser.parse_args(shlex.split(command))
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: path.stem)
+def test_no_line_of_a_command_block_is_cut_at_page_width(page):
+    lines = [
+        line
+        for _, language, _, text in BLOCK.findall(page.read_text("utf-8"))
+        if language == "bash"
+        for line in text.splitlines()
+    ]
+    assert [line for line in lines if len(line) > WIDTH] == []

@@ -1,0 +1,229 @@
+"""Fill the measured numbers of README.md and docs/ from the CSV files under reference_data/tables/.
+
+    python -m tools.pages            fill every region
+    python -m tools.pages --check    exit with 1 if a page and its CSV differ
+    python -m tools.pages --figures RUN    take the picture of README.md from the folder of a finished run
+
+A page marks a region, and this script writes what is inside:
+
+    <!-- table: NAME -->             a Markdown table of `TABLES`
+    <!-- /table -->
+    <!-- value: FILE KEY COLUMN -->68.3<!-- /value -->    one cell; KEY is the first columns of its row, joined by "/"
+
+Imports neither torch nor Avalanche, unless a page has a table of the study.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TABLE_FOLDER = ROOT / "reference_data" / "tables"
+Row = dict[str, str]
+# Columns that identify a row, by file.
+KEYS = {
+    "mini_results": ("benchmark", "strategy", "options"),
+    "mini_gains": ("domain",),
+    "mini_zero_shot": ("domain",),
+    "speed": ("measurement", "case", "quantity"),
+}
+METRICS = {"transfer": "Transfer", "average": "Average", "last": "Last", "forgetting": "Forgetting", "retention": "Retention"}
+CIL_METRICS = {"average": "CIL Avg", "last": "CIL Last", "forgetting": "Forgetting", "bwt": "BWT", "transfer": "Transfer"}
+SECONDS = {"train_seconds": "training s", "eval_seconds": "evaluation s"}
+COSTS = {"trainable_params": "parameters trained", **SECONDS}
+TOP = 5
+"""Rows of the short leaderboard, before the references."""
+REFERENCES = ("zero-shot", "finetune")
+STUDY_TABLES = ("outcomes", "best", "lines", "predictions")
+REGION = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+VALUE = re.compile(r"(<!-- value: (\S+) (.+?) (\S+) -->).*?(<!-- /value -->)", re.DOTALL)
+
+
+@cache
+def rows(name: str) -> tuple[Row, ...]:
+    """Return the rows of reference_data/tables/NAME.csv."""
+    with (TABLE_FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return tuple(csv.DictReader(file))
+
+
+def value(name: str, key: str, column: str) -> str:
+    """Return one cell as a page shows it. Raises KeyError for a row or column that the file does not have."""
+    for row in rows(name):
+        parts = [row[part] for part in KEYS[name]]
+        if key in ("/".join(parts), "/".join(filter(None, parts))):
+            return number(row[column])
+    raise KeyError(f"{name}.csv has no row {key!r}")
+
+
+def number(text: str) -> str:
+    """Return a number with thousands separators, other text as it is."""
+    return f"{int(text):,}" if text.isdigit() else text
+
+
+def markdown(headings: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; columns after the first are right-aligned."""
+    lines = [headings, ["---", *("---:" for _ in headings[1:])], *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def with_spread(row: Row, metric: str) -> str:
+    """Return "mean ± standard deviation", or the value of a single seed."""
+    spread = row.get(f"{metric}_std")
+    return f"{row[metric]} ± {spread}" if spread else row[metric] or "-"
+
+
+def results(benchmark: str) -> list[Row]:
+    """Return the rows of a benchmark, best Average first."""
+    return sorted((row for row in rows("mini_results") if row["benchmark"] == benchmark), key=lambda r: -float(r["average"]))
+
+
+def label(row: Row) -> str:
+    """Return the name of a strategy, with the note that tells two rows of one strategy apart."""
+    return f"`{row['strategy']}`" + (f" ({row['note']})" if row["options"] else "")
+
+
+def result_table(selected: Iterable[Row], metrics: dict[str, str], costs: dict[str, str]) -> str:
+    """Return rows of mini_results.csv with metrics and costs; `command s` is the wall time of the whole command."""
+    body = []
+    for row in selected:
+        first, last = row["command_seconds_min"], row["command_seconds_max"]
+        seconds = [first if first == last else f"{first} to {last}"] if costs else []
+        cells = (*(with_spread(row, m) for m in metrics), *(number(row[c]) or "-" for c in costs), *seconds)
+        body.append([label(row), row["seeds"], *cells])
+    return markdown(["strategy", "seeds", *metrics.values(), *costs.values(), *(["command s"] if costs else [])], body)
+
+
+def short_leaderboard() -> str:
+    """Return the best methods of the mini edition's MTIL and the two references."""
+    ranked = results("mtil")
+    best = [row for row in ranked if row["strategy"] not in REFERENCES][:TOP]
+    return result_table([row for row in ranked if row in best or row["strategy"] in REFERENCES], METRICS, {})
+
+
+def columns(name: str, headings: dict[str, str]) -> str:
+    """Return some columns of a file as a table."""
+    return markdown(list(headings.values()), [[number(row[column]) or "-" for column in headings] for row in rows(name)])
+
+
+def speed(measurement: str) -> str:
+    """Return one measurement of speed.csv: a row per case, a column per quantity with its unit, and the command."""
+    selected = [row for row in rows("speed") if row["measurement"] == measurement]
+    cases = list(dict.fromkeys(row["case"] for row in selected))
+    quantities = {row["quantity"]: row["unit"] for row in selected}
+    cells = {(row["case"], row["quantity"]): number(row["value"]) for row in selected}
+    headings = ["", *(f"{name}, {unit}" if unit else name for name, unit in quantities.items())]
+    table = markdown(headings, [[case, *(cells.get((case, name), "") for name in quantities)] for case in cases])
+    command = f" by `{selected[0]['command']}`" if selected[0]["command"] else ""
+    return f"{table}\n\nMeasured{command} at revision {selected[0]['revision']} ({selected[0]['measured']})."
+
+
+def accuracy_matrix() -> str:
+    """Return the matrix of mini_zscl_matrix.csv: one row per state of the model, one column per domain."""
+    cells = {(row["after"], row["stream"], row["task"]): f"{float(row['accuracy']):.1f}" for row in rows("mini_zscl_matrix")}
+    names = list(dict.fromkeys((stream, task) for _, stream, task in cells))
+    trained = [task for stream, task in names if stream == "test"]
+    headings = ["after", *(task if stream == "test" else f"({task})" for stream, task in names)]
+    states = ["zero-shot", *(f"{i} {task}" for i, task in enumerate(trained, 1))]
+    return markdown(headings, [[state, *(cells[str(i), *name] for name in names)] for i, state in enumerate(states)])
+
+
+@cache
+def study() -> list[str]:
+    """Return the tables of the mini edition's study, and the line of counts, as `harness.study.findings` writes them."""
+    from harness.study import findings
+    from metrics.outcomes import SHIPPED, read
+
+    blocks = findings.markdown(read(SHIPPED)).split("\n\n")
+    tables = [i for i, block in enumerate(blocks) if block.startswith("|")]
+    return [f"{blocks[i - 1]}\n\n{blocks[i]}" for i in tables] + [blocks[-1]]
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "leaderboard": short_leaderboard,
+    "mini_mtil": lambda: result_table(results("mtil"), METRICS, COSTS),
+    "mini_cil": lambda: result_table(
+        results("cil-nature-5"), CIL_METRICS, {n: COSTS[n] for n in COSTS if n != "trainable_params"}
+    ),
+    "mini_zero_shot": lambda: columns(
+        "mini_zero_shot",
+        {"domain": "domain", "role": "role", "chance": "chance", "test": "test", "n_test": "n", "ood": "ood", "n_ood": "n"},
+    ),
+    "mini_gains": lambda: columns(
+        "mini_gains",
+        {
+            "domain": "domain",
+            "zero_shot": "zero-shot",
+            "finetune_after_task": "`finetune` just after the task",
+            "gain": "gain",
+            "zscl_after_task": "`zscl` just after the task",
+            "iimm_zero_shot": "IIMM before training",
+        },
+    ),
+    "matrix": accuracy_matrix,
+    "full_run_cost": lambda: columns(
+        "full_run_cost", {"part": "", "quantity": "quantity", "value": "value", "unit": "unit", "basis": "basis"}
+    ),
+    **{f"study_{name}": (lambda i=i: study()[i]) for i, name in enumerate((*STUDY_TABLES, "counts"))},  # type: ignore[misc]
+    **{f"speed_{name}": (lambda name=name: speed(name)) for name in dict.fromkeys(r["measurement"] for r in rows("speed"))},  # type: ignore[misc]
+}
+
+
+def filled(text: str) -> str:
+    """Return the text of a page with every region filled."""
+    text = REGION.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}\n{m[3]}", text)
+    return VALUE.sub(lambda m: f"{m[1]}{value(m[2], m[3], m[4])}{m[5]}", text)
+
+
+def pages() -> list[Path]:
+    """Return the pages that may have regions."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def draw(run: Path) -> None:
+    """Write the heat map of a run as docs/assets/matrix-{light,dark}.svg, and its accuracies into mini_zscl_matrix.csv."""
+    from harness.records.runs import read_one
+    from harness.report.figure import NO_METADATA
+    from harness.report.figure_style import GRID, INK, styled
+    from harness.report.heat_map import matrix
+
+    buffer, folder = io.StringIO(), ROOT / "docs" / "assets"
+    folder.mkdir(exist_ok=True)
+    with styled():
+        matrix(read_one(run / "run.json"), "matrix", "zscl").draw().savefig(
+            buffer, format="svg", transparent=True, metadata=NO_METADATA
+        )
+    for name, ink, line in (("light", "#1f2328", "#d1d9e0"), ("dark", "#f0f6fc", "#3d444d")):
+        picture = buffer.getvalue().replace(INK, ink).replace(GRID, line).replace("DejaVu Sans", "Helvetica, Arial")
+        (folder / f"matrix-{name}.svg").write_text(picture, encoding="utf-8")
+    shutil.copy(run / "accuracy.csv", TABLE_FOLDER / "mini_zscl_matrix.csv")
+
+
+def main() -> int:
+    """Fill or check the pages; return the exit status."""
+    parser = argparse.ArgumentParser(description="Fill the measured numbers of the pages from their CSV files.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a page and its CSV differ")
+    parser.add_argument("--figures", type=Path, metavar="RUN", help="draw the picture of README.md from a run's folder")
+    arguments = parser.parse_args()
+    if arguments.figures:
+        draw(arguments.figures)
+        rows.cache_clear()
+    stale = [page for page in pages() if filled(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")]
+    for page in stale:
+        if arguments.check:
+            print(f"{page.relative_to(ROOT)} differs from its tables: run `python -m tools.pages`.", file=sys.stderr)
+        else:
+            page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+            print(f"filled {page.relative_to(ROOT)}")
+    return int(arguments.check and bool(stale))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,236 @@
+"""Generate the reference pages of the site from the code. mkdocs-gen-files runs this script at build time.
+
+Commands come from the argument parser, method cards from the class docstrings and the table of results, tunings, plugins,
+measures and datasets from the tables of names. Imports neither torch nor Avalanche.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import cli
+import models
+from benchmarks import mini
+from benchmarks.full.dataset_table import ENTRIES
+from harness.config.run_config import RunConfig, outline
+from harness.display.lists import RECORDED
+from harness.display.strategy_help import read
+from metrics import matrix
+from metrics.suite import MEASURES, OF_RUNS
+from models.registry import UserError
+from models.tuning_options import OPTIONS as TUNING_OPTIONS
+from reference_data import published
+from strategies import ABOUT, TARGETS
+from strategies.plugins import built_in
+from tools.pages import CIL_METRICS, METRICS, markdown, result_table, results
+
+STATE = "**Not verified at full size.** Nobody has run this version on the paper's full datasets."
+BENCHMARKS = {"mtil": METRICS, "cil-nature-5": CIL_METRICS}
+
+
+def cell(text: object) -> str:
+    """Return text for a cell of a Markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def code(value: object) -> str:
+    """Return a value as code in a table cell, nothing for None."""
+    return "" if value is None else f"`{cell(value)}`"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a left-aligned Markdown table."""
+    return markdown(headings, rows).replace("---:", "---")
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield the parsers of all commands, subcommands after their command."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield command
+                yield from parsers(command)
+
+
+def arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield the tables of a command's arguments, one per group."""
+    for group in parser._action_groups:
+        actions = [a for a in group._group_actions if a.dest != "help" and a.help != argparse.SUPPRESS]
+        actions = [a for a in actions if not isinstance(a, argparse._SubParsersAction)]
+        rows = []
+        for action in actions:
+            value = action.metavar if action.nargs != 0 else None
+            if action.nargs != 0 and value is None and action.option_strings:
+                value = action.dest.upper()
+            shown = f" {value if isinstance(value, str) else ' '.join(value)}" if value and action.option_strings else ""
+            names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+            rows.append([code(names + shown), cell(action.help or "")])
+        if rows:
+            yield f"**{group.title}**\n\n" + table(["argument", "meaning"], rows)
+
+
+def commands() -> str:
+    """Return the page of all commands."""
+    parts = ["# Commands\n\nGenerated from the argument parser. After `pip install -e .`, `perennial` is `python cli.py`."]
+    for parser in parsers(cli.parser()):
+        name = parser.prog.removeprefix("perennial ")
+        usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+        parts.append(f"{'#' * (2 + name.count(' '))} {name}\n\n{parser.description or ''}\n\n```text\n{usage}\n```")
+        parts += arguments(parser)
+        if parser.epilog and name not in ("bench",):
+            parts.append(f"```text\n{parser.epilog.strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def option_rows(strategy: str) -> Iterator[Sequence[str]]:
+    """Yield the options of a strategy with their effective values in both editions of MTIL."""
+    values = {}
+    for edition in ("mini", "full"):
+        try:
+            resolved: Any = outline(RunConfig(strategy=strategy, edition=edition))
+        except UserError:
+            continue
+        values[edition] = resolved.options
+    options = values.get("mini") or values["full"]
+    for field in dataclasses.fields(options):
+        shown = [code(getattr(values[e], field.name)) if e in values else "" for e in ("mini", "full")]
+        yield [code(field.name), *shown, cell(field.metadata.get("help", ""))]
+
+
+def card(name: str) -> str:
+    """Return the page of a method: docstring, results, state against the paper, options."""
+    target = TARGETS[name]
+    measured = []
+    for benchmark, metrics in BENCHMARKS.items():
+        if rows := [row for row in results(benchmark) if row["strategy"] == name]:
+            title = {"mtil": "MTIL, Order I", "cil-nature-5": "Class-incremental, `nature` in five steps"}[benchmark]
+            measured.append(f"{title}:\n\n{result_table(rows, metrics, {})}\n\nMeasured with `{rows[0]['command']}`.")
+    return "\n\n".join(
+        [
+            f"# {name}",
+            f"*{ABOUT[name][:1].upper()}{ABOUT[name][1:]}.*",
+            f"```bash\npython cli.py bench mtil --strategy {name}\n```",
+            "## Description",
+            read(target).docstring,
+            f"Source: `{target.partition(':')[0].replace('.', '/')}.py`, class `{target.partition(':')[2]}`.",
+            "## Result in the mini edition",
+            *(measured or ["Not measured yet."]),
+            "## State against the paper",
+            f"{STATE} {_published(name)}".strip(),
+            "## Options",
+            "Values in effect for MTIL. `--set NAME=VALUE` changes them.",
+            table(["option", "mini edition", "full edition", "meaning"], option_rows(name)),
+        ]
+    )
+
+
+def _published(name: str) -> str:
+    if name not in published.METHODS:
+        return ""
+    R = published.matrix("I", name)
+    numbers = f"Transfer {matrix.transfer(R):.1f}, Average {matrix.average(R):.1f}, Last {matrix.last(R):.1f}"
+    return f"The numbers to reproduce, released by ZSCL's authors for MTIL, Order I, ViT-B/16: {numbers}."
+
+
+def cards() -> str:
+    """Return the page that lists all methods."""
+    best = {row["strategy"]: row for row in reversed(results("mtil"))}
+    rows = [
+        [f"[`{name}`]({name}.md)", cell(ABOUT[name]), *(best[name][m] if name in best else "-" for m in METRICS)] for name in TARGETS
+    ]
+    return "\n\n".join(
+        [
+            "# Method cards",
+            "Each card has the method's paper, what is implemented and what is not, its result and its options. Results: mini edition, "
+            "MTIL, Order I. " + STATE,
+            table(["strategy", "about", *METRICS.values()], rows),
+        ]
+    )
+
+
+def class_options(options: Mapping[str, type], prefix: str) -> Iterator[str]:
+    """Yield the option tables of tunings or plugins."""
+    for name, kind in options.items():
+        rows = [[code(f"{prefix.format(name)}.{f.name}"), code(f.default)] for f in dataclasses.fields(kind)]
+        yield f"### {name}\n\n{inspect.cleandoc(kind.__doc__ or '')}\n\n" + (table(["option", "default"], rows) if rows else "")
+
+
+def tunings() -> str:
+    """Return the page of tunings and plugins."""
+    plugins = {name: built_in.options_of(name) for name in built_in.PLUGINS}
+    return "\n\n".join(
+        [
+            "# Tunings and plugins",
+            "## Tunings",
+            "Which parameters train is a separate choice from the method: `--tuning NAME`, with options by `--set tuning.NAME=VALUE`.",
+            table(["tuning", "what trains"], [[code(n), cell(about)] for n, about in models.TUNINGS.items()]),
+            *class_options(TUNING_OPTIONS, "tuning"),
+            "## Plugins",
+            "Avalanche's plugins go with any strategy: `--plugin NAME`. Combinations that cannot work are refused with the reason.",
+            table(["plugin", "about"], [[code(n), cell(about)] for n, about in built_in.PLUGINS.items()]),
+            *class_options(plugins, "{}"),
+        ]
+    )
+
+
+def measures() -> str:
+    """Return the page of all measures."""
+    rows = [[code(name), cell(m.meaning), cell(m.higher), cell(m.source), "yes" if name in OF_RUNS else ""] for name, m in MEASURES.items()]
+    rows += [[code(name), *map(cell, entry), ""] for name, entry in RECORDED.items()]
+    return (
+        "# Measures\n\nMeasures of a task before training, for `measure`, `study` and `bench --measures`. The last rows are recorded by the "
+        "command that is named.\n\n"
+        + table(["measure", "meaning", "a higher value means", "source", "logged by default"], rows)
+        + "\n\n[A metric of your own](../tutorials/metric.md)"
+    )
+
+
+def datasets() -> str:
+    """Return the page of all datasets."""
+    heads = ["name", "classes", "train", "val", "test", "templates", "about", "licence"]
+    small = [
+        [code(e["name"]), *(f"{e[k]:,}" for k in ("classes", "train", "val", "test")), str(len(mini.ENTRIES[str(e["name"])].templates)),
+         cell(e["source"]), cell(e["licence"])]
+        for e in mini.summary()
+    ]  # fmt: skip
+    large = [
+        [code(e.name), *("-" if n is None else f"{n:,}" for n in (e.classes, e.train, e.val, e.test)), str(len(e.templates)),
+         cell(f"{e.suite}: {e.about}"), cell(e.licence)]
+        for e in ENTRIES.values()
+    ]  # fmt: skip
+    return "\n\n".join(
+        ["# Datasets", "## Mini edition", table(heads, small), "## Full edition", "[How to get them](../data.md).", table(heads, large)]
+    )
+
+
+def pages() -> dict[str, str]:
+    """Return the generated pages by their path in the site."""
+    return {
+        "reference/commands.md": commands(),
+        "reference/tunings.md": tunings(),
+        "reference/measures.md": measures(),
+        "reference/datasets.md": datasets(),
+        "methods/index.md": cards(),
+        **{f"methods/{name}.md": card(name) for name in TARGETS},
+    }
+
+
+def write() -> None:
+    """Write the pages into the site that mkdocs builds."""
+    import mkdocs_gen_files
+
+    for path, text in pages().items():
+        with mkdocs_gen_files.open(path, "w") as file:
+            file.write(text + "\n")
+
+
+if __name__ in ("__main__", "<run_path>"):
+    write()
