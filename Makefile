@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: bench test lint clean
+.PHONY: bench test lint docs clean
 
 bench: $(INSTALLED)
 	$(BIN)/python cli.py bench mtil --strategy zscl
@@ -17,6 +17,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	$(BIN)/python -m tools.pages --check
+	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 ifneq ($(UV),)
 $(INSTALLED): pyproject.toml
@@ -36,4 +40,4 @@ $(INSTALLED):
 endif
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache site

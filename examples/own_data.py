@@ -73,7 +73,9 @@ def work(folder: Path, iterations: int, scratch: Path) -> None:
     deployed.mkdir()
     for name in ("open_clip_config.json", "bpe.txt.gz"):
         shutil.copy(TINY / name, deployed)
-    save_file({name: tensor.contiguous() for name, tensor in strategy.weights().items()}, deployed / "open_clip_model.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in strategy.weights().items()}, deployed / "open_clip_model.safetensors"
+    )
     reloaded = PromptClassifier(models.load(str(deployed)))
     reloaded.register_domain(0, domain)
     score = evaluate(reloaded, domain)

@@ -66,7 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for method in (Strategy, SlowText):
         rows = run(method, options.iterations).rows
-        changes = {task: f"{rows[len(TASKS)][stream, task].percent - cell.percent:+.1f}" for (stream, task), cell in rows[0].items()}
+        end = rows[len(TASKS)]
+        changes = {task: f"{end[stream, task].percent - cell.percent:+.1f}" for (stream, task), cell in rows[0].items()}
         print(f"{method.__name__}: change from zero-shot, in points: {changes}")
 
 

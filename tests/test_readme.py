@@ -1,4 +1,4 @@
-"""What the README says can be typed in works."""
+"""The README is short, and its examples and those of the pages give what they promise."""
 
 import re
 from pathlib import Path
@@ -11,13 +11,31 @@ from harness.display.screen import Screen
 from harness.records.files import read_csv
 from harness.run.loop import run
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def example(page, title):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    (block,) = re.findall(rf'```python title="{title}"\n(.*?)```', text, flags=re.DOTALL)
+    return block
+
+
+def test_the_readme_fits_on_a_few_screens():
+    assert len(README.splitlines()) <= 150
+    assert README.index("\nmake bench\n") < README.index("\nmake test\n")
+    for block in re.findall(r"```\w*\n(.*?)```", README, flags=re.DOTALL):
+        assert all(len(line) <= 100 for line in block.splitlines())
+    assert README.index("**Transfer** is") < README.index("| Transfer |")
+
+
+def test_the_files_that_the_readme_names_exist():
+    for path in re.findall(r"\]\(([^)#:]+)\)|srcset=\"([^\"]+)\"|src=\"([^\"]+)\"", README):
+        assert (ROOT / "".join(path)).exists(), path
 
 
 def test_the_own_method_runs_over_two_tasks(tmp_path, encoder, toy_domain):
-    (method,) = [block for block in BLOCKS if block.startswith("# my_method.py")]
-    (tmp_path / "my_method.py").write_text(method)
+    (tmp_path / "my_method.py").write_text(example("tutorials/method.md", "my_method.py"))
     options = {"weight": "2", "iterations": 3, "batch_size": 8}
     resolved = resolve(RunConfig(strategy=f"{tmp_path}/my_method.py:MyMethod", options=options))
     strategy = resolved.strategy_class(encoder=encoder, options=resolved.options)
@@ -26,22 +44,15 @@ def test_the_own_method_runs_over_two_tasks(tmp_path, encoder, toy_domain):
     assert strategy.trained == 2 and strategy.options.weight == 2.0
 
 
+@pytest.mark.slow
 def test_the_python_example_gives_the_numbers_of_the_command_line(tmp_path, capsys):
-    (example,) = [block for block in BLOCKS if "make(" in block]
-    held: dict = {}
-    exec(compile(example, "README.md", "exec"), held)
+    names: dict = {}
+    exec(compile(example("python.md", "python_api.py"), "python.md", "exec"), names)
     assert capsys.readouterr().out.startswith("0 {'nature': '67.3', 'shapes': '51.5', 'digits': '85.5'}")
     options = {"iterations": 40, "lr": 4e-4, "batch_size": 32, "warmup": 4}
     config = RunConfig(
         "stream", "finetune", tasks=("nature", "shapes"), heldout=("digits",), options=options, out=str(tmp_path)
     )
-    found = run(config, Screen(quiet=True))
-    rows = {(int(r["after"]), r["stream"], r["task"]): int(r["correct"]) for r in read_csv(found.folder / "accuracy.csv")}
-    assert rows == {(after, *key): cell.correct for after, row in held["accuracy"].rows.items() for key, cell in row.items()}
-
-
-@pytest.mark.parametrize("command", re.findall(r"^python cli\.py (.*?)(?:\s{2,}.*)?$", README, flags=re.MULTILINE))
-def test_commands_parse(command):
-    import cli
-
-    cli.parser().parse_args(command.replace("FILE", "x").split())
+    finished = run(config, Screen(quiet=True))
+    rows = {(int(r["after"]), r["stream"], r["task"]): int(r["correct"]) for r in read_csv(finished.folder / "accuracy.csv")}
+    assert rows == {(after, *key): cell.correct for after, row in names["accuracy"].rows.items() for key, cell in row.items()}

@@ -22,7 +22,7 @@ from benchmarks import mini
 from benchmarks.full.dataset_table import ENTRIES
 from harness.config.run_config import RunConfig, outline
 from harness.display.lists import RECORDED
-from harness.display.strategy_help import read
+from harness.display.strategy_help import read_strategy_help
 from metrics import matrix
 from metrics.suite import MEASURES, OF_RUNS
 from models.registry import UserError
@@ -119,7 +119,7 @@ def card(name: str) -> str:
             f"*{ABOUT[name][:1].upper()}{ABOUT[name][1:]}.*",
             f"```bash\npython cli.py bench mtil --strategy {name}\n```",
             "## Description",
-            read(target).docstring,
+            read_strategy_help(target).docstring,
             f"Source: `{target.partition(':')[0].replace('.', '/')}.py`, class `{target.partition(':')[2]}`.",
             "## Result in the mini edition",
             *(measured or ["Not measured yet."]),
@@ -143,14 +143,15 @@ def _published(name: str) -> str:
 def cards() -> str:
     """Return the page that lists all methods."""
     best = {row["strategy"]: row for row in reversed(results("mtil"))}
-    rows = [
-        [f"[`{name}`]({name}.md)", cell(ABOUT[name]), *(best[name][m] if name in best else "-" for m in METRICS)] for name in TARGETS
-    ]
+    rows = []
+    for name in TARGETS:
+        numbers = [best[name][metric] if name in best else "-" for metric in METRICS]
+        rows.append([f"[`{name}`]({name}.md)", cell(ABOUT[name]), *numbers])
     return "\n\n".join(
         [
             "# Method cards",
-            "Each card has the method's paper, what is implemented and what is not, its result and its options. Results: mini edition, "
-            "MTIL, Order I. " + STATE,
+            "Each card has the method's paper, what is implemented and what is not, its result and its options. "
+            "Results: mini edition, MTIL, Order I. " + STATE,
             table(["strategy", "about", *METRICS.values()], rows),
         ]
     )
@@ -170,11 +171,11 @@ def tunings() -> str:
         [
             "# Tunings and plugins",
             "## Tunings",
-            "Which parameters train is a separate choice from the method: `--tuning NAME`, with options by `--set tuning.NAME=VALUE`.",
+            "Which parameters train is a separate choice from the method: `--tuning NAME`. Options: `--set tuning.NAME=VALUE`.",
             table(["tuning", "what trains"], [[code(n), cell(about)] for n, about in models.TUNINGS.items()]),
             *class_options(TUNING_OPTIONS, "tuning"),
             "## Plugins",
-            "Avalanche's plugins go with any strategy: `--plugin NAME`. Combinations that cannot work are refused with the reason.",
+            "Avalanche's plugins go with any strategy: `--plugin NAME`. Combinations that cannot work are refused.",
             table(["plugin", "about"], [[code(n), cell(about)] for n, about in built_in.PLUGINS.items()]),
             *class_options(plugins, "{}"),
         ]
@@ -183,11 +184,11 @@ def tunings() -> str:
 
 def measures() -> str:
     """Return the page of all measures."""
-    rows = [[code(name), cell(m.meaning), cell(m.higher), cell(m.source), "yes" if name in OF_RUNS else ""] for name, m in MEASURES.items()]
-    rows += [[code(name), *map(cell, entry), ""] for name, entry in RECORDED.items()]
+    entries = {name: (m.meaning, m.higher, m.source) for name, m in MEASURES.items()} | RECORDED
+    rows = [[code(name), *map(cell, entry), "yes" if name in OF_RUNS else ""] for name, entry in entries.items()]
     return (
-        "# Measures\n\nMeasures of a task before training, for `measure`, `study` and `bench --measures`. The last rows are recorded by the "
-        "command that is named.\n\n"
+        "# Measures\n\nMeasures of a task before training, for `measure`, `study` and `bench --measures`. "
+        "The last rows are recorded by the command that is named.\n\n"
         + table(["measure", "meaning", "a higher value means", "source", "logged by default"], rows)
         + "\n\n[A metric of your own](../tutorials/metric.md)"
     )
@@ -195,20 +196,19 @@ def measures() -> str:
 
 def datasets() -> str:
     """Return the page of all datasets."""
-    heads = ["name", "classes", "train", "val", "test", "templates", "about", "licence"]
-    small = [
-        [code(e["name"]), *(f"{e[k]:,}" for k in ("classes", "train", "val", "test")), str(len(mini.ENTRIES[str(e["name"])].templates)),
-         cell(e["source"]), cell(e["licence"])]
-        for e in mini.summary()
-    ]  # fmt: skip
-    large = [
-        [code(e.name), *("-" if n is None else f"{n:,}" for n in (e.classes, e.train, e.val, e.test)), str(len(e.templates)),
-         cell(f"{e.suite}: {e.about}"), cell(e.licence)]
-        for e in ENTRIES.values()
-    ]  # fmt: skip
-    return "\n\n".join(
-        ["# Datasets", "## Mini edition", table(heads, small), "## Full edition", "[How to get them](../data.md).", table(heads, large)]
-    )
+    headings = ["name", "classes", "train", "val", "test", "templates", "about", "licence"]
+    small, large = [], []
+    for entry in mini.summary():
+        sizes = [f"{entry[size]:,}" for size in ("classes", "train", "val", "test")]
+        templates = len(mini.ENTRIES[str(entry["name"])].templates)
+        small.append([code(entry["name"]), *sizes, str(templates), cell(entry["source"]), cell(entry["licence"])])
+    for dataset in ENTRIES.values():
+        counts = (dataset.classes, dataset.train, dataset.val, dataset.test)
+        sizes = ["-" if count is None else f"{count:,}" for count in counts]
+        about = cell(f"{dataset.suite}: {dataset.about}")
+        large.append([code(dataset.name), *sizes, str(len(dataset.templates)), about, cell(dataset.licence)])
+    title, full = "# Datasets\n\n## Mini edition", "## Full edition\n\n[How to get them](../data.md)."
+    return "\n\n".join([title, table(headings, small), full, table(headings, large)])
 
 
 def pages() -> dict[str, str]:

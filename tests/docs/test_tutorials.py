@@ -91,10 +91,5 @@ def test_commands_parse(page):
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: path.stem)
 def test_no_line_of_a_command_block_is_cut_at_page_width(page):
-    lines = [
-        line
-        for _, language, _, text in BLOCK.findall(page.read_text("utf-8"))
-        if language == "bash"
-        for line in text.splitlines()
-    ]
-    assert [line for line in lines if len(line) > WIDTH] == []
+    texts = [text for _, language, _, text in BLOCK.findall(page.read_text(encoding="utf-8")) if language == "bash"]
+    assert [line for text in texts for line in text.splitlines() if len(line) > WIDTH] == []

@@ -133,8 +133,8 @@ def test_check_finds_state_that_cannot_be_seen(config, tmp_path):
     assert not found[1].passed and "two runs in one go differ: " in found[1].text
 
 
-def test_the_readme_example_passes(config, tmp_path):
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if block.startswith("# ema_teacher.py")]
+def test_the_tutorials_example_passes(config, tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "tutorials" / "method.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r'```python title="ema_teacher.py"\n(.*?)```', text, re.DOTALL)
     (tmp_path / "ema_teacher.py").write_text(block)
     assert all(finding.passed for finding in findings(replace(config, strategy=f"{tmp_path}/ema_teacher.py:EMATeacher")))

@@ -1,0 +1,80 @@
+"""Every measured number of a page is the one in its CSV, and the site builds with every link checked."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.records.files import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS
+from harness.records.leaderboard import COLUMNS
+from strategies import TARGETS
+from tools import pages
+
+ROOT = Path(__file__).parents[2]
+TABLES = ROOT / "reference_data" / "tables"
+
+
+@pytest.mark.parametrize("page", pages.pages(), ids=lambda path: path.stem)
+def test_the_numbers_of_a_page_are_those_of_its_csv(page):
+    text = page.read_text(encoding="utf-8")
+    assert pages.filled(text) == text, "run `python -m tools.pages`"
+
+
+def test_a_changed_number_is_noticed():
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert pages.filled(text.replace("| 68.3 ± 0.0 |", "| 69.3 ± 0.0 |", 1)) == text
+
+
+def test_a_value_inside_a_sentence_is_filled():
+    marked = "<!-- value: mini_results mtil/zscl average --><!-- /value -->"
+    assert pages.filled(marked) == "<!-- value: mini_results mtil/zscl average -->64.5<!-- /value -->"
+    with pytest.raises(KeyError, match="no row 'mtil/nobody'"):
+        pages.value("mini_results", "mtil/nobody", "average")
+
+
+@pytest.mark.parametrize("name", ["mini_results", "mini_zero_shot", "mini_gains", "speed"])
+def test_every_row_says_when_and_where_it_was_measured(name):
+    for row in pages.rows(name):
+        assert row["revision"] and re.fullmatch(r"\d{4}-\d\d-\d\d", row["measured"]) and row["machine"], row
+
+
+def test_every_strategy_is_measured():
+    assert {row["strategy"] for row in pages.results("mtil")} == set(TARGETS)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_picture_shows_the_matrix(theme):
+    svg = (ROOT / "docs" / "assets" / f"matrix-{theme}.svg").read_text(encoding="utf-8")
+    drawn = [text for text in re.findall(r">([^<>]+)</text>", svg) if re.fullmatch(r"\d+", text)]
+    with (TABLES / "mini_zscl_matrix.csv").open(newline="") as file:
+        accuracies = [f"{float(row['accuracy']):.0f}" for row in csv.DictReader(file)]
+    assert sorted(drawn)[: len(accuracies)] and not set(accuracies) - set(drawn)
+
+
+def test_the_columns_of_every_file_are_described():
+    text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+    for column in {*ACCURACY_COLUMNS, *MEASURE_COLUMNS, *TRAIN_COLUMNS, *COLUMNS}:
+        assert f"`{column}`" in text, column
+
+
+def test_the_hooks_are_described():
+    from strategies.engine.method_checks import HOOKS
+
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    for hook, parameters in HOOKS.items():
+        assert f"`{hook}({', '.join(('self', *parameters))})`" in text, hook
+
+
+@pytest.mark.slow
+def test_the_site_builds_with_every_link_checked(tmp_path):
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "DISABLE_MKDOCS_2_WARNING": "true", "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    for name in TARGETS:
+        assert "Not verified at full size" in (tmp_path / "site" / "methods" / name / "index.html").read_text(encoding="utf-8")
