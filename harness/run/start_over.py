@@ -53,5 +53,5 @@ def not_saved(own_state: OwnState) -> str | None:
         return None
     return (
         f"{' and '.join(names)} changed during the task and `state` does not return it, so this run starts over from the first "
-        "task if it is interrupted (README, a method of your own)"
+        "task if it is interrupted (docs/method.md)"
     )
