@@ -24,7 +24,7 @@ from harness.config.run_config import RunConfig, outline
 from harness.display.lists import RECORDED
 from harness.display.strategy_help import read_strategy_help
 from metrics import matrix
-from metrics.suite import MEASURES, OF_RUNS
+from metrics.suite import MEASURES, RUN_DEFAULTS
 from models.registry import UserError
 from models.tuning_options import OPTIONS as TUNING_OPTIONS
 from reference_data import published
@@ -185,7 +185,7 @@ def tunings() -> str:
 def measures() -> str:
     """Return the page of all measures."""
     entries = {name: (m.meaning, m.higher, m.source) for name, m in MEASURES.items()} | RECORDED
-    rows = [[code(name), *map(cell, entry), "yes" if name in OF_RUNS else ""] for name, entry in entries.items()]
+    rows = [[code(name), *map(cell, entry), "yes" if name in RUN_DEFAULTS else ""] for name, entry in entries.items()]
     return (
         "# Measures\n\nMeasures of a task before training, for `measure`, `study` and `bench --measures`. "
         "The last rows are recorded by the command that is named.\n\n"
