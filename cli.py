@@ -270,7 +270,7 @@ def measure(arguments: argparse.Namespace) -> int:
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch ...", style="dim")
     with importing():
-        from harness.display.measure_table import show
+        from harness.display.measure_table import print_measures
         from harness.records.files import write_table
         from harness.run.failures import expected
         from harness.study import measure as measuring
@@ -279,7 +279,7 @@ def measure(arguments: argparse.Namespace) -> int:
         table = measuring.measure(measuring.MeasureConfig(**settings), screen)
     if arguments.csv:
         write_table(table, arguments.csv)
-    show(table, screen)
+    print_measures(table, screen)
     if arguments.csv:
         screen.say(f"wrote {arguments.csv} ({len(table)} rows)")
     return 0

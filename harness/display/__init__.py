@@ -1,1 +1,1 @@
-"""Text on the screen: console, tables, progress."""
+"""Screen output: console, tables and progress bars."""

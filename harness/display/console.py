@@ -1,7 +1,7 @@
-"""The console that every command prints through: text from outside is shown as it is, and never obeyed.
+"""The console that every command prints through. It treats all text from outside as plain text.
 
-Names, paths and messages of other libraries are neither rich markup (`[old]`) nor emoji codes (`:x:`). Control characters
-in them do not reach the terminal. A closed pipe or a full disk behind the output ends the output and not the work.
+Names, paths and messages of other libraries are not parsed as rich markup (`[old]`) or emoji codes (`:x:`). Their control
+characters do not reach the terminal. A closed pipe or a full disk stops the output, but not the work.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ PIPED_WIDTH = 160
 
 
 class OutputError(OSError):
-    """The output of a command could not be written: a full disk behind a redirection."""
+    """Standard output could not be written, for example because it is redirected to a full disk."""
 
 
 class SafeConsole(Console):
-    """A rich console that takes every string as plain text. Markup has to be asked for as `rich.text.Text`."""
+    """A rich console that prints every string as plain text. Markup must be passed as `rich.text.Text`.
+
+    Args:
+        options: options of `rich.console.Console`.
+    """
 
     failure: OSError | None = None
-    """The first failed write of any console, for the exit status; a closed pipe is not counted."""
+    """The first failed write of any console, for the exit status. A closed pipe does not count."""
 
     def __init__(self, **options: Any):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
@@ -41,7 +45,7 @@ class SafeConsole(Console):
         return super().render_str(printable(text, multiline=True), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render to segments. Texts that were made elsewhere are cleaned here, one character for one."""
+        """Render to segments. Replaces each control character of a text made elsewhere by one character."""
         for segment in super().render(renderable, options):
             if segment.control is None and not segment.text.isprintable():
                 shown = "".join("\ufffd" if c not in "\t\n" and problem_with(c) else c for c in segment.text)
@@ -50,7 +54,7 @@ class SafeConsole(Console):
                 yield segment
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more. The work goes on."""
+        """Stop the output. The work continues."""
         self.quiet = True
         _discard_output()
 
@@ -66,13 +70,13 @@ class SafeConsole(Console):
 
 
 def make_console(width: int | None = None) -> SafeConsole:
-    """Return a console as wide as the terminal, or `width` (default `PIPED_WIDTH`) characters wide where there is none."""
+    """Return a console as wide as the terminal. Without a terminal it is `width` (default `PIPED_WIDTH`) characters wide."""
     console = SafeConsole()
     return console if console.is_terminal else SafeConsole(width=width or PIPED_WIDTH)
 
 
 def complain(message: str) -> None:
-    """Print "perennial: ..." to standard error. Does nothing where that is closed or full."""
+    """Print "perennial: ..." to standard error. A failed write is ignored."""
     with suppress(OSError, ValueError):
         print(f"perennial: {printable(message, multiline=True)}", file=sys.stderr, flush=True)
 
@@ -81,8 +85,10 @@ def complain(message: str) -> None:
 def output() -> Iterator[None]:
     """Prepare standard output for a command, and flush it at the end.
 
-    Characters that the output's encoding lacks are written as escapes. A closed pipe is ignored. Raises OutputError when the
-    output could not be written, which has then been reported.
+    Characters missing from the output's encoding are written as escapes. A closed pipe is ignored.
+
+    Raises:
+        OutputError: if the output could not be written. The error has already been printed.
     """
     SafeConsole.failure = None
     for stream in (sys.stdout, sys.stderr):
@@ -106,11 +112,11 @@ def _report_failure(error: OSError) -> None:
     """Report the first failed write of a command to standard error."""
     if SafeConsole.failure is None:
         SafeConsole.failure = error
-        complain(f"cannot write the output ({reason(error)}); nothing more is printed.")
+        complain(f"cannot write the output ({reason(error)}). Nothing more is printed.")
 
 
 def _discard_output() -> None:
-    """Point standard output to the null device, so that what is still buffered cannot fail at exit."""
+    """Point standard output to the null device, so that flushing buffered text at exit cannot fail."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

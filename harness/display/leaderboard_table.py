@@ -16,7 +16,7 @@ from harness.records.titles import METRIC_TITLES
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = {
+TITLES = {
     "strategy": "strategy",
     "tuning": "tuning",
     "model": "model",
@@ -29,8 +29,14 @@ SHOWN = {
     "source": "source",
     "settings": "settings",
 }
-# What a narrow screen loses, first to last.
-DROPPED = (
+CIL_TITLES = {"average": METRIC_TITLES["cil_average"], "last": METRIC_TITLES["cil_last"]}
+"""The columns that hold class-incremental metrics in rows of class-incremental benchmarks."""
+CIL_CAPTION = (
+    "cil_average: average incremental accuracy, the mean over steps of the accuracy on all classes so far; "
+    "cil_last: that accuracy after the last step"
+)
+TEXT_COLUMNS = ("strategy", "tuning", "model", "source", "settings")
+DROP_ORDER = (
     "source",
     "trainable_params",
     "model",
@@ -42,38 +48,47 @@ DROPPED = (
     "bwt",
     "forgetting",
 )
+"""The columns that a narrow screen leaves out, in this order."""
 
 
 def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> None:
-    """One table per benchmark, edition, order and setting, best average first, with standard deviations over seeds."""
+    """Print one table per benchmark, edition, order and setting, best average first, with standard deviations over seeds.
+
+    Args:
+        table: `harness.records.leaderboard.leaderboard`.
+        console: console to print on; None makes one.
+    """
     console = console or make_console()
     if table.empty:
-        console.print("no finished runs: python cli.py bench mtil --strategy zscl makes one", style="dim")
+        console.print("There are no finished runs. Make one with: python cli.py bench mtil --strategy zscl", style="dim")
         return
     marks = {mark: table[mark].astype(object).where(table[mark].notna(), "") if mark in table else "" for mark in MARKS}
     table, ordered = table.assign(**marks), table.attrs.get("ordered", {})
     for values, group in table.groupby(list(SECTION), sort=False):
-        row = dict(zip(SECTION, values, strict=True))
-        title = section_title(row, ordered.get(row["order"], ()))
-        differ = "settings" in group and group["settings"].notna().any()
-        columns = [name for name in SHOWN if name != "settings" or differ]
-        shown = _leaderboard_table(title, group, columns)
-        for name in DROPPED:
+        section = dict(zip(SECTION, values, strict=True))
+        title = section_title(section, ordered.get(section["order"], ()))
+        incremental = str(section["benchmark"]).startswith("cil-")
+        has_settings = "settings" in group and group["settings"].notna().any()
+        columns = [name for name in TITLES if name != "settings" or has_settings]
+        shown = _section_table(title, group, columns, incremental)
+        for name in DROP_ORDER:
             if Measurement.get(console, console.options.update(max_width=1000), shown).maximum <= console.width:
                 break
             columns.remove(name)
-            shown = _leaderboard_table(title, group, columns)
+            shown = _section_table(title, group, columns, incremental)
         console.print(shown)
+        if incremental:
+            console.print(CIL_CAPTION, style="dim")
 
 
-def _leaderboard_table(title: str, group: pd.DataFrame, columns: list[str]) -> Table:
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def _section_table(title: str, group: pd.DataFrame, columns: list[str], incremental: bool) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    titles = {**TITLES, **CIL_TITLES} if incremental else TITLES
     for name in columns:
-        numeric = name not in ("strategy", "tuning", "model", "source", "settings")
-        shown.add_column(SHOWN[name], justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(titles[name], justify="left" if name in TEXT_COLUMNS else "right", no_wrap=True)
     for _, row in group.iterrows():
-        shown.add_row(*(_cell(row, name) for name in columns))
-    return shown
+        table.add_row(*(_cell(row, name) for name in columns))
+    return table
 
 
 def _cell(row: pd.Series, name: str) -> str:
@@ -81,7 +96,7 @@ def _cell(row: pd.Series, name: str) -> str:
 
     value = row[name]
     if name == "settings":
-        return "" if pd.isna(value) else value
+        return "" if pd.isna(value) else str(value)
     if not isinstance(value, (int, float)) or name == "seeds":
         return str(value)
     if pd.isna(value):
@@ -92,5 +107,5 @@ def _cell(row: pd.Series, name: str) -> str:
         return f"{value:,.0f}"
     if name in ("train_seconds", "eval_seconds"):
         return f"{value:.0f}"
-    spread = row.get(f"{name}_std")
-    return f"{value:z.1f}" if spread is None or pd.isna(spread) else f"{value:z.1f} ± {spread:.1f}"
+    deviation = row.get(f"{name}_std")
+    return f"{value:z.1f}" if deviation is None or pd.isna(deviation) else f"{value:z.1f} ± {deviation:.1f}"

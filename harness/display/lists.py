@@ -10,26 +10,33 @@ from rich.text import Text
 from harness.display.console import make_console
 from harness.display.plain_table import plain_table
 
-# What records hold beside `metrics.suite.MEASURES`: name -> what it is, what a higher value says, source.
 RECORDED = {
-    "iimm_zero_shot": ("bench: iimm by the initial model.", "as iimm", "Niss et al. 2407.15731"),
+    "iimm_zero_shot": ("bench: iimm of the initial model.", "same as iimm", "Niss et al. 2407.15731"),
     "cka": (
-        "bench, after training a task: linear CKA of its features by the current and by the initial model.",
+        "bench, after training a task: linear CKA between the features of the current and the initial model on the task.",
         "the features moved less",
         "Kornblith et al. 1905.00414",
     ),
     "retention": (
-        "bench, after training a task: percent of zero-shot accuracy kept on held-out domains and tasks not trained yet.",
+        "bench, after training a task: percent of zero-shot accuracy retained on held-out domains and tasks not trained yet.",
         "less is forgotten",
         "our definition",
     ),
     "zero_shot": ("measure: zero-shot accuracy on the measured images, in percent.", "the model knows the task", "2103.00020"),
     "zero_shot_test": ("measure: zero-shot accuracy on the test split, in percent.", "the model knows the task", "2103.00020"),
 }
+"""Measures in records that are not in `metrics.suite.MEASURES`: name -> (description, meaning of a higher value, source)."""
 
 
 def print_list(what: str, long: bool = False, title: bool = False, console: Console | None = None) -> None:
-    """The names of one kind, each with what it is."""
+    """Print the names of one kind, each with a description.
+
+    Args:
+        what: kind of names, one of `cli.LISTS`.
+        long: add details to domains and strategies.
+        title: print the kind above the list.
+        console: console to print on; None makes one.
+    """
     console = console or make_console()
     if title:
         console.print(what, style="bold")
@@ -37,7 +44,7 @@ def print_list(what: str, long: bool = False, title: bool = False, console: Cons
         console.print(_domains_table(long), highlight=False)
         return
     if what == "strategies" and long:
-        _print_methods(console)
+        _print_strategies(console)
         return
     if what == "measures":
         console.print(_measures_table(), highlight=False)
@@ -45,13 +52,13 @@ def print_list(what: str, long: bool = False, title: bool = False, console: Cons
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column()
-    for name, about in _entries(what).items():
-        table.add_row(f"  {name}", about)
+    for name, description in _descriptions(what).items():
+        table.add_row(f"  {name}", description)
     console.print(table, highlight=False)
 
 
-def _print_methods(console: Console) -> None:
-    """Each built-in method: what it implements, where its defaults come from, its options; then others by name."""
+def _print_strategies(console: Console) -> None:
+    """Print the docstring and options of each built-in strategy. Registered strategies are listed by name."""
     from harness.display.strategy_help import read_strategy_help
     from strategies import ABOUT, STRATEGIES, TARGETS
 
@@ -59,50 +66,54 @@ def _print_methods(console: Console) -> None:
         console.print(Text.assemble((name, "bold"), "  ", (ABOUT.get(name, ""), "dim")), highlight=False)
         if name not in TARGETS:
             continue
-        method = read_strategy_help(TARGETS[name])
-        console.print(Padding(Text(method.docstring), (0, 0, 0, 4)))
-        for option in method.options:
+        strategy = read_strategy_help(TARGETS[name])
+        console.print(Padding(Text(strategy.docstring), (0, 0, 0, 4)))
+        for option in strategy.options:
             console.print(Padding(Text(f"--set {option}"), (0, 0, 0, 4)), style="cyan")
         console.print()
 
 
 def _domains_table(long: bool) -> Table:
-    """The mini edition's domains and the papers' datasets: classes, images per split, templates; long: terms and sources."""
+    """Return the domains of the mini edition and the papers' datasets: classes, images per split, templates.
+
+    With `long`, also licences, sources and how to get the data.
+    """
     from benchmarks import mini
     from benchmarks.full.dataset_table import ENTRIES
+    from benchmarks.mini.domain_table import ENTRIES as MINI_ENTRIES
 
     table = plain_table()
     for name in ("  name", "edition"):
         table.add_column(name, no_wrap=True)
     for name in ("classes", "train", "val", "test", "templates"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("what", "licence", "source", "how to get it") if long else ("what",):
+    for name in ("description", "licence", "source", "how to get it") if long else ("description",):
         table.add_column(name)
-    for e in mini.summary():
-        sizes = (e["train"], e["val"], e["test"])
-        held = "held out; " if e["name"] in mini.HELDOUT else ""
-        more = (str(e["licence"]), "", "nothing to get") if long else ()
-        templates = len(mini.ENTRIES[str(e["name"])].templates)
-        table.add_row(f"  {e['name']}", "mini", *map(_count, (e["classes"], *sizes, templates)), f"{held}{e['source']}", *more)
+    for row in mini.summary():
+        name, sizes = str(row["name"]), (row["classes"], row["train"], row["val"], row["test"])
+        heldout = "held out; " if name in mini.HELDOUT else ""
+        details = (str(row["licence"]), "", "included") if long else ()
+        counts = map(_count, (*sizes, len(MINI_ENTRIES[name].templates)))
+        table.add_row(f"  {name}", "mini", *counts, f"{heldout}{row['source']}", *details)
     for entry in ENTRIES.values():
-        more = (entry.licence, entry.source, entry.get) if long else ()
-        counts = (entry.classes, entry.train, entry.val, entry.test, len(entry.templates))
-        table.add_row(f"  {entry.name}", f"full, {entry.suite}", *map(_count, counts), entry.about, *more)
+        details = (entry.licence, entry.source, entry.get) if long else ()
+        counts = map(_count, (entry.classes, entry.train, entry.val, entry.test, len(entry.templates)))
+        table.add_row(f"  {entry.name}", f"full, {entry.suite}", *counts, entry.about, *details)
     return table
 
 
 def _measures_table() -> Table:
-    """What `--measures` takes, those logged by default marked, then what records hold beside them."""
+    """Return the measures that `--measures` accepts, with those logged by default marked, then those found only in records."""
     from metrics.suite import MEASURES, RUN_DEFAULTS
 
     table = plain_table()
     table.add_column("  name", no_wrap=True)
-    for name in ("what it is", "higher means", "source"):
+    for name in ("description", "higher means", "source"):
         table.add_column(name)
-    entries = {name: (m.meaning, m.higher, m.source) for name, m in MEASURES.items()} | RECORDED
-    for name, cells in entries.items():
+    measures = {name: (m.meaning, m.higher, m.source) for name, m in MEASURES.items()} | RECORDED
+    for name, cells in measures.items():
         table.add_row(f"{'*' if name in RUN_DEFAULTS else ' '} {name}", *cells)
-    table.caption = "* logged by bench unless --measures says otherwise"
+    table.caption = "* logged by bench by default; --measures chooses others"
     table.caption_justify = "left"
     return table
 
@@ -111,7 +122,7 @@ def _count(number: object) -> str:
     return "-" if number is None else f"{number:,}"
 
 
-def _entries(what: str) -> dict[str, str]:
+def _descriptions(what: str) -> dict[str, str]:
     import benchmarks
     import models
     from strategies import ABOUT, STRATEGIES

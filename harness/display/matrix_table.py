@@ -1,9 +1,9 @@
-"""The accuracy matrix on the screen: as wide as there is room for, then in short headings with a legend, then in blocks."""
+"""The accuracy matrix on the screen, in the widest form that fits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -13,22 +13,45 @@ from rich.text import Text
 from benchmarks.names import SEEN
 from harness.display.plain_table import plain_table
 
-MANY_TASKS = 12
-Rows = Mapping[int, Mapping[tuple[str, str], Any]]
+MAX_STEPS = 12
+"""With more class-incremental steps, only the accuracy on all classes so far is shown."""
+
+
+class HasPercent(Protocol):
+    """An accuracy in percent."""
+
+    @property
+    def percent(self) -> float:
+        """The accuracy, 0 to 100."""
+        ...
+
+
+Rows = Mapping[int, Mapping[tuple[str, str], HasPercent]]
+"""Row of the accuracy matrix -> (stream, task) -> accuracy."""
 
 
 def matrix_tables(
     rows: Rows, tasks: Sequence[str], heldout: Sequence[str], console: Console, width: int, shorten: bool = True
 ) -> list[Table]:
-    """Return the matrix so far: a row after each task, its own task bold, tasks not yet trained dim, then the held-out ones.
+    """Return the accuracy matrix so far, with the task just trained in bold and tasks not trained yet dim.
 
-    The first of these that is at most `width` characters wide: all names; with `shorten` the mean of the held-out domains
-    instead of each; with `shorten` also unambiguous abbreviations of the names and a legend; blocks of columns, one below
-    the other, with all names.
+    The first of these forms that fits is returned:
+
+    1. one table with all names,
+    2. with `shorten`, the mean of the held-out domains instead of each of them,
+    3. with `shorten`, also unambiguous abbreviations of the task names, with a legend,
+    4. several tables below each other, with all names.
+
+    Args:
+        rows: accuracy matrix; row 0 is zero-shot.
+        tasks: names of the tasks in order.
+        heldout: names of the held-out domains.
+        console: console that measures the width.
+        width: characters available.
+        shorten: allow forms 2 and 3.
     """
     seen = any(("test", SEEN) in cells for cells in rows.values())
-    # Fifty steps have no room, and what is read of them is the accuracy on all classes seen.
-    shown = list(tasks) if not seen or len(tasks) <= MANY_TASKS else []
+    shown = list(tasks) if not seen or len(tasks) <= MAX_STEPS else []
     columns = [("test", task) for task in shown]
     held = [("heldout", name) for name in heldout]
     names = {key: key[1] if key[0] == "test" else f"({key[1]})" for key in [*columns, *held]}
@@ -43,22 +66,22 @@ def matrix_tables(
     if fits(whole):
         return [whole]
     if shorten:
-        one = _table(rows, tasks, seen, columns, names, held, caption=mean)
-        if fits(one):
-            return [one]
-        shorter = {("test", task): short[task] for task in shown}
+        averaged = _table(rows, tasks, seen, columns, names, held, caption=mean)
+        if fits(averaged):
+            return [averaged]
+        short_names = {("test", task): short[task] for task in shown}
         caption = "; ".join(filter(None, [legend, mean]))
-        one = _table(rows, tasks, seen, columns, shorter, held, caption=caption)
-        if fits(one):
-            return [one]
+        abbreviated = _table(rows, tasks, seen, columns, short_names, held, caption=caption)
+        if fits(abbreviated):
+            return [abbreviated]
     blocks: list[Table] = []
-    part: list[tuple[str, str]] = []
+    block: list[tuple[str, str]] = []
     for column in columns + held:
-        if part and not fits(_table(rows, tasks, seen and not blocks, [*part, column], names)):
-            blocks.append(_table(rows, tasks, seen and not blocks, part, names))
-            part = []
-        part.append(column)
-    return [*blocks, _table(rows, tasks, seen and not blocks, part, names)]
+        if block and not fits(_table(rows, tasks, seen and not blocks, [*block, column], names)):
+            blocks.append(_table(rows, tasks, seen and not blocks, block, names))
+            block = []
+        block.append(column)
+    return [*blocks, _table(rows, tasks, seen and not blocks, block, names)]
 
 
 def _table(
@@ -70,7 +93,7 @@ def _table(
     averaged: Sequence[tuple[str, str]] = (),
     caption: str | None = None,
 ) -> Table:
-    """One table of the given columns; `averaged` are held-out domains that get one column, their mean."""
+    """Return one table of some columns. The held-out domains `averaged` share one column, their mean."""
     table = plain_table(caption=Text(caption, style="dim") if caption else None, caption_justify="left")
     table.add_column("after", no_wrap=True)
     if seen:
@@ -96,7 +119,10 @@ def _table(
 
 
 def _abbreviations(names: Sequence[str]) -> dict[str, str]:
-    """Each name's shortest beginning of at least four letters that no other name has; five letters stay; "2" of "step-2"."""
+    """Return the shortest prefix of each name, at least four letters, that no other name starts with.
+
+    Names of up to five letters are not abbreviated. "step-2" becomes "2".
+    """
     short = {}
     for name in names:
         others = [other for other in names if other != name]

@@ -1,4 +1,4 @@
-"""The table of `measure` on the screen."""
+"""The tables of `measure` on the screen."""
 
 from __future__ import annotations
 
@@ -14,38 +14,44 @@ from harness.display.screen import Screen
 from metrics.suite import MEASURES
 
 ACCURACIES = {
-    "zero_shot": ("Zero-shot accuracy on the same images, all templates averaged, in percent.", "the model knows the task"),
-    "zero_shot_test": ("The same on the test split, in percent.", "the model knows the task"),
+    "zero_shot": (
+        "Zero-shot accuracy on the same images with all templates, in percent.",
+        "the model knows the task",
+    ),
+    "zero_shot_test": (
+        "Zero-shot accuracy on the test split with all templates, in percent.",
+        "the model knows the task",
+    ),
 }
 INTERVALS = (
-    "Intervals are 95 % over images: jackknife (iimm and its terms), Student's t (correct_pair), Wilson's (zero_shot). "
-    "Measures look at one prompt a class, the first template."
+    "Intervals are 95 % intervals over images: jackknife (iimm and its terms), Student's t (correct_pair), Wilson (zero_shot). "
+    "Measures use one prompt per class, from the first template."
 )
 
 
-def show(table: pd.DataFrame, screen: Screen) -> None:
-    """Print the table of `harness.study.measure.measure`: one dataset with each measure's meaning, several with a legend."""
+def print_measures(table: pd.DataFrame, screen: Screen) -> None:
+    """Print the table of `harness.study.measure.measure`. Several datasets are side by side, with a legend below."""
     datasets = list(dict.fromkeys(table.dataset))
     if len(datasets) == 1:
-        screen.say(_about(table))
-        screen.show(explained(table))
+        screen.say(_dataset_line(table))
+        screen.show(explained_table(table))
     else:
         width = screen.console.width if screen.console.is_terminal else PIPED_WIDTH
-        for part in side_by_side(table, width):
-            screen.show(part)
+        for columns in side_by_side(table, width):
+            screen.show(columns)
         for reason in _reasons(table):
             screen.say(reason)
         screen.show(legend(list(dict.fromkeys(table.measure))))
     screen.say(INTERVALS, style="dim")
 
 
-def explained(table: pd.DataFrame) -> Table:
-    """A row a measure of one dataset: value, interval, what it means, what a higher value says; NaN with its reason."""
+def explained_table(table: pd.DataFrame) -> Table:
+    """Return one row per measure of a dataset: value, interval and meaning, with the reason of an undefined value."""
     out = plain_table()
     out.add_column("measure", no_wrap=True)
     out.add_column("value", justify="right", no_wrap=True)
     out.add_column("95 % interval", no_wrap=True)
-    out.add_column("what it is")
+    out.add_column("description")
     out.add_column("higher means")
     for r in table.itertuples():
         meaning, higher = _meaning(str(r.measure))
@@ -56,10 +62,10 @@ def explained(table: pd.DataFrame) -> Table:
 
 
 def legend(measures: Sequence[str]) -> Table:
-    """A row for each measure: what it is and what a higher value means."""
+    """Return one row per measure: its description and the meaning of a higher value."""
     out = plain_table()
     out.add_column("measure", no_wrap=True)
-    out.add_column("what it is")
+    out.add_column("description")
     out.add_column("higher means")
     for measure in measures:
         out.add_row(measure, *_meaning(measure))
@@ -67,22 +73,22 @@ def legend(measures: Sequence[str]) -> Table:
 
 
 def side_by_side(table: pd.DataFrame, width: int) -> Iterator[Table]:
-    """A row a measure and a column a dataset, as many of them in one table as fit into `width` characters."""
+    """Yield tables with one row per measure and one column per dataset, each at most `width` characters wide."""
     measures = list(dict.fromkeys(table.measure))
     cells: dict[str, dict[str, Any]] = {}
     for r in table.itertuples():
         cells.setdefault(str(r.dataset), {})[str(r.measure)] = r
-    head = max(map(len, measures))
-    part: dict[str, dict[str, Any]] = {}
-    room = width - head
+    first_column = max(map(len, measures))
+    columns: dict[str, dict[str, Any]] = {}
+    room = width - first_column
     for name, column in cells.items():
-        wide = 1 + max(len(name), *(len(_interval(r)) for r in column.values()))
-        if part and wide > room:
-            yield _columns(part, measures)
-            part, room = {}, width - head
-        part[name] = column
-        room -= wide
-    yield _columns(part, measures)
+        column_width = 1 + max(len(name), *(len(_interval(r)) for r in column.values()))
+        if columns and column_width > room:
+            yield _columns(columns, measures)
+            columns, room = {}, width - first_column
+        columns[name] = column
+        room -= column_width
+    yield _columns(columns, measures)
 
 
 def _columns(cells: Mapping[str, Mapping[str, Any]], measures: list[str]) -> Table:
@@ -95,21 +101,21 @@ def _columns(cells: Mapping[str, Mapping[str, Any]], measures: list[str]) -> Tab
     out.add_row("classes", *(f"{r.classes:,}" for r in firsts), style="dim")
     out.add_row("images", *(f"{r.n:,}" for r in firsts), style="dim")
     for measure in measures:
-        found = [column[measure] for column in cells.values()]
-        out.add_row(measure, *(_number(r.value) for r in found))
-        if any(map(_interval, found)):
-            out.add_row("", *map(_interval, found), style="dim")
+        rows = [column[measure] for column in cells.values()]
+        out.add_row(measure, *(_number(r.value) for r in rows))
+        if any(map(_interval, rows)):
+            out.add_row("", *map(_interval, rows), style="dim")
     return out
 
 
-def _about(table: pd.DataFrame) -> str:
+def _dataset_line(table: pd.DataFrame) -> str:
     r = table.iloc[0]
     test = table.loc[table.measure == "zero_shot_test", "n"].iloc[0]
     return f"{r.dataset} ({r.edition}): {r.classes:,} classes, {r.n:,} images measured, {test:,} test images"
 
 
 def _reasons(table: pd.DataFrame) -> Iterator[str]:
-    """A line for each reason why measures of a dataset are undefined."""
+    """Yield one line per reason why measures of a dataset are undefined."""
     undefined = table[table.reason != ""]
     for (dataset, reason), group in undefined.groupby(["dataset", "reason"], sort=False):
         yield f"{dataset}: undefined {', '.join(group.measure)}: {reason}"
@@ -122,7 +128,7 @@ def _meaning(name: str) -> tuple[str, str]:
 
 
 def _number(value: float) -> str:
-    """Four significant digits; "-" for NaN."""
+    """Format a number with four significant digits, or "-" for NaN."""
     return "-" if value != value else f"{value:#.4g}".rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""A table without lines, as every command prints them."""
+"""The table style of all commands."""
 
 from __future__ import annotations
 
@@ -8,5 +8,10 @@ from rich.table import Table
 
 
 def plain_table(title: str | None = None, **options: Any) -> Table:
-    """A table without lines, with dim headings and its title at the left; `options` are rich's."""
+    """Return a table without lines, with dim headings and a left-aligned title.
+
+    Args:
+        title: title above the table.
+        options: further options of `rich.table.Table`.
+    """
     return Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", **options)

@@ -1,29 +1,33 @@
-"""What a person sees of a run: banner, progress with an estimate, the growing accuracy matrix, the summary.
+"""The output of a run: banner, progress with an estimate, the growing accuracy matrix and the summary.
 
-On a terminal a live display; piped, plain lines; quiet, nothing but errors.
+A terminal shows a live display, a pipe plain lines. `--quiet` prints only errors.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from benchmarks.names import SEEN
 from harness.display.console import PIPED_WIDTH, SafeConsole
-from harness.display.matrix_table import matrix_tables
+from harness.display.matrix_table import HasPercent, Rows, matrix_tables
 from harness.display.plain_table import plain_table
 from harness.records.titles import METRIC_TITLES
 
 
 class Estimate:
-    """Remaining time from measured rates: training steps and evaluated images are timed apart, for they cost differently."""
+    """Remaining time from measured rates. Training steps and evaluated images are timed separately.
+
+    Args:
+        steps: training steps left.
+        images: images left to evaluate.
+    """
 
     def __init__(self, steps: int, images: int):
         self.left = {"train": steps, "evaluate": images}
@@ -31,104 +35,118 @@ class Estimate:
         self._seconds = {"train": 0.0, "evaluate": 0.0}
 
     def add(self, kind: str, amount: int, seconds: float) -> None:
-        """`amount` more of "train" or "evaluate" took `seconds`."""
+        """Record that `amount` more units of "train" or "evaluate" took `seconds`."""
         self.left[kind] = max(0, self.left[kind] - amount)
         self._done[kind] += amount
         self._seconds[kind] += seconds
 
     def rate(self, kind: str) -> float | None:
-        """Seconds for one of a kind, or None before the first."""
+        """Return the seconds per step or image, or None before the first."""
         return self._seconds[kind] / self._done[kind] if self._done[kind] else None
 
     def remaining(self) -> float | None:
-        """Seconds, or None while something that is left has not been timed yet."""
+        """Return the remaining seconds, or None until every kind of remaining work has been timed."""
         rates = {kind: self.rate(kind) for kind, left in self.left.items() if left}
         return sum(self.left[kind] * rate for kind, rate in rates.items() if rate) if None not in rates.values() else None
 
     def fraction(self) -> float:
-        """How much of the whole time has passed, 0 to 1; 0 while there is no estimate."""
+        """Return the fraction of the total time that has passed, 0 to 1. Without an estimate it is 0."""
         spent, remaining = sum(self._seconds.values()), self.remaining()
         return 0.0 if remaining is None else spent / max(1e-9, spent + remaining)
 
 
 class Screen:
-    """Shows one run. `live` None: as the terminal allows."""
+    """The output of one run.
+
+    Args:
+        quiet: print nothing.
+        console: console to print on; None makes one.
+        live: show the live display; None shows it on a terminal.
+    """
 
     def __init__(self, quiet: bool = False, console: Console | None = None, live: bool | None = None):
         self.console = console or SafeConsole(quiet=quiet)
         self.quiet = quiet
         self._use_live = (self.console.is_terminal if live is None else live) and not quiet
         self._live: Live | None = None
-        self._progress: Any = None
-        self._bars: dict[str, Any] = {}
+        self._progress: Progress | None = None
+        self._bars: dict[str, TaskID] = {}
         self._estimate = Estimate(0, 0)
         self._tasks: list[str] = []
         self._heldout: list[str] = []
-        self._rows: dict[int, Mapping[tuple[str, str], Any]] = {}
+        self._rows: dict[int, Mapping[tuple[str, str], HasPercent]] = {}
         self._stage_left = 0
         self._clock = time.perf_counter()
-        self._data_shown = ""
+        self._data_description = ""
 
     def say(self, message: str, style: str | None = None) -> None:
-        """One line."""
+        """Print one line."""
         if not self.quiet:
             self.console.print(message, style=style, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def show(self, table: Table) -> None:
-        """A table, wide enough for every column when piped."""
+        """Print a table. In a pipe it is wide enough for every column."""
         if not self.quiet:
             (self.console if self.console.is_terminal else SafeConsole(file=self.console.file, width=PIPED_WIDTH)).print(table)
 
     def banner(self, title: str, lines: Sequence[str]) -> None:
-        """What is about to run."""
+        """Print the title and the lines that describe the run."""
         if self.quiet:
             return
         self.console.print(Text(title, style="bold"))
         for line in lines:
             self.console.print(f"  {line}", style="dim", highlight=False, soft_wrap=not self.console.is_terminal)
 
-    def data(self, done: int, total: int, what: str) -> None:
-        """Progress of rendering or reading data."""
+    def data(self, done: int, total: int, description: str) -> None:
+        """Show the progress of rendering or reading data."""
         if self.quiet:
             return
         if not self._use_live:
-            if what != self._data_shown:
-                self.say(f"{what} ...")
-                self._data_shown = what
+            if description != self._data_description:
+                self.say(f"{description} ...")
+                self._data_description = description
             return
+        progress = self._progress or self._open(with_table=False)
         if "data" not in self._bars:
-            self._open(with_table=False)
-            self._bars["data"] = self._progress.add_task(what, total=total, left="")
-        self._progress.update(self._bars["data"], description=what, completed=done, total=total)
+            self._bars["data"] = progress.add_task(description, total=total, left="")
+        progress.update(self._bars["data"], description=description, completed=done, total=total)
 
     def begin(
         self,
         tasks: Sequence[str],
         heldout: Sequence[str],
-        rows: Mapping[int, Mapping[tuple[str, str], Any]],
+        rows: Rows,
         steps: int,
         images: int,
     ) -> None:
-        """Start the run proper, with the work that is left: training steps and images to evaluate."""
+        """Start the display of the run.
+
+        Args:
+            tasks: names of the tasks in order.
+            heldout: names of the held-out domains.
+            rows: rows of the accuracy matrix that are already complete.
+            steps: training steps left.
+            images: images left to evaluate.
+        """
         self.end()
         self._tasks, self._heldout = list(tasks), list(heldout)
         self._rows = dict(rows)
         self._estimate = Estimate(steps, images)
         self._clock = time.perf_counter()
         if self._use_live:
-            self._open(with_table=True)
-            self._bars["overall"] = self._progress.add_task("overall", total=1.0, left="")
-            self._bars["task"] = self._progress.add_task("", total=1.0, left="")
+            progress = self._open(with_table=True)
+            self._bars["overall"] = progress.add_task("overall", total=1.0, left="")
+            self._bars["task"] = progress.add_task("", total=1.0, left="")
 
     def stage(self, kind: str, task: str, amount: int) -> None:
-        """A stage begins: "train" or "evaluate", on what, and how many steps or images it has."""
+        """Start a stage, "train" or "evaluate", of `amount` steps or images on a task."""
         self._clock = time.perf_counter()
         self._stage_left = amount
         if self._progress is not None and "task" in self._bars:
             self._progress.reset(self._bars["task"], total=float(max(1, amount)), description=f"{kind} {task}")
 
     def advance(self, kind: str, amount: int) -> None:
-        """`amount` steps or images of the current stage are done."""
+        """Record that `amount` more steps or images of the current stage are done."""
         now = time.perf_counter()
         self._estimate.add(kind, amount, now - self._clock)
         self._clock = now
@@ -141,15 +159,15 @@ class Screen:
         left = "estimating" if remaining is None else time_left(remaining)
         self._progress.update(self._bars["overall"], completed=self._estimate.fraction(), left=left)
 
-    def aside(self, done: int, total: int, what: str) -> None:
-        """Progress of work beside steps and evaluation: a search, a teacher's features, a plugin's pass."""
-        # Not to be taken for the time of a step.
+    def aside(self, done: int, total: int, description: str) -> None:
+        """Show the progress of other work: a search, a teacher's features, a plugin's pass over the data."""
+        # Excludes this work from the time of the next step.
         self._clock = time.perf_counter()
         if self._progress is not None and "task" in self._bars:
-            self._progress.update(self._bars["task"], description=what, completed=done, total=max(1, total), left="")
+            self._progress.update(self._bars["task"], description=description, completed=done, total=max(1, total), left="")
 
-    def row(self, after: int, cells: Mapping[tuple[str, str], Any]) -> None:
-        """A row of the accuracy matrix is complete."""
+    def row(self, after: int, cells: Mapping[tuple[str, str], HasPercent]) -> None:
+        """Show a complete row of the accuracy matrix."""
         self._rows[after] = cells
         self._clock = time.perf_counter()
         if self._live is not None:
@@ -165,7 +183,7 @@ class Screen:
             self.say(f"after {name}: {values}{' | held out: ' + held if held else ''}{left}")
 
     def end(self) -> None:
-        """Leave the live display; the last table stays."""
+        """Stop the live display. The last table remains on the screen."""
         if self._live is not None:
             if "overall" in self._bars:
                 self._live.update(self._matrix())
@@ -180,9 +198,14 @@ class Screen:
         lines: Sequence[str],
         commands: Sequence[str] = (),
     ) -> None:
-        """Show the summary, next to zero-shot's where only row 0 says what that is, and where the record is.
+        """Print the summary of a finished run and the path of its record.
 
-        `lines` follow the summary, `commands` the record: what to do next.
+        Args:
+            summary: metrics of the run.
+            zero: metrics of the initial model; None leaves this row out.
+            folder: folder of the record.
+            lines: lines below the summary.
+            commands: lines below the path of the record, with what to run next.
         """
         if self.quiet:
             return
@@ -193,8 +216,8 @@ class Screen:
             table.add_column(name, justify="right")
         console = self.console if self._use_live else SafeConsole(file=self.console.file, width=PIPED_WIDTH)
         if not self._use_live:
-            for part in matrix_tables(self._rows, self._tasks, self._heldout, console, PIPED_WIDTH, shorten=False):
-                console.print(part)
+            for matrix in matrix_tables(self._rows, self._tasks, self._heldout, console, PIPED_WIDTH, shorten=False):
+                console.print(matrix)
         table.add_row("this run", *(_number(summary[key]) for key in shown), style="bold")
         if zero is not None:
             table.add_row("zero-shot", *(_number(zero.get(key, float("nan"))) for key in shown), style="dim")
@@ -205,7 +228,7 @@ class Screen:
         for line in commands:
             self.console.print(line, highlight=False, soft_wrap=True)
 
-    def _open(self, with_table: bool) -> None:
+    def _open(self, with_table: bool) -> Progress:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -219,12 +242,13 @@ class Screen:
             transient=not with_table,
         )
         self._live.start()
+        return self._progress
 
     def _view(self) -> Group:
         return Group(self._matrix(), self._progress) if self._progress is not None else self._matrix()
 
     def _matrix(self) -> Group:
-        """The accuracy matrix so far, within the terminal's width."""
+        """Return the accuracy matrix so far, within the width of the terminal."""
         return Group(*matrix_tables(self._rows, self._tasks, self._heldout, self.console, self.console.width))
 
 
@@ -233,7 +257,7 @@ def _number(value: float) -> str:
 
 
 def time_left(seconds: float) -> str:
-    """ "8 s left", "2:05 left", "1:02:10 left"."""
+    """Return a text such as "8 s left", "2:05 left" or "1:02:10 left"."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s left"

@@ -1,4 +1,4 @@
-"""Text from outside on the screen and in tables: shown as it is, never obeyed."""
+"""Text from outside is printed and written as plain text."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""What `measure` prints: one dataset explained, several side by side, and why a value is missing."""
+"""The tables of `measure`: one dataset, several datasets side by side, and reasons of undefined values."""
 
 import io
 import math
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from harness.display.measure_table import explained, show, side_by_side
+from harness.display.measure_table import explained_table, print_measures, side_by_side
 from harness.display.screen import Screen
 from harness.study.measure import COLUMNS
 
@@ -33,14 +33,14 @@ def cells(shown):
 def printed():
     def show_it(frame, width=160):
         out = io.StringIO()
-        show(frame, Screen(console=Console(file=out, width=width)))
+        print_measures(frame, Screen(console=Console(file=out, width=width)))
         return out.getvalue()
 
     return show_it
 
 
 def test_one_dataset(printed):
-    names, values, intervals, meanings, higher = cells(explained(table(rows("trees", reason="too few images"))))
+    names, values, intervals, meanings, higher = cells(explained_table(table(rows("trees", reason="too few images"))))
     assert names == ["iimm", "hscore", "zero_shot", "zero_shot_test"]
     assert values == ["0.4000", "-", "62.50", "100.0"]
     assert intervals == ["0.3500 to 0.4500", "", "30.12 to 86.50", "91.20 to 100.0"]

@@ -1,4 +1,4 @@
-"""The estimate behind the progress bars."""
+"""The output of a run: the estimate of the progress bars and the matrix."""
 
 import io
 
@@ -9,7 +9,7 @@ from harness.display.screen import Estimate, Screen, time_left
 from metrics.evaluate import Accuracy
 
 
-def test_training_and_evaluation_are_timed_apart():
+def test_training_and_evaluation_are_timed_separately():
     estimate = Estimate(steps=100, images=1000)
     assert estimate.remaining() is None
     estimate.add("evaluate", 100, 2.0)
@@ -49,7 +49,7 @@ def test_the_matrix_fits_the_screen(width, heading):
     assert table[9].split() == ["8", "transport", *["100.0"] * 8, *["50.0"] * (2 if width == 200 else 1)]
 
 
-def test_work_beside_the_steps_has_a_bar_and_no_part_in_the_estimate():
+def test_other_work_has_a_bar_but_does_not_change_the_estimate():
     text = io.StringIO()
     screen = Screen(console=Console(file=text, width=100, force_terminal=True, color_system=None))
     screen.begin(["a"], [], {}, steps=10, images=10)
