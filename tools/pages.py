@@ -10,6 +10,9 @@ A page marks a region, and this script writes what is inside:
     <!-- /table -->
     <!-- value: FILE KEY COLUMN -->68.3<!-- /value -->    one cell; KEY is the first columns of its row, joined by "/"
 
+Sentences about a table are written by hand. `<!-- read with: FILE DIGEST -->` says for which content of the CSV they were
+checked. When the CSV changes, the check fails until somebody has read them again and has put in the new digest.
+
 Imports neither torch nor Avalanche, unless a page has a table of the study.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
 import re
 import shutil
@@ -44,6 +48,7 @@ TOP = 5
 REFERENCES = ("zero-shot", "finetune")
 STUDY_TABLES = ("outcomes", "best", "lines", "predictions")
 REGION = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+READ_WITH = re.compile(r"<!-- read with: (\S+) (\S+) -->")
 VALUE = re.compile(r"(<!-- value: (\S+) (.+?) (\S+) -->).*?(<!-- /value -->)", re.DOTALL)
 
 
@@ -182,6 +187,16 @@ def filled(text: str) -> str:
     return VALUE.sub(lambda m: f"{m[1]}{value(m[2], m[3], m[4])}{m[5]}", text)
 
 
+def digest(name: str) -> str:
+    """Return the first eight hexadecimal digits of the SHA-256 of a CSV file."""
+    return hashlib.sha256((TABLE_FOLDER / f"{name}.csv").read_bytes()).hexdigest()[:8]
+
+
+def unread(text: str) -> list[str]:
+    """Return the markers, as they should be, of CSV files that changed since the sentences of a page were checked."""
+    return [f"<!-- read with: {name} {digest(name)} -->" for name, known in READ_WITH.findall(text) if known != digest(name)]
+
+
 def pages() -> list[Path]:
     """Return the pages that may have regions."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -222,7 +237,10 @@ def main() -> int:
         else:
             page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
             print(f"filled {page.relative_to(ROOT)}")
-    return int(arguments.check and bool(stale))
+    changed = [(page, marker) for page in pages() for marker in unread(page.read_text(encoding="utf-8"))]
+    for page, marker in changed:
+        print(f"{page.relative_to(ROOT)}: read its sentences again, then write {marker}", file=sys.stderr)
+    return int(arguments.check and bool(stale or changed))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,28 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return markdown(headings, rows).replace("---:", "---")
 
 
+def without_empty(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table without the columns that are empty in every row."""
+    body = [list(row) for row in rows]
+    kept = [i for i in range(len(headings)) if any(row[i] for row in body)]
+    return table([headings[i] for i in kept], [[row[i] for i in kept] for row in body])
+
+
+def prose(docstring: str) -> str:
+    """Return a docstring as Markdown: each indented block becomes a code block, so that its columns stay aligned."""
+    lines: list[str] = []
+    block: list[str] = []
+    for line in [*docstring.splitlines(), ""]:
+        if line.startswith("    "):
+            block.append(line)
+            continue
+        if block:
+            lines += ["", "```text", *inspect.cleandoc("\n" + "\n".join(block)).splitlines(), "```", ""]
+            block = []
+        lines.append(line)
+    return "\n".join(lines).strip()
+
+
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """Yield the parsers of all commands, subcommands after their command."""
     for action in parser._actions:
@@ -119,7 +141,7 @@ def card(name: str) -> str:
             f"*{ABOUT[name][:1].upper()}{ABOUT[name][1:]}.*",
             f"```bash\npython cli.py bench mtil --strategy {name}\n```",
             "## Description",
-            read_strategy_help(target).docstring,
+            prose(read_strategy_help(target).docstring),
             f"Source: `{target.partition(':')[0].replace('.', '/')}.py`, class `{target.partition(':')[2]}`.",
             "## Result in the mini edition",
             *(measured or ["Not measured yet."]),
@@ -127,7 +149,7 @@ def card(name: str) -> str:
             f"{STATE} {_published(name)}".strip(),
             "## Options",
             "Values in effect for MTIL. `--set NAME=VALUE` changes them.",
-            table(["option", "mini edition", "full edition", "meaning"], option_rows(name)),
+            without_empty(["option", "mini edition", "full edition", "meaning"], option_rows(name)),
         ]
     )
 
@@ -161,7 +183,9 @@ def class_options(options: Mapping[str, type], prefix: str) -> Iterator[str]:
     """Yield the option tables of tunings or plugins."""
     for name, kind in options.items():
         rows = [[code(f"{prefix.format(name)}.{f.name}"), code(f.default)] for f in dataclasses.fields(kind)]
-        yield f"### {name}\n\n{inspect.cleandoc(kind.__doc__ or '')}\n\n" + (table(["option", "default"], rows) if rows else "")
+        yield f"### {name}\n\n{prose(inspect.cleandoc(kind.__doc__ or ''))}\n\n" + (
+            table(["option", "default"], rows) if rows else ""
+        )
 
 
 def tunings() -> str:

@@ -22,11 +22,21 @@ TABLES = ROOT / "reference_data" / "tables"
 def test_the_numbers_of_a_page_are_those_of_its_csv(page):
     text = page.read_text(encoding="utf-8")
     assert pages.filled(text) == text, "run `python -m tools.pages`"
+    assert pages.unread(text) == []
 
 
 def test_a_changed_number_is_noticed():
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert pages.filled(text.replace("| 68.3 ± 0.0 |", "| 69.3 ± 0.0 |", 1)) == text
+
+
+def test_sentences_are_read_again_when_their_csv_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "TABLE_FOLDER", tmp_path)
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    marker = f"<!-- read with: t {pages.digest('t')} -->"
+    assert pages.unread(marker) == []
+    (tmp_path / "t.csv").write_text("a\n2\n")
+    assert pages.unread(marker) == [f"<!-- read with: t {pages.digest('t')} -->"] != [marker]
 
 
 def test_a_value_inside_a_sentence_is_filled():

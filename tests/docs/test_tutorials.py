@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 TUTORIALS = [*sorted((ROOT / "docs" / "tutorials").glob("*.md")), ROOT / "docs" / "method.md", ROOT / "docs" / "index.md"]
 BLOCK = re.compile(
-    r"(<!-- not executed: .+? -->\n)?^```(bash|python)(?: title=\"(.+?)\")?\n(.*?)^```", re.DOTALL | re.MULTILINE
+    r"(<!-- not executed: .+? -->\n)?^```(bash|python|toml)(?: title=\"(.+?)\")?\n(.*?)^```", re.DOTALL | re.MULTILINE
 )
 # What shortens a command without changing what it shows.
 SHORT = {
@@ -79,6 +79,15 @@ def test_tutorial(page, desk):
             Path(title).write_text(text, encoding="utf-8")
         else:
             exec(compile(text, page.name, "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["data", "logging", "records"])
+def test_the_scripts_of_a_page_work_on_a_run(name, desk):
+    execute("bench mtil --strategy finetune")
+    for _, title, text in blocks(ROOT / "docs" / f"{name}.md"):
+        if title:
+            exec(compile(text, title, "exec"), {"__name__": "__main__"})
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.stem)
