@@ -144,7 +144,7 @@ def accuracy_matrix() -> str:
 def study() -> list[str]:
     """Return the tables of the mini edition's study, and the line of counts, as `harness.study.findings` writes them."""
     from harness.study import findings
-    from metrics.outcomes import SHIPPED, read
+    from metrics.study_table import SHIPPED, read
 
     blocks = findings.markdown(read(SHIPPED)).split("\n\n")
     tables = [i for i, block in enumerate(blocks) if block.startswith("|")]
