@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from benchmarks.data.progress import Progress
+from benchmarks.registry import EDITIONS
 from models.registry import UserError
+from models.setting import setting
 
 if TYPE_CHECKING:
     from benchmarks.data.domain import Domain
@@ -20,24 +22,64 @@ PROTOCOLS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ask:
     """Settings of a benchmark as the user gives them. None means the benchmark's default.
 
     `order` and `tasks` are names in stream order.
     """
 
-    edition: str | None = None
-    order: str | tuple[str, ...] | None = None
-    heldout: tuple[str, ...] | None = None
-    protocol: str | None = None
-    tasks: tuple[str, ...] | None = None
-    dataset: str | None = None
-    steps: int | None = None
-    base: int | None = None
-    data_root: str = "data"
-    classnames: str | None = None
-    templates: str | None = None
+    edition: str | None = setting(
+        None,
+        "mini, full or own (default: mini, or the edition of the named data)",
+        group="data",
+        choices=lambda: EDITIONS,
+        identity=True,
+    )
+    order: str | tuple[str, ...] | None = setting(
+        None,
+        "order of the tasks: I (default), II or domain names; for cil the names of all classes",
+        group="data",
+        metavar="NAME",
+        items="names",
+    )
+    tasks: tuple[str, ...] | None = setting(
+        None,
+        "stream: the tasks in order: names from `list domains`, folders or tables; NAME:label=COLUMN chooses the labels",
+        group="data",
+        metavar="NAME",
+        items="data",
+    )
+    dataset: str | None = setting(
+        None, "cil: cifar100, tinyimagenet, imagenet100, a mini domain or a folder", group="data", metavar="NAME"
+    )
+    steps: int | None = setting(
+        None, "cil: the number of steps in which the classes arrive, without the step of --base", group="data", metavar="N"
+    )
+    base: int | None = setting(
+        None, "cil: the number of classes in a first step before the others (tinyimagenet: 100)", group="data", metavar="N"
+    )
+    classnames: str | None = setting(None, "class names of your own dataset, one per line", group="data", metavar="FILE")
+    templates: str | None = setting(
+        None, "prompt templates of your own dataset, one per line, with {} for the class name", group="data", metavar="FILE"
+    )
+    data_root: str = setting("data", "folder of the papers' datasets (default: data)", group="data", metavar="DIR")
+    heldout: tuple[str, ...] | None = setting(
+        None,
+        "domains that are evaluated but never trained, or none (default: mini domains for mtil and stream)",
+        group="evaluation",
+        metavar="NAME",
+        items="data",
+        nargs="*",
+    )
+    protocol: str | None = setting(
+        None,
+        "classes that compete at test time: task, class or agnostic (default: the benchmark's)",
+        group="evaluation",
+        choices=lambda: PROTOCOLS,
+        identity=True,
+        title="protocol {}",
+    )
 
     def refuse(self, benchmark: str, *names: str) -> None:
         """Raise UserError if any of the named settings was given."""

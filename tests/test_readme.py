@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scenario import scenario
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records.files import read_csv
 from harness.run.loop import run

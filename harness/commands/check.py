@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from benchmarks.names import split_names
+from harness.config.flags import add_flags, add_output, read_flags
+from harness.config.options import merged
+from harness.config.run_config import RunConfig
 
-if TYPE_CHECKING:
-    from harness.config.run_config import RunConfig
-
+FLAGS = ("plugins", "tuning", "options", "device")
 TASKS = ("letters", "nature", "shapes")
 SHORT = {"iterations": 6, "epochs": 0, "batch_size": 8, "warmup": 1, "lr": 1e-3}
 TABLES = ("accuracy.csv", "train.csv", "measures.csv")
@@ -27,29 +27,25 @@ class Finding(NamedTuple):
     text: str
 
 
-def add_command(commands: Any, add_shared: Callable[..., None]) -> None:
-    """Add the command and its flags to the command line's."""
-    command = commands.add_parser(
-        "check",
-        help="does a method of your own survive an interruption?",
-        description="Run a method on a short stream of three small tasks: in one go, interrupted between two tasks and within "
-        "a task, and under each protocol. Compares every number of the interrupted runs with those of the run in one go.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `check` to its parser."""
+    parser.description = (
+        "Run a method on a short stream of three small tasks: without a pause, interrupted between and within tasks, and under "
+        "each protocol. Compare every number of the interrupted runs with those of the run without a pause."
     )
-    command.add_argument("strategy", metavar="STRATEGY", help="FILE.py:Class, which is run as code, or a strategy's name")
-    command.add_argument("--plugin", nargs="+", metavar="NAME", help="plugins: names of `list plugins`, or FILE.py:Class")
-    command.add_argument("--tuning", help="what trains: a name from `list tunings` (default: the strategy's)")
-    add_shared(command, "--set", help="options of the strategy, the tuning or a plugin, as for `bench`")
-    add_shared(command, "--device")
-    add_shared(command, "--quiet")
+    parser.add_argument("strategy", metavar="STRATEGY", help="FILE.py:Class, which is run as code, or a strategy's name")
+    add_flags(parser, RunConfig, only=FLAGS)
+    add_output(parser)
 
 
-def check(arguments: argparse.Namespace) -> int:
-    """Run `check`: 0 if everything passed, 1 if something did not. Raises UserError."""
-    from harness.config.options import merged, parse_assignments
-    from harness.config.run_config import RunConfig, check_names
+def run(arguments: argparse.Namespace) -> int:
+    """Run the checks. Return 0 if all pass, otherwise 1. Raises UserError."""
+    from harness.config.resolve import check_names
     from harness.display.console import complain
     from harness.display.screen import Screen
 
+    flags = {name: value for name, value in read_flags(arguments, RunConfig).items() if name in FLAGS}
+    options = merged(SHORT, flags.pop("options", {}))
     config = RunConfig(
         "stream",
         arguments.strategy,
@@ -58,10 +54,8 @@ def check(arguments: argparse.Namespace) -> int:
         limit=80,
         measures=("iimm",),
         measure_n=8,
-        tuning=arguments.tuning,
-        plugins=split_names(",".join(arguments.plugin or ())),
-        options=merged(SHORT, parse_assignments(arguments.set or [])),
-        device=arguments.device or "auto",
+        options=options,
+        **flags,
     )
     check_names(config).check()
     screen = Screen(quiet=arguments.quiet)

@@ -1,4 +1,4 @@
-"""`python cli.py data status|fetch|verify|clear-cache`: the papers' datasets on disk. `status` needs no torch."""
+"""`data`: show, download and verify the papers' datasets, and delete decoded images. `status` imports no torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The commands of `data` and their flags."""
+    """Add the commands of `data` and their flags to its parser."""
+    parser.description = "Show which datasets are on disk, download them, and check every image of them and of your own data."
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="command")
 

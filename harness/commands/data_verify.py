@@ -10,7 +10,7 @@ from benchmarks.catalog import MINI, Source, find
 from benchmarks.full import data_folder as store
 from benchmarks.full.dataset_table import ENTRIES, root_flag
 from benchmarks.full.downloads import how_to_get
-from harness.config.run_config import DEFAULT_MODELS
+from harness.config.resolve import DEFAULT_MODELS
 from harness.display.data_progress import DataProgress
 from harness.display.data_summary import print_data_summary
 from models.registry import UserError, check_text, unknown

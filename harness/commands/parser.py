@@ -1,4 +1,4 @@
-"""The argument parser: mistakes are one sentence, with hints from the command that was typed."""
+"""The argument parser: it reports mistakes in one sentence, with hints from the command that was typed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from models.registry import UserError
@@ -22,21 +22,43 @@ ADVICE = {
     "--method": ("--strategy", "--strategy NAME chooses the method"),
     "--dataset-root": ("--data-root", "--data-root DIR says where the datasets are"),
 }
-"""Flags of other programs: a flag that a command must have for the advice to hold, and the advice."""
+"""Flags of other programs. For each: a flag that the command must have for the advice to hold, and the advice."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports every mistake as a `UserError`."""
+    """An argument parser that reports every mistake as a `UserError`.
+
+    `fill` adds the arguments. It is called once, when they are needed, so that only the typed command is imported.
+    """
+
+    fill: Callable[[Parser], None] | None = None
+
+    def filled(self) -> Parser:
+        """Return the parser with its arguments."""
+        if self.fill is not None:
+            fill, self.fill = self.fill, None
+            fill(self)
+        return self
+
+    def format_help(self) -> str:
+        """Return the text of `--help`."""
+        self.filled()
+        return super().format_help()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the known arguments, as argparse does."""
+        self.filled()
+        return super().parse_known_args(args, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse the arguments. Raises UserError; an unknown flag is reported by the command that it was given to."""
+        """Parse the arguments. Raises UserError, with hints from the command that was typed."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._chosen(parsed)._refuse(unknown, parsed)
         return parsed
 
     def error(self, message: str) -> NoReturn:
-        """Raise UserError with a near flag, choice or command of this parser, if there is one."""
+        """Raise UserError with the nearest flag, choice or command of this parser, if one is near."""
         known = list(self._words())
         wrong = [w for w in re.findall(r"[\w-]{3,}", message.partition("(")[0]) if w not in known]
         near = [m for word in wrong for m in difflib.get_close_matches(word, known, n=1, cutoff=0.7)]
@@ -44,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message[:1].upper()}{message[1:]}.{hint} See `{self.prog} --help`.")
 
     def _refuse(self, unknown: Sequence[str], parsed: argparse.Namespace) -> NoReturn:
-        """Raise UserError for arguments that this command does not have."""
+        """Raise UserError for arguments that this command does not take."""
         flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
         option = (flag or "").lstrip("-").replace("-", "_")
         if flag is not None and "--set" in self._option_string_actions and option in _options(parsed):

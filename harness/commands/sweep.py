@@ -1,27 +1,27 @@
-"""`sweep` on the command line: its flags, and what is then run. Imports neither torch nor Avalanche."""
+"""`sweep`: run a grid of strategies, orders and seeds. Imports neither torch nor Avalanche."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks.names import names_from_words
 from harness.commands import bench
-from harness.config.options import check_device, check_least, parse_assignments
+from harness.config.flags import add_flags, read_flags
+from harness.config.settings import check_device, check_values
 from harness.config.user_file import is_file
-from models.registry import UserError, printable, unknown
+from models.registry import UserError, printable
+from models.setting import setting
 
 if TYPE_CHECKING:
+    from harness.display.screen import Screen
     from harness.sweep.grid import Run
     from harness.sweep.scheduler import Backend
 
-BACKENDS = ("local", "ray", "slurm")
-# The flags that mean something to one backend alone.
 ONLY = {
     "devices": "local",
     "ray_address": "ray",
@@ -30,201 +30,195 @@ ONLY = {
     "slurm": "slurm",
     "slurm_local": "slurm",
 }
+"""Flags that only one backend has."""
 ABOUT = """\
-Run a grid: every strategy with every order and every seed, each as `bench` in a process of its own. All flags of `bench` hold
-for every run. The same command again, or with more names, fills what is missing: finished runs are left alone, interrupted
-and failed ones go on from their last checkpoint. One failure stops nothing else; the exit status is 1 if any run is left.
+Run a grid: every strategy with every order and every seed, each as `bench` in a separate process. All flags of `bench` are
+valid and hold for every run; `bench --help` lists them. The same command again, or with more names, runs what is missing:
+finished runs are skipped, interrupted and failed runs continue from their last checkpoint. A failed run does not stop the
+others. The exit status is 1 if any run is not finished.
 """
 EXAMPLES = """\
 examples:
   python cli.py sweep --strategies zscl,wise-ft,lora --seeds 0,1,2 --orders I,II        18 runs, one after the other
-  python cli.py sweep --strategies zscl,lora --seeds 0-4 --jobs 2                       two at a time, the processors shared out
+  python cli.py sweep --strategies zscl,lora --seeds 0-4 --jobs 2                       two at a time, sharing the processors
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --devices cuda:0,cuda:1        one on each GPU (--jobs 4: two on each)
-  python cli.py sweep cil --strategies zscl,lwf --seeds 0,1,2 --set iterations=80       any flags of bench
-  python cli.py sweep --strategies zscl,wise-ft --set wise-ft.alpha=0.3                 an option of one of them
-  python cli.py sweep --strategies zscl,lora --seeds 0-4 --status                       what is finished, failed, missing, ...
+  python cli.py sweep cil --strategies zscl,lwf --seeds 0,1,2 --set iterations=80       with flags of bench
+  python cli.py sweep --strategies zscl,wise-ft --set wise-ft.alpha=0.3                 an option of one of the strategies
+  python cli.py sweep --strategies zscl,lora --seeds 0-4 --status                       the state of each run
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --shard 2/4                    the second of four machines
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --backend ray --ray-address HOST:6379 --gpus-per-run 0.5
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --backend slurm --slurm partition=gpu gpus_per_node=1 cpus_per_task=8
 
-each run's output: OUT/logs/<benchmark>-<edition>-<order>-<strategy>-seed<N>-<key>.log
-Ctrl-C (or SIGTERM) lets every run save and stops; the same command goes on.
+The output of each run is in OUT/logs/<benchmark>-<edition>-<order>-<strategy>-seed<N>-<key>.log.
+Ctrl-C (or SIGTERM) lets every run save its state and stops; the same command continues.
 """
+GRID, ACTION, PLACE = "grid", "action", "machines"
+"""Headings of `sweep --help`."""
 
 
-def add_commands(commands: Any, add_shared: Callable[..., None]) -> None:
-    """Add the command and its flags to the command line's; `add_shared` adds the flags that others have too."""
-    of_bench = argparse.ArgumentParser(add_help=False)
-    bench.add_arguments(of_bench, add_shared)
-    command = commands.add_parser(
-        "sweep",
-        help="a grid of runs, on one machine or a cluster",
-        description=ABOUT,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="perennial sweep [mtil|cil|stream] --strategies A,B [--seeds 0,1,2] [--orders I,II] [flags]",
+@dataclass(frozen=True)
+class SweepConfig:
+    """The settings of a sweep, in addition to those of its runs."""
+
+    strategies: tuple[str, ...] | None = setting(
+        None,
+        "names from `list strategies`, or FILE.py:Class, which is run as code",
+        group=GRID,
+        metavar="A,B",
+        items="names",
     )
-    command.set_defaults(of_bench=of_bench)
-    grid = command.add_argument_group("the grid")
-    grid.add_argument(
-        "--strategies", nargs="+", metavar="A,B", help="names from `list strategies`, or FILE.py:Class, whose code is run"
+    seeds: tuple[int, ...] | None = setting(None, "whole numbers and ranges (0-4)", group=GRID, metavar="0,1,2", items="seeds")
+    orders: tuple[str, ...] | None = setting(
+        None, "I, II, or one word of comma-joined names per order", group=GRID, metavar="I,II", items="words"
     )
-    grid.add_argument("--seeds", nargs="+", metavar="0,1,2", help="whole numbers and ranges (0-4)")
-    grid.add_argument("--orders", nargs="+", metavar="I,II", help="I, II, and further words: comma-joined names are one order")
-    grid.add_argument("--shard", metavar="I/N", help="every N-th run of the grid from the I-th on: 1/4 to 4/4 on four machines")
-    ways = command.add_argument_group("what to do")
-    ways.add_argument("--status", action="store_true", help="only show how far each run is")
-    ways.add_argument("--dry-run", action="store_true", help="only print every run with its state and command")
-    ways.add_argument(
-        "--retries", type=int, default=1, metavar="N", help="start a failed or lost run again, N times (default 1)"
+    shard: str | None = setting(
+        None, "every N-th run of the grid from the I-th on: 1/4 to 4/4 on four machines", group=GRID, metavar="I/N"
     )
-    where = command.add_argument_group("where")
-    where.add_argument("--backend", default="local", help="local (default), ray or slurm")
-    where.add_argument("--jobs", type=int, metavar="N", help="at most N at a time (default: local one, or one a device)")
-    where.add_argument("--devices", nargs="+", metavar="cuda:0,cuda:1", help="local: dealt out over the runs")
-    where.add_argument("--ray-address", metavar="ADDRESS", help="ray: of a cluster (default: one is started on this machine)")
-    where.add_argument("--cpus-per-run", type=float, metavar="N", help="ray: processors of a run (default: 1)")
-    where.add_argument("--gpus-per-run", type=float, metavar="N", help="ray: may be a fraction (default: 1 if there are any)")
-    where.add_argument(
-        "--slurm",
-        nargs="+",
-        action="extend",
+    status: bool = setting(False, "only show the state of each run", group=ACTION)
+    dry_run: bool = setting(False, "only print the state and the command of each run", group=ACTION)
+    retries: int = setting(1, "start a failed or lost run again up to N times (default: 1)", group=ACTION, metavar="N", least=0)
+    backend: str = setting("local", "local (default), ray or slurm", group=PLACE, choices=lambda: ("local", "ray", "slurm"))
+    jobs: int | None = setting(
+        None, "run at most N at a time (default for local: one, or one per device)", group=PLACE, metavar="N", least=1
+    )
+    devices: tuple[str, ...] | None = setting(
+        None, "local: devices to distribute the runs over", group=PLACE, metavar="cuda:0,cuda:1", items="names"
+    )
+    ray_address: str | None = setting(
+        None, "ray: the address of a cluster (default: one is started on this machine)", group=PLACE, metavar="ADDRESS"
+    )
+    cpus_per_run: float = setting(1.0, "ray: processors per run (default: 1)", group=PLACE, metavar="N", least=0)
+    gpus_per_run: float | None = setting(
+        None, "ray: GPUs per run, also a fraction (default: 1 if there are any)", group=PLACE, metavar="N", least=0
+    )
+    slurm: Mapping[str, str] = setting(
+        {},
+        "slurm: parameters of submitit (timeout_min, mem_gb, cpus_per_task, gpus_per_node) or Slurm (partition, qos, ...)",
+        group=PLACE,
         metavar="KEY=VALUE",
-        help="slurm: of submitit (timeout_min, mem_gb, cpus_per_task, gpus_per_node) or Slurm (partition, qos, ...)",
     )
-    where.add_argument("--slurm-local", action="store_true", help="slurm: submitit's stand-in on this machine, for a try")
-    bench.add_arguments(command.add_argument_group("of every run, as `bench` has them"), add_shared)
+    slurm_local: bool = setting(False, "slurm: try it with submitit's substitute on this machine", group=PLACE)
 
 
-def sweep(arguments: argparse.Namespace) -> int:
-    """Run `sweep`: 0 when all runs are finished, 1 when some are not, 130 after an interrupt. Raises UserError."""
-    check(arguments)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `sweep` to its parser. Those of `bench` are valid too, and not repeated in its help."""
+    parser.description, parser.epilog, parser.formatter_class = ABOUT, EXAMPLES, argparse.RawDescriptionHelpFormatter
+    parser.usage = "perennial sweep [mtil|cil|stream] --strategies A,B [--seeds 0,1,2] [--orders I,II] [flags of bench]"
+    add_flags(parser, SweepConfig)
+    bench.add_run_flags(parser, hidden=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the sweep. Return 0 if all runs are finished, 1 if some are not, 130 after an interrupt. Raises UserError."""
+    config = checked(arguments)
     from harness.config.trust import check_code
     from harness.display.screen import Screen
     from harness.run.signals import importing
     from harness.sweep import grid as plan
 
     screen = Screen(quiet=arguments.quiet)
-    starts = not (arguments.status or arguments.dry_run)
+    starts = not (config.status or config.dry_run)
     if starts:
         check_code(arguments)
         screen.say("reading the grid ...", style="dim")
     with importing() if starts else nullcontext():
-        runs = plan.grid(arguments.of_bench, arguments, bench.configs, runs_code=starts)
-    if arguments.shard is not None:
-        runs = plan.part(runs, plan.shard_of(arguments.shard))
+        runs = plan.grid(bench.run_parser(), arguments, bench.configs, runs_code=starts)
+    if config.shard is not None:
+        runs = plan.part(runs, plan.shard_of(config.shard))
     if not runs:
-        screen.say(f"shard {arguments.shard} holds no run of this grid")
+        screen.say(f"shard {config.shard} contains no run of this grid")
         return 0
-    if arguments.status:
+    if config.status:
         from harness.sweep.sweep_screen import show_status
 
         show_status(runs, screen)
         return 0
-    if arguments.dry_run:
-        return dry_run(runs, arguments)
-    return work(runs, arguments, screen)
+    if config.dry_run:
+        return dry_run(runs, arguments, config)
+    return fill_grid(runs, arguments, config, screen)
 
 
-def check(arguments: argparse.Namespace) -> None:
-    """The mistakes that can be told at once. Raises UserError."""
+def checked(arguments: argparse.Namespace) -> SweepConfig:
+    """Return the settings of the sweep, checked as far as that takes no reading of files. Raises UserError."""
     from harness.run.process_group import processes
     from harness.sweep.grid import shard_of
 
     if processes() > 1:
         raise UserError("sweep starts its own processes: leave torchrun out.")
-    if arguments.status and arguments.dry_run:
-        raise UserError("--status and --dry-run are two things to do: leave one out.")
-    if arguments.backend not in BACKENDS:
-        raise unknown("backend", arguments.backend, BACKENDS)
+    config = SweepConfig(**read_flags(arguments, SweepConfig))
+    check_values(config)
+    if config.status and config.dry_run:
+        raise UserError("--status and --dry-run cannot be combined: leave one out.")
     for name, backend in ONLY.items():
-        if getattr(arguments, name) not in (None, False) and arguments.backend != backend:
-            raise UserError(f"--{name.replace('_', '-')} is for --backend {backend}.")
-    check_least(vars(arguments), jobs=1, retries=0, cpus_per_run=0, gpus_per_run=0)
-    for name in ("cpus_per_run", "gpus_per_run"):
-        if not math.isfinite(getattr(arguments, name) or 0):
-            raise UserError(f"--{name.replace('_', '-')} must be a finite number, got {getattr(arguments, name)}.")
-    if arguments.devices is not None and arguments.device is not None:
-        raise UserError("--devices and --device say the same: leave one out.")
-    if arguments.devices is not None and not devices_of(arguments):
+        if getattr(arguments, name) not in (None, False) and config.backend != backend:
+            raise UserError(f"--{name.replace('_', '-')} is only for --backend {backend}.")
+    if config.devices is not None and arguments.device is not None:
+        raise UserError("--devices and --device cannot be combined: leave one out.")
+    if config.devices == ():
         raise UserError("--devices names nothing.")
-    for name in devices_of(arguments):
+    for name in config.devices or ():
         check_device(name)
-    if arguments.shard is not None:
-        shard_of(arguments.shard)
-    parse_slurm(arguments)
+    if config.shard is not None:
+        shard_of(config.shard)
+    return config
 
 
-def devices_of(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The names of --devices."""
-    return names_from_words(arguments.devices or [])
-
-
-def parse_slurm(arguments: argparse.Namespace) -> dict[str, str]:
-    """The words of --slurm by key. Raises UserError."""
-    try:
-        return parse_assignments(arguments.slurm or [])
-    except UserError as error:
-        raise UserError(str(error).replace("--set", "--slurm")) from error
-
-
-def dry_run(runs: list[Run], arguments: argparse.Namespace) -> int:
-    """Print every run with its state and its command, ready for a shell: what needs no start is a comment."""
+def dry_run(runs: list[Run], arguments: argparse.Namespace, config: SweepConfig) -> int:
+    """Print every run with its state and its command, ready for a shell. Runs that need no start are comments."""
     from harness.sweep.grid import command_of
     from harness.sweep.run_status import counts, look
 
-    jobs, states = arguments.backend == "slurm" and not arguments.slurm_local, []
+    submits, states = config.backend == "slurm" and not config.slurm_local, []
     for run in runs:
         status = look(run)
         states.append(status.state)
         command = shlex.join(command_of(run, arguments.fresh))
-        starts = not jobs and (status.state not in ("finished", "running") or (arguments.fresh and status.state != "running"))
+        starts = status.state not in ("finished", "running") or (arguments.fresh and status.state != "running")
         tasks = f" ({status.done} of {status.of} tasks)" if status.of else ""
         print(printable(f"# {status.state}{tasks}: {run}"))
-        print(printable(command) if starts else printable(f"# {command}"))
+        print(printable(command) if starts and not submits else printable(f"# {command}"))
     print(f"# {len(runs)} run{'s' * (len(runs) != 1)}: {counts(states)}")
     if any(is_file(run.strategy) for run in runs):
         print("# Options of a strategy file are checked when its run starts, since only its code knows them.")
-    if jobs:
+    if submits:
         from harness.sweep.slurm_backend import script
 
-        print("# The script that each run is submitted with. submitit puts the run's command into a file beside it.")
-        print(script(Path(arguments.out or "results") / "logs" / "submitit", parse_slurm(arguments)))
+        print("# The script that submits each run. submitit writes the run's command to a file next to it.")
+        print(script(Path(arguments.out or "results") / "logs" / "submitit", dict(config.slurm)))
     return 0
 
 
-def work(runs: list[Run], arguments: argparse.Namespace, screen: Any) -> int:
-    """Fill the grid, and say what came of it."""
+def fill_grid(runs: list[Run], arguments: argparse.Namespace, config: SweepConfig, screen: Screen) -> int:
+    """Start the runs that are not finished, and report how they end. Return the exit status."""
     from harness.display.console import complain
     from harness.sweep.scheduler import Interrupted, fill
     from harness.sweep.sweep_screen import SweepScreen, how_to_go_on, many
 
     out = str(runs[0].log.parent.parent)
-    shown, backend = SweepScreen(screen), make_backend(arguments, Path(out) / "logs" / "submitit")
+    sweep_screen, backend = SweepScreen(screen), make_backend(config, Path(out) / "logs" / "submitit")
     try:
-        outcomes = fill(runs, backend, shown, fresh=arguments.fresh, retries=arguments.retries)
+        outcomes = fill(runs, backend, sweep_screen, fresh=arguments.fresh, retries=config.retries)
     except Interrupted as stop:
-        shown.summary(stop.outcomes, out, arguments.fresh)
+        sweep_screen.summary(stop.outcomes, out, arguments.fresh)
         left = f" ({many(len(stop.left))} still queued or running)" if stop.left else ""
         complain(f"interrupted; {how_to_go_on(stop.outcomes, arguments.fresh)}{left}.")
         return 130
     finally:
         backend.close()
-    shown.summary(outcomes, out, arguments.fresh)
+    sweep_screen.summary(outcomes, out, arguments.fresh)
     return 0 if all(outcome.state == "finished" for outcome in outcomes) else 1
 
 
-def make_backend(arguments: argparse.Namespace, folder: Path) -> Backend:
-    """Where the runs are started. Raises UserError when it is not there."""
-    if arguments.backend == "ray":
+def make_backend(config: SweepConfig, folder: Path) -> Backend:
+    """Return the backend that starts the runs. Raises UserError if it is not available."""
+    if config.backend == "ray":
         from harness.sweep.ray_backend import Ray
 
-        cpus = 1.0 if arguments.cpus_per_run is None else arguments.cpus_per_run
-        return Ray(arguments.ray_address, cpus, arguments.gpus_per_run, arguments.jobs)
-    if arguments.backend == "slurm":
+        return Ray(config.ray_address, config.cpus_per_run, config.gpus_per_run, config.jobs)
+    if config.backend == "slurm":
         from harness.sweep.slurm_backend import Slurm
 
-        return Slurm(folder, parse_slurm(arguments), arguments.slurm_local, arguments.jobs)
+        return Slurm(folder, dict(config.slurm), config.slurm_local, config.jobs)
     from harness.sweep.local_backend import Local
 
-    return Local(arguments.jobs, devices_of(arguments))
+    return Local(config.jobs, config.devices or ())

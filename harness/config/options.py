@@ -144,30 +144,16 @@ def _defined_after(strategy_class: Any, base: Any) -> set[str]:
     return kept
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
-    """`key=value` strings as a dict. Raises UserError for one without "="."""
+def parse_assignments(assignments: Sequence[str], flag: str = "--set") -> dict[str, str]:
+    """Return `key=value` strings as a dict. Raises UserError, naming the flag, for a string without "=" or a key."""
     parsed = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
-            raise UserError(f"--set takes key=value, got {assignment!r}.")
+            raise UserError(f"{flag} takes key=value, got {assignment!r}.")
         option, dot, key = name.strip().partition(".")
         parsed[option.replace("-", "_") + dot + key] = value.strip()
     return parsed
-
-
-def check_least(given: Mapping[str, Any], **least: int) -> None:
-    """Raise UserError, naming the flag, for a number below the least that it may be; None and what is not given pass."""
-    for name, smallest in least.items():
-        value = given.get(name)
-        if value is not None and value < smallest:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {smallest}, got {value}.")
-
-
-def check_device(name: str) -> None:
-    """Raise UserError for what is spelled like no device; whether it is there, the machine of the run knows."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise UserError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
 
 
 MOST_SEEDS = 10_000

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.names import split_names
-from harness.config.run_config import read_file
+from harness.config.config_file import read_file
 from harness.config.user_file import file_of, is_file
 from harness.records.files import file_sha256
 from models.files import reason
@@ -35,7 +35,7 @@ def check_code(arguments: argparse.Namespace) -> None:
 
 def _named(arguments: argparse.Namespace) -> list[str]:
     """Return the files of code that the command line names."""
-    given = [*(getattr(arguments, "strategies", None) or ()), arguments.strategy or "", *(arguments.plugin or ())]
+    given = [*(getattr(arguments, "strategies", None) or ()), arguments.strategy or "", *(arguments.plugins or ())]
     return [name for name in split_names(",".join(given)) if is_file(name)]
 
 
@@ -45,7 +45,7 @@ def _from_file(arguments: argparse.Namespace) -> list[str]:
     names: list[str] = []
     if arguments.strategy is None and not getattr(arguments, "strategies", None):
         names.append(settings.get("strategy", ""))
-    if arguments.plugin is None:
+    if arguments.plugins is None:
         names += settings.get("plugins", ())
     return [name for name in names if is_file(name)]
 

@@ -125,6 +125,7 @@ def _count(number: object) -> str:
 def _descriptions(what: str) -> dict[str, str]:
     import benchmarks
     import models
+    from metrics.definitions import METRICS
     from strategies import ABOUT, STRATEGIES
     from strategies.plugins.built_in import PLUGINS
 
@@ -134,4 +135,5 @@ def _descriptions(what: str) -> dict[str, str]:
         "tunings": models.TUNINGS,
         "plugins": PLUGINS,
         "models": models.KNOWN,
+        "metrics": METRICS,
     }[what]

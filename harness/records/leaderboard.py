@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.config.run_config import RunConfig
 from harness.records.run_json import COSTS
 from harness.records.runs import Run, read
 from harness.records.summary import summary_of
 from harness.records.titles import ordered_names, stream_title
 from metrics import matrix
+from models.setting import described
 from reference_data import published
 
 if TYPE_CHECKING:
@@ -46,12 +48,11 @@ COLUMNS = [
 ]
 METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
 LESS_IS_BETTER = ("forgetting",)
+TITLES = {name: setting.title for name, setting in described(RunConfig).items() if setting.title}
 # What sets tables apart without a column of its own, shown at the end where any run has it, and what a title says of it; the
 # last two only where runs of one benchmark, edition and order differ in it.
 MARKS = {
-    "protocol": "protocol {}",
-    "shots": "{:.0f} shots",
-    "limit": "at most {:.0f} images a split",
+    **TITLES,
     "data": "on data that is not the paper's",
     "heldout": "held out: {}",
     "data_version": "data {}",
@@ -143,11 +144,8 @@ def _metrics(summary: dict[str, Any], benchmark: str) -> dict[str, Any]:
 def marked(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return protocol, shots and limit of a run, None where they are the benchmark's own."""
     usual = "class" if identity["benchmark"].startswith("cil-") else "task"
-    return {
-        "protocol": None if identity.get("protocol", usual) == usual else identity["protocol"],
-        "shots": identity.get("shots"),
-        "limit": identity.get("limit"),
-    }
+    values = {name: identity.get(name) for name in TITLES}
+    return {**values, "protocol": None if values["protocol"] == usual else values["protocol"]}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.names import SEEN
+from harness.config.run_config import RunConfig
 from harness.records.files import digest, read_csv, read_json, reading
 from harness.records.run_json import STATUSES, key_of
 from harness.records.summary import Percent, summarise
 from models.registry import UserError
+from models.setting import described
 
 KEY = re.compile(r".+-([0-9a-f]{10})")
 """The name of a run's folder: a strategy and a key."""
-REPEATED = ("edition", "model", "pretrained", "tuning", "protocol", "seed", "limit", "shots", "measure_n")
+REPEATED = tuple(name for name, setting in described(RunConfig).items() if setting.identity)
 """Values of `request` that the identity has under the same name."""
 WRITTEN = ("accuracy.csv", "measures.csv")
 """Tables whose digests are checked."""

@@ -7,16 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.config.run_config import RunConfig
 from harness.records.files import plain, read_json
 from models.registry import UserError
+from models.setting import described, value_types
 
 TEXT = ("benchmark", "edition", "order", "strategy", "model", "tuning")
 NAMES = ("tasks", "heldout")
 STATUSES = ("running", "interrupted", "failed", "finished")
+SETTINGS: dict[str, tuple[type, ...]] = {
+    name: (*(list if kind is tuple else kind for kind in value_types(hint)), type(None))
+    for name, hint in typing.get_type_hints(RunConfig).items()
+    if described(RunConfig)[name].identity
+}
+"""The JSON types of settings that decide the numbers. Records from before a setting existed lack it."""
+VALUES: dict[str, tuple[type, ...]] = {
+    "seed": (int,),
+    "options": (dict,),
+    "data_version": (str, type(None)),
+    "tuning_options": (dict, type(None)),
+}
 COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
 
 
@@ -54,16 +69,7 @@ def _check(document: Mapping[str, Any]) -> None:
         expect(f"identity.{name}", identity.get(name), str)  # type: ignore[union-attr]
     for name in NAMES:
         _names(f"identity.{name}", identity.get(name))  # type: ignore[union-attr]
-    for name, kinds in (
-        ("seed", (int,)),
-        ("options", (dict,)),
-        ("pretrained", (str, type(None))),
-        ("limit", (int, type(None))),
-        ("shots", (int, type(None))),
-        ("protocol", (str, type(None))),
-        ("data_version", (str, type(None))),
-        ("tuning_options", (dict, type(None))),
-    ):
+    for name, kinds in {**SETTINGS, **VALUES}.items():
         expect(f"identity.{name}", identity.get(name), *kinds)  # type: ignore[union-attr]
     for name, kind in (("summary", dict), ("progress", dict), ("samples", dict), ("searches", list), ("notes", list)):
         expect(name, document.get(name), kind, type(None))

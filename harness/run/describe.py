@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from benchmarks.plan import PROTOCOLS
-from harness.config.run_config import Resolved
+from harness.config.resolve import Resolved
+from harness.config.run_config import RunConfig
+from harness.config.settings import declared
 from harness.records.titles import ordered_names, stream_title
 from harness.run import environment as machine
 from models.loading.description import describe
@@ -16,43 +18,11 @@ from models.loading.description import describe
 
 def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.device, scenario: Any) -> dict[str, Any]:
     """The part of `run.json` that is known before the first step."""
-    c, plan, identity = resolved.config, resolved.plan, resolved.identity()
-    request = {
-        "benchmark": c.benchmark,
-        "strategy": c.strategy,
-        "edition": plan.edition,
-        "order": _order_asked(resolved),
-        "tasks": None if c.tasks is None else list(c.tasks),
-        "dataset": c.dataset,
-        "steps": c.steps,
-        "base": c.base,
-        "model": resolved.model,
-        "pretrained": resolved.pretrained,
-        "tuning": resolved.tuning,
-        "plugins": list(c.plugins),
-        "protocol": plan.protocol,
-        "data_root": c.data_root,
-        "classnames": c.classnames,
-        "templates": c.templates,
-        "seed": c.seed,
-        "limit": c.limit,
-        "shots": c.shots,
-        "heldout": list(resolved.heldout if c.heldout is None else c.heldout),
-        "measure_n": c.measure_n,
-        "precision": c.precision,
-        "microbatch": c.microbatch,
-        "measures": list(resolved.measures),
-        "options": {
-            **identity["options"],
-            **{f"tuning.{name}": value for name, value in identity["tuning_options"].items()},
-            **{f"{p}.{name}": v for p, of in identity["plugins"].items() for name, v in of.items() if name != "sha256"},
-        },
-    }
     return {
-        "request": request,
-        "changes": dict(c.options),
+        "request": resolved.request,
+        "changes": dict(resolved.config.options),
         "key": resolved.key,
-        "identity": identity,
+        "identity": resolved.identity(),
         "status": "running",
         "summary": None,
         "differences": scenario.differences,
@@ -83,8 +53,9 @@ def banner(r: Resolved, encoder: Any, strategy: Any, scenario: Any) -> tuple[str
         span = f"{updates[0]}" if len(updates) == 1 else f"{updates[0]} to {updates[-1]}"
         rates = "".join(f", {rate:g} for {task}" for task, rate in options.lr_by_task.items() if task in r.tasks)
         lines.append(f"{span} updates a task, batch {options.batch_size}, lr {options.lr:g}{rates}")
-    if c.shots is not None:
-        lines.append(f"{c.shots} training images a class")
+    for name, setting in declared(RunConfig).items():
+        if setting.banner and getattr(c, name) is not None:
+            lines.append(setting.banner.format(getattr(c, name)))
     if (used := _reference(r, strategy)) is not None:
         counts = [f"{of['n']:,} reference {what} ({of['name']})" for what, of in used.items() if of["n"]]
         counts += [f"reference {what}: {of['name']}" for what, of in used.items() if not of["n"]]
@@ -139,12 +110,3 @@ def _reference(r: Resolved, strategy: Any) -> dict[str, dict[str, Any]] | None:
         "images": {"name": images, "n": len(strategy.reference.images)},
         "sentences": {"name": sentences, "n": len(strategy.reference.sentences)},
     }
-
-
-def _order_asked(r: Resolved) -> str | list[str] | None:
-    """What --order has to say to get this order again."""
-    if not r.order_label.startswith("custom"):
-        return r.order_label
-    if r.config.tasks is not None:
-        return None
-    return list(r.plan.details.get("class_order") or r.tasks)

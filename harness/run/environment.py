@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.config.options import check_device
+from harness.config.settings import check_device
 from harness.run.process_group import processes
 from harness.run.version import git_revision
 from models.registry import UserError

@@ -18,7 +18,8 @@ from benchmarks.data.progress import Progress
 from benchmarks.full import Missing
 from benchmarks.names import SEEN
 from benchmarks.scenario import assemble
-from harness.config.run_config import Resolved, RunConfig, resolve
+from harness.config.resolve import Resolved, resolve
+from harness.config.run_config import RunConfig
 from harness.config.user_file import exited
 from harness.config.user_plugins import make_plugin
 from harness.display.data_summary import print_data_summary

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from harness.config.run_config import Resolved
+from harness.config.resolve import Resolved
 from harness.records.files import plain, read_json
 from harness.records.run_check import Contradiction
 from harness.records.run_json import STATUSES

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.config.run_config import Resolved, RunConfig
+from harness.config.resolve import Resolved
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run import process_group as parallel
 from models.registry import UserError

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.config.run_config import Resolved
+from harness.config.resolve import Resolved
 from harness.records.files import (
     ACCURACY_COLUMNS,
     MEASURE_COLUMNS,

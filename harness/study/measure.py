@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -15,46 +14,20 @@ from benchmarks.data.domain import Domain, limited
 from benchmarks.data.pixels import cached_domain
 from benchmarks.data.sampling import sample
 from benchmarks.full.dataset_table import Missing
-from harness.config.run_config import model_of
+from harness.config.resolve import model_of
 from harness.display.data_summary import print_data_summary
 from harness.display.screen import Screen
 from harness.run import environment as machine
+from harness.study.measure_config import MeasureConfig
 from metrics.embedding import Embedded, embed
 from metrics.evaluate import evaluate, evaluate_features
-from metrics.suite import ONE_MODEL, Value, measure_all, select_measures
+from metrics.suite import Value, measure_all
 from models.classifier import PromptClassifier
 from models.memory import keep_freed_memory
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 
 COLUMNS = ("dataset", "edition", "classes", "n", "measure", "value", "low", "high", "reason")
-
-
-@dataclass(frozen=True)
-class MeasureConfig:
-    """Datasets to measure, by which measures (None: all that need one model), and with which model.
-
-    `measure_n`: images of the training split, a seeded sample. `limit`: images of the test split, for its accuracy.
-    """
-
-    datasets: tuple[str, ...]
-    edition: str | None = None
-    model: str | None = None
-    pretrained: str | None = None
-    data_root: str = "data"
-    classnames: str | None = None
-    templates: str | None = None
-    measures: tuple[str, ...] | None = None
-    measure_n: int = 1000
-    limit: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    cache: bool = True
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The measures. Raises UserError for an unknown name."""
-        return ONE_MODEL if self.measures is None else select_measures(self.measures)
 
 
 class _Row(NamedTuple):

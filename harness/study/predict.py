@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
@@ -12,14 +11,16 @@ from rich.table import Table
 
 import models
 from benchmarks.catalog import Source, shadows
-from harness.config.options import check_least
+from harness.config.settings import check_values
 from harness.display.data_summary import print_remarks
 from harness.display.plain_table import plain_table
 from harness.display.screen import Screen
 from harness.run import environment as machine
 from harness.study.fine_tuning import measured
 from harness.study.forecast import Advice, Forecast, check_weight, forecast
-from harness.study.measure import MeasureConfig, read_domain, sources_of
+from harness.study.measure import read_domain, sources_of
+from harness.study.measure_config import MeasureConfig
+from harness.study.predict_config import PredictConfig
 from harness.study.table_check import check_cells
 from metrics import study_table
 from metrics.suite import Value
@@ -28,29 +29,6 @@ from models.registry import UserError
 
 # Means over images or pairs: their expectation does not depend on how many there are.
 ANY_SIZE = ("iimm", "iimm_intra", "iimm_inter", "correct_pair", "text_text")
-
-
-@dataclass(frozen=True)
-class PredictConfig:
-    """A dataset to predict for, and the study to predict from: a folder, a table.csv, None for the one that comes along.
-
-    `model` None: the study's. `measure`: which of the study's measures. `measure_n`: images of the training split that are
-    measured. `weight`: how much forgetting counts against gain in the recommendation.
-    """
-
-    dataset: str
-    study: str | None = None
-    measure: str = "iimm"
-    weight: float = 1.0
-    edition: str | None = None
-    model: str | None = None
-    pretrained: str | None = None
-    data_root: str = "data"
-    classnames: str | None = None
-    templates: str | None = None
-    measure_n: int = 1000
-    seed: int = 0
-    device: str = "auto"
 
 
 class Prediction(NamedTuple):
@@ -137,7 +115,7 @@ def _sizes(rows: pd.DataFrame, measure: str, n: int) -> list[str]:
 
 
 def _source(config: PredictConfig) -> Source:
-    check_least(vars(config), measure_n=2, seed=0)
+    check_values(config)
     shared = {name: getattr(config, name) for name in ("edition", "data_root", "classnames", "templates")}
     [source] = sources_of(MeasureConfig((config.dataset,), **shared))
     return source

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import models
 from benchmarks.catalog import MINI, Source, check_present, find_all
 from benchmarks.settings import mini, mtil
-from harness.config.options import check_least, make_options, split, tuning_options
+from harness.config.options import make_options, split, tuning_options
+from harness.config.settings import check_values
 from metrics.suite import ONE_MODEL, select_measures
-from models.registry import UserError, unknown
+from models.registry import UserError
+from models.setting import setting
 from reference_data.mtil import ORDER_I
 
 TUNINGS = ("full", "bitfit", "attention", "lora", "adapter")
@@ -21,29 +23,56 @@ TUNINGS = ("full", "bitfit", "attention", "lora", "adapter")
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """A study as asked for.
+    """A study as the user asks for it.
 
-    `domains` None: all of the edition, the mini one's held-out domains included. `measures` None: all that need one model.
-    `limit`: images per split. `measure_n`: images of the training split that are measured, a seeded sample. `options` are
-    changes to what trains, for all tunings ("lr") or for one, options of the tuning itself included ("lora.lr", "lora.rank").
+    `domains` None means all of the edition, with the mini edition's held-out domains. `options` holds changes to what trains,
+    for all tunings ("lr") or for one ("lora.lr"), and options of a tuning ("lora.rank").
     """
 
-    domains: tuple[str, ...] | None = None
-    tunings: tuple[str, ...] = TUNINGS
-    seeds: tuple[int, ...] = (0,)
+    domains: tuple[str, ...] | None = setting(
+        None, "names, folders, ... (default: all of the edition)", group="data", metavar="NAME", items="data"
+    )
+    tunings: tuple[str, ...] = setting(
+        TUNINGS,
+        f"names from `list tunings` (default: {','.join(TUNINGS)})",
+        group="model",
+        metavar="NAME",
+        items="names",
+        choices=lambda: models.TUNINGS,
+        noun="tuning",
+    )
+    seeds: tuple[int, ...] = setting(
+        (0,),
+        "train every cell once per seed: 0 1 2, or 0-4 (default: 0)",
+        metavar="N",
+        flag="--seed",
+        items="seeds",
+        least=0,
+    )
     edition: str | None = None
     model: str | None = None
     pretrained: str | None = None
     data_root: str = "data"
     limit: int | None = None
-    measures: tuple[str, ...] | None = None
+    measures: tuple[str, ...] | None = setting(
+        None,
+        "names from `list measures` (default: all that need one model)",
+        group="evaluation",
+        metavar="NAME",
+        items="names",
+    )
     measure_n: int = 1000
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = setting(
+        {},
+        "options of training for all tunings (iterations, lr, ...) or for one (lora.lr), and of a tuning (lora.rank)",
+        flag="--set",
+        metavar="KEY=VALUE",
+    )
     device: str = "auto"
-    workers: int = 0
+    workers: int = setting(0, "number of processes that read training images from files (default: 0)", metavar="N", least=0)
     cache: bool = True
-    out: str = "study"
-    fresh: bool = False
+    out: str = setting("study", "folder of the study (default: study)", group="output", metavar="DIR")
+    fresh: bool = setting(False, "train all cells again", group="output")
 
 
 class Cell(NamedTuple):
@@ -122,12 +151,9 @@ def check_config(config: StudyConfig) -> dict[str, Source]:
             raise UserError(f"{what} names nothing.")
         if twice := sorted({str(name) for name in given if given.count(name) > 1}):
             raise UserError(f"{what} names {', '.join(twice)} twice.")
-    for tuning in config.tunings:
-        if tuning not in models.TUNINGS:
-            raise unknown("tuning", tuning, models.TUNINGS)
+    check_values(config)
     if config.measures is not None:
         select_measures(config.measures)
-    check_least({**vars(config), "seed": min(config.seeds)}, limit=2, measure_n=2, workers=0, seed=0)
     _, found = find_all(domains, config.edition, config.data_root)
     sources = {source.name: source for source in found}
     if len(sources) < len(found):
@@ -141,7 +167,7 @@ def check_config(config: StudyConfig) -> dict[str, Source]:
 def resolve(config: StudyConfig) -> Study:
     """Check a study before anything is loaded or trained. Raises UserError."""
     sources = check_config(config)
-    from harness.config.run_config import model_of
+    from harness.config.resolve import model_of
     from models.loading.local_files import weights_sha256
 
     model, pretrained = model_of(config.model, config.pretrained, any(s.edition == "full" for s in sources.values()))

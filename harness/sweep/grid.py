@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 from benchmarks.names import join_names, names_from_words, split_names
 from benchmarks.plan import StreamPlan
+from harness.config.config_file import read_file
 from harness.config.options import seeds_in
-from harness.config.run_config import RunConfig, check_names, order_label, outline, read_file, resolve, unchanged_data
+from harness.config.resolve import check_names, order_label, outline, resolve, unchanged_data
+from harness.config.run_config import RunConfig
 from harness.sweep.recorded_runs import place
 from models.registry import UserError
 
@@ -177,13 +179,13 @@ def _alone(arguments: argparse.Namespace, strategy: str | None, strategies: Sequ
 
     A plugin that is used and has a strategy's name keeps its options (Avalanche's lwf).
     """
-    prefixes = {f"{name}.": name for name in strategies if name is not None and name not in (arguments.plugin or ())}
+    prefixes = {f"{name}.": name for name in strategies if name is not None and name not in (arguments.plugins or ())}
     words = []
-    for word in arguments.set or ():
+    for word in arguments.options or ():
         prefix = next((prefix for prefix in prefixes if word.startswith(prefix)), "")
         if not prefix or prefixes[prefix] == strategy:
             words.append(word.removeprefix(prefix))
-    return argparse.Namespace(**{**vars(arguments), "set": words or None})
+    return argparse.Namespace(**{**vars(arguments), "options": words or None})
 
 
 def _names(given: Sequence[str] | None) -> list[str] | None:

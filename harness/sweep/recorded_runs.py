@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plan import StreamPlan
-from harness.config.run_config import RunConfig, model_of, order_label, slug
+from harness.config.resolve import filled_in, slug, stream_folder
+from harness.config.run_config import RunConfig
+from harness.config.settings import in_identity
 from harness.config.user_file import file_of, is_file
 from harness.records.files import file_sha256, read_json
+from harness.records.run_check import REPEATED
 from models.files import reason
 from models.registry import UserError
-
-KEPT = ("seed", "limit", "shots", "measure_n")
-"""Settings that a record's identity has under the name of `RunConfig`."""
 
 
 def place(config: RunConfig, plan: StreamPlan) -> tuple[Path, Path]:
@@ -24,7 +24,7 @@ def place(config: RunConfig, plan: StreamPlan) -> tuple[Path, Path]:
     They are those of a record of the same code and settings in the folder of the benchmark. Without one, the folder is a name
     that does not exist, and the log is that of the last attempt. Raises UserError for code that cannot be read.
     """
-    out, parent = Path(config.out), f"{plan.benchmark}-{plan.edition}-{order_label(plan)}"
+    out, parent = Path(config.out), stream_folder(plan)
     sha = _sha256(config.strategy) if is_file(config.strategy) else None
     name = config.strategy.rpartition(":")[2] if ":" in config.strategy else ""
     start = slug(name) if is_file(config.strategy) else config.strategy
@@ -44,20 +44,11 @@ def _is_of(record: Mapping[str, Any], config: RunConfig, plan: StreamPlan, sha: 
     identity, request = record.get("identity"), record.get("request")
     if not isinstance(identity, dict) or not isinstance(request, dict):
         return False
-    model, pretrained = model_of(config.model, config.pretrained, plan.full_size)
-    asked = {
-        **{name: getattr(config, name) for name in KEPT},
-        "tasks": list(plan.names),
-        "heldout": list(plan.heldout),
-        "protocol": plan.protocol,
-        "strategy_sha256": sha,
-        "model": model,
-        "pretrained": pretrained,
-        **({} if config.tuning is None else {"tuning": config.tuning}),
-    }
-    if any(identity.get(name) != value for name, value in asked.items()):
-        return False
-    if identity.get("precision", "fp32") != config.precision or request.get("plugins") != list(config.plugins):
+    settings = in_identity(filled_in(config, plan))
+    asked = {**settings, "tasks": list(plan.names), "heldout": list(plan.heldout), "strategy_sha256": sha}
+    # The default tuning of a user's strategy is known only to its code.
+    names = [name for name in {**asked, **dict.fromkeys(REPEATED)} if name != "tuning" or config.tuning is not None]
+    if any(identity.get(name) != asked.get(name) for name in names) or request.get("plugins") != list(config.plugins):
         return False
     options, changes = request.get("options"), record.get("changes")
     if not isinstance(options, dict):

@@ -199,10 +199,10 @@ def test_single_prompts():
     ("ask", "message"),
     [
         (Ask(tasks=("mnist",)), "takes no --tasks"),
-        (Ask("full"), "needs --dataset in the full edition: cifar100, tinyimagenet, imagenet100"),
+        (Ask(edition="full"), "needs --dataset in the full edition: cifar100, tinyimagenet, imagenet100"),
         (Ask(dataset="CIFAR100"), "Did you mean cifar100"),
         (Ask(dataset="natur"), "Did you mean nature"),
-        (Ask("mini", dataset="cifar100"), "'cifar100' belongs to the full edition"),
+        (Ask(edition="mini", dataset="cifar100"), "'cifar100' belongs to the full edition"),
         (Ask(steps=0), "--steps must be at least 1"),
         (Ask(base=-1), "--base at least 0"),
         (Ask(heldout=("nature",)), "nature cannot be both trained and held out"),

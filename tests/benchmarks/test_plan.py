@@ -52,12 +52,12 @@ def test_the_papers_two_orders():
     assert list(ORDER_I) == sorted(ORDER_I, key=str.casefold) and len(ORDER_I) == 11
     assert tuple(ORDER_I[i] for i in columns) == ORDER_II
     for order, names in (("I", ORDER_I), ("II", ORDER_II), (None, ORDER_I), ("default", ORDER_I)):
-        found = stream(Ask("full", order))
+        found = stream(Ask(edition="full", order=order))
         assert found.names == names and found.heldout == () and found.order == (order if order in ("I", "II") else "I")
 
 
 def test_what_a_full_plan_is():
-    full, small = stream(Ask("full")), stream(Ask())
+    full, small = stream(Ask(edition="full")), stream(Ask())
     assert (full.full_size, full.whole_train, full.reference) == (True, True, ("imagenet", "conceptual_captions"))
     assert (small.full_size, small.whole_train, small.reference) == (False, False, ("mini", "mini"))
     assert full.protocol == small.protocol == "task" and full.benchmark == small.benchmark == "mtil"
@@ -77,7 +77,7 @@ def test_a_protocol_that_was_asked_for(ask, protocol):
         (Ask(heldout=()), ()),
         (Ask(heldout=("objects",)), ("objects",)),
         (Ask(order="logos", heldout=("mnist", "DTD")), ("mnist", "DTD")),
-        (Ask("full", "DTD", heldout=("mnist", "logos")), ("mnist", "logos")),
+        (Ask(edition="full", order="DTD", heldout=("mnist", "logos")), ("mnist", "logos")),
     ],
 )
 def test_heldout(ask, heldout):
@@ -86,7 +86,7 @@ def test_heldout(ask, heldout):
 
 def test_heldout_names_are_of_the_streams_edition_first(full_data):
     """The full edition's mnist has 10 made-up test images here; the mini edition's has its own number."""
-    built = stream(Ask("full", "DTD", heldout=("mnist",), data_root=str(full_data))).build(None, ("test",))
+    built = stream(Ask(edition="full", order="DTD", heldout=("mnist",), data_root=str(full_data))).build(None, ("test",))
     assert len(built.heldout[0].test) == 10
 
 
@@ -101,7 +101,7 @@ def test_heldout_mistakes():
     ("name", "ask", "message"),
     [
         ("mitl", Ask(), "Unknown benchmark 'mitl'. Did you mean mtil"),
-        ("mtil", Ask("ful"), "Unknown edition 'ful'. Did you mean full"),
+        ("mtil", Ask(edition="ful"), "Unknown edition 'ful'. Did you mean full"),
         ("mtil", Ask(protocol="clas"), "Unknown protocol 'clas'. Did you mean class"),
     ],
 )
@@ -165,7 +165,8 @@ def test_missing_data_is_named_before_a_model_is_loaded(tmp_path, monkeypatch, f
 def test_planning_imports_nothing_heavy():
     code = (
         "import sys; from benchmarks import BENCHMARKS; from benchmarks.plan import Ask\n"
-        "BENCHMARKS.get('mtil')(Ask('full')); BENCHMARKS.get('cil')(Ask()); BENCHMARKS.get('stream')(Ask(tasks=('logos',)))\n"
+        "BENCHMARKS.get('mtil')(Ask(edition='full')); BENCHMARKS.get('cil')(Ask())\n"
+        "BENCHMARKS.get('stream')(Ask(tasks=('logos',)))\n"
         "print({'torch', 'avalanche', 'numpy', 'PIL'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -194,13 +194,13 @@ def test_tensor_images_errors():
 def test_orders():
     from benchmarks import mini
 
-    one, two = stream(Ask("mini", "I")), stream(Ask("mini", "II"))
+    one, two = stream(Ask(edition="mini", order="I")), stream(Ask(edition="mini", order="II"))
     assert one.names == tuple(sorted(mini.STREAM)) and one.heldout == tuple(mini.HELDOUT)
     assert sorted(two.names) == sorted(one.names) and two.names != one.names
-    custom = stream(Ask("mini", f"{one.names[2]},{one.names[0]}"))
+    custom = stream(Ask(edition="mini", order=f"{one.names[2]},{one.names[0]}"))
     assert custom.order == "custom" and custom.names == (one.names[2], one.names[0])
     # Training a held-out domain takes it out of the default held-out set.
-    assert mini.HELDOUT[0] not in stream(Ask("mini", (mini.HELDOUT[0],))).heldout
+    assert mini.HELDOUT[0] not in stream(Ask(edition="mini", order=(mini.HELDOUT[0],))).heldout
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 
 from benchmarks import settings
 from benchmarks.full.dataset_table import suite
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from models.registry import UserError
 from strategies import STRATEGIES
 from strategies.zscl import ZSCL

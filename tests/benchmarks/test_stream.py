@@ -10,7 +10,8 @@ from benchmarks import mini, settings
 from benchmarks.plan import Ask
 from benchmarks.scenario import make
 from benchmarks.stream import stream
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from models.registry import UserError
 
 
@@ -99,8 +100,8 @@ def test_the_order_of_the_names_is_the_order(here):
         (Ask(tasks=("logos",), heldout=("logos",)), "logos cannot be both trained and held out"),
         (Ask(tasks=("logos",), heldout=("shaps",)), "Did you mean shapes"),
         (Ask(tasks=("logos",), order="I"), "leave out --order"),
-        (Ask("mini", tasks=("logos", "DTD")), "'DTD' belongs to the full edition"),
-        (Ask("full", tasks=("pets",)), "'pets' is your own data"),
+        (Ask(edition="mini", tasks=("logos", "DTD")), "'DTD' belongs to the full edition"),
+        (Ask(edition="full", tasks=("pets",)), "'pets' is your own data"),
         (Ask(tasks=("logos",), dataset="x"), "takes no --dataset"),
         (Ask(tasks=("logos",), steps=3), "takes no --steps"),
         (Ask(tasks=("logos",), templates="t.txt"), "but 0 of the tasks are"),

@@ -13,7 +13,7 @@ import pytest
 
 import cli
 from benchmarks.mini import cache
-from harness.config.run_config import read_file
+from harness.config.config_file import read_file
 from harness.records.files import check_table, read_csv, read_json, write_json
 from harness.run import locks
 from harness.run.locks import AtWork, Holder, at_work, holder, locked

@@ -6,7 +6,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from harness.config.options import split, tuning_options
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run.loop import run
 from models.registry import Registry, UserError

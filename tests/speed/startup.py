@@ -66,7 +66,8 @@ def child(folder: str, strategy: str) -> None:
         setattr(owner, name, call)
 
     import cli
-    from harness.config.run_config import RunConfig, check_names
+    from harness.config.resolve import check_names
+    from harness.config.run_config import RunConfig
 
     check_names(RunConfig("mtil", strategy)).check()
     mark("interpreter, command line, configuration")

@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import Subset
 
 from benchmarks.scenario import scenario
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from strategies.engine.strategy import Strategy
 from strategies.icarl import ICaRL, herd, reduced
 from strategies.zscl import distillation_loss

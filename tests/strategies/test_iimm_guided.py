@@ -11,7 +11,8 @@ import torch
 
 from benchmarks.data.sampling import sample
 from benchmarks.scenario import scenario
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run.loop import run
 from metrics import study_table

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from benchmarks.scenario import scenario
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from models.registry import UserError
 from strategies.engine.strategy import Strategy
 from strategies.joint import Joint

@@ -11,7 +11,9 @@ import torch
 import cli
 from benchmarks.data.dataset import targets_of
 from benchmarks.scenario import make
-from harness.config.run_config import RunConfig, read_file, resolve
+from harness.config.config_file import read_file
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.records.files import read_csv
 from strategies import Strategy
 

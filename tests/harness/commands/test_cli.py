@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import cli
+from harness.commands.list import LISTS
 
 ROOT = Path(__file__).parents[3]
 
@@ -133,7 +134,7 @@ def test_a_python_without_the_packages_is_one_sentence(tmp_path):
     assert "not installed" in done.stderr and "source .venv/bin/activate" in done.stderr
 
 
-@pytest.mark.parametrize("what", cli.LISTS)
+@pytest.mark.parametrize("what", LISTS)
 def test_lists(what, capsys):
     assert cli.main(["list", what]) == 0
     shown = capsys.readouterr().out

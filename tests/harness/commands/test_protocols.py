@@ -12,7 +12,8 @@ from PIL import Image
 
 import models
 from benchmarks import plan as plans
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records.files import read_csv
 from harness.records.leaderboard import leaderboard

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import cli
+from harness.commands import predict
 from harness.commands import study as command
-from harness.commands.parser import Parser
 from harness.study import predict as predicting
 from harness.study import run_study
 from harness.study.study_config import TUNINGS, StudyConfig
@@ -19,12 +19,7 @@ from models.registry import UserError
 
 @pytest.fixture
 def parse():
-    def arguments(name, *given):
-        parser = Parser(prog="perennial")
-        {"study": command.add_study_arguments, "predict": command.add_predict_arguments}[name](parser, cli.add_shared)
-        return parser.parse_args([*given, "--quiet"])
-
-    return arguments
+    return lambda *given: cli.parser().parse_args([*given, "--quiet"])
 
 
 @pytest.fixture
@@ -38,19 +33,19 @@ def asked(monkeypatch):
 
 
 def test_a_study_by_default(parse, asked):
-    assert command.study(parse("study")) == 0
+    assert command.run(parse("study")) == 0
     assert asked == [StudyConfig()] and asked[0].tunings == TUNINGS
 
 
 def test_flags_of_a_study(parse, asked):
     given = "--domains mnist,digits letters --tunings full,lora --seed 3 4 3 --measures gbc,iimm --measure-n 50 --limit 9"
     given += " --set lr=0.1 lora.rank=2 --set iterations=5 --model X --pretrained random --out O --no-cache --fresh --workers 2"
-    command.study(parse("study", *given.split()))
+    command.run(parse("study", *given.split()))
     assert asked[0] == StudyConfig(
         domains=("mnist", "digits", "letters"),
         tunings=("full", "lora"),
         seeds=(3, 4),
-        measures=("iimm", "gbc"),
+        measures=("gbc", "iimm"),
         measure_n=50,
         limit=9,
         options={"lr": "0.1", "lora.rank": "2", "iterations": "5"},
@@ -65,7 +60,7 @@ def test_flags_of_a_study(parse, asked):
 
 def test_flags_of_a_prediction(parse, asked, tmp_path):
     given = f"mnist --from {SHIPPED} --measure gbc --weight 2 --measure-n 50 --seed 1 --csv {tmp_path / 'p.csv'}"
-    assert command.predict(parse("predict", *given.split())) == 0
+    assert predict.run(parse("predict", *given.split())) == 0
     assert asked[0] == predicting.PredictConfig("mnist", study=str(SHIPPED), measure="gbc", weight=2.0, measure_n=50, seed=1)
     assert (tmp_path / "p.csv").read_text() == "tuning,predicted\nfull,1.5\n"
 
@@ -85,15 +80,15 @@ def test_flags_of_a_prediction(parse, asked, tmp_path):
 )
 def test_mistakes(parse, asked, given, said):
     with pytest.raises(UserError, match=said):
-        getattr(command, given[0])(parse(*given))
+        {"study": command, "predict": predict}[given[0]].run(parse(*given))
     assert asked == []
 
 
 def test_mistakes_and_help_need_no_torch():
     code = (
-        "import sys, argparse; from harness.commands import study as command\n"
+        "import sys, argparse; from harness.commands import study\n"
         "from harness.study.study_config import StudyConfig, check_config\n"
-        "command.add_study_arguments(argparse.ArgumentParser(), lambda *a, **k: None); check_config(StudyConfig())\n"
+        "study.add_arguments(argparse.ArgumentParser()); check_config(StudyConfig())\n"
         "print(*{'torch', 'avalanche', 'open_clip'} & set(sys.modules))"
     )
     root = Path(command.__file__).parents[2]

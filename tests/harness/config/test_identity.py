@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.run_config import RunConfig, outline
+from harness.config.resolve import outline
+from harness.config.run_config import RunConfig
 from harness.records.run_json import key_of
 
 RECORDED = Path(__file__).parent / "identities.json"

@@ -12,8 +12,10 @@ from typing import Literal
 import pytest
 
 from benchmarks import settings as benchmark_settings
+from harness.config.config_file import read_file
 from harness.config.options import make_options, parse_assignments
-from harness.config.run_config import RunConfig, check_names, read_file, resolve, unchanged_data
+from harness.config.resolve import check_names, resolve, unchanged_data
+from harness.config.run_config import RunConfig
 from models.registry import UserError
 from strategies import STRATEGIES
 from strategies.engine.strategy import Strategy

@@ -185,7 +185,7 @@ def test_each_setting_has_its_own_heading(record, compared):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"limit": 5}, "tiny, at most 5 images a split"),
+        ({"limit": 5}, "tiny, at most 5 images per split"),
         ({"shots": 4}, "tiny, 4 shots"),
         ({"data_version": "v2"}, "tiny, data_version v2"),
         ({"protocol": "agnostic"}, "tiny, protocol agnostic"),

@@ -82,7 +82,7 @@ def test_limited_runs_are_marked(tmp_path, record):
     text = io.StringIO()
     print_leaderboard(table, Console(file=text, width=160))
     titles = [line.strip() for line in text.getvalue().splitlines() if line.startswith("mtil")]
-    assert titles == ["mtil, mini edition, Order I, at most 5 images a split", "mtil, mini edition, Order I"]
+    assert titles == ["mtil, mini edition, Order I, at most 5 images per split", "mtil, mini edition, Order I"]
 
 
 def test_csv(tmp_path, record):

@@ -20,7 +20,8 @@ from PIL import Image
 from rich.console import Console
 from safetensors import SafetensorError
 
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records.files import read_csv, read_json, write_json, write_table
 from harness.records.leaderboard import leaderboard

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from benchmarks.own.names import read_names, read_templates
 from benchmarks.own.text_table import read_table
-from harness.config.run_config import RunConfig, read_file, resolve
+from harness.config.config_file import read_file
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.records import runs
 from harness.records.files import (
     ACCURACY_COLUMNS,

@@ -11,7 +11,8 @@ from rich.console import Console
 
 import cli
 import models
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records.files import read_json, write_json
 from harness.records.leaderboard import leaderboard

@@ -11,7 +11,8 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records import files as records
 from harness.records.files import read_csv

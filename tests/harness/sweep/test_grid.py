@@ -6,9 +6,9 @@ import sys
 import pytest
 
 import cli
-from harness.commands.bench import configs
+from harness.commands.bench import configs, run_parser
 from harness.config.options import MOST_SEEDS, seeds_in
-from harness.config.run_config import resolve
+from harness.config.resolve import resolve
 from harness.sweep import grid as plan
 from models.registry import UserError
 
@@ -17,7 +17,7 @@ from models.registry import UserError
 def grid(tmp_path):
     def runs(given):
         arguments = cli.parser().parse_args(["sweep", "--out", str(tmp_path), *shlex.split(given)])
-        return plan.grid(arguments.of_bench, arguments, configs)
+        return plan.grid(run_parser(), arguments, configs)
 
     return runs
 
@@ -124,14 +124,14 @@ def test_no_such_shard(wrong):
         ("--seeds 0 --seed 1", "--seeds and --seed say the same"),
         ("--strategies ,", "--strategies names nothing"),
         ("--backend slrum", "Did you mean slurm"),
-        ("--ray-address x", "--ray-address is for --backend ray"),
-        ("--slurm-local", "--slurm-local is for --backend slurm"),
-        ("--backend ray --devices cuda:0", "--devices is for --backend local"),
-        ("--devices cuda:0 --device cuda:1", "--devices and --device say the same"),
+        ("--ray-address x", "--ray-address is only for --backend ray"),
+        ("--slurm-local", "--slurm-local is only for --backend slurm"),
+        ("--backend ray --devices cuda:0", "--devices is only for --backend local"),
+        ("--devices cuda:0 --device cuda:1", "--devices and --device cannot be combined"),
         ("--jobs 0", "--jobs must be at least 1"),
         ("--shard 3/2", "--shard takes i/n"),
         ("--backend slurm --slurm partition", "--slurm takes key=value"),
-        ("--status --dry-run", "--status and --dry-run are two things to do"),
+        ("--status --dry-run", "--status and --dry-run cannot be combined"),
         ("--devices gpu", "Unknown device 'gpu': use auto, cpu, cuda or cuda:N"),
         ("--devices cuda:0,cuda:x", "Unknown device 'cuda:x'"),
         ("--device gpu", "Unknown device 'gpu'"),

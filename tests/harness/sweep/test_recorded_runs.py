@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import cli
-from harness.config.run_config import RunConfig, check_names
+from harness.config.resolve import check_names
+from harness.config.run_config import RunConfig
 from harness.sweep.recorded_runs import place
 from harness.sweep.slurm_backend import script
 from models.registry import UserError
@@ -31,6 +32,7 @@ def mine(tmp_path, monkeypatch):
         folder = Path("results/mtil-mini-I") / name
         folder.mkdir(parents=True)
         found = {
+            "edition": "mini",
             "seed": 0,
             "limit": None,
             "shots": None,

@@ -7,7 +7,8 @@ import typing
 import pytest
 
 import models
-from harness.config.run_config import RunConfig, check_names, outline, resolve
+from harness.config.resolve import check_names, outline, resolve
+from harness.config.run_config import RunConfig
 from models.loading.architectures import architectures, check_model
 from models.registry import UserError
 from strategies import STRATEGIES, TARGETS

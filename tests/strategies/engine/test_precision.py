@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.config.run_config import RunConfig, check_names, resolve
+from harness.config.resolve import check_names, resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records.files import read_csv
 from harness.run import environment as machine
@@ -87,7 +88,7 @@ def test_memory_that_is_full(error, what, capsys):
 
 
 def test_configurations_keep_them(config, tmp_path):
-    from harness.config.run_config import read_file
+    from harness.config.config_file import read_file
 
     path = tmp_path / "run.toml"
     path.write_text('benchmark = "mtil"\nprecision = "bf16"\nmicrobatch = 8\n')

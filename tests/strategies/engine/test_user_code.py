@@ -10,7 +10,8 @@ import pytest
 import cli
 from harness.commands.check import compare
 from harness.config import user_file
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records.leaderboard import leaderboard
 from harness.run.loop import run

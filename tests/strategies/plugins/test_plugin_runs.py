@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.config.run_config import RunConfig, resolve
+from harness.config.resolve import resolve
+from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run.loop import run
 from models.registry import UserError

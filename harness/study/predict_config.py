@@ -1,0 +1,47 @@
+"""The settings of `predict`. Settings without a description have that of `RunConfig`. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from benchmarks.plan import EDITIONS
+from models.setting import setting
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """A dataset to predict for, and the study to predict from. None as `model` means the study's model."""
+
+    dataset: str = setting(
+        dataclasses.MISSING, "a name from `list domains`, a folder, a CSV file, ...", metavar="DATASET", flag="dataset"
+    )
+    study: str | None = setting(
+        None,
+        "a study's folder or table.csv (default: the study of the mini edition)",
+        group="evaluation",
+        metavar="STUDY",
+        flag="--from",
+    )
+    measure: str = setting("iimm", "the measure of the study that predicts (default: iimm)", group="evaluation", metavar="NAME")
+    weight: float = setting(
+        1.0,
+        "for the recommendation, one forgotten point counts as W gained points (default: 1)",
+        group="evaluation",
+        metavar="W",
+    )
+    edition: str | None = setting(
+        None, "mini, full or own (default: the edition of the named data)", group="data", choices=lambda: EDITIONS
+    )
+    model: str | None = setting(
+        None, "only the study's own model is valid; its new place if it has moved (default: the study's)", group="model"
+    )
+    pretrained: str | None = None
+    data_root: str = "data"
+    classnames: str | None = None
+    templates: str | None = None
+    measure_n: int = setting(
+        1000, "number of training images to measure (default: 1000)", group="evaluation", metavar="N", least=2
+    )
+    seed: int = setting(0, "seed of the sample (default: 0)", group="evaluation", metavar="N", least=0)
+    device: str = "auto"
