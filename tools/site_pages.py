@@ -20,7 +20,8 @@ import cli
 import models
 from benchmarks import mini
 from benchmarks.full.dataset_table import ENTRIES
-from harness.config.run_config import RunConfig, outline
+from harness.config.resolve import outline
+from harness.config.run_config import RunConfig
 from harness.display.lists import RECORDED
 from harness.display.strategy_help import read_strategy_help
 from metrics import matrix

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.names import SEEN
 
 if TYPE_CHECKING:
-    from harness.config.run_config import Resolved
+    from harness.config.resolve import Resolved
     from metrics.evaluate import Accuracy
 
 FEW_IMAGES = 200
