@@ -22,7 +22,6 @@ from metrics.evaluate import evaluate
 from metrics.iimm import iimm
 from metrics.plugins import AccuracyMatrix
 from models.classifier import PromptClassifier
-from models.loading import TINY
 from strategies.wise_ft import WiSEFT
 
 COLOURS = {"red tile": (200, 40, 40), "green tile": (40, 160, 60), "blue tile": (40, 60, 200)}
@@ -72,14 +71,14 @@ def work(folder: Path, iterations: int, scratch: Path) -> None:
     deployed = scratch / "deployed"
     deployed.mkdir()
     for name in ("open_clip_config.json", "bpe.txt.gz"):
-        shutil.copy(TINY / name, deployed)
+        shutil.copy(Path(models.__file__).parent / "tiny" / name, deployed)
     save_file(
         {name: tensor.contiguous() for name, tensor in strategy.weights().items()}, deployed / "open_clip_model.safetensors"
     )
     reloaded = PromptClassifier(models.load(str(deployed)))
     reloaded.register_domain(0, domain)
-    score = evaluate(reloaded, domain)
-    print(f"saved and loaded again: {score.percent:.1f}")
+    saved = evaluate(reloaded, domain)
+    print(f"saved and loaded again: {saved.percent:.1f}")
 
 
 if __name__ == "__main__":

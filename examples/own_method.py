@@ -41,7 +41,8 @@ class SlowText(Strategy):
         """Return cross-entropy plus the penalty."""
         drift = (self.encoder.encode_texts(self.tokens) - self.start).square().sum(dim=1).mean()
         self.log(drift=drift)
-        return super().compute_loss(batch) + self.options.weight * drift
+        loss: Tensor = super().compute_loss(batch) + self.options.weight * drift
+        return loss
 
 
 def run(method: type[Strategy], iterations: int) -> AccuracyMatrix:
@@ -61,7 +62,7 @@ def run(method: type[Strategy], iterations: int) -> AccuracyMatrix:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the example."""
-    parser = argparse.ArgumentParser(description="Run a method of your own next to plain fine-tuning.")
+    parser = argparse.ArgumentParser(description="Run your own method next to plain fine-tuning.")
     parser.add_argument("--iterations", type=int, default=40, help="updates per task")
     options = parser.parse_args(arguments)
     for method in (Strategy, SlowText):

@@ -20,6 +20,7 @@ import cli
 import models
 from benchmarks import mini
 from benchmarks.full.dataset_table import ENTRIES
+from benchmarks.mini.domain_table import ENTRIES as MINI_ENTRIES
 from harness.config.resolve import outline
 from harness.config.run_config import RunConfig
 from harness.display.lists import RECORDED
@@ -215,7 +216,7 @@ def measures() -> str:
         "# Measures\n\nMeasures of a task before training, for `measure`, `study` and `bench --measures`. "
         "The last rows are recorded by the command that is named.\n\n"
         + table(["measure", "meaning", "a higher value means", "source", "logged by default"], rows)
-        + "\n\n[A metric of your own](../tutorials/metric.md)"
+        + "\n\n[Write a metric](../tutorials/metric.md)"
     )
 
 
@@ -225,7 +226,7 @@ def datasets() -> str:
     small, large = [], []
     for entry in mini.summary():
         sizes = [f"{entry[size]:,}" for size in ("classes", "train", "val", "test")]
-        templates = len(mini.ENTRIES[str(entry["name"])].templates)
+        templates = len(MINI_ENTRIES[str(entry["name"])].templates)
         small.append([code(entry["name"]), *sizes, str(templates), cell(entry["source"]), cell(entry["licence"])])
     for dataset in ENTRIES.values():
         counts = (dataset.classes, dataset.train, dataset.val, dataset.test)
