@@ -28,6 +28,7 @@ from harness.display.strategy_help import read_strategy_help
 from metrics import matrix
 from metrics.suite import MEASURES, RUN_DEFAULTS
 from models.registry import UserError
+from models.setting import described
 from models.tuning_options import OPTIONS as TUNING_OPTIONS
 from reference_data import published
 from strategies import ABOUT, TARGETS
@@ -80,6 +81,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
+                command.format_help()  # adds the arguments, which a command imports late
                 yield command
                 yield from parsers(command)
 
@@ -124,9 +126,10 @@ def option_rows(strategy: str) -> Iterator[Sequence[str]]:
             continue
         values[edition] = resolved.options
     options = values.get("mini") or values["full"]
+    settings = described(type(options))
     for field in dataclasses.fields(options):
         shown = [code(getattr(values[e], field.name)) if e in values else "" for e in ("mini", "full")]
-        yield [code(field.name), *shown, cell(field.metadata.get("help", ""))]
+        yield [code(field.name), *shown, cell(settings[field.name].help if field.name in settings else "")]
 
 
 def card(name: str) -> str:
