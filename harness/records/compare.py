@@ -1,9 +1,9 @@
-"""`compare`: two methods on the same data and seeds, with intervals. Imports neither torch nor Avalanche."""
+"""Compare two methods on the same data and seeds, with intervals. Imports neither torch nor Avalanche."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,30 +21,33 @@ from metrics.by_task import ByTask
 from metrics.comparison import Comparison, paired
 from models.registry import UserError, unknown
 
-WHERE = (*TABLE, "model")
+PLACE = (*TABLE, "model")
 COLUMNS = (
-    *(*WHERE, "a", "b", "metric", "mean_a", "mean_b", "difference", "low", "high"),
+    *(*PLACE, "a", "b", "metric", "mean_a", "mean_b", "difference", "low", "high"),
     *("wins", "ties", "losses", "seeds", "tasks", "verdict", "note", "setting", "settings_a", "settings_b"),
 )
-BLOCK = (*WHERE, "setting", "a", "settings_a", "b", "settings_b", "note")
-"""What the rows of one printed table agree in."""
-# What a method brings along; everything else of a run's identity is the data and the model that it starts from.
-OWN = (
+BLOCK = (*PLACE, "setting", "a", "settings_a", "b", "settings_b", "note")
+"""Columns in which the rows of one printed table agree."""
+# Parts of a run's identity that belong to the method. The others are the data and the initial model.
+OF_THE_METHOD = (
     *("strategy", "strategy_sha256", "options", "tuning", "tuning_options", "plugins", "reference", "reference_version"),
     *("files", "seed", "measure_n", "measures"),
 )
 MEANINGS = (
-    "Difference: A - B, in points, with the 95 % interval of a bootstrap over tasks and seeds: what to expect of further seeds "
-    "and of tasks like these. A better, B better: the interval leaves out 0; otherwise no difference is shown, which does not "
-    "say that there is none. Several metrics are several looks at the same runs. A wins / ties / loses: (seed, task) pairs."
+    "Difference: A - B, in points, with the 95 % interval of a bootstrap over tasks and seeds: the range to expect from "
+    "further seeds and similar tasks. A better, B better: the interval excludes 0. Otherwise no difference is shown, which "
+    "does not prove that the methods are equal. The metrics describe the same runs and are not independent. "
+    "A wins / ties / loses: (seed, task) pairs."
 )
 NAMES_SHOWN = 6
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """The two methods, each a strategy's name as records have it ("zscl", "zscl+ewc") or a folder of its runs; and the results
-    in which names are looked up.
+    """Two methods to compare.
+
+    Each is the name of a strategy as records have it ("zscl", "zscl+ewc") or a folder of its runs. Names are looked up in
+    `results`.
     """
 
     a: str
@@ -53,17 +56,17 @@ class CompareConfig:
 
 
 class Side(NamedTuple):
-    """A method's finished runs and what it is called."""
+    """The finished runs of a method, and its name in the table."""
 
     label: str
     runs: list[Run]
 
 
 class Pair(NamedTuple):
-    """Runs of A and of B on the same data, the same seed in the same place.
+    """Runs of A and of B on the same data, with equal seeds at equal positions.
 
-    `setting` names what else sets this pair apart from the others shown, `settings_a` and `settings_b` the options in which a
-    method's runs differ. They are empty where nothing has to be told apart.
+    `setting` distinguishes this pair from the other pairs shown. `settings_a` and `settings_b` name the options in which runs
+    of one method differ. They are empty if there is nothing to distinguish.
     """
 
     a: list[Run]
@@ -74,272 +77,293 @@ class Pair(NamedTuple):
 
     @property
     def seeds(self) -> list[int]:
+        """The seeds of both methods."""
         return [run.identity["seed"] for run in self.a]
 
 
+Variant = dict[int, Run]
+"""Runs of a method by seed that agree in everything else."""
+
+
 def compare(config: CompareConfig, say: Callable[[str], None] = complain) -> pd.DataFrame:
-    """Return one row per metric, for each setting in which both methods have runs; columns `COLUMNS`.
+    """Compare two methods metric by metric, in each setting in which both have runs.
 
-    Runs are paired that agree in everything that is not the method's own: benchmark, edition, order, tasks, held-out domains,
-    version of the data, protocol, limit, shots, model, weights and seed. Where a method has runs with several options there,
-    each is compared with those of the other method that are set most alike (same tuning before anything else). `settings_a` and
-    `settings_b` tell these runs apart, `note` names the remaining differences between A and B. Finished runs without a
-    counterpart are listed on the screen.
+    Runs form a pair if they agree in everything that does not belong to the method: benchmark, edition, order, tasks, held-out
+    domains, version of the data, protocol, limit, shots, model, weights and seed. If a method has runs with several options
+    there, each is compared with the most similar runs of the other method (an equal tuning counts most). `settings_a` and
+    `settings_b` distinguish such runs, and `note` names the remaining differences between A and B.
 
-    Raises UserError for unknown names, for damaged records, and where no run has a counterpart: what differs is named.
+    Example:
+        table = compare(CompareConfig("zscl", "finetune"))
+
+    Args:
+        config: the two methods.
+        say: called with a sentence for each group of finished runs without a counterpart.
+
+    Returns:
+        One row per metric and setting, with the columns `COLUMNS`.
+
+    Raises:
+        UserError: for unknown names, for damaged records, and if no run has a counterpart. The message names the differences.
     """
     a, b = _sides(config)
-    pairs, alone = _pairs(a, b)
+    pairs, unpaired = _pairs(a, b)
     if not pairs:
-        raise UserError(f"{a.label} and {b.label} have no runs to compare: {_apart(a, b)}.")
-    for sentence in alone:
+        raise UserError(f"{a.label} and {b.label} have no runs to compare: {_nearest_runs(a, b)}.")
+    for sentence in unpaired:
         say(f"not compared: {sentence}")
-    rows = [row for pair in _told_apart(pairs) for row in _rows(pair, a.label, b.label)]
+    rows = [row for pair in _with_settings(pairs) for row in _rows(pair, a.label, b.label)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table.attrs["ordered"] = {run.identity["order"]: ordered_names(run.identity) for pair in pairs for run in pair.a}
     return table
 
 
 def values(run: Run) -> dict[str, ByTask]:
-    """The metrics of a run that are defined, by their names in its summary, task by task.
+    """Return the defined metrics of a run task by task, under their names in the summary.
 
-    Raises UserError when its accuracy.csv lacks cells.
+    Raises UserError if its accuracy.csv lacks cells.
     """
-    rows, held = run.rows("test", run.tasks), run.rows("heldout", run.heldout)
-    if np.isnan(rows).any() or np.isnan(held).any():
+    rows, heldout = run.rows("test", run.tasks), run.rows("heldout", run.heldout)
+    if np.isnan(rows).any() or np.isnan(heldout).any():
         raise UserError(f"{run.folder / 'accuracy.csv'} is damaged (not every task is there after every step).")
     R = rows[1:]
-    found = {
+    metrics = {
         "transfer": by_task.transfer(R),
         "average": by_task.average(R),
         "last": by_task.last(R),
         "forgetting": by_task.forgetting(R),
         "bwt": by_task.backward_transfer(R),
-        "retention": by_task.retention(R, rows[0], held[1:], held[0]),
+        "retention": by_task.retention(R, rows[0], heldout[1:], heldout[0]),
     }
     if (len(R), "test", SEEN) in run.cells:
         images = run.document["samples"]["test"]
         incremental = {"cil_average": by_task.seen_average(R, images), "cil_last": by_task.seen_last(R, images)}
-        found = {**incremental, **found}
-    return {name: of for name, of in found.items() if of.weights.any()}
+        metrics = {**incremental, **metrics}
+    return {name: metric for name, metric in metrics.items() if metric.weights.any()}
 
 
 def _sides(config: CompareConfig) -> tuple[Side, Side]:
+    """Find the finished runs of both methods."""
     names = (config.a, config.b)
     needed = not all(Path(name).exists() for name in names) or all(Path(root).exists() for root in config.results)
     runs = [run for run in read([*present(config.results)]) if run.finished] if needed else []
     a, b = (_runs_of(name, runs, config.results) for name in names)
-    if both := {run.folder.resolve() for run in a} & {run.folder.resolve() for run in b}:
-        raise UserError(f"A and B are both the run in {min(both)}: compare two methods, or name two folders.")
+    if shared := {run.folder.resolve() for run in a} & {run.folder.resolve() for run in b}:
+        raise UserError(f"A and B are both the run in {min(shared)}: compare two methods, or name two folders.")
     check_copies([*a, *b])
-    strategies = [of[0].identity["strategy"] for of in (a, b)]
+    strategies = [side[0].identity["strategy"] for side in (a, b)]
     labels = names if strategies[0] == strategies[1] else strategies
     return Side(labels[0], a), Side(labels[1], b)
 
 
 def _runs_of(name: str, runs: Sequence[Run], roots: Sequence[str]) -> list[Run]:
-    """The runs of a strategy, or those in a folder, which must be of one strategy."""
-    if found := [run for run in runs if run.identity["strategy"] == name]:
-        return found
+    """Return the runs of a strategy, or those in a folder, which must belong to one strategy."""
+    if matching := [run for run in runs if run.identity["strategy"] == name]:
+        return matching
     if not Path(name).exists():
         where = f"strategy with finished runs in {', '.join(roots)}"
         raise unknown(where, name, {run.identity["strategy"] for run in runs})
-    found = [run for run in read([Path(name)]) if run.finished]
-    strategies = sorted({run.identity["strategy"] for run in found})
+    in_folder = [run for run in read([Path(name)]) if run.finished]
+    strategies = sorted({run.identity["strategy"] for run in in_folder})
     if len(strategies) != 1:
-        several = f"runs of {', '.join(strategies)}: name the folder of one method" if strategies else "no finished run"
-        raise UserError(f"{name} holds {several}.")
-    return found
+        content = f"runs of {', '.join(strategies)}: name the folder of one method" if strategies else "no finished run"
+        raise UserError(f"{name} holds {content}.")
+    return in_folder
 
 
 def _pairs(a: Side, b: Side) -> tuple[list[Pair], list[str]]:
-    """The pairs, and a sentence for each group of runs that have no counterpart."""
+    """Return the pairs, and a sentence for each group of runs without a counterpart."""
+    variants_a, variants_b = _variants(a.runs), _variants(b.runs)
     pairs: list[Pair] = []
-    variants = [_variants(side.runs) for side in (a, b)]
-    for setting in dict.fromkeys([*variants[0], *variants[1]]):
-        ours, theirs = (of.get(setting, []) for of in variants)
-        for i, j in _alike(ours, theirs):
-            seeds = sorted(ours[i].keys() & theirs[j].keys())
-            pairs.append(Pair([ours[i][s] for s in seeds], [theirs[j][s] for s in seeds]))
-    pairs.sort(key=lambda pair: [str(pair.a[0].identity[name]) for name in WHERE])
-    matched = {run.folder for pair in pairs for run in (*pair.a, *pair.b)}
-    alone = []
-    for side, of, other in ((a, variants[0], b), (b, variants[1], a)):
-        for variant in (variant for found in of.values() for variant in found):
-            left = [run for run in variant.values() if run.folder not in matched]
+    for setting in dict.fromkeys([*variants_a, *variants_b]):
+        of_a, of_b = variants_a.get(setting, []), variants_b.get(setting, [])
+        for i, j in _most_similar(of_a, of_b):
+            seeds = sorted(of_a[i].keys() & of_b[j].keys())
+            pairs.append(Pair([of_a[i][seed] for seed in seeds], [of_b[j][seed] for seed in seeds]))
+    pairs.sort(key=lambda pair: [str(pair.a[0].identity[name]) for name in PLACE])
+    paired_folders = {run.folder for pair in pairs for run in (*pair.a, *pair.b)}
+    unpaired = []
+    for side, variants, other in ((a, variants_a, b), (b, variants_b, a)):
+        for variant in (variant for in_setting in variants.values() for variant in in_setting):
+            left = [run for run in variant.values() if run.folder not in paired_folders]
             if left:
-                seeds_said = ", ".join(str(run.identity["seed"]) for run in left)
-                alone.append(
-                    f"{side.label} on {_place(left[0])}, seed {seeds_said}: {other.label} has no such run"
-                    + (f" ({said})" if (said := _nearest(left[0], other.runs)) else "")
+                seeds_text = ", ".join(str(run.identity["seed"]) for run in left)
+                difference = _nearest(left[0], other.runs)
+                unpaired.append(
+                    f"{side.label} on {_stream(left[0])}, seed {seeds_text}: {other.label} has no matching run"
+                    + (f" ({difference})" if difference else "")
                 )
-    return pairs, alone
+    return pairs, unpaired
 
 
-def _variants(runs: Iterable[Run]) -> dict[str, list[dict[int, Run]]]:
-    """By setting, the method's variants there: runs that agree in everything but the seed, by seed."""
-    found: dict[str, dict[str, dict[int, Run]]] = {}
+def _variants(runs: Iterable[Run]) -> dict[str, list[Variant]]:
+    """Return the variants of a method by setting."""
+    variants: dict[str, dict[str, Variant]] = {}
     for run in runs:
         setting = json.dumps(_setting(run), sort_keys=True)
-        found.setdefault(setting, {}).setdefault(run.group, {})[run.identity["seed"]] = run
-    return {setting: list(of.values()) for setting, of in found.items()}
+        variants.setdefault(setting, {}).setdefault(run.group, {})[run.identity["seed"]] = run
+    return {setting: list(by_group.values()) for setting, by_group in variants.items()}
 
 
-def _alike(ours: Sequence[dict[int, Run]], theirs: Sequence[dict[int, Run]]) -> list[tuple[int, int]]:
-    """Return which variants to compare.
+def _most_similar(a: Sequence[Variant], b: Sequence[Variant]) -> list[tuple[int, int]]:
+    """Return which variants to compare, as indices into `a` and `b`.
 
-    Each is compared with those of the other method that share a seed with it and differ from it in the fewest options.
+    Each variant is compared with those of the other method that share a seed with it and differ from it in the fewest options.
     """
-    cells = [(i, j) for i, x in enumerate(ours) for j, y in enumerate(theirs) if x.keys() & y.keys()]
-    far = {(i, j): _distance(_any(ours[i]), _any(theirs[j])) for i, j in cells}
-    nearest = [{cell[side]: min(far[c] for c in cells if c[side] == cell[side]) for cell in cells} for side in (0, 1)]
-    return [(i, j) for i, j in cells if far[i, j] in (nearest[0][i], nearest[1][j])]
+    candidates = [(i, j) for i, x in enumerate(a) for j, y in enumerate(b) if x.keys() & y.keys()]
+    distance = {(i, j): _distance(_any_run(a[i]), _any_run(b[j])) for i, j in candidates}
+    nearest = [
+        {pair[side]: min(distance[c] for c in candidates if c[side] == pair[side]) for pair in candidates} for side in (0, 1)
+    ]
+    return [(i, j) for i, j in candidates if distance[i, j] in (nearest[0][i], nearest[1][j])]
 
 
 def _distance(a: Run, b: Run) -> tuple[bool, int]:
+    """Return whether the tunings of two runs differ, and in how many options the runs differ."""
     differing = _differing(_options(a), _options(b))
     return "tuning" in differing, len(differing)
 
 
-def _any(variant: dict[int, Run]) -> Run:
+def _any_run(variant: Variant) -> Run:
     return next(iter(variant.values()))
 
 
 def _setting(run: Run) -> dict[str, Any]:
-    return {name: value for name, value in run.identity.items() if name not in OWN}
+    """Return the part of the identity that does not belong to the method."""
+    return {name: value for name, value in run.identity.items() if name not in OF_THE_METHOD}
 
 
 def _options(run: Run) -> dict[str, Any]:
-    """The method's settings under the names that `--set` has for them."""
+    """Return the settings of the method under their names for `--set`."""
     identity = run.identity
     tuning = {f"tuning.{name}": value for name, value in (identity.get("tuning_options") or {}).items()}
     return {"tuning": identity.get("tuning"), **identity["options"], **tuning}
 
 
-def _own(run: Run) -> dict[str, Any]:
-    """What the method brings along besides its name, as text by name."""
+def _method_settings(run: Run) -> dict[str, str]:
+    """Return everything in the identity that belongs to the method, except for its name, as text."""
     identity = run.identity
-    found = {**_options(run), "file": identity.get("strategy_sha256"), "plugins": identity.get("plugins") or None}
+    settings = {**_options(run), "file": identity.get("strategy_sha256"), "plugins": identity.get("plugins") or None}
     for name in ("reference", "reference_version", "files", "measure_n", "measures"):
-        found[name] = identity.get(name)
-    return {name: _short(value) for name, value in found.items()}
+        settings[name] = identity.get(name)
+    return {name: _short(value) for name, value in settings.items()}
 
 
-def _told_apart(pairs: Sequence[Pair]) -> list[Pair]:
-    """Fill in the settings in which pairs differ that would otherwise have the same heading."""
-    sides = [[_own(pair.a[0]) for pair in pairs], [_own(pair.b[0]) for pair in pairs]]
-    families = [_family(pair) for pair in pairs]
-    places = [_place_of(pair.a[0]) for pair in pairs]
+def _with_settings(pairs: Sequence[Pair]) -> list[Pair]:
+    """Fill in the settings of pairs that would otherwise have the same heading."""
+    settings_of = [[_method_settings(pair.a[0]) for pair in pairs], [_method_settings(pair.b[0]) for pair in pairs]]
+    # Pairs with the same defaults.
+    families = [[pair.a[0].identity[name] for name in ("benchmark", "edition", "model")] for pair in pairs]
+    places = [_place(pair.a[0]) for pair in pairs]
     settings = [_setting(pair.a[0]) for pair in pairs]
-    made = []
+    completed = []
     for i, pair in enumerate(pairs):
-        alike = [j for j, family in enumerate(families) if family == families[i]]
-        own = [_said(of[i], _names_apart([of[j] for j in alike])) for of in sides]
+        family = [j for j, other in enumerate(families) if other == families[i]]
+        of_a, of_b = (_listed(side[i], _names_that_differ([side[j] for j in family])) for side in settings_of)
         same_place = [settings[j] for j, place in enumerate(places) if place == places[i]]
-        more = [f"{name} {_short(settings[i].get(name))}" for name in _names_apart(same_place)]
-        made.append(Pair(pair.a, pair.b, ", ".join([*places[i][1], *more]), *own))
-    return made
+        more = [f"{name} {_short(settings[i].get(name))}" for name in _names_that_differ(same_place)]
+        completed.append(Pair(pair.a, pair.b, ", ".join([*places[i][1], *more]), of_a, of_b))
+    return completed
 
 
-def _family(pair: Pair) -> list[Any]:
-    """Pairs of one family have the same options by default."""
-    return [pair.a[0].identity[name] for name in ("benchmark", "edition", "model")]
-
-
-def _place_of(run: Run) -> tuple[list[Any], list[str]]:
-    """Of a block's heading what names the data and the model, and the marks that belong behind it."""
+def _place(run: Run) -> tuple[list[Any], list[str]]:
+    """Return the values of `PLACE`, and the marks that follow them in a heading."""
     identity = run.identity
-    marks = marked(identity)
     weights = [f"weights {identity['pretrained']}"] if identity.get("pretrained") else []
-    return [identity[name] for name in WHERE], weights + [MARKS[name].format(value) for name, value in marks.items() if value]
+    marks = [MARKS[name].format(value) for name, value in marked(identity).items() if value]
+    return [identity[name] for name in PLACE], weights + marks
 
 
-def _names_apart(values: Sequence[dict[str, Any]]) -> list[str]:
-    """Names whose values are not the same in all of several dictionaries."""
-    names = dict.fromkeys(name for each in values for name in each)
-    return [name for name in names if any(each.get(name) != values[0].get(name) for each in values)]
+def _names_that_differ(dictionaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names whose values are not equal in all dictionaries."""
+    names = dict.fromkeys(name for dictionary in dictionaries for name in dictionary)
+    return [name for name in names if any(d.get(name) != dictionaries[0].get(name) for d in dictionaries)]
 
 
-def _said(values: dict[str, Any], names: Sequence[str]) -> str:
-    """Values by name for a heading."""
-    listed = [f"{name}={values[name]}" for name in names if name in values]
+def _listed(settings: Mapping[str, str], names: Sequence[str]) -> str:
+    """Return some settings for a heading."""
+    listed = [f"{name}={settings[name]}" for name in names if name in settings]
     return ", ".join([*listed[:NAMES_SHOWN], *([f"{len(listed) - NAMES_SHOWN} more"] if len(listed) > NAMES_SHOWN else [])])
 
 
-def _differing(x: dict[str, Any], y: dict[str, Any]) -> list[str]:
-    """Names that both have, with another value."""
+def _differing(x: Mapping[str, Any], y: Mapping[str, Any]) -> list[str]:
+    """Return the names that both dictionaries have with different values."""
     return [name for name in x if name in y and x[name] != y[name]]
 
 
 def _rows(pair: Pair, a: str, b: str) -> list[dict[str, Any]]:
-    of_a, of_b = ([values(run) for run in runs] for runs in (pair.a, pair.b))
-    note, first = _note(pair), pair.a[0]
+    """Return the rows of a pair, one per metric that all its runs have."""
+    values_a, values_b = ([values(run) for run in runs] for runs in (pair.a, pair.b))
+    place = {column: pair.a[0].identity[column] for column in PLACE}
+    texts = {"note": _note(pair), "setting": pair.setting, "settings_a": pair.settings_a, "settings_b": pair.settings_b}
     rows = []
-    for name in (name for name in METRIC_TITLES if all(name in of for of in (*of_a, *of_b))):
-        found = _compared([of[name] for of in of_a], [of[name] for of in of_b], name)
-        if found is not None:
-            verdict = found.verdict(name not in LESS_IS_BETTER)
-            where = {column: first.identity[column] for column in WHERE}
-            texts = {"verdict": verdict, "note": note, **{n: getattr(pair, n) for n in ("setting", "settings_a", "settings_b")}}
-            rows.append({**where, "a": a, "b": b, "metric": name, **found._asdict(), **texts})
+    for name in (name for name in METRIC_TITLES if all(name in by_metric for by_metric in (*values_a, *values_b))):
+        comparison = _compared([v[name] for v in values_a], [v[name] for v in values_b], name)
+        if comparison is not None:
+            verdict = comparison.verdict(name not in LESS_IS_BETTER)
+            rows.append({**place, "a": a, "b": b, "metric": name, **comparison._asdict(), "verdict": verdict, **texts})
     return rows
 
 
 def _compared(a: list[ByTask], b: list[ByTask], name: str) -> Comparison | None:
-    """None where no domain counts in all runs: in retention one with zero-shot accuracy 0 in a run is left out of all."""
-    weights = np.array([of.weights for of in (*a, *b)])
+    """Compare a metric; None if no domain counts in all runs.
+
+    A domain with zero-shot accuracy 0 in one run does not count for retention in any run.
+    """
+    weights = np.array([metric.weights for metric in (*a, *b)])
     weight = weights.mean(axis=0) * (weights > 0).all(axis=0)
     if not weight.any():
         return None
-    x, y = ([of.values for of in runs] for runs in (a, b))
+    x, y = ([metric.values for metric in runs] for runs in (a, b))
     return paired(x, y, weight, name not in LESS_IS_BETTER)
 
 
 def _note(pair: Pair) -> str:
-    """Over what the intervals are, and what is set differently in A and B."""
-    seeds, tasks, held = pair.seeds, len(pair.a[0].tasks), len(pair.a[0].heldout)
-    over = f"{tasks} task{'s' * (tasks != 1)}" + f" ({held} more held out)" * bool(held)
+    """Return what the intervals cover, and which settings of A and B differ."""
+    seeds, tasks, heldout = pair.seeds, len(pair.a[0].tasks), len(pair.a[0].heldout)
+    tasks_text = f"{tasks} task{'s' * (tasks != 1)}" + f" ({heldout} more held out)" * bool(heldout)
     if len(seeds) > 1:
-        said = f"seeds {', '.join(map(str, seeds))}: intervals over {over} and {len(seeds)} seeds"
+        note = f"seeds {', '.join(map(str, seeds))}: intervals over {tasks_text} and {len(seeds)} seeds"
     elif tasks > 1:
-        said = f"one seed ({seeds[0]}): intervals are over {over} alone and say nothing of seeds"
+        note = f"one seed ({seeds[0]}): intervals over {tasks_text}, without the variation between seeds"
     else:
-        said = f"one seed ({seeds[0]}) and one task: no intervals"
+        note = f"one seed ({seeds[0]}) and one task: no intervals"
     x, y = _options(pair.a[0]), _options(pair.b[0])
     names = _differing(x, y)
     listed = [f"{name} ({_short(x[name])} and {_short(y[name])})" for name in names[:NAMES_SHOWN]]
     if len(names) > NAMES_SHOWN:
         listed.append(f"{len(names) - NAMES_SHOWN} more")
-    return said + (f"; set differently in A and B: {', '.join(listed)}" if listed else "")
+    return note + (f"; set differently in A and B: {', '.join(listed)}" if listed else "")
 
 
-def _apart(a: Side, b: Side) -> str:
-    """Why no run of A has a counterpart: the least that any two differ in."""
-    run = min(a.runs, key=lambda run: min(len(_unlike(run, other)) for other in b.runs))
-    return f"the nearest are of {_place(run)} and {_nearest(run, b.runs)}"
+def _nearest_runs(a: Side, b: Side) -> str:
+    """Return the smallest difference between any run of A and any run of B, in words."""
+    run = min(a.runs, key=lambda run: min(len(_differing_settings(run, other)) for other in b.runs))
+    return f"the nearest are of {_stream(run)} and {_nearest(run, b.runs)}"
 
 
 def _nearest(run: Run, others: Sequence[Run]) -> str:
-    """In what the most similar of the others differs, in words; empty where only its options do."""
-    other = min(others, key=lambda other: len(_unlike(run, other)))
+    """Return how a run differs from the most similar one of others, in words; empty if only options differ."""
+    other = min(others, key=lambda other: len(_differing_settings(run, other)))
     x, y = run.identity, other.identity
-    said = [f"{name} ({_short(x.get(name))} and {_short(y.get(name))})" for name in _unlike(run, other)]
-    return f"differ in {', '.join(said)}" if said else ""
+    differences = [f"{name} ({_short(x.get(name))} and {_short(y.get(name))})" for name in _differing_settings(run, other)]
+    return f"differ in {', '.join(differences)}" if differences else ""
 
 
-def _unlike(x: Run, y: Run) -> list[str]:
-    """The settings, and the seed, in which two runs differ."""
+def _differing_settings(x: Run, y: Run) -> list[str]:
+    """Return the settings in which two runs differ, including the seed."""
     names = [*dict.fromkeys([*_setting(x), *_setting(y)]), "seed"]
     return [name for name in names if x.identity.get(name) != y.identity.get(name)]
 
 
-def _place(run: Run) -> str:
+def _stream(run: Run) -> str:
+    """Return the title of the stream of a run."""
     benchmark, edition, order = (run.identity[name] for name in TABLE)
     return stream_title(benchmark, edition, order, ordered_names(run.identity))
 
 
 def _short(value: Any) -> str:
-    """A value for a sentence."""
+    """Return a value for a sentence."""
     if value is None:
         return "none"
     if isinstance(value, list):

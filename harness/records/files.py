@@ -23,17 +23,17 @@ MEASURE_COLUMNS = ("when", "experience", "task", "measure", "value", "n")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """JSON with NaN as null, so that any reader takes it."""
+    """Write a JSON file, with NaN as null so that any reader accepts it."""
     write_bytes(path, (json.dumps(plain(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as `csv_bytes` makes them."""
+    """Write rows in the format of `csv_bytes`."""
     write_bytes(path, csv_bytes(columns, rows))
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return rows in the given column order; columns that only some rows have follow at the end, empty where missing."""
+    """Return rows as CSV in the given column order. Further columns of any row follow at the end; missing values are empty."""
     rows = list(rows)
     extra = {name: None for row in rows for name in row if name not in columns}
     header = [*columns, *extra]
@@ -42,9 +42,9 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> byte
 
 
 class GrowingTable:
-    """A CSV file whose rows are only ever added to: each is formatted and digested once, however often the file is written.
+    """A CSV file that only grows. Each row is formatted and digested once, however often the file is written.
 
-    Columns that only later rows have follow at the end, empty before. `digest` is that of `digest(read_csv(path))`.
+    Columns that only later rows have follow at the end and are empty in earlier rows.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]):
@@ -57,33 +57,36 @@ class GrowingTable:
 
     @property
     def digest(self) -> str:
+        """The digest of the rows, equal to `digest(read_csv(path))`."""
         return self._total.hexdigest()
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append rows."""
         for row in rows:
             if new := [name for name in row if name not in self.columns]:
                 self.columns += new
                 self._lines = [line + "," * len(new) for line in self._lines]
             values = ["" if (value := row.get(name)) is None else str(value) for name in self.columns]
             self._lines.append(_line(values))
-            self._total.update(_digested(zip(self.columns, values, strict=True)))
+            self._total.update(_row_bytes(zip(self.columns, values, strict=True)))
 
     def write(self) -> None:
-        """The whole file, atomically."""
+        """Write the whole file atomically."""
         write_bytes(self.path, ("\n".join([_line(self.columns), *self._lines]) + "\n").encode())
 
 
 def _line(values: Sequence[str]) -> str:
+    """Return one line of CSV without its line ending."""
     buffer = io.StringIO()
-    # The writer quotes a line break in a value only if it is a part of its own line ending.
+    # The writer quotes a line break in a value only if it is part of its line ending.
     csv.writer(buffer, lineterminator="\r\n").writerow(values)
     return buffer.getvalue().removesuffix("\r\n")
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as CSV, with enough digits to recompute from, and so that a spreadsheet runs no formula in it.
+    """Write a table as CSV with six significant digits. Texts are escaped so that no spreadsheet runs them as formulas.
 
-    Raises UserError when it cannot be written.
+    Raises UserError if the file cannot be written.
     """
     table = table.assign(**{name: table[name].map(spreadsheet_text) for name in table.select_dtypes(exclude="number")})
     try:
@@ -93,7 +96,7 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def check_table(path: str | None) -> None:
-    """Raise UserError where `write_table` cannot write, before the work that makes the table; None: nowhere is asked for."""
+    """Raise UserError if `write_table` cannot write to a path. Called before the work that makes the table."""
     if path:
         try:
             check_output(path)
@@ -102,9 +105,9 @@ def check_table(path: str | None) -> None:
 
 
 def spreadsheet_text(value: Any) -> Any:
-    """Return a text as a spreadsheet shows it: with an apostrophe before what it would run, and control characters escaped.
+    """Return a text that no spreadsheet runs as a formula: with an apostrophe before it, and control characters escaped.
 
-    Other values, and texts that are numbers, stay as they are. `metrics.study_table.read` takes the apostrophe away again.
+    Other values and texts that are numbers are returned unchanged. `metrics.study_table.read` removes the apostrophe.
     """
     if not isinstance(value, str):
         return value
@@ -117,7 +120,7 @@ def spreadsheet_text(value: Any) -> Any:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """All rows as text; an absent file is empty. Raises UserError, naming the file, for one that is no table."""
+    """Return all rows as text; none if there is no file. Raises UserError, naming the file, for one that is not a table."""
     with reading(path):
         try:
             text = read_bytes(path).decode()
@@ -126,7 +129,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
         header = lines[0] if lines else []
         if len(set(header)) < len(header):
-            raise ValueError("its header has a name twice")
+            raise ValueError("its header repeats a name")
         for number, line in enumerate(lines, start=1):
             if len(line) != len(header):
                 raise ValueError(f"row {number} has {len(line)} values for {len(header)} columns")
@@ -134,53 +137,54 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The document, or None where there is no file. Raises UserError, naming the file, when it is no JSON object."""
+    """Return a JSON object, or None if there is no file. Raises UserError, naming the file, for anything else."""
     with reading(path):
         try:
             text = read_text(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        found = json.loads(text)
-        if not isinstance(found, dict):
-            raise ValueError(f"a {type(found).__name__} where an object is wanted")
-    return found
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError(f"it holds a {type(document).__name__}, not an object")
+    return document
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with the contents of a file of ours into a UserError that names it."""
+    """Turn errors in reading a file of a run, or in its contents, into a UserError that names the file."""
     try:
         yield
     except UserError:
         raise
     except OSError as error:
         raise UserError(f"Cannot read {path}: {reason(error)}.") from error
-    # Of json: ValueError for syntax and for endless numbers, RecursionError for endless brackets.
+    # json raises ValueError for its syntax and for endless numbers, RecursionError for endless brackets.
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, csv.Error) as error:
-        said = f"no {error}" if type(error) is KeyError else first_line(error)
-        raise UserError(f"{path} is damaged ({said}); --fresh starts over.") from error
+        problem = f"no {error}" if type(error) is KeyError else first_line(error)
+        raise UserError(f"{path} is damaged ({problem}); --fresh starts over.") from error
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content. Raises OSError for one that cannot be read."""
+    """Return the SHA-256 of a file. Raises OSError if it cannot be read."""
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(rows: Iterable[Mapping[str, str]]) -> str:
-    """SHA-256 of rows as `read_csv` gives them. Empty values count as absent: later rows may add columns to earlier ones."""
+    """Return the SHA-256 of rows of `read_csv`. Empty values do not count, since later rows may add columns to earlier ones."""
     total = hashlib.sha256()
     for row in rows:
-        total.update(_digested(row.items()))
+        total.update(_row_bytes(row.items()))
     return total.hexdigest()
 
 
-def _digested(items: Iterable[tuple[str, str]]) -> bytes:
+def _row_bytes(items: Iterable[tuple[str, str]]) -> bytes:
+    """Return the bytes of a row that are digested."""
     return json.dumps([[name, value] for name, value in items if value]).encode() + b"\n"
 
 
 def plain(value: Any) -> Any:
-    """A value as it comes back from a JSON file of ours: NaN is null, a tuple a list, a key a string."""
+    """Return a value as reading it back from JSON returns it: NaN is None, a tuple is a list, a key is a string."""
     if isinstance(value, float) and value != value:
         return None
     if isinstance(value, Mapping):

@@ -11,33 +11,33 @@ from harness.display.console import complain
 
 RECORD = "run.json"
 Place = tuple[int, int]
-"""Device and inode of a folder or file: the same by whatever path it is reached."""
+"""Device and inode of a folder or file, which are the same for every path to it."""
 
 
 def find(roots: Iterable[str | Path], say: Callable[[str], None] = complain) -> list[Path]:
-    """Return the `run.json` files in and below folders, those of each folder before those of the next.
+    """Return the `run.json` files in and below folders, those of each root before those of the next.
 
-    Symbolic links to folders are followed, after the real folders beside them. A folder that is reached twice counts once,
-    under the first path.
+    Symbolic links to folders are followed, after the real folders next to them. A folder with several paths counts once, under
+    the first one.
 
     Args:
-        roots: folders, or files that are taken as they are. One that does not exist has no records.
-        say: called with a sentence for each link that leads nowhere or back to one of its parent folders, and for each folder
-            that cannot be read.
+        roots: folders, or `run.json` files. A path that does not exist has no records.
+        say: called with a sentence for each folder that is left out: a broken link, a link to one of its parent folders, or a
+            folder that cannot be read.
     """
-    found: dict[Place, Path] = {}
+    records: dict[Place, Path] = {}
     visited: set[Place] = set()
     for root in map(Path, roots):
         for path in _below(root, visited, say):
             with suppress(OSError):
-                found.setdefault(_place(path), path)
-    return list(found.values())
+                records.setdefault(_place(path), path)
+    return list(records.values())
 
 
 def _below(root: Path, visited: set[Place], say: Callable[[str], None]) -> Iterator[Path]:
-    """Yield the records in and below a folder, or the file that `root` is."""
+    """Yield the records in and below a folder, or `root` if it is a file."""
     above = frozenset(map(_place, root.resolve().parents))
-    # With each folder the folders that it is in, by the way that leads to it.
+    # Folders to visit, each with its parent folders on the path that leads to it.
     waiting = [(root, above)]
     while waiting:
         folder, parents = waiting.pop()
@@ -56,7 +56,7 @@ def _below(root: Path, visited: set[Place], say: Callable[[str], None]) -> Itera
         except FileNotFoundError:
             continue
         except OSError as error:
-            say(f"{folder} cannot be read ({error.strerror}): runs in it are not counted.")
+            say(f"{folder} cannot be read ({error.strerror}), so its runs are not counted.")
             continue
         is_run = (folder / RECORD).is_file()
         if is_run:
@@ -66,17 +66,18 @@ def _below(root: Path, visited: set[Place], say: Callable[[str], None]) -> Itera
 
 
 def _is_folder(entry: os.DirEntry[str], say: Callable[[str], None]) -> bool:
-    """Whether an entry is a folder or a link to one."""
+    """Return whether an entry is a folder or a link to a folder. Report broken links."""
     try:
         if entry.is_symlink() and not os.path.exists(entry.path):
-            say(f"{entry.path} is a symbolic link to {os.readlink(entry.path)}, which cannot be reached: it is not counted.")
+            say(f"{entry.path} is a symbolic link to {os.readlink(entry.path)}, which does not exist; it is not counted.")
             return False
         return entry.is_dir()
     except OSError as error:
-        say(f"{entry.path} cannot be read ({error.strerror}): runs in it are not counted.")
+        say(f"{entry.path} cannot be read ({error.strerror}), so its runs are not counted.")
         return False
 
 
 def _place(path: Path) -> Place:
+    """Return the device and inode of a path."""
     status = path.stat()
     return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""The leaderboard: derived from the runs' records, never appended to. Imports neither torch nor Avalanche."""
+"""Derive the leaderboard from the records of runs. It is never appended to. Imports neither torch nor Avalanche."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ COLUMNS = [
 METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
 LESS_IS_BETTER = ("forgetting",)
 TITLES = {name: setting.title for name, setting in described(RunConfig).items() if setting.title}
-# What sets tables apart without a column of its own, shown at the end where any run has it, and what a title says of it; the
-# last two only where runs of one benchmark, edition and order differ in it.
+# Marks that separate tables, with their text in a title. A mark is a column at the end if any run has it. The last two are
+# shown only if runs of one benchmark, edition and order differ in them.
 MARKS = {
     **TITLES,
     "data": "on data that is not the paper's",
@@ -58,25 +58,31 @@ MARKS = {
     "data_version": "data {}",
 }
 TABLE = ("benchmark", "edition", "order")
-# What the rows of one printed table agree in.
+# Columns in which the rows of one printed table agree.
 SECTION = (*TABLE, *MARKS)
 METHOD = ("model", "pretrained", "strategy", "tuning")
 SORT = [*TABLE, "model", "average"]
 
 
 def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool = False) -> pd.DataFrame:
-    """Return one row per method and setting: the mean over its seeds, and standard deviations. The columns are always the same.
+    """Return one row per method and setting, with means and standard deviations over seeds. The columns are always the same.
 
-    Runs are one row when they agree in everything but the seed; a copy of a run counts once. Runs with a --limit, with --shots
-    or with a protocol that is not the benchmark's own are marked by columns of those names at the end, runs on data that is not
-    the paper's by `data`. `heldout` and `data_version` are filled where runs of one benchmark differ in them; `settings` names
-    the options in which rows of one method differ. Of class-incremental benchmarks `average` and `last` are over all classes
-    seen so far. Rows of one benchmark, edition and order are together, best average first.
+    Runs that agree in everything but the seed form one row. A copy of a run counts once. Columns at the end mark runs with
+    --limit, with --shots or with a protocol other than the benchmark's default, and, in `data`, runs on data that differs from
+    the paper's. `heldout` and `data_version` are filled if runs of one benchmark differ in them. `settings` names the options
+    in which rows of one method differ. For class-incremental benchmarks, `average` and `last` cover all classes seen so far.
+    Rows of one benchmark, edition and order are adjacent, with the best average first.
+
+    Example:
+        table = leaderboard(["results"], with_published=True)
 
     Args:
-        roots: result folders, run folders or `run.json` files, searched downwards. Only finished runs count. A root that does
-            not exist gives no rows.
-        with_published: add the papers' own rows.
+        roots: result folders, run folders or `run.json` files, searched downwards. Only finished runs count. A path that does
+            not exist has no runs.
+        with_published: add the rows of the papers.
+
+    Returns:
+        A table with the columns `COLUMNS`, then `<metric>_std` for each metric, the marks and `settings`.
 
     Raises:
         UserError: naming the file, for a record that is damaged or contradicts itself.
@@ -85,7 +91,7 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
 
 
 def table_of(runs: Sequence[Run], with_published: bool = False) -> tuple[pd.DataFrame, list[list[Run]]]:
-    """Return the leaderboard of finished runs, and for each of its rows the runs by seed (none for a published one)."""
+    """Return the leaderboard of finished runs, and the runs of each row by seed (empty for a published row)."""
     import pandas as pd
 
     groups: dict[str, list[Run]] = {}
@@ -108,16 +114,16 @@ def table_of(runs: Sequence[Run], with_published: bool = False) -> tuple[pd.Data
 
 
 def section_title(row: Mapping[str, Any], ordered: Sequence[str] = ()) -> str:
-    """Return the title of a table of rows that agree in `SECTION`; a mark that is empty or None is left out.
+    """Return the title of a table whose rows agree in `SECTION`. Marks that are empty or None are left out.
 
-    `ordered`: the tasks or classes of a custom order.
+    `ordered` lists the tasks or classes of a custom order.
     """
-    said = [words.format(row[mark]) for mark, words in MARKS.items() if row.get(mark)]
-    return ", ".join([stream_title(row["benchmark"], row["edition"], row["order"], ordered), *said])
+    marks = [text.format(row[mark]) for mark, text in MARKS.items() if row.get(mark)]
+    return ", ".join([stream_title(row["benchmark"], row["edition"], row["order"], ordered), *marks])
 
 
 def _values(run: Run) -> dict[str, Any]:
-    """Return what the leaderboard needs of a finished run."""
+    """Return the values of a finished run that its row is made from."""
     document, identity = run.document, run.identity
     shared = {k: v for k, v in identity.items() if k != "seed"}
     return {
@@ -135,10 +141,11 @@ def _values(run: Run) -> dict[str, Any]:
 
 
 def _metrics(summary: dict[str, Any], benchmark: str) -> dict[str, Any]:
-    found = {m: summary.get(m) for m in METRICS}
+    """Return the metrics of a summary, in the class-incremental case with the average and last over all classes."""
+    metrics = {name: summary.get(name) for name in METRICS}
     if benchmark.startswith("cil-") and "cil_average" in summary:
-        found.update(average=summary["cil_average"], last=summary.get("cil_last"))
-    return found
+        metrics.update(average=summary["cil_average"], last=summary.get("cil_last"))
+    return metrics
 
 
 def marked(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,18 +156,18 @@ def marked(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary with dotted keys; what `options` holds goes by its own names."""
-    found: dict[str, Any] = {}
+    """Return a nested dictionary with dotted keys. Keys inside `options` have no prefix."""
+    flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            found.update(_flat(value, "" if name == "options" else f"{prefix}{name}."))
+            flat.update(_flat(value, "" if name == "options" else f"{prefix}{name}."))
         else:
-            found[prefix + name] = value
-    return found
+            flat[prefix + name] = value
+    return flat
 
 
 def _set_apart(rows: list[dict[str, Any]]) -> None:
-    """Keep `heldout` and `data_version` where a table would mix them; say in `settings` what else a method's rows differ in."""
+    """Keep `heldout` and `data_version` only in tables that mix them, and fill `settings` for rows of one method."""
     for rows_of_table in _by(rows, TABLE):
         for mark in ("heldout", "data_version"):
             if len({row[mark] for row in rows_of_table}) == 1:
@@ -175,6 +182,7 @@ def _set_apart(rows: list[dict[str, Any]]) -> None:
 
 
 def _by(rows: list[dict[str, Any]], names: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """Group rows that agree in some columns."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in names), []).append(row)
@@ -182,6 +190,7 @@ def _by(rows: list[dict[str, Any]], names: Sequence[str]) -> list[list[dict[str,
 
 
 def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of several seeds."""
     row = {k: group[0][k] for k in (*TABLE, *METHOD)}
     row["pretrained"] = row["pretrained"] or ""
     row["seeds"] = len(group)
@@ -198,7 +207,7 @@ def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _published() -> list[dict[str, Any]]:
-    """The papers' rows in the full edition; matrices are summarised by the same functions as our runs."""
+    """Return the papers' rows in the full edition. Their matrices are summarised by the functions that summarise runs."""
     base = {"edition": "full", "model": "ViT-B-16", "pretrained": "openai", "tuning": "full", "seeds": 1}
     rows: list[dict[str, Any]] = []
     for order in published.ORDERS:
@@ -210,15 +219,15 @@ def _published() -> list[dict[str, Any]]:
                 {**base, "benchmark": "mtil", "order": order, "strategy": strategy, **summary, "source": published.SOURCE}
             )
     for row in published.class_incremental():
-        found = {name: float(row[name]) if row[name] else np.nan for name in ("average", "last")}
+        metrics = {name: float(row[name]) if row[name] else np.nan for name in ("average", "last")}
         # MoE-Adapters trains adapters, not the towers.
         tuning = "full" if row["strategy"] == "zscl" else ""
-        rows.append({**base, **row, **found, "order": "default", "tuning": tuning})
+        rows.append({**base, **row, **metrics, "order": "default", "tuning": tuning})
     return rows
 
 
 def _shown(path: Path) -> str:
-    """A folder relative to the working directory where possible, so that a leaderboard can be shared."""
+    """Return a folder relative to the working directory if possible, so that a leaderboard can be shared."""
     try:
         here, absolute = os.getcwd(), os.path.abspath(path)
     except FileNotFoundError:  # the working directory has been deleted

@@ -1,66 +1,70 @@
-"""Checks of a run's record against itself, so that no number that somebody changed is shown as measured.
+"""Check that a run's record agrees with itself, so that no number that somebody changed is shown as measured.
 
-The key is the hash of the identity; `request` repeats the identity; `accuracy.csv` holds counts, percentages and every cell of
-the matrix once; `summary` follows from the two tables. Imports neither torch nor Avalanche.
+The key is the hash of the identity. `request` repeats values of the identity. `accuracy.csv` holds counts, percentages and
+every cell of the matrix once. `summary` follows from the two tables. Imports neither torch nor Avalanche.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.names import SEEN
 from harness.config.run_config import RunConfig
-from harness.records.files import digest, read_csv, read_json, reading
+from harness.records.files import ACCURACY_COLUMNS, MEASURE_COLUMNS, digest, read_csv, read_json, reading
 from harness.records.run_json import STATUSES, key_of
 from harness.records.summary import Percent, summarise
 from models.registry import UserError
 from models.setting import described
 
-KEY = re.compile(r".+-([0-9a-f]{10})")
+FOLDER_NAME = re.compile(r".+-([0-9a-f]{10})")
 """The name of a run's folder: a strategy and a key."""
 REPEATED = tuple(name for name, setting in described(RunConfig).items() if setting.identity)
 """Values of `request` that the identity has under the same name."""
-WRITTEN = ("accuracy.csv", "measures.csv")
+DIGESTED = ("accuracy.csv", "measures.csv")
 """Tables whose digests are checked."""
-CLOSE = 1e-6
+TOLERANCE = 1e-6
 """Points by which a percentage may differ from the one that follows from the counts."""
 
 
 class Contradiction(UserError):
     """A record in which one value contradicts another."""
 
-    def __init__(self, path: Path, what: str):
-        self.path, self.what = path, what
+    def __init__(self, path: Path, problem: str):
+        self.path, self.problem = path, problem
         super().__init__(
-            f"{path} contradicts itself: {what}. Restore it from a copy, move its folder away, or repeat the run with --fresh."
+            f"{path} contradicts itself: {problem}. Restore it from a copy, move its folder away, or repeat the run with "
+            "--fresh."
         )
 
 
 class Cell(NamedTuple):
-    """An accuracy of `accuracy.csv`: percent, and the counts that it is made of."""
+    """An accuracy of `accuracy.csv`: percent, and the counts it follows from."""
 
     percent: float
     correct: int
     n: int
 
 
-class Measured(NamedTuple):
+class MeasureRow(NamedTuple):
     """A row of `measures.csv`."""
 
+    when: str
     experience: int
+    task: str
     measure: str
     value: float
+    n: int
 
 
 Cells = dict[tuple[int, str, str], Cell]
 
 
 def check_identity(document: Mapping[str, Any], path: Path) -> None:
-    """Check that the key is the hash of the identity, that the folder has its name, and that `request` repeats it.
+    """Check that the key is the hash of the identity, that the folder's name has it, and that `request` repeats the identity.
 
     Raises Contradiction, naming both sides.
     """
@@ -73,16 +77,16 @@ def check_identity(document: Mapping[str, Any], path: Path) -> None:
         )
     folder = path.parent
     for name in dict.fromkeys((folder.name, folder.resolve().name)):
-        if (match := KEY.fullmatch(name)) is not None and match[1] != key:
+        if (match := FOLDER_NAME.fullmatch(name)) is not None and match[1] != key:
             raise Contradiction(path, f"its key is {key}, but its folder is called {name}")
     if document["status"] not in STATUSES:
-        raise Contradiction(path, f"its status is {document['status']!r}, which is none of {', '.join(STATUSES)}")
-    for name, asked, used in _repeated(document.get("request"), identity):
-        raise Contradiction(path, f"request.{name} is {asked!r}, but identity.{name} is {used!r}")
+        raise Contradiction(path, f"its status is {document['status']!r}, not one of {', '.join(STATUSES)}")
+    for name, requested, used in _differences(document.get("request"), identity):
+        raise Contradiction(path, f"request.{name} is {requested!r}, but identity.{name} is {used!r}")
 
 
-def _repeated(request: Any, identity: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:
-    """Values that `request` and identity should share and do not. What older records lack is not compared."""
+def _differences(request: Any, identity: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the values in which `request` and identity differ. Values that older records lack are not compared."""
     if not isinstance(request, dict):
         return
     pairs = [(name, request.get(name), identity[name]) for name in REPEATED if name in identity]
@@ -94,75 +98,87 @@ def _repeated(request: Any, identity: Mapping[str, Any]) -> Iterable[tuple[str, 
             pairs.append(("strategy", "+".join([request["strategy"], *names]), identity["strategy"]))
     options = request.get("options")
     if isinstance(options, dict):
-        pairs += [(f"options.{n}", options.get(n), value) for n, value in identity["options"].items()]
+        pairs += [(f"options.{name}", options.get(name), value) for name, value in identity["options"].items()]
     yield from (pair for pair in pairs if pair[1] is not None and pair[1] != pair[2])
 
 
-def read_accuracy(path: Path, document: Mapping[str, Any]) -> Cells:
-    """Read the cells of `accuracy.csv` by (after, stream, task), in the order of the file.
+def read_accuracy(
+    path: Path,
+    tasks: Sequence[str],
+    heldout: Sequence[str],
+    samples: Mapping[str, Any] | None = None,
+    last: int | None = None,
+) -> Cells:
+    """Read the cells of an `accuracy.csv` by (after, stream, task), in the order of the file.
 
-    Raises Contradiction, naming the row, for an accuracy that is not 100 x correct / n, counts that cannot be, an unknown task,
-    and a cell that is there twice; UserError for a file that cannot be read.
+    Args:
+        path: the file. Without one there are no cells.
+        tasks: names of the tasks in order.
+        heldout: names of the held-out domains.
+        samples: of `run.json`, numbers of images by stream; unknown ones must only agree from row to row.
+        last: ignore rows after this experience.
+
+    Raises:
+        Contradiction: naming the row, for an accuracy that is not 100 x correct / n, impossible counts, an unknown task, and a
+            duplicate cell.
+        UserError: for a file that cannot be read.
     """
-    identity, cells = document["identity"], Cells()
-    numbers: dict[tuple[int, str, str], int] = {}
-    names = {"test": identity["tasks"], "heldout": identity["heldout"]}
-    known = {(stream, name) for stream, of in names.items() for name in of}
-    sizes = _sizes(document, names)
+    cells, row_of = Cells(), dict[tuple[int, str, str], int]()
+    names = {"test": tasks, "heldout": heldout}
+    known = {("test", SEEN), *((stream, name) for stream, streams_names in names.items() for name in streams_names)}
+    sizes = _sizes(samples or {}, names)
     with reading(path):
-        for number, row in _rows(path, "after", "stream", "task", "accuracy", "correct", "n"):
+        for number, row in _numbered_rows(path, ACCURACY_COLUMNS):
             after, stream, task = int(row["after"]), row["stream"], row["task"]
-            said, correct, n = float(row["accuracy"] or "nan"), int(row["correct"]), int(row["n"])
-            if (stream, task) not in known and (stream, task) != ("test", SEEN):
-                raise Contradiction(path, f"{_where(number, row)} is of a task that run.json does not name")
-            if not 0 <= after <= len(identity["tasks"]):
-                raise Contradiction(
-                    path, f"{_where(number, row)} is of a step that does not exist: there are {len(identity['tasks'])} tasks"
-                )
+            if last is not None and after > last:
+                continue
+            recorded, correct, n = float(row["accuracy"] or "nan"), int(row["correct"]), int(row["n"])
+            place = f"row {number} (after {after}, {stream}, {task})"
+            if (stream, task) not in known:
+                raise Contradiction(path, f"{place} is of a task that run.json does not name")
+            if not 0 <= after <= len(tasks):
+                raise Contradiction(path, f"{place} is of a step that does not exist: there are {len(tasks)} tasks")
             if not 0 <= correct <= n:
-                raise Contradiction(path, f"{_where(number, row)} has {correct} correct answers of {n}")
+                raise Contradiction(path, f"{place} has {correct} correct answers of {n}")
             percent = 100 * correct / n if n else math.nan
-            if not _same(said, percent):
-                raise Contradiction(path, f"{_where(number, row)} has accuracy {said:g}, but {correct} of {n} is {percent:g} %")
+            if not _agree(recorded, percent):
+                raise Contradiction(path, f"{place} has accuracy {recorded:g}, but {correct} of {n} is {percent:g} %")
             if (after, stream, task) in cells:
-                raise Contradiction(path, f"{_where(number, row)} repeats row {numbers[after, stream, task]}")
+                raise Contradiction(path, f"{place} repeats row {row_of[after, stream, task]}")
             if task != SEEN and n != (size := sizes.setdefault((stream, task), n)):
-                raise Contradiction(path, f"{_where(number, row)} is of {n} images, elsewhere {task} has {size}")
+                raise Contradiction(path, f"{place} is of {n} images, elsewhere {task} has {size}")
             cells[after, stream, task] = Cell(percent, correct, n)
-            numbers[after, stream, task] = number
-    _check_seen(cells, identity["tasks"], path)
+            row_of[after, stream, task] = number
+    _check_seen(cells, tasks, path)
     return cells
 
 
-def _where(number: int, row: Mapping[str, str]) -> str:
-    return f"row {number} (after {row['after']}, {row['stream']}, {row['task']})"
-
-
-def read_measures(path: Path, document: Mapping[str, Any]) -> list[Measured]:
-    """Read the rows of `measures.csv`. Raises Contradiction or UserError as `read_accuracy`."""
-    found, rows = [], dict[tuple[str, ...], int]()
-    tasks = document["identity"]["tasks"]
+def read_measures(path: Path, tasks: Sequence[str], last: int | None = None) -> list[MeasureRow]:
+    """Read the rows of a `measures.csv`, up to experience `last`. Raises Contradiction or UserError as `read_accuracy`."""
+    measures, row_of = [], dict[tuple[str, int, str], int]()
     with reading(path):
-        for number, row in _rows(path, "when", "experience", "task", "measure", "value", "n"):
+        for number, row in _numbered_rows(path, MEASURE_COLUMNS):
             experience, n = int(row["experience"]), int(row["n"])
+            if last is not None and experience > last:
+                continue
             value = float(row["value"]) if row["value"] else math.nan
-            where = f"row {number} ({row['when']} {experience}, {row['measure']})"
+            place = f"row {number} ({row['when']} {experience}, {row['measure']})"
             if row["when"] not in ("before", "after") or n < 0:
-                raise Contradiction(path, f"{where} is neither before nor after an experience, or of {n} images")
+                raise Contradiction(path, f"{place} is neither before nor after an experience, or of {n} images")
             if not 1 <= experience <= len(tasks) or row["task"] != tasks[experience - 1]:
-                raise Contradiction(path, f"{where} is of {row['task']!r}, which is not task {experience} in run.json")
-            cell = (row["when"], row["experience"], row["measure"])
-            if cell in rows:
-                raise Contradiction(path, f"{where} repeats row {rows[cell]}")
-            rows[cell] = number
-            found.append(Measured(experience, row["measure"], value))
-    return found
+                raise Contradiction(path, f"{place} is of {row['task']!r}, which is not task {experience} in run.json")
+            cell = (row["when"], experience, row["measure"])
+            if cell in row_of:
+                raise Contradiction(path, f"{place} repeats row {row_of[cell]}")
+            row_of[cell] = number
+            measures.append(MeasureRow(row["when"], experience, row["task"], row["measure"], value, n))
+    return measures
 
 
-def check_finished(document: Mapping[str, Any], path: Path, cells: Cells, measures: Sequence[Measured]) -> None:
-    """Check that a finished run has every cell, and the summary that follows from its tables. `path`: of its run.json.
+def check_finished(document: Mapping[str, Any], path: Path, cells: Cells, measures: Sequence[MeasureRow]) -> None:
+    """Check that a finished run has every cell, and the summary that follows from its tables. `path` is that of run.json.
 
-    Raises Contradiction, naming what differs.
+    Raises Contradiction, naming the difference.
     """
     identity, summary, progress = document["identity"], document.get("summary"), document.get("progress") or {}
     tasks, heldout = identity["tasks"], identity["heldout"]
@@ -179,80 +195,74 @@ def check_finished(document: Mapping[str, Any], path: Path, cells: Cells, measur
             f"{table} is missing, so the summary in run.json cannot be checked. Keep the files of a run together, "
             "move its folder away, or repeat the run with --fresh."
         )
-    wanted = [("test", task) for task in tasks] + [("heldout", name) for name in heldout]
+    columns = [("test", task) for task in tasks] + [("heldout", name) for name in heldout]
     for after in range(len(tasks) + 1):
-        if missing := [task for stream, task in wanted if (after, stream, task) not in cells]:
+        if missing := [task for stream, task in columns if (after, stream, task) not in cells]:
             raise Contradiction(table, f"the run is finished, but there is no accuracy after {after} of {', '.join(missing)}")
     # SEEN belongs to all steps or to none.
-    seen = [after for after, stream, task in cells if (stream, task) == ("test", SEEN)]
-    if seen and len(seen) < len(tasks):
-        raise Contradiction(table, f"the run is finished, but it has {SEEN} after {len(seen)} of {len(tasks)} steps")
+    steps_seen = [after for after, stream, task in cells if (stream, task) == ("test", SEEN)]
+    if steps_seen and len(steps_seen) < len(tasks):
+        raise Contradiction(table, f"the run is finished, but it has {SEEN} after {len(steps_seen)} of {len(tasks)} steps")
     rows: dict[int, dict[tuple[str, str], Percent]] = {}
     for (after, stream, task), cell in cells.items():
         rows.setdefault(after, {})[stream, task] = Percent(cell.percent)
-    found = summarise(rows, tasks, heldout, [_Named(m.measure, m.value) for m in measures])
-    for name in (*found, *(name for name in summary if name not in found)):
-        said, value = summary.get(name), found.get(name)
-        if value is None or not _same(math.nan if said is None else said, value):
+    expected = summarise(rows, tasks, heldout, measures)
+    for name in (*expected, *(name for name in summary if name not in expected)):
+        recorded, value = summary.get(name), expected.get(name)
+        if value is None or not _agree(math.nan if recorded is None else recorded, value):
             source = "measures.csv" if name == "iimm_mean" else table.name
-            other = "there is no such number" if value is None or value != value else f"it is {value:.4f}"
-            given = "missing" if said is None else f"{said:.4f}"
-            raise Contradiction(path, f"summary.{name} is {given}, but by {source} {other}: one of them was changed")
+            correct = "it is undefined" if value is None or value != value else f"it is {value:.4f}"
+            shown = "missing" if recorded is None else f"{recorded:.4f}"
+            raise Contradiction(path, f"summary.{name} is {shown}, but by {source} {correct}: one of them was changed")
 
 
-def check_written(document: Mapping[str, Any], folder: Path) -> None:
-    """Check the tables of a finished run against the digests in its checkpoint, where that is still there.
+def check_digests(document: Mapping[str, Any], folder: Path) -> None:
+    """Check the tables of a finished run against the digests in its checkpoint, if the checkpoint still exists.
 
-    Raises Contradiction for a table that is not what the run wrote, and for the checkpoint of another run.
+    Raises Contradiction for a table that the run did not write, and for the checkpoint of another run.
     """
     path = folder / "checkpoint" / "latest.json"
     try:
-        found = read_json(path) or {}
+        counters = read_json(path) or {}
     except UserError:  # a damaged checkpoint says nothing about the tables
         return
-    if found.get("key", document["key"]) != document["key"]:
-        raise Contradiction(path, f"it belongs to the run {found['key']}, but run.json has the key {document['key']}")
-    tables: Any = found.get("tables")
-    for name in WRITTEN if isinstance(tables, dict) else ():
-        if name in tables and tables[name] != digest(read_csv(folder / name)):
+    if counters.get("key", document["key"]) != document["key"]:
+        raise Contradiction(path, f"it belongs to the run {counters['key']}, but run.json has the key {document['key']}")
+    digests: Any = counters.get("tables")
+    for name in DIGESTED if isinstance(digests, dict) else ():
+        if name in digests and digests[name] != digest(read_csv(folder / name)):
             raise Contradiction(folder / name, f"it is not the table that the run wrote, whose digest is in {path}")
 
 
-class _Named(NamedTuple):
-    measure: str
-    value: float
-
-
 def _check_seen(cells: Cells, tasks: Sequence[str], path: Path) -> None:
-    """`SEEN` after step j counts the images of tasks 1..j together."""
+    """Check that `SEEN` after step j counts the images of tasks 1..j together."""
     if SEEN in tasks:
         return
     for (after, _, task), cell in cells.items():
         if task != SEEN:
             continue
-        parts = [cells.get((after, "test", name)) for name in tasks[:after]]
-        if not parts or None in parts:
+        parts = [cells[after, "test", name] for name in tasks[:after] if (after, "test", name) in cells]
+        if not parts or len(parts) < after:
             raise Contradiction(path, f"there is {SEEN} after {after}, but not every task that it counts")
-        correct, n = (sum(getattr(part, what) for part in parts) for what in ("correct", "n"))
+        correct, n = sum(part.correct for part in parts), sum(part.n for part in parts)
         if (cell.correct, cell.n) != (correct, n):
             raise Contradiction(
                 path, f"{SEEN} after {after} has {cell.correct} of {cell.n}, but its tasks have {correct} of {n} together"
             )
 
 
-def _sizes(document: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], int]:
-    """The number of test images by stream and task, where `samples` of run.json has them."""
-    samples = document.get("samples") or {}
-    found: dict[tuple[str, str], int] = {}
-    for stream, of in names.items():
+def _sizes(samples: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], int]:
+    """Return the numbers of test images by stream and task that `samples` of run.json holds."""
+    sizes: dict[tuple[str, str], int] = {}
+    for stream, tasks in names.items():
         counts = samples.get(stream)
-        if isinstance(counts, list) and len(counts) == len(of):
-            found |= {(stream, name): n for name, n in zip(of, counts, strict=True) if isinstance(n, int)}
-    return found
+        if isinstance(counts, list) and len(counts) == len(tasks):
+            sizes |= {(stream, name): n for name, n in zip(tasks, counts, strict=True) if isinstance(n, int)}
+    return sizes
 
 
-def _rows(path: Path, *columns: str) -> Iterable[tuple[int, dict[str, str]]]:
-    """Rows with their numbers in the file, the header being row 1. Raises UserError for a missing column."""
+def _numbered_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Return the rows of a table with their numbers, where the header is row 1. Raises UserError for a missing column."""
     rows = read_csv(path)
     with reading(path):
         if rows and (missing := [name for name in columns if name not in rows[0]]):
@@ -260,5 +270,8 @@ def _rows(path: Path, *columns: str) -> Iterable[tuple[int, dict[str, str]]]:
     return enumerate(rows, start=2)
 
 
-def _same(said: float, value: float) -> bool:
-    return (said != said) == (value != value) and (value != value or math.isclose(said, value, abs_tol=CLOSE))
+def _agree(recorded: float, value: float) -> bool:
+    """Return whether two percentages are equal up to rounding, or both undefined."""
+    if math.isnan(recorded) or math.isnan(value):
+        return math.isnan(recorded) and math.isnan(value)
+    return math.isclose(recorded, value, abs_tol=TOLERANCE)

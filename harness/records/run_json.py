@@ -1,4 +1,4 @@
-"""`run.json` as the leaderboard, the report and comparisons read it: a document of the kinds that they rely on, or a UserError.
+"""Read `run.json` and check the types of the values that the leaderboard, the report and comparisons rely on.
 
 Imports neither torch nor Avalanche.
 """
@@ -35,14 +35,15 @@ VALUES: dict[str, tuple[type, ...]] = {
 COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """The document of a run. Raises UserError, naming the file and the value, for one that no run has written.
+def read_run(path: Path) -> dict[str, Any] | None:
+    """Return the document of a run, or None if there is no file.
 
-    Values that may be absent are checked where they are there. Of `summary` every value is a number or None.
+    Values have the types that readers rely on; optional values may be missing. Raises UserError, naming the file and the value,
+    for a document that no run has written.
     """
     document = read_json(path)
     if document is None:
-        raise UserError(f"There is no record {path}.")
+        return None
     try:
         _check(document)
     except (ValueError, OverflowError) as error:
@@ -51,16 +52,17 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def digest_of(value: Any, length: int) -> str:
-    """Return the first hex digits of the SHA-256 of a JSON value, the same before writing it to a file and after reading it."""
+    """Return the first hex digits of the SHA-256 of a JSON value. Writing and reading the value does not change them."""
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:length]
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
-    """Return the key of a run: a hash of what decides its numbers."""
+    """Return the key of a run: the hash of its identity, which holds everything that decides its numbers."""
     return digest_of(identity, 10)
 
 
 def _check(document: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the value, for a document of other types."""
     for name in ("key", "status"):
         expect(name, document.get(name), str)
     identity = document.get("identity")
@@ -82,24 +84,27 @@ def _check(document: Mapping[str, Any]) -> None:
 
 
 def expect(name: str, value: Any, *kinds: type) -> None:
-    """Raise ValueError, naming the value, for one of another kind."""
-    # JSON's true is an int to Python.
+    """Raise ValueError, naming the value, if it has another type."""
+    # In Python, JSON's true is an int.
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ValueError(f"{name} is {_short(value)}")
 
 
 def _names(name: str, value: Any) -> None:
+    """Raise ValueError unless a value is a list of strings."""
     expect(name, value, list)
     for item in value:
         expect(name, item, str)
 
 
 def _number(name: str, value: Any) -> None:
+    """Raise ValueError or OverflowError unless a value is a number or None."""
     expect(name, value, int, float, type(None))
     if value is not None:
-        float(value)  # of whole numbers there are too large ones
+        float(value)  # raises OverflowError for an int that is too large
 
 
 def _short(value: Any) -> str:
+    """Return a value for a message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."

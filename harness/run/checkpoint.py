@@ -1,13 +1,13 @@
-"""Checkpoints after each experience: safetensors for tensors, JSON for the rest. Nothing is pickled.
+"""Write and read checkpoints: safetensors for tensors, JSON for everything else, no pickle.
 
-checkpoint/after-<j>/encoder.safetensors    the dual encoder's weights
-checkpoint/after-<j>/strategy.safetensors   the tensors of `Strategy.state()`
-checkpoint/after-<j>/strategy.json          its other values, with the tensors' names in their places
-checkpoint/after-<j>/sha256.json            digests of these files
-checkpoint/latest.json                      {"after": j, ...}, written last: it never points at half a checkpoint
-checkpoint/previous.json                    what latest.json was before, for the day when a file turns out to be damaged
+    checkpoint/after-<j>/encoder.safetensors    weights of the dual encoder after experience j
+    checkpoint/after-<j>/strategy.safetensors   tensors of `Strategy.state()`
+    checkpoint/after-<j>/strategy.json          its other values, with the names of tensors in place of tensors
+    checkpoint/after-<j>/sha256.json            digests of these files
+    checkpoint/latest.json                      {"after": j, ...}, written last, so it always names a complete checkpoint
+    checkpoint/previous.json                    the latest.json before it, for the case that a file of the latest is damaged
 
-While a run lasts, its last two checkpoints are kept.
+A running run keeps its last two checkpoints.
 """
 
 from __future__ import annotations
@@ -16,32 +16,31 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.records.files import file_sha256, plain, read_json, reading, write_json
+from harness.run.run_files import CHECKPOINT, CHECKPOINT_FILES, DIGESTS, LATEST, MID_TASK, PREVIOUS, UNFINISHED_CHECKPOINT
 from models.files import naming, read_text, remove_named, write_bytes
 from models.loading.read_weights import DESCRIPTION
 from models.registry import UserError, first_line
 
 TENSOR = "__tensor__"
-FILES = ("encoder.safetensors", "strategy.safetensors", "strategy.json")
-LATEST, PREVIOUS, DIGESTS = "latest.json", "previous.json", "sha256.json"
-WITHIN = "within"
-COMMITTED, HALF = re.compile(r"after-\d+"), re.compile(r"\.after-\d+\.\d+")
 
 
-class Foreign(UserError):
-    """A checkpoint that another run has written."""
+class OtherRun(UserError):
+    """The checkpoint belongs to another run."""
 
 
-class Sound(NamedTuple):
-    """A checkpoint whose files are as they were written: its experience and counters, and what is wrong with a later one."""
+class Committed(NamedTuple):
+    """An undamaged checkpoint: its experience, its counters, and a warning if a later checkpoint is damaged."""
 
     after: int
     counters: dict[str, Any]
@@ -49,239 +48,248 @@ class Sound(NamedTuple):
 
 
 def save_state(
-    folder: Path, after: int, weights: dict[str, Tensor], state: dict[str, Any], description: dict[str, Any] | None = None
+    folder: Path,
+    after: int,
+    weights: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    description: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write `checkpoint/after-<after>`, in full, under `folder`; it counts once `commit` has been called.
+    """Write the checkpoint `after-<after>` completely. It counts once `commit` has been called.
 
-    `description` (`models.loading.description.describe`) is recorded in the metadata of the weights file.
+    Args:
+        folder: the folder of checkpoints.
+        after: number of the experience, or of the update for a checkpoint within a task.
+        weights: of the encoder.
+        state: nested dicts with string keys, lists, tensors, numbers, strings, None.
+        description: of the model (`models.description.describe`), stored in the metadata of the weights file.
 
-    Raises OSError, naming the file, when the disk does not take it; what counted before counts still.
+    Raises:
+        OSError: naming the file, if the disk does not accept it. Earlier checkpoints are unchanged.
+        TypeError: for a value in `state` that cannot be saved.
     """
     target = folder / f"after-{after}"
-    temporary = folder / f".after-{after}.{os.getpid()}"
-    _remove(temporary)
+    unfinished = folder / f".after-{after}.{os.getpid()}"
+    _remove_checkpoint(unfinished)
     tensors: dict[str, Tensor] = {}
     committed = latest(folder)
     if committed is not None:
-        # Before the new one takes its place on the disk, not after.
-        _keep(folder, {committed["after"]})
+        # Free the disk space of older checkpoints before the new one needs it.
+        _keep_only(folder, {committed["after"]})
     try:
         with naming(target):
-            temporary.mkdir(parents=True)
+            unfinished.mkdir(parents=True)
         structure = _flatten(state, "state", tensors)
-        recorded = None if description is None else {"format": "pt", DESCRIPTION: json.dumps(description)}
-        _save(_detached(weights), temporary / "encoder.safetensors", target, recorded)
-        _save(_detached(tensors), temporary / "strategy.safetensors", target)
+        metadata = None if description is None else {"format": "pt", DESCRIPTION: json.dumps(description)}
+        _save_tensors(weights, unfinished / "encoder.safetensors", target, metadata)
+        _save_tensors(tensors, unfinished / "strategy.safetensors", target)
         with naming(target / "strategy.json"):
-            write_bytes(temporary / "strategy.json", json.dumps(structure).encode())
+            write_bytes(unfinished / "strategy.json", json.dumps(structure).encode())
         with naming(target):
-            write_json(temporary / DIGESTS, {name: file_sha256(temporary / name) for name in FILES})
-            _remove(target)
-            temporary.rename(target)
+            write_json(unfinished / DIGESTS, {name: file_sha256(unfinished / name) for name in CHECKPOINT_FILES})
+            _remove_checkpoint(target)
+            unfinished.rename(target)
     except BaseException:
-        _remove(temporary)
+        _remove_checkpoint(unfinished)
         raise
 
 
 def commit(folder: Path, after: int, **counters: Any) -> None:
-    """Make `after` the checkpoint to resume from, together with counters that belong to it; the one before it is kept."""
+    """Make `after` the checkpoint to resume from, with its counters. The checkpoint before it is kept."""
     before = latest(folder)
     if before is not None:
-        write_json(folder / PREVIOUS, _signed(before))
-    write_json(folder / LATEST, _signed(plain({"after": after, **counters})))
-    _keep(folder, {after} if before is None else {after, before["after"]})
+        write_json(folder / PREVIOUS, _with_digest(before))
+    write_json(folder / LATEST, _with_digest(plain({"after": after, **counters})))
+    _keep_only(folder, {after} if before is None else {after, before["after"]})
 
 
 def prune(folder: Path) -> None:
-    """Keep only the latest checkpoint, and nothing of the middle of a task: the run is finished."""
-    found = latest(folder)
-    if found is not None:
-        _keep(folder, {found["after"]})
-        remove_named(folder, re.escape(PREVIOUS))
-    if found is not None and (folder / WITHIN).is_dir():
-        clear(folder / WITHIN, found.get("key"))
+    """Keep only the latest checkpoint of a finished run, and none within a task."""
+    committed = latest(folder)
+    if committed is None:
+        return
+    _keep_only(folder, {committed["after"]})
+    remove_named(folder, re.escape(PREVIOUS))
+    if (folder / MID_TASK).is_dir():
+        clear(folder / MID_TASK, committed.get("key"))
         with suppress(OSError):
-            (folder / WITHIN).rmdir()
+            (folder / MID_TASK).rmdir()
 
 
 def latest(folder: Path) -> dict[str, Any] | None:
-    """The experience to resume after ("after") and its counters, or None. Raises UserError when the file is damaged."""
-    return _counters(folder / LATEST)
+    """Return the experience to resume after ("after") and its counters, or None. Raises UserError for a damaged file."""
+    return _read_counters(folder / LATEST)
 
 
-def sound(folder: Path, key: str | None = None) -> Sound | None:
-    """The last checkpoint that is undamaged, or None where nothing has been committed. Reads the files through.
+def last_undamaged(folder: Path, key: str | None = None) -> Committed | None:
+    """Return the last undamaged checkpoint, or None if nothing has been committed. Reads all its files.
 
-    Where that is the one before the latest, it becomes the latest. Raises UserError, naming the file, when neither can be used,
-    and for one that a run with another key than `key` has written.
+    If the latest checkpoint is damaged, the one before it becomes the latest.
+
+    Raises:
+        OtherRun: for a checkpoint of a run with another key than `key`.
+        UserError: naming the file, if both checkpoints are damaged.
     """
     if not (folder / LATEST).is_file() and not (folder / PREVIOUS).is_file():
         return None
     try:
-        return _sound(folder, LATEST, key)
-    except Foreign:
+        return _check_committed(folder, LATEST, key)
+    except OtherRun:
         raise
     except UserError as error:
         try:
-            found = _sound(folder, PREVIOUS, key)
+            committed = _check_committed(folder, PREVIOUS, key)
         except UserError:
             raise error from None
-        write_json(folder / LATEST, _signed({"after": found.after, **found.counters}))
-        return found._replace(warning=f"{str(error).partition(';')[0]}; going on from the checkpoint before it")
+        write_json(folder / LATEST, _with_digest({"after": committed.after, **committed.counters}))
+        warning = f"{str(error).partition(';')[0]}; continuing from the checkpoint before it"
+        return committed._replace(warning=warning)
 
 
-def load_state(folder: Path, after: int, device: Any = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and strategy state of a checkpoint, on a device.
+def load_state(folder: Path, after: int, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights and the state of a checkpoint, on a device.
 
-    Raises UserError, naming the file, when one is missing, damaged or not what was written.
+    Raises UserError, naming the file, if one is missing, damaged or not the file that was written.
     """
-    source = folder / f"after-{after}"
-    check(source)
-    path = source
+    checkpoint = folder / f"after-{after}"
+    check(checkpoint)
+    path = checkpoint
     try:
-        path = source / "encoder.safetensors"
+        path = checkpoint / "encoder.safetensors"
         weights = load_file(path)
-        path = source / "strategy.safetensors"
+        path = checkpoint / "strategy.safetensors"
         tensors = {name: tensor.to(device) for name, tensor in load_file(path).items()}
-        path = source / "strategy.json"
+        path = checkpoint / "strategy.json"
         state = _restore(json.loads(read_text(path)), tensors)
     except Exception as error:  # safetensors raises its own class for damaged files
         raise _damaged(path, first_line(error)) from error
-    return {name: w.to(device) for name, w in weights.items()}, state
+    return {name: tensor.to(device) for name, tensor in weights.items()}, state
 
 
-def check(source: Path) -> None:
-    """Raise UserError, naming the first file of `after-<j>` that is missing or has another digest than when it was written."""
-    digests = read_json(source / DIGESTS)
-    for name in (DIGESTS, *FILES):
-        path = source / name
+def check(checkpoint: Path) -> None:
+    """Raise UserError, naming the first file of a checkpoint that is missing or whose digest differs from the recorded one."""
+    digests = read_json(checkpoint / DIGESTS)
+    for name in (DIGESTS, *CHECKPOINT_FILES):
+        path = checkpoint / name
         if digests is None or not path.is_file():
-            raise _damaged(path, "there is no such file")
+            raise _damaged(path, "the file does not exist")
         if name != DIGESTS and file_sha256(path) != digests.get(name):
-            raise _damaged(path, "its SHA-256 is another one than when it was written")
+            raise _damaged(path, "its SHA-256 differs from the recorded one")
+
+
+def clear(folder: Path, key: str | None) -> list[Path]:
+    """Delete the checkpoints of the run with this key, also those within a task; return what is left.
+
+    Files are deleted by name, and folders once they are empty. Behind a symbolic link (a checkpoint folder on another disk),
+    only the checkpoints that `latest.json` and `previous.json` name with this key are deleted. A link to a folder without
+    such checkpoints is removed, and its target is left and returned.
+    """
+    linked = folder.is_symlink()
+    through_link = linked or folder.parent.is_symlink()
+    indices = [LATEST, PREVIOUS]
+    checkpoints = _checkpoints_in(folder)
+    if through_link:
+        indices = [name for name in indices if _belongs_to(folder / name, key)]
+        checkpoints = [folder / f"after-{counters['after']}" for name in indices if (counters := _read_counters(folder / name))]
+        if linked and not indices:
+            target = Path(os.path.realpath(folder))
+            folder.unlink()
+            return [target]
+    if not folder.is_dir() or (through_link and not indices):
+        return []
+    for checkpoint in checkpoints:
+        _remove_checkpoint(checkpoint)
+    left = [checkpoint for checkpoint in checkpoints if os.path.lexists(checkpoint)]
+    if os.path.lexists(folder / MID_TASK):
+        left += clear(folder / MID_TASK, key)
+        with suppress(OSError):
+            (folder / MID_TASK).rmdir()
+    # remove_named refuses a linked folder, and the run's files were read through the link.
+    return [*left, *remove_named(Path(os.path.realpath(folder)), *map(re.escape, indices))]
+
+
+def _belongs_to(index: Path, key: str | None) -> bool:
+    """Return whether the run with this key has written latest.json or previous.json."""
+    with suppress(UserError):
+        counters = _read_counters(index)
+        return counters is not None and key is not None and counters.get("key") == key
+    return False
 
 
 def _damaged(path: Path, why: str) -> UserError:
     return UserError(f"The checkpoint file {path} is missing or damaged ({why}); --fresh starts over.")
 
 
-def _sound(folder: Path, name: str, key: str | None) -> Sound:
-    found = _counters(folder / name)
-    if found is None:
-        raise _damaged(folder / name, "there is no such file")
-    if key is not None and found.get("key", key) != key:
-        raise Foreign(f"{folder / name} is of another run, with the key {found['key']}; --fresh starts over.")
-    check(folder / f"after-{found['after']}")
-    return Sound(found.pop("after"), found, None)
+def _check_committed(folder: Path, index: str, key: str | None) -> Committed:
+    """Return the checkpoint that latest.json or previous.json names. Raises UserError if it is damaged or another run's."""
+    counters = _read_counters(folder / index)
+    if counters is None:
+        raise _damaged(folder / index, "the file does not exist")
+    if key is not None and counters.get("key", key) != key:
+        raise OtherRun(f"{folder / index} belongs to another run, with the key {counters['key']}; --fresh starts over.")
+    check(folder / f"after-{counters['after']}")
+    return Committed(counters.pop("after"), counters, None)
 
 
-def _counters(path: Path) -> dict[str, Any] | None:
-    """What `commit` wrote, less its digest; None where there is no file."""
-    found = read_json(path)
-    if found is None:
+def _read_counters(path: Path) -> dict[str, Any] | None:
+    """Return the values that `commit` wrote, without their digest, or None if there is no file."""
+    counters = read_json(path)
+    if counters is None:
         return None
     with reading(path):
-        digest = found.pop("sha256")
-        if _signed(found)["sha256"] != digest:
-            raise ValueError("its SHA-256 is another one than when it was written")
-        if type(found["after"]) is not int or found["after"] < 0:
-            raise ValueError("no number of an experience")
-    return found
+        digest = counters.pop("sha256")
+        if _with_digest(counters)["sha256"] != digest:
+            raise ValueError("its SHA-256 differs from the recorded one")
+        if type(counters["after"]) is not int or counters["after"] < 0:
+            raise ValueError("`after` is not the number of an experience")
+    return counters
 
 
-def _signed(values: dict[str, Any]) -> dict[str, Any]:
+def _with_digest(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "sha256": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}
 
 
-def _keep(folder: Path, experiences: set[int]) -> None:
-    kept = {f"after-{after}" for after in experiences}
-    others = _folders(folder)
+def _keep_only(folder: Path, experiences: set[int]) -> None:
+    """Delete the checkpoints of other experiences."""
+    checkpoints = _checkpoints_in(folder)
     if folder.is_symlink():
-        # It may lead to checkpoints of other runs: only the one that this run has named is deleted.
+        # The target may hold checkpoints of other runs, so only the one that previous.json names is deleted.
+        checkpoints = []
         with suppress(UserError):
-            before = _counters(folder / PREVIOUS)
-            others = [] if before is None else [folder / f"after-{before['after']}"]
-    for other in others:
-        if other.name not in kept:
-            _remove(other)
+            if (counters := _read_counters(folder / PREVIOUS)) is not None:
+                checkpoints = [folder / f"after-{counters['after']}"]
+    for checkpoint in checkpoints:
+        if checkpoint.name not in {f"after-{after}" for after in experiences}:
+            _remove_checkpoint(checkpoint)
 
 
-def tidy(folder: Path) -> None:
-    """Delete what a killed process was writing in a folder of checkpoints."""
-    for each in (folder, folder / WITHIN):
-        if each.is_symlink():
-            return
-        remove_named(each, re.escape(LATEST), re.escape(PREVIOUS), unfinished=True)
-        for half in _folders(each):
-            if HALF.fullmatch(half.name):
-                _remove(half)
-
-
-def clear(folder: Path, key: str | None) -> list[Path]:
-    """Delete the checkpoints of the run with this key, and what it saved within a task; return what is left.
-
-    Files are deleted by name and folders only when they are then empty. Behind a symbolic link (the folder on another disk, or
-    a link to anything) only what `latest.json` and `previous.json` there name with this key is deleted. A link to a folder
-    without them is removed and what it leads to stays.
-    """
-    others = _folders(folder)
-    if folder.is_symlink() or folder.parent.is_symlink():
-        named = [found for name in (LATEST, PREVIOUS) if (found := _counters_of(folder / name, key)) is not None]
-        others = [folder / f"after-{found['after']}" for found in named]
-        if not named and not folder.is_symlink():
-            return []
-        if not named:
-            left = [Path(os.path.realpath(folder))]
-            folder.unlink()
-            return left
+def _checkpoints_in(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, also unfinished ones."""
     if not folder.is_dir():
         return []
-    for each in others:
-        _remove(each)
-    left = [each for each in others if os.path.lexists(each)]
-    if os.path.lexists(folder / WITHIN):
-        left += clear(folder / WITHIN, key)
-        with suppress(OSError):
-            (folder / WITHIN).rmdir()
-    # The links of a folder are followed here: its files have been read through them.
-    real = Path(os.path.realpath(folder))
-    return [*left, *remove_named(real, re.escape(LATEST), re.escape(PREVIOUS))]
+    return sorted(p for p in folder.iterdir() if CHECKPOINT.fullmatch(p.name) or UNFINISHED_CHECKPOINT.fullmatch(p.name))
 
 
-def _counters_of(path: Path, key: str | None) -> dict[str, Any] | None:
-    """Return the counters in a file if the run with this key has written them."""
-    with suppress(UserError):
-        found = _counters(path)
-        return found if found is not None and key is not None and found.get("key") == key else None
-    return None
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder. Half-written ones of killed processes start with a dot."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if COMMITTED.fullmatch(p.name) or HALF.fullmatch(p.name))
-
-
-def _remove(folder: Path) -> None:
-    """Delete one checkpoint by the names of its files, and its folder when that is then empty; of a link only the link."""
-    if folder.is_symlink():
-        folder.unlink()
+def _remove_checkpoint(checkpoint: Path) -> None:
+    """Delete the files of a checkpoint by name, and its folder if that is then empty. Of a symbolic link, delete the link."""
+    if checkpoint.is_symlink():
+        checkpoint.unlink()
         return
-    remove_named(folder, *map(re.escape, (*FILES, DIGESTS)))
+    remove_named(checkpoint, *map(re.escape, (*CHECKPOINT_FILES, DIGESTS)))
     with suppress(OSError):
-        folder.rmdir()
+        checkpoint.rmdir()
 
 
-def _save(tensors: dict[str, Tensor], path: Path, target: Path, metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, on the disk when this returns. Raises OSError, naming where the file was to stand in the end."""
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path, target: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file and flush it to the disk. Raises OSError that names the file's final place in `target`."""
+    # Separate storage for each tensor: safetensors refuses tensors that share memory.
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with naming(target / path.name):
         path.touch()
         mode = path.stat().st_mode
         try:
-            save_file(tensors, path, metadata)
+            save_file(copies, path, None if metadata is None else dict(metadata))
         except SafetensorError as error:
-            # It has the system's error as text alone.
+            # safetensors reports the system's error only as text.
             number = re.search(r"os error (\d+)|code: (\d+)", str(error))
             if number is None:
                 raise
@@ -293,21 +301,17 @@ def _save(tensors: dict[str, Tensor], path: Path, target: Path, metadata: dict[s
             os.fsync(file.fileno())
 
 
-def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    # Own storage each: safetensors refuses tensors that share memory.
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-
-
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return a state as JSON values, with its tensors moved to `tensors`."""
     if isinstance(value, Tensor):
-        # {"a.b": x, "a": {"b": y}} asks for one name twice.
+        # {"a.b": x, "a": {"b": y}} gives two tensors one name.
         while name in tensors:
             name += "'"
         tensors[name] = value
         return {TENSOR: name}
     if isinstance(value, dict):
         if TENSOR in value or not all(isinstance(k, str) for k in value):
-            raise TypeError(f"{name}: the keys of a strategy's state must be strings, and not {TENSOR!r}")
+            raise TypeError(f"{name}: the keys of a strategy's state must be strings other than {TENSOR!r}")
         return {k: _flatten(v, f"{name}.{k}", tensors) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_flatten(v, f"{name}.{i}", tensors) for i, v in enumerate(value)]
@@ -316,7 +320,8 @@ def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"{name}: a strategy's state holds tensors, numbers, strings, lists and dicts, not {type(value).__name__}")
 
 
-def _restore(structure: Any, tensors: dict[str, Tensor]) -> Any:
+def _restore(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return the state that `_flatten` made `structure` from."""
     if isinstance(structure, dict):
         if TENSOR in structure:
             return tensors[structure[TENSOR]]

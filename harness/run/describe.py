@@ -12,7 +12,7 @@ from harness.config.resolve import Resolved
 from harness.config.run_config import RunConfig
 from harness.config.settings import declared
 from harness.records.titles import ordered_names, stream_title
-from harness.run import environment as machine
+from harness.run import environment
 from models.loading.description import describe
 
 
@@ -32,7 +32,7 @@ def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.devi
         "model_notes": list(encoder.notes),
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "trainable_params": sum(p.numel() for p in strategy.trainable) if strategy.trains else 0,
-        **machine.describe(device),
+        **environment.describe(device),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

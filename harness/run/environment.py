@@ -1,4 +1,4 @@
-"""What a run was made on: device, versions, revision, memory."""
+"""The machine of a run: device, precision, versions, revision, memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERSIONS = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy")
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """The machine's part of `run.json`."""
+    """Return what `run.json` records of the machine."""
     return {
         "device": _device_name(device),
         "processes": processes(),
@@ -30,7 +30,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def device_of(name: str) -> torch.device:
-    """The torch device of a --device flag. Raises UserError for one that does not exist or is not there."""
+    """Return the torch device of --device. Raises UserError for a device that does not exist on this machine."""
     check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -40,29 +40,23 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def compute_in(precision: str, device: torch.device) -> None:
-    """Let float32 products be what `precision` says (`harness.config.run_config.PRECISIONS`), convolutions included.
+def set_precision(precision: str, device: torch.device) -> None:
+    """Set the precision of float32 matrix products and convolutions (`harness.config.run_config.PRECISIONS`).
 
-    Raises UserError for a precision that the device does not have.
+    Raises UserError for a precision that the device does not support.
     """
     on_gpu = device.type == "cuda"
     if precision == "tf32" and not (on_gpu and torch.cuda.get_device_capability(device) >= (8, 0)):
-        raise UserError("--precision tf32 is of NVIDIA GPUs from Ampere on; here there are fp32 and bf16.")
+        raise UserError("--precision tf32 needs an NVIDIA GPU, Ampere or later. Use fp32 or bf16 on this device.")
     if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported():
-        raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16: use --precision fp32.")
+        raise UserError(f"{torch.cuda.get_device_name(device)} does not support bf16. Use --precision fp32.")
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    # torch's own default lets convolutions use it.
+    # By default torch lets convolutions use tf32.
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device}: {torch.cuda.get_device_name(device)}"
-    return f"cpu: {platform.processor() or platform.machine()}"
-
-
 def peak_memory_mb() -> float | None:
-    """Peak of the process in MB; on a GPU the peak of what torch allocated there."""
+    """Return the peak memory of the process in MB; on a GPU the peak that torch allocated there."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
     try:
@@ -72,3 +66,9 @@ def peak_memory_mb() -> float | None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Kilobytes on Linux, bytes on macOS.
     return round(peak / (1e6 if platform.system() == "Darwin" else 1e3), 1)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {platform.processor() or platform.machine()}"

@@ -17,24 +17,30 @@ from harness.run.signals import Stopped
 from models.files import REASONS, NotRegular, reason
 from strategies.engine.losses import NonFiniteLoss
 
-# What each kind of a lack of space adds to "no space left".
-FULL = {
+# What each kind of lack of space adds to "no space left".
+NO_SPACE = {
     errno.ENOSPC: "",
     errno.EDQUOT: " (your disk quota is used up)",
     errno.EFBIG: " (the file is larger than the system's limit for files, `ulimit -f`)",
 }
-LESS = (
-    "in training a lower --microbatch helps (the same gradients, a chunk of the batch at a time), or --precision bf16, or a "
-    "smaller batch (--set batch_size=..., and reference_batch=... where the method has one); in evaluation, which looks at 256 "
-    "images at a time, only --precision bf16, a smaller model or --device cpu."
+SAVE_MEMORY = (
+    "In training, use a lower --microbatch (the same gradients, a chunk of the batch at a time), --precision bf16, or a "
+    "smaller batch (--set batch_size=..., and reference_batch=... if the method has it). In evaluation, which looks at 256 "
+    "images at a time, use --precision bf16, a smaller model or --device cpu."
 )
+NO_MEMORY_ON_CPU = ("can't allocate memory", "Storage size calculation overflowed")
+"""Messages of torch's RuntimeError for a lack of memory on a CPU, for which torch has no class."""
 
 
 @contextmanager
 def expected(fresh: bool = False, part: str | None = "task") -> Iterator[None]:
-    """Turn a diverged loss, a full disk or GPU memory into a sentence and exit status 1, a signal into one and 130 or 143.
+    """Turn expected failures into one sentence and an exit status.
 
-    `part`: what the record of the command grows by; None: the command keeps no record that it continues.
+    A diverged loss, a full disk, a disk error and a lack of memory exit with status 1, a signal with 130 or 143.
+
+    Args:
+        fresh: whether the command was given --fresh, without which it has to be repeated to continue.
+        part: what the record of the command grows by ("task", "cell"); None for a command that cannot be continued.
     """
     again = "the same command without --fresh" if fresh else "the same command"
     then = f"; {again} continues after" if part else "; the same command starts over"
@@ -48,25 +54,24 @@ def expected(fresh: bool = False, part: str | None = "task") -> Iterator[None]:
     except NonFiniteLoss as error:
         _stop(f"{error} The tasks before it are kept in the record.")
     except torch.OutOfMemoryError:
-        _stop(f"the GPU's memory is full; {LESS}")
+        _stop(f"the GPU's memory is full. {SAVE_MEMORY}")
     except MemoryError:
-        _stop(f"the memory is full; {LESS}")
+        _stop(f"the memory is full. {SAVE_MEMORY}")
     except RuntimeError as error:
-        # torch has no class of its own for it on a CPU.
-        if not any(words in str(error) for words in ("can't allocate memory", "Storage size calculation overflowed")):
+        if not any(words in str(error) for words in NO_MEMORY_ON_CPU):
             raise
-        _stop(f"the memory is full; {LESS}")
+        _stop(f"the memory is full. {SAVE_MEMORY}")
     except OSError as error:
-        # Every write to a record names its file, so what has no name is what is printed.
-        what = str(error.filename) if error.filename else printed()
-        if error.errno in FULL:
-            _stop(f"no space left for {what}{FULL[error.errno]}; {again} continues once there is some.")
+        # Every write to a record names its file, so an error without a name comes from printing.
+        place = str(error.filename) if error.filename else output_name()
+        if error.errno in NO_SPACE:
+            _stop(f"no space left for {place}{NO_SPACE[error.errno]}; {again} continues once there is some.")
         if error.errno in REASONS or isinstance(error, NotRegular):
-            _stop(f"{reason(error)}: {what}; what was written before is kept, and {again} continues from there.")
+            _stop(f"{reason(error)}: {place}; what was written before is kept, and {again} continues from there.")
         raise
 
 
-def printed() -> str:
+def output_name() -> str:
     """Return where the standard output goes: the name of a log, or "the standard output"."""
     with suppress(OSError):
         if stat.S_ISREG(os.fstat(1).st_mode):
@@ -75,5 +80,6 @@ def printed() -> str:
 
 
 def _stop(message: str, status: int = 1) -> NoReturn:
-    complain(message if leads() else f"(a process that follows) {message}")
+    """Print a message and exit."""
+    complain(message if leads() else f"(another process of this run) {message}")
     raise SystemExit(status) from None

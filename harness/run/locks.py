@@ -1,4 +1,4 @@
-"""Lock a folder for one process. The lock file says whose it is."""
+"""Lock a folder for one process. The lock file names its holder."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from models.registry import UserError
 
 NAME = ".lock"
 PATIENCE = 2.0
-"""Seconds in which a lock that is only looked at (`at_work`) is given back."""
+"""Seconds to wait for a lock, in which a process that only looks at it (`at_work`) releases it."""
 LONGEST = 1000
-"""Bytes of a lock file that are read."""
+"""Bytes of a lock file that are read at most."""
 
 
 class AtWork(UserError):
-    """Another process has the folder."""
+    """Another process holds the lock of the folder."""
 
 
 class Holder(NamedTuple):
-    """The process that wrote a lock file: its number and machine, and when (seconds since 1970)."""
+    """The process that wrote a lock file: its number, its machine, and the time (seconds since 1970)."""
 
     pid: int
     host: str
@@ -38,7 +38,7 @@ class Holder(NamedTuple):
 
     @property
     def is_here(self) -> bool:
-        """Whether it runs on this machine at this moment."""
+        """True if the process runs on this machine at this moment."""
         if self.host != socket.gethostname():
             return False
         with suppress(PermissionError):
@@ -54,9 +54,9 @@ class Holder(NamedTuple):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder, which is made if it is missing, for this process.
+    """Lock a folder for this process. The folder is created if it is missing.
 
-    Raises AtWork when another process holds the lock (for `PATIENCE` seconds), UserError when nothing can be written there.
+    Raises AtWork if another process holds the lock for `PATIENCE` seconds, and UserError if nothing can be written there.
     """
     from filelock import FileLock, Timeout
 
@@ -67,7 +67,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         _check_regular(path)
         with warnings.catch_warnings():
-            # Where the file system has no locks, filelock makes do with the file's existence.
+            # On a file system without locks, filelock relies on the existence of the file.
             warnings.filterwarnings("ignore", message="flock not supported")
             lock.acquire()
     except Timeout as error:
@@ -75,7 +75,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise refused(folder, error) from error
     try:
-        # A lock file that is there already can be locked on a disk that takes nothing more.
+        # An existing lock file can be locked on a full disk.
         check_writable(folder)
         _sign(path)
         yield
@@ -84,7 +84,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def at_work(folder: Path) -> bool:
-    """Return whether a process holds, or briefly looks at, the lock of a folder. Makes nothing that was not there."""
+    """Return whether a process holds the lock of a folder, or looks at it at this moment. Creates no file."""
     from filelock import FileLock, Timeout
 
     path = folder / NAME
@@ -97,12 +97,12 @@ def at_work(folder: Path) -> bool:
                 return False
     except Timeout:
         return True
-    except OSError:  # none there, or a folder that may be read only
+    except OSError:  # there is no lock file, or the folder is read-only
         return False
 
 
 def holder(folder: Path) -> Holder | None:
-    """Return who wrote the lock file of a folder; None where it does not say."""
+    """Return the process that wrote the lock file of a folder, or None if it names no process."""
     try:
         with open_file(folder / NAME) as file:
             text, since = file.read(LONGEST).decode(errors="replace"), os.fstat(file.fileno()).st_mtime
@@ -113,7 +113,7 @@ def holder(folder: Path) -> Holder | None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise UserError where no file can be written to a folder. The folder is made if it is missing."""
+    """Raise UserError if no file can be written to a folder. The folder is created if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -123,7 +123,7 @@ def check_writable(folder: Path) -> None:
 
 
 def refused(folder: Path, error: OSError) -> UserError:
-    """Return the mistake to raise where the system refuses to write to a folder."""
+    """Return the error to raise if the system refuses to write to a folder."""
     why = reason(error)
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return UserError(f"Cannot open a file in {_short(folder)}: {why}.")
@@ -132,22 +132,24 @@ def refused(folder: Path, error: OSError) -> UserError:
             parts = [*reversed(folder.parents), folder]
             file = next(part for part in parts if os.path.lexists(part) and not part.is_dir())
             why = f"{file} is {kind(os.lstat(file).st_mode)}, not a folder"
-    return UserError(f"Cannot write to {_short(folder)}: {why}; --out names another place.")
+    return UserError(f"Cannot write to {_short(folder)}: {why}; --out names another folder.")
 
 
 def _busy(folder: Path) -> str:
+    """Return the message for a folder that another process holds."""
     who = holder(folder)
     if who is None:
-        return f"Another process is at work on {folder}. If it does not run any more, remove {folder / NAME} and start again."
+        return f"Another process is at work on {folder}. If it no longer runs, remove {folder / NAME} and start again."
     if who.is_here:
         return f"Another process is at work on {folder}: {who}."
     return (
-        f"Another process is at work on {folder}: {who}. If it does not run there any more (`ps -p {who.pid}`), remove "
+        f"Another process is at work on {folder}: {who}. If it no longer runs there (`ps -p {who.pid}`), remove "
         f"{folder / NAME} and start again."
     )
 
 
 def _check_regular(path: Path) -> None:
+    """Raise UserError if the lock file is not a regular file."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -158,9 +160,9 @@ def _check_regular(path: Path) -> None:
 
 
 def _sign(path: Path) -> None:
-    """Write into a lock file whose it is, in the form of filelock's own marker for file systems without locks."""
+    """Write this process into a lock file, in the format of filelock's marker for file systems without locks."""
     me = f"{os.getpid()}\n"
-    # Another process reads this and nobody depends on it.
+    # Only messages to other users depend on it.
     with suppress(OSError):
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "r+", encoding="utf-8") as file:
@@ -171,5 +173,6 @@ def _sign(path: Path) -> None:
 
 
 def _short(folder: Path) -> str:
+    """Return a path without its middle if it is long."""
     text = str(folder)
     return text if len(text) <= 200 else f"{text[:100]}...{text[-60:]}"

@@ -1,120 +1,125 @@
-"""Saving in the middle of a task: every few minutes, and when the process is told to end.
+"""Save a task while it is trained: every few minutes, and when a signal ends the process.
 
-checkpoint/within/    the same files as after a task, of the latest moment: `after` counts updates, `experience` is the last one
-                      that was finished
+checkpoint/within/    the files of a checkpoint (`harness.run.checkpoint`), where `after` counts updates of the task and
+                      `experience` is the last finished experience
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from harness.run import checkpoint
+from harness.run.run_files import CHECKPOINTS, MID_TASK
 from harness.run.signals import Stopped, handled
 from models import parallel
 from strategies.engine.losses import CHECK_EVERY
 
-AGREE = CHECK_EVERY
-"""Updates after which several processes ask each other: where a loss is looked at, and so waited for, anyway."""
-DUE = 1
-"""What is asked for when it is time: less than any signal's number."""
+SYNCHRONISE_EVERY = CHECK_EVERY
+"""Updates between synchronisations of several processes. The loop waits for the loss there in any case."""
+SAVE = 1
+"""The request to save because of the time. It is less than the number of any signal."""
 
 
-class Middle(NamedTuple):
-    """Weights and snapshot (`strategies.engine.mid_task`) of an interrupted task, and what is wrong with a later save of it."""
+class InterruptedTask(NamedTuple):
+    """Weights and snapshot (`strategies.engine.mid_task`) of a task, and a warning if a later save of it is damaged."""
 
     weights: dict[str, Tensor]
     snapshot: dict[str, Any]
     warning: str | None
 
 
-class Pauses:
-    """Called after each update: saves the task when `minutes` have gone since the last time, or a signal has come.
+class MidTaskCheckpoints:
+    """Save a task when `minutes` have passed since the last save, or when a signal has arrived. Called after each update.
 
-    A signal is answered at the end of the update, with a save and `Stopped`; a second one at once, and so is one that comes
-    while no task is trained, or what follows the last update (a search for alpha, evaluation): before that a task is saved
-    when a tenth of the time has gone. `minutes` 0: saves for signals alone.
+    The first signal during the training of a task is answered at the end of the update, with a save and `Stopped`. A second
+    signal is answered at once. So is a signal outside the training of a task, and one after the last update of a task (during
+    a search for alpha or an evaluation). The last update of a task therefore saves it when a tenth of `minutes` has passed.
+    With `minutes` 0, only signals save.
 
-    Several processes (`models.parallel`) have to stop after the same update: every `AGREE` updates they ask each other, the
-    first of them saves, and a second signal, which torchrun sends, changes nothing.
+    Several processes (`models.parallel`) stop after the same update: they synchronise every `SYNCHRONISE_EVERY` updates, and
+    the first process saves. A second signal, which torchrun sends, has no effect on them.
     """
 
     def __init__(self, folder: Path, minutes: float, weights: Callable[[], dict[str, Tensor]], key: str = ""):
-        self.folder = folder / "checkpoint" / checkpoint.WITHIN
+        """Save into the run in `folder`. `weights` returns the encoder's weights, `key` is the key of the run."""
+        self.folder = folder / CHECKPOINTS / MID_TASK
         self.minutes = minutes
         self._weights, self._key = weights, key
-        self._after, self._name, self._updates = 0, "", 0
-        self._waits = False
+        self._experience, self._task, self._updates = 0, "", 0
+        self._defers_signals = False
         self._signal: int | None = None
         self._saved = ""
-        self._last = time.monotonic()
+        self._last_save = time.monotonic()
 
-    def middle(self, after: int, device: Any) -> Middle | None:
-        """The task after experience `after` where it was interrupted. Raises UserError for one that is damaged."""
-        found = checkpoint.sound(self.folder, self._key)
-        if found is None or found.counters.get("experience") != after:
+    def load(self, experience: int, device: str | torch.device) -> InterruptedTask | None:
+        """Return the interrupted task that follows this experience, or None. Raises UserError if it is damaged."""
+        committed = checkpoint.last_undamaged(self.folder, self._key)
+        if committed is None or committed.counters.get("experience") != experience:
             return None
-        middle = Middle(*checkpoint.load_state(self.folder, found.after, device), found.warning)
-        self._saved = f"update {found.after} of the next task"
-        return middle
+        task = InterruptedTask(*checkpoint.load_state(self.folder, committed.after, device), committed.warning)
+        self._saved = f"update {committed.after} of the next task"
+        return task
 
-    @contextlib.contextmanager
-    def task(self, after: int, name: str, saves: bool) -> Iterator[None]:
-        """While the task after experience `after` is trained; `saves`: it can be taken up in the middle."""
-        self._after, self._name, self._updates = after, name, 0
-        self._last, self._waits = time.monotonic(), saves
+    @contextmanager
+    def training(self, experience: int, task: str, resumable: bool) -> Iterator[None]:
+        """While the task that follows this experience is trained, defer signals if the task is `resumable` in the middle."""
+        self._experience, self._task, self._updates = experience, task, 0
+        self._last_save, self._defers_signals = time.monotonic(), resumable
         try:
             yield
         finally:
-            self._waits = False
-        # One that came before a plugin ended the training early.
+            self._defers_signals = False
+        # A plugin may have ended the training before the signal was answered.
         if self._signal is not None:
             raise Stopped(self._signal, self._saved)
 
     def __call__(self, snapshot: Callable[[], dict[str, Any]], last: bool) -> None:
-        """After an update; `last`: no other follows."""
+        """Save if it is time. `snapshot` returns the state of the task, `last` says whether this was its last update."""
         self._updates += 1
-        if parallel.size() > 1 and self._updates % AGREE and not last:
+        if parallel.size() > 1 and self._updates % SYNCHRONISE_EVERY and not last:
             return
         minutes = self.minutes / 10 if last else self.minutes
-        due = self.minutes > 0 and time.monotonic() - self._last >= 60 * minutes
-        asked = parallel.maximum(self._signal or (DUE if due else 0))
-        if asked:
+        due = self.minutes > 0 and time.monotonic() - self._last_save >= 60 * minutes
+        request = parallel.maximum(self._signal or (SAVE if due else 0))
+        if request:
             self._save(snapshot())
         if last:
-            self._waits = False
-        if asked > DUE:
-            raise Stopped(asked, self._saved)
+            self._defers_signals = False
+        if request > SAVE:
+            raise Stopped(request, self._saved)
 
     def clear(self) -> None:
-        """The task is over: what was saved within it is of no more use."""
+        """Delete the checkpoints of a task that has ended."""
         self._saved = ""
         if parallel.rank() == 0:
             checkpoint.clear(self.folder, self._key)
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 self.folder.rmdir()
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Answer signals as above."""
+    @contextmanager
+    def answering_signals(self) -> Iterator[None]:
+        """Answer signals as the class describes."""
 
-        def noted(number: int, frame: Any) -> None:
-            if not self._waits or (self._signal is not None and parallel.size() == 1):
+        def answer(number: int, frame: Any) -> None:
+            if not self._defers_signals or (self._signal is not None and parallel.size() == 1):
                 raise Stopped(number, self._saved)
             self._signal = number
 
-        with handled(noted):
+        with handled(answer):
             yield
 
-    def _save(self, taken: dict[str, Any]) -> None:
+    def _save(self, snapshot: dict[str, Any]) -> None:
+        step = snapshot["step"]
         if parallel.rank() == 0:
-            checkpoint.save_state(self.folder, taken["step"], self._weights(), taken)
-            checkpoint.commit(self.folder, taken["step"], experience=self._after, key=self._key)
-        # Whoever ends earlier makes torchrun end the others.
+            checkpoint.save_state(self.folder, step, self._weights(), snapshot)
+            checkpoint.commit(self.folder, step, experience=self._experience, key=self._key)
+        # A process that ends before the others makes torchrun end them.
         parallel.maximum(0)
-        self._saved, self._last = f"update {taken['step']} of {self._name}", time.monotonic()
+        self._saved, self._last_save = f"update {step} of {self._task}", time.monotonic()

@@ -1,8 +1,9 @@
-"""Answer an interrupt (SIGINT) and a termination (SIGTERM), also where Python loses the exception that a handler raises.
+"""Answer SIGINT and SIGTERM reliably, even if Python loses the exception that a signal handler raises.
 
-An exception that is raised while a garbage collector's or weak reference's callback runs is reported and then forgotten, and
-any `except:` of a library can drop it. So what a handler raises is kept until the block that installed the handler ends:
-Python's report of a forgotten exception sends the signal again, and `check` raises it again at every safe point.
+Python reports and forgets an exception that is raised while a callback of the garbage collector or of a weak reference runs,
+and any `except:` of a library can drop it. The exception of a handler is therefore kept until the block that installed the
+handler ends. Python's report of a forgotten exception sends the signal again, and `check` raises the exception again at every
+safe point.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 SAME = 1.0
-"""Seconds within which a further signal is the same one: Linux tells of a parent's death once for each of its threads."""
+"""Seconds within which a repeated signal counts as one: Linux reports the death of a parent once for each of its threads."""
 AGAIN = 0.01
-"""Seconds after which a signal whose exception was forgotten is sent again, when the callback that lost it has ended."""
+"""Seconds after which a signal is sent again whose exception was lost. The callback that lost it has then ended."""
 GIVE_UP = 20.0
-"""Seconds after which a process that loses the exception again and again is ended."""
+"""Seconds after which a process is ended that keeps losing the exception."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -32,7 +33,7 @@ Handler = Callable[[int, Any], None]
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the command; `status` is what shells report for such a process, `saved` says how far the record goes."""
+    """A signal has ended the command. `status` is its exit status in a shell, `saved` says how far its record reaches."""
 
     def __init__(self, number: int, saved: str = ""):
         super().__init__()
@@ -45,8 +46,9 @@ class Stopped(KeyboardInterrupt):
 class _Answer:
     """State that nested `handled` blocks share.
 
-    `heard`: when the last signal came. `raised`: what its handler raised, until it leaves the block. `lost`: since when that
-    exception has been forgotten. `waits`: another thread is about to send the signal again. `repeats`: the next signal is that.
+    `heard` is the time of the last signal, `raised` the exception of its handler until it leaves the block, and `lost` the time
+    since which that exception has been forgotten. `waits` says that a thread is about to send the signal again, `repeats` that
+    the next signal is this repetition.
     """
 
     heard: float = -math.inf
@@ -61,28 +63,28 @@ _answer: _Answer | None = None
 
 
 def stop(number: int, frame: Any) -> NoReturn:
-    """Answer a signal at once: raise Stopped."""
+    """Answer a signal at once by raising Stopped."""
     raise Stopped(number)
 
 
 def check() -> None:
-    """Raise again what a handler has raised and something has swallowed; called where it is safe to stop."""
+    """Raise a lost exception of a handler again. Called where it is safe to stop."""
     if _answer is not None and _answer.raised is not None:
         raise _answer.raised.with_traceback(None)
 
 
 def answered() -> None:
-    """Forget what a handler has raised: it was caught on purpose inside the block."""
+    """Forget the exception of a handler, which was caught on purpose inside the block."""
     if _answer is not None:
         _answer.raised = _answer.lost = None
 
 
 @contextmanager
 def handled(handler: Handler) -> Iterator[None]:
-    """Let `handler(number, frame)` answer both signals; outside the main thread, where that is impossible, do nothing.
+    """Let `handler(number, frame)` answer both signals. Outside the main thread, where that is impossible, do nothing.
 
-    What the handler has raised and something has swallowed is raised when the block ends, whatever else it ends with. Code in
-    the block that catches it on purpose calls `answered`.
+    A lost exception of the handler is raised when the block ends, in place of any other exception. Code in the block that
+    catches it on purpose calls `answered`.
     """
     global _answer
     if threading.current_thread() is not threading.main_thread():
@@ -117,7 +119,7 @@ def handled(handler: Handler) -> Iterator[None]:
                 raise answer.raised.with_traceback(None) from error
             raise
         finally:
-            # From here on it is on its way, or it was never raised.
+            # The exception has left the block, or was never raised.
             answer.raised = answer.lost = None
             answer.waits = False
             _answer = around
@@ -125,9 +127,9 @@ def handled(handler: Handler) -> Iterator[None]:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """While large libraries are imported, end the process at a signal, with one line: nothing is there to be saved.
+    """End the process with one line at a signal while large libraries are imported. There is nothing to save yet.
 
-    An exception there would end up in any of their `except:`, or leave half of a library behind.
+    An exception could be dropped by an `except:` of a library, or leave it half imported.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -138,6 +140,7 @@ def importing() -> Iterator[None]:
 
 
 def _leave(number: int, frame: Any) -> NoReturn:
+    """Print one line and end the process without cleaning up."""
     try:
         os.write(2, f"perennial: {WORDS.get(signal.Signals(number), 'interrupted')}.\n".encode())
     finally:
@@ -146,6 +149,7 @@ def _leave(number: int, frame: Any) -> NoReturn:
 
 @contextmanager
 def _installed(handler: Handler) -> Iterator[None]:
+    """Install a handler for both signals, and restore the old ones at the end."""
     before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
@@ -156,7 +160,7 @@ def _installed(handler: Handler) -> Iterator[None]:
 
 @contextmanager
 def _forgotten(answer: _Answer) -> Iterator[None]:
-    """Send a signal again when Python reports that it has forgotten the exception of its handler."""
+    """Send a signal again if Python reports that it has forgotten the exception of its handler."""
     before = sys.unraisablehook
 
     def hook(report: Any) -> None:
@@ -165,7 +169,7 @@ def _forgotten(answer: _Answer) -> Iterator[None]:
             return
         answer.waits = True
         answer.lost = answer.lost or time.monotonic()
-        # Here it would be forgotten again: another thread sends it when the callback has ended.
+        # An exception raised here is forgotten too, so another thread sends the signal when the callback has ended.
         _thread.start_new_thread(_send, (answer,))
 
     sys.unraisablehook = hook
@@ -176,6 +180,7 @@ def _forgotten(answer: _Answer) -> Iterator[None]:
 
 
 def _send(answer: _Answer) -> None:
+    """Send the signal of an answer to the main thread again, or end the process after `GIVE_UP` seconds."""
     time.sleep(AGAIN)
     main = threading.main_thread().ident
     if answer.raised is not None and main is not None:

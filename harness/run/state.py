@@ -1,54 +1,54 @@
-"""A run between experiences: what is in its folder, as objects, and how it gets there."""
+"""The state of a run between experiences: its matrix, tables, timings and document, and how they reach its folder."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from harness.config.resolve import Resolved
-from harness.records.files import (
-    ACCURACY_COLUMNS,
-    MEASURE_COLUMNS,
-    TRAIN_COLUMNS,
-    GrowingTable,
-    digest,
-    read_csv,
-    reading,
-    write_json,
-)
+from harness.config.user_file import exited
+from harness.records.files import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS, GrowingTable, digest, read_csv, reading
+from harness.records.files import write_json as write_json
+from harness.records.run_check import read_accuracy, read_measures
 from harness.records.summary import summarise
 from harness.run import checkpoint
 from harness.run.environment import peak_memory_mb
 from harness.run.process_group import leads
+from harness.run.run_files import CHECKPOINTS, RECORD, TABLES
 from metrics.evaluate import Accuracy
 from metrics.plugins import Measure, Row
 from models.files import remove_named
 from models.loading.description import describe
 from models.registry import UserError
-from strategies.plugins import built_in as plugin_module
+from strategies.engine.batches import without_traceback
+from strategies.engine.strategy import Strategy
+from strategies.engine.unsaved_state import StartOver
+from strategies.plugins import built_in
 
-# The tables of a run: what says after which experience a row was written, and the columns.
-TABLES = {
-    "accuracy.csv": ("after", ACCURACY_COLUMNS),
-    "measures.csv": ("experience", MEASURE_COLUMNS),
-    "train.csv": ("after", TRAIN_COLUMNS),
-}
+COLUMNS = dict(zip(TABLES, (ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS), strict=True))
+NUMBERED_BY = dict(zip(TABLES, ("after", "experience", "after"), strict=True))
+"""The column of each table that says after which experience a row was written."""
 
 
 def check_no_link(folder: Path) -> None:
-    """Raise UserError where a run's folder or its benchmark's is a symbolic link: --fresh deletes nothing through it."""
-    for each in (folder.parent, folder):
-        if each.is_symlink():
+    """Raise UserError if the folder of a run or of its benchmark is a symbolic link, through which --fresh does not delete."""
+    for path in (folder.parent, folder):
+        if path.is_symlink():
             raise UserError(
-                f"{each} is a symbolic link to {each.resolve()}, and --fresh deletes nothing through links: remove the link, "
-                "or name the place that it leads to with --out."
+                f"{path} is a symbolic link to {path.resolve()}, and --fresh deletes nothing through links. Remove the link, "
+                "or name its target with --out."
             )
 
 
 class RunState:
-    """What a run has done so far. `load` takes it up from the folder, `save` writes it after each experience."""
+    """Everything a run has done so far. `load` reads it from the folder, `save` writes it after each experience.
+
+    `rows[after]` is a row of the accuracy matrix, `done` the last experience with a checkpoint (-1 before the first one), and
+    `damage` a warning if the latest checkpoint was damaged and the one before it is used.
+    """
 
     def __init__(self, resolved: Resolved):
         self.resolved = resolved
@@ -62,106 +62,149 @@ class RunState:
         self.done = -1
         self.damage: str | None = None
         self.document: dict[str, Any] = {}
-        self.tables = {name: GrowingTable(self.folder / name, columns) for name, (_, columns) in TABLES.items()}
+        self.tables = {name: GrowingTable(self.folder / name, columns) for name, columns in COLUMNS.items()}
+
+    @property
+    def competes(self) -> bool:
+        """True if the classes of all tasks so far compete, so that a row depends on the number of tasks."""
+        return self.resolved.plan.protocol == "class"
 
     def load(self) -> None:
-        """Take up what a killed run left: rows up to its last checkpoint. Nothing there: start from nothing.
+        """Read what an interrupted run left, up to its last checkpoint; nothing if it left no checkpoint.
 
-        Raises UserError, naming the file, for tables that are not what was written. `damage` says what is wrong with the latest
-        checkpoint where the one before it is taken.
+        Raises UserError, naming the file, for tables that are not what was written.
         """
-        found = checkpoint.sound(self.folder / "checkpoint", self.resolved.key)
-        if found is None:
+        committed = checkpoint.last_undamaged(self.folder / CHECKPOINTS, self.resolved.key)
+        if committed is None:
             return
-        done, path = found.after, self.folder / "accuracy.csv"
-        tables = self._tables(done)
-        with reading(path):
-            for r in tables["accuracy.csv"]:
-                cell = Accuracy(int(r["correct"]), int(r["n"]))
-                self.rows.setdefault(int(r["after"]), {})[r["stream"], r["task"]] = cell
-        if sorted(self.rows) != list(range(done + 1)):
+        done, path = committed.after, self.folder / "accuracy.csv"
+        tables = {name: self._rows_until(done, name) for name in TABLES}
+        if sorted({int(row["after"]) for row in tables["accuracy.csv"]}) != list(range(done + 1)):
             raise UserError(f"{path} does not hold rows 0 to {done}; --fresh starts over.")
         for name, rows in tables.items():
-            if found.counters["tables"].get(name) != digest(rows):
+            if committed.counters["tables"].get(name) != digest(rows):
                 raise UserError(f"{self.folder / name} is damaged (not the rows that were written); --fresh starts over.")
             self.tables[name].add(rows)
-        for m in tables["measures.csv"]:
-            value = float(m["value"]) if m["value"] else float("nan")
-            self.measures.append(Measure(m["when"], int(m["experience"]), m["task"], m["measure"], value, int(m["n"])))
-        self.losses = [dict(r) for r in tables["train.csv"]]
-        self.timings = found.counters["timings"]
-        self.images_trained = found.counters["images_trained"]
-        self.trainable = found.counters.get("trainable_params")
-        self.done, self.damage = done, found.warning
+        cells = read_accuracy(path, self.resolved.tasks, self.resolved.heldout, last=done)
+        for (after, stream, task), cell in cells.items():
+            self.rows.setdefault(after, {})[stream, task] = Accuracy(cell.correct, cell.n)
+        measures = read_measures(self.folder / "measures.csv", self.resolved.tasks, last=done)
+        self.measures = [Measure(*measure) for measure in measures]
+        self.losses = [dict(row) for row in tables["train.csv"]]
+        self.timings = committed.counters["timings"]
+        self.images_trained = committed.counters["images_trained"]
+        self.trainable = committed.counters.get("trainable_params")
+        self.done, self.damage = done, committed.warning
 
-    def _tables(self, done: int) -> dict[str, list[dict[str, str]]]:
-        """The rows of each table up to experience `done`, as they stand on the disk."""
-        found = {}
-        for name, (when, _) in TABLES.items():
-            with reading(self.folder / name):
-                found[name] = [row for row in read_csv(self.folder / name) if int(row[when]) <= done]
-        return found
+    def _rows_until(self, done: int, name: str) -> list[dict[str, str]]:
+        """Return the rows of a table up to experience `done`."""
+        with reading(self.folder / name):
+            return [row for row in read_csv(self.folder / name) if int(row[NUMBERED_BY[name]]) <= done]
 
-    def save(self, after: int, strategy: Any, plugins: Mapping[str, Any]) -> None:
-        """Write everything up to experience `after`; it counts from the moment `latest.json` is replaced."""
+    def restore(self, strategy: Strategy, plugins: Mapping[str, Any], experiences: Sequence[Any]) -> None:
+        """Give a new strategy and new plugins the state of the last checkpoint. `experiences` are the finished ones.
+
+        Raises StartOver for state that the checkpoint does not hold, such as parameters that the method has added to the
+        encoder and does not make again.
+        """
+        weights, state = checkpoint.load_state(self.folder / CHECKPOINTS, self.done, strategy.device)
+        if unmatched := sorted(strategy.encoder.state_dict().keys() ^ weights.keys()):
+            raise StartOver([f"encoder.{name}" for name in unmatched], within=False)
+        strategy.encoder.load_state_dict(weights)
+        strategy.classifier.load_head_state(state["heads"])
+        strategy.load(state["method"])
+        for name, plugin in plugins.items():
+            built_in.load_state(plugin, state["plugins"][name], strategy, experiences)
+        if strategy.own_state is not None:
+            strategy.own_state.compare(state.get("attributes", {}))
+        strategy.trained = self.done
+
+    def add_training(self, after: int, strategy: Strategy, measuring_seconds: float) -> None:
+        """Add the losses and the cost of an experience. The time of measuring the trained model is not training time."""
+        if strategy.trains:
+            self.trainable = sum(parameter.numel() for parameter in strategy.trainable)
+            self.timings["train"] += strategy.seconds - measuring_seconds
+        self.images_trained += strategy.images_seen
+        self.losses += [{"after": after, **record} for record in strategy.history]
+
+    def save(self, after: int, strategy: Strategy, plugins: Mapping[str, Any]) -> None:
+        """Write everything up to experience `after`. It counts from the moment that `latest.json` is replaced."""
         if not leads():
             self.done = after
             return
-        weights = dict(strategy.encoder.state_dict())
-        method = strategy.state()
-        if not isinstance(method, dict):
-            raise UserError(f"{type(strategy).__name__}.state must return a dict, got {type(method).__name__}.")
+        method_state = strategy.state()
+        if not isinstance(method_state, dict):
+            raise UserError(f"{type(strategy).__name__}.state must return a dict, got {type(method_state).__name__}.")
         state = {
-            "method": method,
+            "method": method_state,
             "heads": strategy.classifier.head_state(),
-            "plugins": {name: plugin_module.state(plugin) for name, plugin in plugins.items()},
-            "attributes": strategy.own_state.changed(),
+            "plugins": {name: built_in.state(plugin) for name, plugin in plugins.items()},
+            "attributes": {} if strategy.own_state is None else strategy.own_state.changed(),
         }
+        weights, description = strategy.encoder.state_dict(), describe(strategy.encoder)
         try:
-            checkpoint.save_state(self.folder / "checkpoint", after, weights, state, describe(strategy.encoder))
+            checkpoint.save_state(self.folder / CHECKPOINTS, after, weights, state, description)
         except TypeError as error:
             raise UserError(f"The state of {type(strategy).__name__} or of a plugin cannot be saved: {error}.") from error
-        row = self.rows[after]
         self.tables["accuracy.csv"].add(
-            {"after": after, "stream": s, "task": t, "accuracy": c.percent, "correct": c.correct, "n": c.n}
-            for (s, t), c in row.items()
+            {"after": after, "stream": stream, "task": task, "accuracy": cell.percent, "correct": cell.correct, "n": cell.n}
+            for (stream, task), cell in self.rows[after].items()
         )
         self.tables["measures.csv"].add(m._asdict() for m in self.measures[len(self.tables["measures.csv"]) :])
         self.tables["train.csv"].add(self.losses[len(self.tables["train.csv"]) :])
         for table in self.tables.values():
             table.write()
-        tables = {name: table.digest for name, table in self.tables.items()}
-        counters = {"timings": self.timings, "images_trained": self.images_trained, "trainable_params": self.trainable}
-        checkpoint.commit(self.folder / "checkpoint", after, key=self.resolved.key, tables=tables, **counters)
+        checkpoint.commit(
+            self.folder / CHECKPOINTS,
+            after,
+            key=self.resolved.key,
+            tables={name: table.digest for name, table in self.tables.items()},
+            timings=self.timings,
+            images_trained=self.images_trained,
+            trainable_params=self.trainable,
+        )
         self.done = after
         self.write_document("running")
 
     def write_document(self, status: str, error: str | None = None) -> None:
-        """`run.json`: the configuration, the machine, how far the run is, and its summary once it is finished."""
-        r = self.resolved
-        finished = status == "finished"
+        """Write `run.json`: configuration, machine, progress, and the summary of a finished run."""
+        tasks, heldout = self.resolved.tasks, self.resolved.heldout
         if self.trainable is not None:
-            # A probe has its heads when it was trained, and not before.
+            # A probe makes its heads when it is trained.
             self.document["trainable_params"] = self.trainable
         self.document.update(
             status=status,
             error=error,
-            summary=summarise(self.rows, r.tasks, r.heldout, self.measures) if finished else None,
-            progress={"after": self.done, "of": len(r.tasks)},
+            summary=summarise(self.rows, tasks, heldout, self.measures) if status == "finished" else None,
+            progress={"after": self.done, "of": len(tasks)},
             train_seconds=round(self.timings["train"], 3),
             eval_seconds=round(self.timings["evaluate"], 3),
             images_per_second=round(self.images_trained / self.timings["train"], 1) if self.images_trained else None,
             peak_memory_mb=peak_memory_mb(),
         )
         if leads():
-            write_json(self.folder / "run.json", self.document)
+            write_json(self.folder / RECORD, self.document)
 
-    def tidy(self) -> None:
-        """Delete the files that a killed process was writing. The folder is locked, so nobody is writing them now."""
-        remove_named(self.folder, *map(re.escape, ("run.json", *TABLES)), unfinished=True)
-        checkpoint.tidy(self.folder / "checkpoint")
+    @contextmanager
+    def recording_failures(self) -> Iterator[None]:
+        """Write the status "interrupted" or "failed" into `run.json` when the block ends with an exception."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            with suppress(OSError):
+                self.write_document("interrupted")
+            raise
+        except (Exception, SystemExit) as error:
+            cause: Exception = exited(error) if isinstance(error, SystemExit) else error
+            cause = without_traceback(cause) if isinstance(cause, UserError) else cause
+            # A full disk must not hide the cause.
+            with suppress(OSError):
+                self.write_document("failed", error=f"{type(cause).__name__}: {cause}")
+            if cause is not error:
+                raise cause from None
+            raise
 
     def clear(self) -> list[Path]:
-        """Delete the files that a run writes, by name and never through a link; return what is left because it is not ours."""
-        left = remove_named(self.folder, *map(re.escape, ("run.json", *TABLES)))
-        return [*left, *checkpoint.clear(self.folder / "checkpoint", self.resolved.key)]
+        """Delete the files that a run writes, by name and never through a link; return the paths that are not ours."""
+        left = remove_named(self.folder, *map(re.escape, (RECORD, *TABLES)))
+        return [*left, *checkpoint.clear(self.folder / CHECKPOINTS, self.resolved.key)]

@@ -1,4 +1,4 @@
-"""The version and the revision of the project. Imports nothing heavy."""
+"""Version and revision of the project. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @cache
 def project_version() -> str:
-    """Return the version of this source tree, or that of the installed package where there is no pyproject.toml beside it."""
+    """Return the version of this source tree, or of the installed package if the tree has no pyproject.toml."""
     try:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         if project["name"] == NAME:
@@ -28,13 +28,13 @@ def project_version() -> str:
 
 
 def short_revision(revision: str) -> str:
-    """Return the first ten digits of a revision, and whether there were changes."""
+    """Return the first ten digits of a revision, with "+changes" for a modified tree."""
     return revision[:10] + "+changes" * revision.endswith("+changes")
 
 
 @cache
 def git_revision() -> str | None:
-    """Return the project's own revision, with "+changes" for a modified tree; None where it is not a checkout of its own."""
+    """Return the revision of the project, with "+changes" for a modified tree; None outside a checkout of the project."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]

@@ -76,7 +76,7 @@ def whole(folder: Path) -> list[str]:
             wrong.append(f"{path.name}: {error}")
     for place in (folder / "checkpoint", folder / "checkpoint" / "within"):
         try:
-            found = checkpoint.sound(place) if place.is_dir() else None
+            found = checkpoint.last_undamaged(place) if place.is_dir() else None
             if found is not None and found.warning:
                 wrong.append(f"{place.name}: {found.warning}")
         except Exception as error:

@@ -122,7 +122,7 @@ def main() -> None:
         table.add_column(header, justify="right", no_wrap=True)
     Timed.loads = a.loader
     for precision in a.precision or (PRECISIONS if on_gpu else ("fp32", "bf16")):
-        machine.compute_in(precision, device)
+        machine.set_precision(precision, device)
         for compiled in (False, True) if a.compile else (False,):
             of = encoder(on_gpu)
             size, generator = of.image_size, torch.Generator().manual_seed(0)

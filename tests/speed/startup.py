@@ -81,13 +81,14 @@ def child(folder: str, strategy: str) -> None:
 
     mark("import open_clip")
     from harness.run import loop as run
+    from harness.run.progress_plugins import ScreenProgress
     from strategies import Strategy
 
     mark("import Perennial")
     between = "between"
-    told(run.models, "load", between, "model")
-    told(run, "_scenario", between, "data")
-    told(run, "_reference", between, "reference data")
+    told(run, "load_encoder", between, "model")
+    told(run, "build_scenario", between, "data")
+    told(run, "load_reference", between, "reference data")
     told(Strategy, "prepare_run", between, "teacher")
     told(run.MeasuresBeforeTraining, "measure_initial", between, "measures, initial model")
     told(run, "_evaluate", between, "zero-shot row")
@@ -101,7 +102,7 @@ def child(folder: str, strategy: str) -> None:
         mark("first step")
         raise Updated
 
-    run._Watch.after_training_iteration = stop
+    ScreenProgress.after_training_iteration = stop
     try:
         cli.main(["bench", "mtil", "--strategy", strategy, "--out", folder, "--fresh", "--quiet"])
     except Updated:

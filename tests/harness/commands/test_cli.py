@@ -146,7 +146,7 @@ def test_lists(what, capsys):
 def test_bench_and_leaderboard(toy_benchmark, model_directory, reference, tmp_path, capsys, monkeypatch):
     from harness.run import loop as runner
 
-    monkeypatch.setattr(runner, "_reference", lambda *a: reference)
+    monkeypatch.setattr(runner, "load_reference", lambda *a: reference)
     common = [
         "--model",
         str(model_directory),

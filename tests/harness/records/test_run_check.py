@@ -115,14 +115,14 @@ FORGED = {
     "strategy and key": (lambda f: rehashed(f, strategy="joint"), "request.strategy is 'finetune', but identity.strategy is"),
     "options and key": (lambda f: rehashed(f, options={"lr": 1}), "request.options.lr is 0.1, but identity.options.lr is 1"),
     "folder": (lambda f: f.rename(f.with_name("finetune-0123456789")), "its folder is called finetune-0123456789"),
-    "status": (edited(status="done"), "its status is 'done', which is none of"),
+    "status": (edited(status="done"), "its status is 'done', not one of"),
     "finished too early": (edited(progress__after=1), "but its progress is 1 of 2"),
     "finished with an error": (edited(error="RuntimeError: x"), "it ended with an error"),
     "no summary": (edited(summary=None), "it has no summary"),
     "a summary": (edited(summary__last=99.0), r"summary.last is 99.0000, but by accuracy.csv it is 60.0000"),
     "a summary taken out": (edited(summary__forgetting=None), "summary.forgetting is missing, but"),
     "a summary of the classes": (edited(summary__cil_last=99.0), "summary.cil_last is 99"),
-    "a summary that no table has": (edited(summary__best=99.0), "summary.best is 99.0000, but .* no such number"),
+    "a summary that no table has": (edited(summary__best=99.0), "summary.best is 99.0000, but .* it is undefined"),
     "IIMM of the summary": (edited(summary__iimm_mean=0.9), "summary.iimm_mean is 0.9000, but by measures.csv it is 0.3750"),
     "a measure": (table(MEASURES, 1, value="0.9"), "summary.iimm_mean is 0.3750, but by measures.csv it is 0.7000"),
     "a measure that is text": (table(MEASURES, 0, value="x"), r"measures\.csv is damaged \(could not convert"),
@@ -147,7 +147,7 @@ FORGED = {
     "a step too many": (table(ACCURACY, 3, after="3"), "is of a step that does not exist"),
     "no table": (lambda f: (f / ACCURACY).unlink(), r"accuracy\.csv is missing, so the summary in run\.json cannot be checked"),
     "an empty table": (lambda f: (f / ACCURACY).write_text(""), "there is no accuracy after 0 of step-1, step-2, h"),
-    "no measures": (lambda f: (f / MEASURES).unlink(), "by measures.csv there is no such number"),
+    "no measures": (lambda f: (f / MEASURES).unlink(), "by measures.csv it is undefined"),
 }  # fmt: skip
 
 

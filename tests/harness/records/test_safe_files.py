@@ -14,6 +14,7 @@ import cli
 from benchmarks.mini import cache
 from harness.records.files import file_sha256, write_json
 from harness.run import checkpoint
+from harness.run.run_files import CHECKPOINT_FILES, DIGESTS
 from models.registry import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +37,7 @@ WITH_CARE = {
     ("strategies/engine/declared.py", "compile"): "the same",
     ("benchmarks/full/unpack.py", "extract"): "tests/benchmarks/full/test_unpack.py",
     ("benchmarks/full/read_pickles.py", "pickle.Unpickler"): "CIFAR's own format: arrays and plain types alone",
-    ("models/torchscript.py", "pickle.Unpickler"): "tests/models/test_weights_files.py",
+    ("models/loading/torchscript.py", "pickle.Unpickler"): "tests/models/loading/test_read_weights.py",
 }
 
 
@@ -147,7 +148,7 @@ class Trap:
         return os.mkdir, (self.path,)
 
 
-@pytest.mark.parametrize("name", checkpoint.FILES)
+@pytest.mark.parametrize("name", CHECKPOINT_FILES)
 @pytest.mark.parametrize("made", ["pickle", "torch.save"])
 def test_a_strangers_checkpoint_runs_nothing(name, made, tmp_path):
     """With the right digests beside it, as a stranger would send it."""
@@ -158,7 +159,7 @@ def test_a_strangers_checkpoint_runs_nothing(name, made, tmp_path):
         (source / name).write_bytes(pickle.dumps(trap))
     else:
         torch.save(trap, source / name)
-    write_json(source / checkpoint.DIGESTS, {each: file_sha256(source / each) for each in checkpoint.FILES})
+    write_json(source / DIGESTS, {each: file_sha256(source / each) for each in CHECKPOINT_FILES})
     with pytest.raises(UserError, match=rf"after-0/{name} is missing or damaged"):
         checkpoint.load_state(tmp_path, 0)
     assert not (tmp_path / "sprung").exists()
@@ -179,15 +180,15 @@ def test_names_of_tensors_are_no_paths(tmp_path):
     source = tmp_path / "after-0"
     for name in ("../../secret", "/etc/passwd", 3, None, ["state.t"], {}):
         (source / "strategy.json").write_text(json.dumps({"t": {checkpoint.TENSOR: name}}))
-        write_json(source / checkpoint.DIGESTS, {each: file_sha256(source / each) for each in checkpoint.FILES})
+        write_json(source / DIGESTS, {each: file_sha256(source / each) for each in CHECKPOINT_FILES})
         with pytest.raises(UserError, match=r"strategy\.json is missing or damaged"):
             checkpoint.load_state(tmp_path, 0)
 
 
 def test_reading_records_runs_no_strategy_file(tmp_path):
     """The leaderboard, the report and comparisons name a user's method and do not run it."""
-    for path in ("leaderboard.py", "compare.py", "run_json.py", "records.py", "runs.py", "run_check.py", "report/page.py"):
-        assert "user_file" not in (ROOT / "harness" / path).read_text(encoding="utf-8")
+    for path in [*(ROOT / "harness" / "records").glob("*.py"), *(ROOT / "harness" / "report").glob("*.py")]:
+        assert "user_file" not in path.read_text(encoding="utf-8")
 
 
 def test_a_strategy_file_is_said_to_be_code(capsys):

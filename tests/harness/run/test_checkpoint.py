@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from harness.run import checkpoint
+from harness.run.run_files import CHECKPOINT_FILES
 from models.registry import UserError
 
 
@@ -53,19 +54,19 @@ def committed(folder, *experiences):
 def test_the_last_two_are_kept_and_the_end_keeps_one(tmp_path):
     committed(tmp_path, 0, 1, 2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["after-1", "after-2", "latest.json", "previous.json"]
-    assert checkpoint.sound(tmp_path) == (2, {"images": 20}, None)
+    assert checkpoint.last_undamaged(tmp_path) == (2, {"images": 20}, None)
     checkpoint.prune(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["after-2", "latest.json"]
-    assert checkpoint.sound(tmp_path).after == 2
+    assert checkpoint.last_undamaged(tmp_path).after == 2
 
 
 def test_the_oldest_makes_room_before_the_next_is_written(tmp_path, monkeypatch):
     committed(tmp_path, 0, 1)
     there = []
-    monkeypatch.setattr(checkpoint, "_save", lambda *_: there.append(sorted(p.name for p in tmp_path.glob("after-*"))))
+    monkeypatch.setattr(checkpoint, "_save_tensors", lambda *_: there.append(sorted(p.name for p in tmp_path.glob("after-*"))))
     with pytest.raises(OSError, match="No such file"):
         committed(tmp_path, 2)
-    assert there == [["after-1"]] * 2 and checkpoint.sound(tmp_path).after == 1
+    assert there == [["after-1"]] * 2 and checkpoint.last_undamaged(tmp_path).after == 1
 
 
 def flip(file):
@@ -74,19 +75,19 @@ def flip(file):
     file.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["latest.json", *(f"after-2/{n}" for n in (*checkpoint.FILES, "sha256.json"))])
+@pytest.mark.parametrize("name", ["latest.json", *(f"after-2/{n}" for n in (*CHECKPOINT_FILES, "sha256.json"))])
 def test_a_flipped_bit_is_named_and_the_checkpoint_before_goes_on(tmp_path, name):
     committed(tmp_path, 0, 1, 2)
     flip(tmp_path / name)
-    after, counters, warning = checkpoint.sound(tmp_path)
+    after, counters, warning = checkpoint.last_undamaged(tmp_path)
     # Of wrong digests nobody can tell from wrong files.
     file = "after-2/" if name.endswith("sha256.json") else name
-    assert (after, counters) == (1, {"images": 10}) and warning.endswith("; going on from the checkpoint before it")
+    assert (after, counters) == (1, {"images": 10}) and warning.endswith("; continuing from the checkpoint before it")
     assert file in warning
     assert torch.equal(checkpoint.load_state(tmp_path, 1)[0]["a"], torch.ones(1))
-    assert checkpoint.sound(tmp_path) == (1, {"images": 10}, None), "it is the latest now"
+    assert checkpoint.last_undamaged(tmp_path) == (1, {"images": 10}, None), "it is the latest now"
     committed(tmp_path, 2)
-    assert checkpoint.sound(tmp_path) == (2, {"images": 20}, None)
+    assert checkpoint.last_undamaged(tmp_path) == (2, {"images": 20}, None)
 
 
 def test_two_flipped_bits_are_too_many(tmp_path):
@@ -94,7 +95,7 @@ def test_two_flipped_bits_are_too_many(tmp_path):
     flip(tmp_path / "after-2" / "strategy.json")
     flip(tmp_path / "after-1" / "encoder.safetensors")
     with pytest.raises(UserError, match=r"after-2/strategy\.json is missing or damaged .*SHA-256.*--fresh starts over"):
-        checkpoint.sound(tmp_path)
+        checkpoint.last_undamaged(tmp_path)
     assert (tmp_path / "after-1").is_dir() and (tmp_path / "after-2").is_dir()
 
 

@@ -61,7 +61,7 @@ def test_an_image_tower_that_does_not_train_sees_the_test_images_once(config, ev
 
 def test_a_resumed_run_does_not_repeat_rows(config, evaluated, killed):
     quiet = Screen(quiet=True)
-    killed(lambda: run(config, quiet), runner, "_report", 2)
+    killed(lambda: run(config, quiet), runner, "report_choices", 2)
     assert evaluated == [ROW] * 3, "killed after the evaluation that follows the second task, before it is recorded"
     evaluated.clear()
     run(config, quiet)

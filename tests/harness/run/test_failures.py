@@ -12,7 +12,7 @@ from strategies.engine.losses import NonFiniteLoss
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
-        (torch.OutOfMemoryError("CUDA"), 1, ("--set batch_size=", "in evaluation, which looks at 256 images at a time")),
+        (torch.OutOfMemoryError("CUDA"), 1, ("--set batch_size=", "In evaluation, which looks at 256 images at a time")),
         (KeyboardInterrupt(), 130, ("interrupted; the same command continues",)),
         (NonFiniteLoss("The loss is nan."), 1, ("The loss is nan. The tasks before it are kept",)),
         (OSError(errno.ENOSPC, "full", "results"), 1, ("no space left for results",)),

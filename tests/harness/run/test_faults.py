@@ -110,7 +110,7 @@ def test_a_full_disk_at_any_kind_of_write(config, whole, monkeypatch, capsys):
                 run(config, Screen(quiet=True))
         said = capsys.readouterr().err
         assert caught.value.code == 1 and said.startswith(f"perennial: no space left for {folder}/") and said.count("\n") == 1
-        kept = checkpoint.sound(folder / "checkpoint")
+        kept = checkpoint.last_undamaged(folder / "checkpoint")
         assert (kept.after if kept else -1) == after - 1 and (kept is None or kept.warning is None)
         assert not [path for path in folder.rglob(".*") if path.name != ".lock"], "no litter"
     assert files(run(config, Screen(quiet=True)).folder) == whole()
@@ -165,7 +165,7 @@ def test_a_folder_that_takes_nothing(config, existing, monkeypatch, killed):
         Path(config.out).write_text("a file in the way")
     before = everything(Path(config.out))
     monkeypatch.setattr(runner, "_evaluate", lambda *_: trained.append(1))
-    with pytest.raises(UserError, match=rf"Cannot write to {config.out}.*; --out names another place"):
+    with pytest.raises(UserError, match=rf"Cannot write to {config.out}.*; --out names another folder"):
         run(config, Screen(quiet=True))
     assert not trained and everything(Path(config.out)) == before
 
@@ -196,8 +196,8 @@ def test_a_flipped_bit_in_a_checkpoint(config, whole, killed):
     path = folder / "checkpoint" / "after-2" / "encoder.safetensors"
     flip(path)
     _, said = said_by(config)
-    warning = f"The checkpoint file {path} is missing or damaged (its SHA-256 is another one than when it was written)"
-    assert f"warning: {warning}; going on from the checkpoint before it" in said
+    warning = f"The checkpoint file {path} is missing or damaged (its SHA-256 differs from the recorded one)"
+    assert f"warning: {warning}; continuing from the checkpoint before it" in said
     assert "continuing after experience 1 of 3" in said and files(folder) == whole()
     assert [(each["after"], len(each["warnings"])) for each in read_json(folder / "run.json")["continued"]] == [(1, 1)]
 
@@ -318,7 +318,7 @@ def test_a_record_changed_by_hand(config, killed, whole):
         kept = everything(folder)
         with pytest.raises(UserError, match=words.get(what, "not the record of a run")) as caught:
             run(config, Screen(quiet=True))
-        assert str(path) in str(caught.value) and "without that file the run goes on" in str(caught.value)
+        assert str(path) in str(caught.value) and "without that file the run continues" in str(caught.value)
         assert everything(folder) == kept
     path.unlink()
     assert files(run(config, Screen(quiet=True)).folder) == whole()

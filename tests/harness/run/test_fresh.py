@@ -70,7 +70,7 @@ def test_fresh_deletes_only_what_a_run_writes(config, tmp_path):
 
     shutil.rmtree(checkpoints)
     checkpoints.symlink_to(home)
-    assert f"--fresh left {home}: it is not a file of this run" in " ".join(said_by(fresh)[1].split())
+    assert f"--fresh left {home}, which is not a file of this run" in " ".join(said_by(fresh)[1].split())
     assert snapshot(home) == before and not checkpoints.is_symlink()
 
     # Between our files: only names that a run writes go.

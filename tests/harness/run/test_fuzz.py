@@ -29,6 +29,7 @@ from harness.records.files import (
 from harness.records.leaderboard import leaderboard
 from harness.records.run_json import key_of, read_run
 from harness.run import checkpoint, resume
+from harness.run.run_files import CHECKPOINT_FILES, DIGESTS, LATEST
 from harness.run.state import RunState
 from metrics import study_table
 from models.registry import UserError
@@ -197,7 +198,7 @@ def test_tables_that_a_run_goes_on_from(name, tmp_path_factory, folder, data):
     for each, (columns, rows) in TABLES.items():
         write_csv(made.folder / each, columns, rows)
     counters = {"timings": {"train": 1.0, "evaluate": 1.0}, "images_trained": 3}
-    tables = made._tables(2)
+    tables = {name: made._rows_until(2, name) for name in TABLES}
     checkpoint.save_state(made.folder / "checkpoint", 2, {"w": torch.zeros(1)}, {})
     checkpoint.commit(made.folder / "checkpoint", 2, **counters, tables={each: digest(rows) for each, rows in tables.items()})
     made.load()
@@ -215,7 +216,7 @@ def test_tables_that_a_run_goes_on_from(name, tmp_path_factory, folder, data):
 
 def state_in(folder):
     class Resolved:
-        key = "k"
+        key, tasks, heldout = "k", ("a", "b"), ("c",)
 
     resolved = Resolved()
     resolved.folder = folder
@@ -236,9 +237,9 @@ def test_the_record_of_a_run_that_goes_on(folder, document):
     resolved.folder.mkdir(exist_ok=True)
     path = resolved.folder / "run.json"
     path.write_text(json.dumps(document))
-    survives(lambda _: resume.record(resolved), path)
+    survives(lambda _: resume.recorded_document(resolved), path)
     now = {"versions": {"torch": "1"}, **dict.fromkeys(resume.MACHINE, "x")}
-    resume.continued(now, document if isinstance(document, dict) else None, 1)
+    resume.note_continuation(now, document if isinstance(document, dict) else None, 1)
     assert now["continued"][-1]["after"] == 1
 
 
@@ -314,7 +315,7 @@ def test_state_comes_back(folder, state):
     assert same(checkpoint.load_state(folder / "c", 0)[1]["state"], state)
 
 
-@pytest.mark.parametrize("name", [*checkpoint.FILES, checkpoint.DIGESTS])
+@pytest.mark.parametrize("name", [*CHECKPOINT_FILES, DIGESTS])
 @pytest.mark.parametrize("signed", [False, True])
 @fuzz
 @given(data=st.one_of(bytes_of_any_kind, values.map(lambda v: json.dumps({"a": {checkpoint.TENSOR: v}}).encode())))
@@ -323,8 +324,8 @@ def test_files_of_a_checkpoint(name, signed, folder, data):
     checkpoint.save_state(folder / "d", 0, {"w": torch.zeros(2)}, {"t": torch.ones(1)})
     source = folder / "d" / "after-0"
     (source / name).write_bytes(data)
-    if signed and name != checkpoint.DIGESTS:
-        write_json(source / checkpoint.DIGESTS, {n: file_sha256(source / n) for n in checkpoint.FILES})
+    if signed and name != DIGESTS:
+        write_json(source / DIGESTS, {n: file_sha256(source / n) for n in CHECKPOINT_FILES})
     said = refusal(checkpoint.load_state, folder / "d", 0)
     assert signed if said is None else "after-0" in said
 
@@ -332,12 +333,12 @@ def test_files_of_a_checkpoint(name, signed, folder, data):
 @fuzz
 @given(document=st.one_of(values, changed({"after": 0, "timings": {"train": 1.0}})), signed=st.booleans())
 def test_what_says_which_checkpoint_is_the_latest(folder, document, signed):
-    path = folder / "e" / checkpoint.LATEST
+    path = folder / "e" / LATEST
     path.parent.mkdir(exist_ok=True)
     if signed and isinstance(document, dict):
-        document = checkpoint._signed({name: value for name, value in document.items() if name != "sha256"})
+        document = checkpoint._with_digest({name: value for name, value in document.items() if name != "sha256"})
     path.write_text(json.dumps(document))
-    survives(lambda p: checkpoint.sound(p.parent), path, path.parent / checkpoint.DIGESTS)
+    survives(lambda p: checkpoint.last_undamaged(p.parent), path, path.parent / DIGESTS)
 
 
 def test_a_configuration_from_a_file_is_resolved_or_refused(tmp_path):

@@ -73,14 +73,14 @@ def test_without_latest_json_the_one_before_counts(config, killed, whole):
     folder = stopped(config, killed, n=10)
     (folder / "checkpoint" / "latest.json").unlink()
     _, said = said_by(config)
-    assert "there is no such file); going on from the checkpoint before it" in said
+    assert "the file does not exist); continuing from the checkpoint before it" in said
     assert "continuing after experience 1 of 3" in said and files(folder) == files(whole(config))
 
 
 def test_files_of_another_run_are_not_taken(config, killed):
     theirs, mine = stopped(config, killed), resolve(replace(config, seed=1)).folder
     shutil.copytree(theirs, mine, ignore=shutil.ignore_patterns("run.json"))
-    with pytest.raises(UserError, match=rf"{mine}.*latest\.json is of another run, with the key .*; --fresh starts over"):
+    with pytest.raises(UserError, match=rf"{mine}.*latest\.json belongs to another run, with the key .*; --fresh starts over"):
         run(replace(config, seed=1), Screen(quiet=True))
     shutil.rmtree(mine)
     (mine / "checkpoint").mkdir(parents=True)
@@ -88,7 +88,7 @@ def test_files_of_another_run_are_not_taken(config, killed):
     shutil.rmtree(mine / "checkpoint" / "within")
     shutil.copytree(theirs / "checkpoint" / "within", mine / "checkpoint" / "within")
     _, said = said_by(replace(config, seed=1))
-    assert "is of another run" in said and "The task starts at its beginning." in said
+    assert "belongs to another run" in said and "The task starts at its beginning." in said
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_nothing_is_saved_after_a_loss_that_is_no_number(config, monkeypatch):
     monkeypatch.setattr(Strategy, "compute_loss", lambda s, batch: original(s, batch) / (len(s.history) != 2))
     with pytest.raises(NonFiniteLoss, match="red"):
         run(config, Screen(quiet=True))
-    assert checkpoint.sound(resolve(config).folder / "checkpoint" / "within").after == 2
+    assert checkpoint.last_undamaged(resolve(config).folder / "checkpoint" / "within").after == 2
 
 
 def test_another_microbatch_is_warned_of(config, killed):

@@ -31,7 +31,7 @@ QUICK = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.003}
 
 @pytest.fixture
 def config(toy_benchmark, model_directory, tmp_path, monkeypatch, reference):
-    monkeypatch.setattr(runner, "_reference", lambda *a: reference)
+    monkeypatch.setattr(runner, "load_reference", lambda *a: reference)
     return RunConfig(
         toy_benchmark,
         "zscl",

@@ -162,7 +162,7 @@ def test_another_mistake_in_the_data_is_not_taken_for_missing_data(config, refus
 
 
 def test_the_record_says_what_was_distilled_on(config, reference, monkeypatch):
-    monkeypatch.setattr(runner, "_reference", lambda *a: reference)
+    monkeypatch.setattr(runner, "load_reference", lambda *a: reference)
     result, text = shown(replace(config, strategy="zscl"))
     assert "40 reference images (mini), 30 reference sentences (mini)" in text
     expected = {"images": {"name": "mini", "n": 40}, "sentences": {"name": "mini", "n": 30}}
@@ -189,7 +189,9 @@ def test_no_more_reference_images_than_are_looked_at(options, looks, monkeypatch
         config=RunConfig(seed=3, data_root="there"),
     )
     train = [SimpleNamespace(dataset=range(n)) for n in (4, 0, 2)]
-    runner._reference(resolved, SimpleNamespace(preprocess=8), SimpleNamespace(streams={"train": train}), Screen(quiet=True))
+    runner.load_reference(
+        resolved, SimpleNamespace(preprocess=8), SimpleNamespace(streams={"train": train}), Screen(quiet=True)
+    )
     assert asked["count"] == looks and asked["names"][:2] == ("pictures", "mini") and asked["names"][2] == 8
     assert asked["paths"] == ["a.png"] and asked["data_root"] == "there" and "seed" not in asked
 
@@ -216,7 +218,7 @@ def test_the_papers_own_protocol_is_not_warned_of(config):
 
 
 def test_an_interrupted_run_with_a_reshuffle_continues_to_the_same_matrix(config, reference, monkeypatch, tmp_path):
-    monkeypatch.setattr(runner, "_reference", lambda *a: reference)
+    monkeypatch.setattr(runner, "load_reference", lambda *a: reference)
     config = replace(config, strategy="zscl", options={**QUICK, "reference_reshuffle": True, "reference_batch": 8})
     whole = run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True))
     original, count = runner._evaluate, iter(range(9))

@@ -16,7 +16,7 @@ from harness.display.screen import Screen
 from harness.run import signals
 from harness.run.failures import expected
 from harness.run.loop import run
-from harness.run.mid_task_checkpoints import Pauses
+from harness.run.mid_task_checkpoints import MidTaskCheckpoints
 from harness.run.signals import Stopped, stop
 from strategies import ABOUT, STRATEGIES
 from strategies.engine.batches import DrawnBatches, drawn_loader
@@ -196,19 +196,19 @@ def test_generators_come_back():
 
 def test_a_second_signal_does_not_wait(tmp_path, monkeypatch):
     monkeypatch.setattr(signals, "SAME", 0.0)
-    pauses = Pauses(tmp_path, 5, dict)
+    checkpoints = MidTaskCheckpoints(tmp_path, 5, dict)
     sent = []
 
     def task():
-        with pauses.task(0, "red", saves=True):
+        with checkpoints.training(0, "red", resumable=True):
             for i in range(3):
                 sent.append(i)
                 os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Stopped), pauses.listening():
+    with pytest.raises(Stopped), checkpoints.answering_signals():
         task()
     assert sent == [0, 1]
-    with pytest.raises(Stopped), Pauses(tmp_path, 5, dict).listening():
+    with pytest.raises(Stopped), MidTaskCheckpoints(tmp_path, 5, dict).answering_signals():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -217,12 +217,12 @@ def test_a_signal_that_comes_again_at_once_is_one(tmp_path):
     sent = []
 
     def task():
-        with pauses.listening(), pauses.task(0, "red", saves=True):
+        with checkpoints.answering_signals(), checkpoints.training(0, "red", resumable=True):
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGINT)
                 sent.append("in the task")
 
-    pauses = Pauses(tmp_path, 5, dict)
+    checkpoints = MidTaskCheckpoints(tmp_path, 5, dict)
     with signals.handled(stop):
         with pytest.raises(Stopped):
             task()

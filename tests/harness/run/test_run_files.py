@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from harness.run import leftover_files as litter
+from harness.run import run_files
 
 OURS = (
     ".accuracy.csv.ab12_xyz",
@@ -46,14 +46,14 @@ def folder(tmp_path):
 
 
 def test_what_is_ours_and_not_needed_goes(folder):
-    litter.remove(folder)
-    assert files(folder) == set(STAYS) and not litter.find(folder)
+    run_files.remove(run_files.find_unneeded(folder))
+    assert files(folder) == set(STAYS) and not run_files.find_unneeded(folder)
     assert sorted(os.listdir(folder / "checkpoint")) == ["after-8", "latest.json", "mine.txt"]
 
 
 def test_a_file_of_somebody_keeps_its_folder(folder):
     (folder / "checkpoint" / "within" / "mine.txt").write_text("x")
-    litter.remove(folder)
+    run_files.remove(run_files.find_unneeded(folder))
     assert files(folder) == {*STAYS, "checkpoint/within/mine.txt"}
 
 
@@ -62,9 +62,9 @@ def test_nothing_behind_a_link_is_touched(folder, tmp_path, place):
     (folder / place).rename(tmp_path / "away")
     (folder / place).symlink_to(tmp_path / "away")
     before = files(tmp_path / "away")
-    litter.remove(folder)
+    run_files.remove(run_files.find_unneeded(folder))
     assert files(tmp_path / "away") == before and not (folder / ".run.json.zzzzzzzz").exists()
 
 
 def test_a_folder_that_is_not_there_has_none(tmp_path):
-    assert litter.find(tmp_path / "none") == []
+    assert run_files.find_unneeded(tmp_path / "none") == []
