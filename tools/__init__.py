@@ -1,1 +1,8 @@
-"""Scripts that make the project's assets: pretraining of the tiny model, tuning of the mini edition's settings."""
+"""Scripts that make the project's assets. The shipped packages do not import them.
+
+    python -m tools.pretrain        pretrain the tiny CLIP in models/tiny
+    python -m tools.tune mtil       choose the training options of the mini edition (or `cil`)
+
+Files in reading order: pretrain.py (the training loop), sampler.py (batches), compose.py (pictures from masks), captions.py,
+vocabulary.py (the tokenizer), pool.py with pool_shapes.py, icon_names.py and sources.py (the pool of masks); tune.py.
+"""

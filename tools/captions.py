@@ -1,4 +1,4 @@
-"""Pretraining captions: what kind of picture, and what is on it, in varied words."""
+"""Pretraining captions: the kind of a picture and its subject, in varied words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BY_KIND: dict[str, tuple[str, ...]] = {
     "icon": ("a sign showing a {}.", "a symbol for {}.", "a sketch of a {}."),
     "emoji": ("an emoji of a {}.", "a colourful picture of a {}."),
 }
-_OWN: dict[str, tuple[str, ...]] = {
+_ONLY: dict[str, tuple[str, ...]] = {
     "logos": ("the logo of {}.", "the {} logo.", "an app icon of {}.", "an app icon with the {} logo."),
     "letters": (
         "the letter {}.",
@@ -42,14 +42,16 @@ _OWN: dict[str, tuple[str, ...]] = {
     "shapes": ("a {}.", "a picture of a {}.", "a drawing of a {}.", "a clean picture of a {}.", "a noisy picture of a {}."),
     "counting": ("{}.", "a picture of {}.", "a picture with {}.", "an image of {}.", "there are {}."),
 }
-_OWN["logo"] = _OWN["logos"]
-_OWN["digits-hand"] = _OWN["digits"]
+_ONLY["logo"] = _ONLY["logos"]
+_ONLY["digits-hand"] = _ONLY["digits"]
 
 
 def templates(kind: str) -> tuple[str, ...]:
-    return _OWN.get(kind) or _PICTURE + 2 * _BY_KIND.get(kind, ())
+    """Return the templates of a kind of picture. Those of the kind count twice next to the general ones."""
+    return _ONLY.get(kind) or _PICTURE + 2 * _BY_KIND.get(kind, ())
 
 
 def caption(kind: str, subject: str, rng: np.random.Generator) -> str:
+    """Return a random caption."""
     choices = templates(kind)
     return choices[rng.integers(len(choices))].format(subject)

@@ -1,7 +1,7 @@
-"""Pretraining pictures composed on the fly, a batch at a time: masks and colour pictures, uint8, to [n, 3, 48, 48] in 0..1.
+"""Compose pretraining pictures one batch at a time: from masks and colour pictures, uint8, to [n, 3, 48, 48] in 0..1.
 
-Written with batched tensor operations, so that drawing costs a few per cent of a training step. Every function takes
-a seeded `torch.Generator`.
+All operations are on batches, so drawing takes only a few per cent of a training step. Every function uses a seeded
+`torch.Generator`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LUMINANCE = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
 
 class Look(NamedTuple):
-    """How strongly a kind of picture is varied: turn in radians, scale and shift as shares of the canvas."""
+    """The variation of a kind of picture: turn in radians, scale and shift as shares of the canvas."""
 
     turn: float = 0.3
     scale: tuple[float, float] = (0.42, 0.95)
@@ -31,21 +31,21 @@ class Look(NamedTuple):
     lines: float = 0.15
 
     def eased(self, ease: float) -> Look:
-        """The same look with a share `ease` of the pictures white on black, and all the less moved and cluttered."""
-        keep = 1 - 0.8 * ease
+        """Return an easier look: a share `ease` of the pictures is white on black, and all are less moved and cluttered."""
+        factor = 1 - 0.8 * ease
         return self._replace(
-            turn=self.turn * keep,
-            scale=(self.scale[1] - (self.scale[1] - self.scale[0]) * keep, self.scale[1]),
-            shift=self.shift * keep,
-            elastic=self.elastic * keep,
+            turn=self.turn * factor,
+            scale=(self.scale[1] - (self.scale[1] - self.scale[0]) * factor, self.scale[1]),
+            shift=self.shift * factor,
+            elastic=self.elastic * factor,
             white_on_black=max(self.white_on_black, ease),
-            plate=self.plate * keep,
-            lines=self.lines * keep,
+            plate=self.plate * factor,
+            lines=self.lines * factor,
         )
 
 
 class Composer:
-    """Composes batches; draws its banks of plates and stray lines once."""
+    """Composes batches. The banks of plates and stray lines are drawn once."""
 
     def __init__(self, generator: torch.Generator):
         self.generator = generator
@@ -53,7 +53,7 @@ class Composer:
         self.lines = self._lines()
 
     def inked(self, masks: Tensor, look: Look, ink: Tensor | None = None) -> Tensor:
-        """uint8 [n, 64, 64] -> float [n, 3, 48, 48]: each mask in one colour (`ink` [n, 3], NaN rows at random)."""
+        """Return masks uint8 [n, 64, 64] as float [n, 3, 48, 48], each in one colour (`ink` [n, 3]; random for NaN rows)."""
         n = len(masks)
         alpha = self._warped(masks[:, None].float() / 255, look)
         if look.thicken:
@@ -70,7 +70,7 @@ class Composer:
             given = ~ink[:, :1, None, None].isnan()
             colour = torch.where(given, ink.nan_to_num()[:, :, None, None], colour)
             light = (colour * _LUMINANCE).sum(1, keepdim=True)
-            # A named colour must stay itself: where it would not show, the ground gives way.
+            # A named colour must not change: if it would not be visible, the ground changes.
             clash = given & ((light - below).abs() < 0.28)
             ground = torch.where(clash, torch.where(light > 0.5, 0.05, 0.97), ground)
         picture = torch.lerp(ground, colour.expand(-1, -1, SIZE, SIZE), alpha)
@@ -80,7 +80,7 @@ class Composer:
         return self._film(picture)
 
     def coloured(self, pictures: Tensor, look: Look) -> Tensor:
-        """uint8 [n, 4, 64, 64] (red, green, blue, alpha) -> float [n, 3, 48, 48] on random grounds."""
+        """Return pictures uint8 [n, 4, 64, 64] (red, green, blue, alpha) as float [n, 3, 48, 48] on random grounds."""
         warped = self._warped(pictures.float() / 255, look)
         ground, _ = self._ground(len(pictures), look)
         tint = 1 + 0.25 * (self._uniform(len(pictures), 3) - 0.5)
@@ -106,12 +106,12 @@ class Composer:
         if look.elastic:
             coarse = torch.randn(n, 2, 5, 5, generator=self.generator) * look.elastic
             grid = grid + F.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear").permute(0, 2, 3, 1)
-        # Small glyphs would alias: sample at twice the size, then average.
+        # Sample at twice the size and average, because small glyphs would alias.
         fine = F.interpolate(grid.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear").permute(0, 2, 3, 1)
         return F.avg_pool2d(F.grid_sample(images, fine, align_corners=False), 2)
 
     def _ground(self, n: int, look: Look) -> tuple[Tensor, Tensor]:
-        """Grounds [n, 3, 48, 48], flat, shaded or with a plate, and the mean colour under the middle [n, 3, 1, 1]."""
+        """Return grounds [n, 3, 48, 48], flat, shaded or with a plate, and the mean colour of their centres [n, 3, 1, 1]."""
         first, second = self._uniform(n, 3), self._uniform(n, 3)
         second = torch.where(self._chance(n, 0.5), first, torch.lerp(first, second, 0.6))
         angle = self._uniform(n, 1) * 6.2832
@@ -136,7 +136,7 @@ class Composer:
         return (picture + torch.randn(n, 1, SIZE, SIZE, generator=self.generator) * strength).clamp(0, 1)
 
     def _plates(self) -> Tensor:
-        """Discs, diamonds and rounded rectangles as alphas [512, 1, 48, 48], from their signed distances."""
+        """Return discs, diamonds and rounded rectangles as alphas [512, 1, 48, 48], from their signed distances."""
         line = torch.arange(SIZE) + 0.5 - SIZE / 2
         y, x = torch.meshgrid(line, line, indexing="ij")
         x = x - (self._uniform(BANK, 1)[:, 0] * 6 - 3)
@@ -152,7 +152,7 @@ class Composer:
         return (0.5 - distance).clamp(0, 1)[:, None]
 
     def _lines(self) -> Tensor:
-        """One to three straight strokes as alphas [512, 1, 48, 48]."""
+        """Return one to three straight strokes as alphas [512, 1, 48, 48]."""
         line = torch.arange(SIZE) + 0.5
         y, x = torch.meshgrid(line, line, indexing="ij")
         alpha = torch.zeros(BANK, SIZE, SIZE)

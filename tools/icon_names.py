@@ -1,4 +1,4 @@
-"""Icon names to words: which of a name's parts say what is drawn, and which only say in what style."""
+"""Words of icon names: separate the subject of a name from the parts for the style."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _ENDINGS = re.compile(
 _BEGINNINGS = re.compile(r"^(bxs|bxl|bx|brand|logo|ios|md)-")
 _LOGO_BEGINNINGS = re.compile(r"^(bxl|brand|logo)-")
 _LOGO_ENDING = re.compile(r"-logo$")
-# Endings of emoji names that leave the picture's subject the same, and people in five skin tones.
+# Endings of emoji names for people in five skin tones, whose subject is the same.
 _SKIN = re.compile(r"(light|medium|dark)-skin-tone|-(light|medium|dark)$|-medium-(light|dark)$")
 MAX_WORDS = 3
 
 
 def plain(name: str) -> str:
-    """An icon's hyphenated subject: 'bxs-bell-ring' is 'bell-ring', 'flash-24-filled' is 'flash'."""
+    """Return the hyphenated subject of an icon: 'bell-ring' for 'bxs-bell-ring', 'flash' for 'flash-24-filled'."""
     name = _BEGINNINGS.sub("", name)
     while (shorter := _ENDINGS.sub("", name)) != name:
         name = shorter
@@ -27,15 +27,17 @@ def plain(name: str) -> str:
 
 
 def is_logo(name: str) -> bool:
+    """Return whether an icon's name says that it is a logo."""
     return bool(_LOGO_BEGINNINGS.match(name) or _LOGO_ENDING.search(name))
 
 
-def same_person_again(name: str) -> bool:
+def is_skin_tone_variant(name: str) -> bool:
+    """Return whether an emoji is one of several skin tones of the same subject."""
     return bool(_SKIN.search(name))
 
 
 def words(name: str) -> str | None:
-    """A plain name as words, or None where it is no name: too long, or of one letter, or mostly digits."""
+    """Return a plain name as words, or None if it is not a usable name: too long, one letter, or mostly digits."""
     parts = name.split("-")
     if len(parts) > MAX_WORDS or len(name) < 2 or not all(re.fullmatch(r"[a-z]{2,14}|[a-z]|\d", p) for p in parts):
         return None
@@ -45,7 +47,7 @@ def words(name: str) -> str | None:
 
 
 def class_of(name: str, domains: tuple[str, ...]) -> tuple[str, str] | None:
-    """(domain, class name) of the first of these icon domains that has the plain name among a class's names."""
+    """Return (domain, class name) of the first of the icon domains that has the plain name among a class's names."""
     for domain in domains:
         classname = _INDEX[domain].get(name)
         if classname is not None:

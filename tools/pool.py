@@ -1,16 +1,14 @@
-"""The pretraining pool: pictures with names from packages that no domain of the mini edition uses.
+"""The pretraining pool: named pictures from packages that no domain of the mini edition uses.
 
-    pool = pool.load_or_make(cache_folder)
-
-holds masks, uint8 [N, 64, 64] (icons, logos, letters, digits, shapes, groups of shapes), and colour pictures, uint8
-[M, 4, 64, 64] (emoji), each with a kind and a subject. An icon that is nearly the same drawing as one that a domain
-shows is left out; logos cannot be (a mark is a mark).
+`load_or_make(folder)` returns masks, uint8 [N, 64, 64] (icons, logos, letters, digits, shapes, groups of shapes), and colour
+pictures, uint8 [M, 4, 64, 64] (emoji), each with a kind and a subject. An icon that is nearly the same drawing as one in a
+domain is left out. This is not possible for logos, because every drawing of a logo is nearly the same.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +26,8 @@ from tools.sources import SOURCES, Source
 POOL_VERSION = 1
 ICON_DOMAINS = tuple(d for d in concepts.ICON_DOMAINS if d != "logos")
 SAME_DRAWING = 0.97
-# Fluent draws every icon at up to seven sizes, Material Symbols in three corner styles.
-_STYLES = {
+# Fluent has every icon in up to seven sizes, Material Symbols in three corner styles.
+_STYLES: dict[str, Callable[[str], bool]] = {
     "@iconify-json/fluent": lambda name: name.endswith(("-24-filled", "-24-regular")),
     "@iconify-json/material-symbols": lambda name: not name.endswith(("-rounded", "-sharp")),
     "@iconify-json/healthicons": lambda name: not name.endswith(("-negative", "-24px")),
@@ -40,7 +38,7 @@ _STYLES = {
 
 
 class Pool(NamedTuple):
-    """`kinds` and `subjects` are string arrays beside `masks` and beside `pictures`."""
+    """Masks and colour pictures with their kinds and subjects, which are string arrays of the same length."""
 
     masks: np.ndarray
     mask_kinds: np.ndarray
@@ -51,13 +49,15 @@ class Pool(NamedTuple):
 
 
 class Item(NamedTuple):
+    """A picture: its image is uint8 [64, 64], or [4, 64, 64] (red, green, blue, alpha)."""
+
     kind: str
     subject: str
-    image: np.ndarray  # uint8 [64, 64], or [4, 64, 64] (red, green, blue, alpha)
+    image: np.ndarray
 
 
 def load_or_make(folder: Path) -> Pool:
-    """The pool, from `folder` or made there: fetches about 25 MB of packages and renders a few minutes."""
+    """Return the pool in `folder`. If it is missing, about 25 MB of packages are fetched and rendered in a few minutes."""
     target = folder / f"pool-{POOL_VERSION}.npz"
     stored = cache.read(target)
     if stored is None:
@@ -70,7 +70,7 @@ def _make(folder: Path) -> Pool:
     archives = [(source, sources.fetch(source, folder / "packages")) for source in SOURCES]
     with ProcessPoolExecutor() as workers:
         items = [item for chunk in workers.map(_items, archives) for item in chunk]
-    items += [Item(*found) for found in pool_shapes.items()]
+    items += [Item(*item) for item in pool_shapes.items()]
     items = _without_duplicates(items)
     flat = [item for item in items if item.image.ndim == 2]
     flat = _without_domain_drawings(flat)
@@ -96,9 +96,9 @@ def _drawings(source: Source, path: Path) -> Iterator[Item]:
     import resvg_py
 
     collection = json.loads(sources.read(path, "package/icons.json")["icons.json"])
-    wanted = _STYLES.get(source.package, lambda name: True)
+    wanted: Callable[[str], bool] = _STYLES.get(source.package, lambda name: True)
     for name, icon in collection["icons"].items():
-        if icon.get("hidden") or not wanted(name) or names.same_person_again(name):
+        if icon.get("hidden") or not wanted(name) or names.is_skin_tone_variant(name):
             continue
         kind, subject = _kind_and_subject(source, name)
         if subject is None:
@@ -150,18 +150,15 @@ def _characters(source: Source, path: Path) -> Iterator[Item]:
 
 
 def _without_duplicates(items: list[Item]) -> list[Item]:
-    seen: set[tuple[str, bytes]] = set()
-    kept = []
+    """Return the items, each (subject, image) once."""
+    distinct: dict[tuple[str, bytes], Item] = {}
     for item in items:
-        key = (item.subject, item.image.tobytes())
-        if key not in seen:
-            seen.add(key)
-            kept.append(item)
-    return kept
+        distinct.setdefault((item.subject, item.image.tobytes()), item)
+    return list(distinct.values())
 
 
 def _without_domain_drawings(items: list[Item]) -> list[Item]:
-    """Leaves out icons whose mask correlates above 0.97 with a drawing that a domain shows for the same subject."""
+    """Leave out icons whose mask correlates above 0.97 with a drawing of the same subject in a domain."""
     from benchmarks.mini import icons
 
     shown = {}
@@ -169,9 +166,9 @@ def _without_domain_drawings(items: list[Item]) -> list[Item]:
         for label in concepts.ICON_DOMAINS[domain]:
             families = icons.drawings(domain, label, MAIN_FAMILIES + HELDOUT_FAMILIES)
             shown[domain, label] = iconfonts.signatures(np.stack([mask for masks in families for mask in masks]))
-    kept = []
+    different = []
     for item in items:
-        own = shown.get((item.kind, item.subject))
-        if own is None or float((own @ iconfonts.signatures(item.image[None]).T).max()) < SAME_DRAWING:
-            kept.append(item)
-    return kept
+        drawings = shown.get((item.kind, item.subject))
+        if drawings is None or float((drawings @ iconfonts.signatures(item.image[None]).T).max()) < SAME_DRAWING:
+            different.append(item)
+    return different

@@ -1,7 +1,7 @@
-"""Clean shapes and groups of shapes for pretraining: another generator and style than the domains `shapes` and `counting`.
+"""Clean shapes and groups of shapes for pretraining, with another generator and style than `shapes` and `counting`.
 
-Flat silhouettes or outlines without noise or lines; among the shapes some that no domain has; groups are of bigger
-variety (up to eight things, also in rows, of one size or of mixed sizes).
+They are flat silhouettes or outlines without noise or lines. Some shapes are in no domain. Groups are more varied than those
+of the domain: up to eight things, also in rows, of one size or of mixed sizes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GROUPS = 500
 
 
 def items() -> Iterator[tuple[str, str, np.ndarray]]:
-    """(kind, subject, uint8 [64, 64]): kind "shapes" with a shape's name, kind "counting" with "three things" or so."""
+    """Yield (kind, subject, uint8 [64, 64]): kind "shapes" with a shape's name, kind "counting" with "three things"."""
     rng = generator("pool", "shapes")
     for kind in KINDS:
         for _ in range(SHAPE_VARIANTS):
@@ -94,4 +94,5 @@ def _draw(draw: ImageDraw.ImageDraw, kind: str, x: float, y: float, r: float, tu
 
 def _turned(points: np.ndarray, turn: float) -> np.ndarray:
     cos, sin = np.cos(turn), np.sin(turn)
-    return points @ np.array([[cos, sin], [-sin, cos]])
+    turned: np.ndarray = points @ np.array([[cos, sin], [-sin, cos]])
+    return turned

@@ -1,8 +1,8 @@
-"""Pretrains the tiny CLIP that ships in models/tiny: `python -m tools.pretrain` (about 50 minutes, 2 cores).
+"""Pretrain the tiny CLIP that ships in models/tiny: `python -m tools.pretrain` (about 50 minutes, 2 cores).
 
-Needs the extra `pretrain` (resvg-py) and the npm client for the first run; the pool is kept in the cache folder. Every
-few minutes it prints the zero-shot accuracy on the domains' validation splits and writes a checkpoint; the test splits
-are not looked at.
+The first run needs the extra `pretrain` (resvg-py) and the npm client. The pool is stored in the cache folder. Every
+few minutes the script prints the zero-shot accuracy on the domains' validation splits and writes a checkpoint. The test
+splits are not used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,12 @@ from tools.sampler import COLOURS, Sampler
 TINY = Path(__file__).parents[1] / "models" / "tiny"
 MEAN, STD = 0.5, 0.27
 LOGIT_SCALE_INIT = 20.0
-# A small transformer takes very long to find shapes in random colours; with white on black first it learns both sooner.
+# A small transformer learns shapes in random colours very slowly. If it sees white on black first, it learns both sooner.
 EASY_UNTIL, EASE_ENDS, LEAST_EASE = 0.06, 0.4, 0.08
 
 
-def configuration(vocabulary_size: int) -> dict:
-    """The open_clip config: 48 x 48 images in patches of 8, two towers 128 wide, embeddings of 128."""
+def configuration(vocabulary_size: int) -> dict[str, Any]:
+    """Return the open_clip config: 48 x 48 images in patches of 8, two towers 128 wide, embeddings of 128."""
     return {
         "model_cfg": {
             "embed_dim": 128,
@@ -57,7 +57,8 @@ def configuration(vocabulary_size: int) -> dict:
     }
 
 
-def make_model(config: dict) -> Any:
+def make_model(config: dict[str, Any]) -> Any:
+    """Return an open_clip model with random weights."""
     architecture = config["model_cfg"]
     model = CLIP(
         embed_dim=architecture["embed_dim"],
@@ -69,11 +70,11 @@ def make_model(config: dict) -> Any:
     return model
 
 
-def learn_vocabulary(found: Pool) -> None:
-    """Writes models/tiny/bpe.txt.gz from the pool's captions and the domains' prompts."""
+def learn_vocabulary(pictures: Pool) -> None:
+    """Write models/tiny/bpe.txt.gz from the pool's captions and the domains' prompts."""
     rng = np.random.default_rng(0)
-    kinds = np.concatenate([found.mask_kinds, found.picture_kinds])
-    subjects = np.concatenate([found.mask_subjects, found.picture_subjects])
+    kinds = np.concatenate([pictures.mask_kinds, pictures.picture_kinds])
+    subjects = np.concatenate([pictures.mask_subjects, pictures.picture_subjects])
     texts = [captions.caption(kind, subject, rng) for kind, subject in zip(kinds, subjects, strict=True)]
     texts += [f"a {colour} {shape}." for colour in COLOURS for shape in np.unique(subjects[kinds == "shapes"])] * 5
     texts += [t.format(c) for e in table.ENTRIES.values() for t in e.templates for c in e.classnames] * 5
@@ -81,10 +82,10 @@ def learn_vocabulary(found: Pool) -> None:
 
 
 def loss_of(model: Any, images: Tensor, tokens: Tensor, subjects: Tensor) -> Tensor:
-    """Contrastive with several positives: images [B] against the U subjects' captions, and each caption against its images.
+    """Return a contrastive loss with several positives: images [B] against captions [U], one per subject, and the reverse.
 
-    Half a cross-entropy over captions (label smoothing 0.05), half one over images, all images of a subject as equal
-    positives.
+    It is the mean of a cross-entropy over captions (label smoothing 0.05) and one over images, in which all images of a
+    subject are equal positives.
     """
     image_features = F.normalize(model.encode_image(images), dim=-1)
     text_features = F.normalize(model.encode_text(tokens), dim=-1)
@@ -93,15 +94,18 @@ def loss_of(model: Any, images: Tensor, tokens: Tensor, subjects: Tensor) -> Ten
     positives = positives / positives.sum(dim=1, keepdim=True)
     to_text = F.cross_entropy(logits, subjects, label_smoothing=0.05)
     to_image = -(positives * logits.T.log_softmax(dim=1)).sum(dim=1).mean()
-    return 0.5 * to_text + 0.5 * to_image
+    loss: Tensor = 0.5 * to_text + 0.5 * to_image
+    return loss
 
 
 @contextlib.contextmanager
 def attention_in_float32() -> Iterator[None]:
-    """Attention computed in float32 within a bfloat16 model: on CPUs its bfloat16 backward pass takes ten times as long."""
+    """Compute attention in float32 in a bfloat16 model: on CPUs its bfloat16 backward pass takes ten times as long."""
     original = F.scaled_dot_product_attention
 
-    def attention(query, key, value, attn_mask=None, *options, **more):
+    def attention(
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *options: Any, **more: Any
+    ) -> Tensor:
         mask = None if attn_mask is None else attn_mask.float()
         return original(query.float(), key.float(), value.float(), mask, *options, **more).to(query.dtype)
 
@@ -113,9 +117,9 @@ def attention_in_float32() -> Iterator[None]:
 
 
 class HalfCopy:
-    """A bfloat16 copy of a float32 model that computes its gradients: 1.6 times as fast where the CPU has AVX512-BF16.
+    """A bfloat16 copy of a float32 model that computes its gradients, 1.6 times as fast on CPUs with AVX512-BF16.
 
-    The float32 model keeps the weights, so no small update is rounded away.
+    The weights stay in float32, so small updates are not lost to rounding.
     """
 
     def __init__(self, model: Any):
@@ -124,13 +128,13 @@ class HalfCopy:
         self.copies: list[Tensor] = list(self.copy.parameters())
 
     def gradients(self, images: Tensor, tokens: Tensor, subjects: Tensor) -> Tensor:
-        """Fills the float32 model's gradients; returns the loss."""
+        """Set the float32 model's gradients and return the loss."""
         with torch.no_grad():
             torch._foreach_copy_(list(self.copies), list(self.masters))
         self.copy.zero_grad()
         with attention_in_float32():
             loss = loss_of(self.copy, images.bfloat16(), tokens, subjects)
-            loss.backward()
+            torch.autograd.backward(loss)
         for master, low in zip(self.masters, self.copies, strict=True):
             master.grad = None if low.grad is None else low.grad.float()
         return loss.detach()
@@ -138,7 +142,7 @@ class HalfCopy:
 
 @torch.inference_mode()
 def zero_shot(model: Any, tokenizer: SimpleTokenizer, split: str = "val") -> dict[str, float]:
-    """Accuracy in percent on a split of every domain, prompts averaged over the templates."""
+    """Return the accuracy in percent on a split of every domain, with prompts averaged over the templates."""
     model.eval()
     accuracy = {}
     for name in (*mini.STREAM, *mini.HELDOUT):
@@ -153,7 +157,8 @@ def zero_shot(model: Any, tokenizer: SimpleTokenizer, split: str = "val") -> dic
     return accuracy
 
 
-def save(state: dict[str, Tensor], config: dict, target: Path) -> None:
+def save(state: dict[str, Tensor], config: dict[str, Any], target: Path) -> None:
+    """Write the weights and the config into a folder that open_clip can load."""
     target.mkdir(parents=True, exist_ok=True)
     (target / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     tensors = {name: tensor.detach().float().contiguous() for name, tensor in state.items()}
@@ -164,16 +169,18 @@ def save(state: dict[str, Tensor], config: dict, target: Path) -> None:
 
 
 def ease_at(progress: float) -> float:
-    """The share of easy pictures: all at first, falling in a line from 6 % to 40 % of the time, a few for ever."""
+    """Return the share of easy pictures: 1 until 6 % of the time, then falling linearly to 0.08 at 40 %, constant after."""
     return float(np.interp(progress, (EASY_UNTIL, EASE_ENDS), (1.0, LEAST_EASE)))
 
 
-def pretrain(found: Pool, out: Path, minutes: float, batch_size: int, rate: float, seed: int, report_every: float) -> None:
+def pretrain(pictures: Pool, out: Path, minutes: float, batch_size: int, rate: float, seed: int, report_every: float) -> None:
+    """Train the model for some minutes and write the running average of its weights to `out`, also at every report."""
     torch.manual_seed(seed)
     tokenizer = vocabulary.load(TINY / "bpe.txt.gz")
     config = configuration(tokenizer.vocab_size)
     model = make_model(config)
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
+    ema: Callable[[float], Callable[..., None]] = torch.optim.swa_utils.get_ema_multi_avg_fn
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=ema(0.998))
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
@@ -182,7 +189,7 @@ def pretrain(found: Pool, out: Path, minutes: float, batch_size: int, rate: floa
         betas=(0.9, 0.98),
         fused=True,
     )
-    sampler = Sampler(found, batch_size, seed)
+    sampler = Sampler(pictures, batch_size, seed)
     half = HalfCopy(model)
     start = last = time.monotonic()
     running = None
@@ -220,21 +227,22 @@ def pretrain(found: Pool, out: Path, minutes: float, batch_size: int, rate: floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=TINY)
-    parser.add_argument("--minutes", type=float, default=48, help="the schedule follows the clock")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--report-every", type=float, default=180, help="seconds between reports and checkpoints")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--vocabulary", action="store_true", help="learn the vocabulary anew (models/tiny/bpe.txt.gz)")
+    """Parse the command line and pretrain the model."""
+    parser = argparse.ArgumentParser(prog="python -m tools.pretrain", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=TINY, help="folder of the model (default: models/tiny)")
+    parser.add_argument("--minutes", type=float, default=48, help="training time; the schedule follows the clock (default: 48)")
+    parser.add_argument("--batch-size", type=int, default=128, help="images per step (default: 128)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="largest learning rate (default: 0.001)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--report-every", type=float, default=180, help="seconds between reports (default: 180)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
+    parser.add_argument("--vocabulary", action="store_true", help="learn the vocabulary (models/tiny/bpe.txt.gz) again")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    found = pool.load_or_make(cache.folder().parent / "pretraining")
+    pictures = pool.load_or_make(cache.folder().parent / "pretraining")
     if args.vocabulary or not (TINY / "bpe.txt.gz").exists():
-        learn_vocabulary(found)
-    pretrain(found, args.out, args.minutes, args.batch_size, args.lr, args.seed, args.report_every)
+        learn_vocabulary(pictures)
+    pretrain(pictures, args.out, args.minutes, args.batch_size, args.lr, args.seed, args.report_every)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pretraining batches: which pictures of the pool, in what shares, composed and captioned."""
+"""Pretraining batches: pictures of the pool in fixed shares, composed and captioned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tools.pool import Pool
 _PLAIN_LOOK = Look()
 _WRITTEN = Look(turn=0.25, scale=(0.45, 0.9), shift=0.1, elastic=0.05, thicken=0.5, white_on_black=0.5, plate=0.15)
 
-# Nothing of it may leave the picture: every thing counts.
+# No part may leave the picture, because the number of things is the class.
 _WHOLE = Look(turn=0.2, scale=(0.75, 0.95), shift=0.02, elastic=0.0, lines=0.0, plate=0.0)
 
 COLOURS = {
@@ -35,8 +35,10 @@ COLOURS = {
 
 
 class Group(NamedTuple):
-    """A share of every batch. Subjects are drawn with weight (number of pictures) ** `tempering`, then a picture;
-    subjects with fewer than `fewest` pictures are left out. A share `coloured` is drawn in a named colour.
+    """A share of every batch.
+
+    A subject is drawn with weight (number of pictures) ** `tempering`, then one of its pictures. Subjects with fewer than
+    `fewest` pictures are left out. A share `coloured` of the pictures has a named colour.
     """
 
     share: float
@@ -58,7 +60,7 @@ MASK_GROUPS: dict[str, Group] = {
     "shapes": Group(0.07, ("shapes",), 0.0, Look(scale=(0.25, 0.7), elastic=0.0, lines=0.0, plate=0.0), coloured=1.0),
     "counting": Group(0.07, ("counting",), 0.0, _WHOLE),
 }
-# The same word is another subject as a letter, a digit or a logo: 'apple' the fruit is not the brand.
+# The same word as a letter, a digit or a logo is another subject: the fruit 'apple' is not the brand.
 _SORTS = {
     "letters": "letter",
     "counting": "counting",
@@ -71,7 +73,7 @@ PICTURE_GROUP = Group(0.10, ("emoji", "nature", "transport", "logos", "logo", "o
 
 
 class Batch(NamedTuple):
-    """Images float [B, 3, 48, 48] in 0..1, one caption for each of the batch's U subjects, and each image's subject."""
+    """Images float [B, 3, 48, 48] in 0..1, one caption for each of the U subjects, and the subject of each image [B]."""
 
     images: Tensor
     captions: list[str]
@@ -79,6 +81,8 @@ class Batch(NamedTuple):
 
 
 class Sampler:
+    """Draws seeded batches from the pool."""
+
     def __init__(self, pool: Pool, batch_size: int, seed: int):
         self.rng = np.random.default_rng(seed)
         self.composer = Composer(torch.Generator().manual_seed(seed))
@@ -89,7 +93,7 @@ class Sampler:
         self.picture_members = _members(pool.picture_kinds, pool.picture_subjects, PICTURE_GROUP)
 
     def batch(self, ease: float = 0.0) -> Batch:
-        """The next batch; `ease` from 1 (white on black, hardly moved) to 0 (as the groups' looks say)."""
+        """Return the next batch; `ease` is from 1 (white on black, hardly moved) to 0 (the looks of the groups)."""
         images, keys, kinds = [], [], []
         for name, group in MASK_GROUPS.items():
             indices = self._draw(self.members[name], self.counts[name])
@@ -114,13 +118,13 @@ class Sampler:
         return np.array([choices[s][self.rng.integers(len(choices[s]))] for s in subjects])
 
     def _inks(self, count: int, probability: float) -> tuple[Tensor | None, list[str]]:
-        """Named colours for a share of the pictures: RGB [count, 3] (NaN: any colour) and 'red ' or '' for the caption."""
+        """Return named colours for a share of the pictures: RGB [count, 3] (NaN: any colour), and 'red ' or '' for captions."""
         if not probability:
             return None, [""] * count
         names = list(COLOURS)
         inks, words = np.full((count, 3), np.nan, dtype=np.float32), [""] * count
         for index in np.flatnonzero(self.rng.random(count) < probability):
-            # The first six are the commonest, so that shapes of them are met as often as all others together twice.
+            # The first six are the colours of the domain `shapes` and are drawn most often.
             word = names[self.rng.integers(6)] if self.rng.random() < 0.7 else names[self.rng.integers(len(names))]
             inks[index] = (np.array(COLOURS[word]) + self.rng.uniform(-0.1, 0.1, 3)).clip(0, 1)
             words[index] = f"{word} "
@@ -131,6 +135,6 @@ def _members(kinds: np.ndarray, subjects: np.ndarray, group: Group) -> tuple[lis
     indices = defaultdict(list)
     for index in np.flatnonzero(np.isin(kinds, group.kinds)):
         indices[str(subjects[index])].append(index)
-    choices = [np.array(found) for _, found in sorted(indices.items()) if len(found) >= group.fewest]
-    weights = np.array([len(found) for found in choices], dtype=np.float64) ** group.tempering
+    choices = [np.array(pictures) for _, pictures in sorted(indices.items()) if len(pictures) >= group.fewest]
+    weights = np.array([len(pictures) for pictures in choices], dtype=np.float64) ** group.tempering
     return choices, weights / weights.sum()

@@ -1,4 +1,4 @@
-"""Where the tiny CLIP's pretraining pictures come from: named, version-pinned packages, none used at run time."""
+"""The npm packages that the tiny CLIP's pretraining pictures come from, with pinned versions. None is used at run time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Source(NamedTuple):
-    """One npm package: what it holds is "icons", "logos", "emoji", "font" or "hand" (a handwritten font)."""
+    """One npm package. It holds "icons", "logos", "emoji", "font" or "hand" (a handwritten font)."""
 
     package: str
     version: str
@@ -114,13 +114,13 @@ SOURCES: tuple[Source, ...] = (
 
 
 def fetch(source: Source, folder: Path) -> Path:
-    """The package's tar file, fetched with `npm pack` unless it is there already."""
+    """Return the package's tar file, fetched with `npm pack` if it is missing."""
     stem = source.package.lstrip("@").replace("/", "-")
     archive = folder / f"{stem}-{source.version}.tgz"
     if not archive.exists():
         npm = shutil.which("npm")
         if npm is None:
-            raise FileNotFoundError("repeating the pretraining needs the npm client to fetch its icon sets and fonts")
+            raise FileNotFoundError("the pretraining needs the npm client to fetch icon sets and fonts")
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(
             [npm, "pack", f"{source.package}@{source.version}", "--silent"],
@@ -131,11 +131,11 @@ def fetch(source: Source, folder: Path) -> Path:
     return archive
 
 
-def read(archive: Path, wanted: str) -> dict[str, bytes]:
-    """Members of a package whose path ends in `wanted`: base name -> contents."""
+def read(archive: Path, ending: str) -> dict[str, bytes]:
+    """Return the contents, by base name, of the members of a package whose path ends in `ending`."""
     with tarfile.open(archive) as package:
         return {
             Path(member.name).name: file.read()
             for member in package.getmembers()
-            if member.name.endswith(wanted) and (file := package.extractfile(member)) is not None
+            if member.name.endswith(ending) and (file := package.extractfile(member)) is not None
         }

@@ -1,4 +1,4 @@
-"""A small byte-pair vocabulary in the form that open_clip's SimpleTokenizer reads: a header line, then one merge a line."""
+"""A small byte-pair vocabulary in the format of open_clip's SimpleTokenizer: a header line, then one merge per line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Symbols = tuple[str, ...]
 
 
 def learn(texts: Iterable[str], count: int = MERGES) -> list[tuple[str, str]]:
-    """The `count` most frequent merges, one after the other; ties go to the alphabetically first pair."""
+    """Return `count` merges, each the most frequent pair after the previous ones; ties go to the first in the alphabet."""
     byte = bytes_to_unicode()
     tally = Counter(word for text in texts for word in _WORD.findall(text.lower()))
     spelled: list[list[str]] = []
@@ -47,7 +47,14 @@ def learn(texts: Iterable[str], count: int = MERGES) -> list[tuple[str, str]]:
     return merges
 
 
-def _count(symbols: list[str], weight: int, index: int, pairs: Counter, where: dict) -> None:
+def _count(
+    symbols: list[str],
+    weight: int,
+    index: int,
+    pairs: Counter[tuple[str, str]],
+    where: dict[tuple[str, str], set[int]],
+) -> None:
+    """Add a word's pairs, times `weight`, to `pairs`, and the word's index to `where`."""
     for pair in pairwise(symbols):
         pairs[pair] += weight
         where[pair].add(index)
@@ -64,10 +71,12 @@ def _merged(symbols: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def save(merges: list[tuple[str, str]], path: Path) -> None:
+    """Write a vocabulary file."""
     # No trailing newline: SimpleTokenizer would take the empty last line for one more merge.
     text = "\n".join([HEADER, *(" ".join(pair) for pair in merges)])
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def load(path: Path) -> SimpleTokenizer:
+    """Return the tokenizer of a vocabulary file."""
     return SimpleTokenizer(bpe_path=str(path), context_length=CONTEXT)

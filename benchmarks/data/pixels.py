@@ -1,14 +1,15 @@
-"""Images as the encoder takes them, decoded and resized once, then read from disk: `cached` and `cached_domain`.
+"""Cache images as the encoder takes them: decoded and resized once, then read from disk (`cached`, `cached_domain`).
 
-Evaluation and reference transforms draw nothing at random, so what they make of a split is kept as uint8 [N, 3, S, S] in one
-file per (split, transform) and mapped into memory afterwards. The pixels are those that the transform makes, bit for bit. A
-training split is not cached: its crops are random.
+Evaluation and reference transforms are deterministic. Their output for a split is stored as uint8 [N, 3, S, S] in one file per
+(split, transform) and memory-mapped afterwards. The pixels are bit-exact. A training split is not cached, because its crops
+are random.
 
-The key is the SHA-256 of: where the images come from (`benchmarks.data.images.fingerprint_of`: paths, sizes and times), the
-transform's fields, what it makes of two fixed images, the format's version, the versions of the packages that decode and
-resize. Labels are not in it: they come from the dataset each time. What is deleted when: `benchmarks.data.pixel_files.sweep`.
+The key is the SHA-256 of the origin of the images (`benchmarks.data.images.fingerprint_of`: paths, sizes and times), the
+transform's fields, its output for two fixed images, the format's version, and the versions of the packages that decode and
+resize. Labels are not part of it, since they come from the dataset each time. `benchmarks.data.pixel_files.sweep` deletes old
+files.
 
-A cache never fails a run: where it cannot be kept, the dataset itself is used, and `progress` is told why.
+A cache never makes a run fail: if it cannot be written, the dataset is used without it, and `progress` reports the reason.
 """
 
 from __future__ import annotations
@@ -44,29 +45,29 @@ from models.registry import UserError
 from models.transforms import Preprocess, evaluation_transform
 
 FORMAT = 1
-"""Raise it whenever the same key would hold other pixels."""
+"""Increase it whenever the same key would stand for other pixels."""
 
 PACKAGES = ("pillow", "torch", "torchvision")
 MARGIN = 256 * 2**20
-"""Bytes that stay free on the disk."""
+"""The bytes of the disk that stay free."""
 BLOCK = 16
-"""Images a thread decodes at a time."""
+"""The number of images that a thread decodes at a time."""
 MOST_WORKERS = 16
 PATIENCE = 3600.0
-"""Seconds to wait for another process that builds the same file, before building it too."""
+"""The seconds to wait for another process that builds the same file, before building it too."""
 
 
 class CachedImages(TensorImages):
-    """`TensorImages` over a mapped file. A copy, or another process's, maps the file again and carries no pixels."""
+    """`TensorImages` over a memory-mapped file. A copy or a worker process maps the file again, without copying pixels."""
 
     def __init__(self, path: Path, key: str, images: np.ndarray, targets: Sequence[int]):
         with warnings.catch_warnings():
-            # Only where `pixel_files.load` could not get a copy-on-write map.
+            # Only if `pixel_files.load` could not make a copy-on-write map.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             super().__init__(torch.from_numpy(images), targets)
         self.path, self.key = path, key
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _mapped_again, (self.path, self.key, tuple(self.images.shape), self.targets)
 
 
@@ -79,23 +80,32 @@ def cached(
     workers: int | None = None,
     folder: str | Path | None = None,
 ) -> Any:
-    """The dataset with `evaluation_transform(preprocess)` applied to its images, from the cache, built first if need be.
+    """Return the dataset with `evaluation_transform(preprocess)` applied to its images, from the cache.
 
-    A `CachedImages`: items are (uint8 [3, S, S], int). The transform leaves its images alone, so it may be applied again.
-    Returned as it is: an empty dataset, one without fingerprint, a `TensorImages` of the right size (it is in memory), and
-    any that cannot be cached (no room, no permission), which `progress` is told.
+    The cache is built if necessary.
 
     Args:
-        preprocess: what `evaluation_transform` takes.
-        label: what the user knows it by ("eurosat-test"); for messages, `usage` and `clear`.
+        dataset: the dataset.
+        preprocess: the argument of `evaluation_transform`.
+        label: the name for the user ("eurosat-test") in messages, `usage` and `clear`.
         progress: called as progress(done, total, what) while images are decoded.
-        workers: threads that read the dataset, as many as processors if None. With 1 it is read in the calling thread:
-            for a dataset that is not safe to read from several.
-        folder: instead of the folder `pixels` of $PERENNIAL_CACHE or the user's cache folder.
+        workers: the number of threads that read the dataset; that of the processors if None. With 1 it is read in the calling
+            thread, which is right for a dataset that is not thread-safe.
+        folder: the folder of the cache; `pixels` in $PERENNIAL_CACHE or in the user's cache folder if None.
 
-    Raises UserError, naming the file, for a damaged image.
+    Returns:
+        A `CachedImages`, whose items are (uint8 [3, S, S], int). The transform does not change such images, so it may be
+        applied again. The dataset is returned unchanged if it is empty, has no fingerprint, is a `TensorImages` of the right
+        size (it is in memory), or cannot be cached (no space, no permission). `progress` reports the last case.
+
+    Raises:
+        UserError: naming the file, for a damaged image.
+
+    Example:
+        >>> cached(domain.test, 224, label="photos-test")[0][0].shape
+        torch.Size([3, 224, 224])
     """
-    # One file for both ways to say the same.
+    # Equal transforms share a file, however they were given.
     preprocess = Preprocess.of(preprocess)
     size = preprocess.size
     if len(dataset) == 0 or (isinstance(dataset, TensorImages) and tuple(dataset.images.shape[2:]) == (size, size)):
@@ -103,16 +113,16 @@ def cached(
     fingerprint = fingerprint_of(dataset)
     if fingerprint is None:
         return dataset
-    where = pixel_files.pixels_folder() if folder is None else Path(folder)
+    folder = pixel_files.pixels_folder() if folder is None else Path(folder)
     key, shape = _key(fingerprint, preprocess), (len(dataset), 3, size, size)
-    path = pixel_files.path_of(where, label, key)
+    path = pixel_files.path_of(folder, label, key)
     images = pixel_files.load(path, key, shape)
     if images is None:
         report = progress or (lambda done, total, what: None)
         try:
             images = _build(dataset, preprocess, path, label, key, shape, report, workers)
         except pixel_files.CannotWrite as error:
-            report(shape[0], shape[0], f"{label} is not cached in {where}: {error}")
+            report(shape[0], shape[0], f"{label} is not cached in {folder}: {error}")
             return dataset
     return CachedImages(path, key, images, targets_of(dataset))
 
@@ -126,10 +136,28 @@ def cached_domain(
     workers: int | None = None,
     folder: str | Path | None = None,
 ) -> Domain:
-    """The domain with those splits `cached`, under labels such as "eurosat-test"; a domain with nothing to cache is
-    returned itself.
+    """Return the domain with some splits `cached`, under labels such as "eurosat-test".
 
-    A split that is None stays None: make the validation split first (`with_validation`).
+    A domain without anything to cache is returned unchanged. A split that is None stays None, so make the validation split
+    first (`with_validation`).
+
+    Args:
+        domain: the domain.
+        preprocess: as in `cached`.
+        splits: the splits to cache.
+        progress: as in `cached`.
+        workers: as in `cached`.
+        folder: as in `cached`.
+
+    Returns:
+        The domain.
+
+    Raises:
+        UserError: naming the file, for a damaged image.
+
+    Example:
+        >>> cached_domain(domain, 224, splits=("test",)).test.images.dtype
+        torch.uint8
     """
     changed = {}
     for split in splits:
@@ -137,21 +165,21 @@ def cached_domain(
         if dataset is None:
             continue
         label = f"{domain.name}-{split}"
-        kept = cached(dataset, preprocess, label=label, progress=progress, workers=workers, folder=folder)
-        if kept is not dataset:
-            changed[split] = kept
+        images = cached(dataset, preprocess, label=label, progress=progress, workers=workers, folder=folder)
+        if images is not dataset:
+            changed[split] = images
     return replace(domain, **changed) if changed else domain
 
 
 def bytes_needed(images: int, preprocess: int | Preprocess) -> int:
-    """On disk, for so many images: 3 S^2 each, and the header's page."""
+    """Return the size on disk of a number of images: 3 S^2 each, and the header's page."""
     return images * 3 * Preprocess.of(preprocess).size ** 2 + pixel_files.PAGE
 
 
 def decoded(dataset: Any, preprocess: int | Preprocess, workers: int | None = None) -> Iterator[np.ndarray]:
-    """The transformed images in order, uint8 [n, 3, S, S] with n up to `BLOCK`, decoded ahead by a few blocks a thread.
+    """Yield the transformed images in order, uint8 [n, 3, S, S] with n up to `BLOCK`, decoded ahead by a few blocks per thread.
 
-    Threads, not processes: Pillow decodes and resizes outside the interpreter's lock, nothing has to be sent between
+    Threads are used, not processes: Pillow decodes and resizes outside the interpreter lock, nothing has to be sent between
     processes, and nothing has to be started (tests/speed/loading.py measures both).
     """
     transform, size = evaluation_transform(preprocess), Preprocess.of(preprocess).size
@@ -164,7 +192,7 @@ def decoded(dataset: Any, preprocess: int | Preprocess, workers: int | None = No
         for row, index in enumerate(indices):
             image = transform(dataset[index][0])
             if image.dtype != torch.uint8 or tuple(image.shape) != (3, size, size):
-                raise ValueError(f"image {index} came out as {image.dtype} {tuple(image.shape)}, not uint8 [3, {size}, {size}]")
+                raise ValueError(f"image {index} became {image.dtype} {tuple(image.shape)}, not uint8 [3, {size}, {size}]")
             block[row] = image.numpy()
         return block
 
@@ -183,7 +211,7 @@ def decoded(dataset: Any, preprocess: int | Preprocess, workers: int | None = No
 
 
 def threads() -> int:
-    """How many threads decode images, unless somebody says otherwise."""
+    """Return the default number of threads that decode images."""
     return min(MOST_WORKERS, _processors())
 
 
@@ -212,15 +240,18 @@ def _build(
             done += len(block)
             report(done, shape[0], what)
 
-    with _alone(path, lambda: report(0, shape[0], f"{label}: waiting for another process that decodes it")):
-        # Somebody may have finished it while we waited.
+    with _locked(path, lambda: report(0, shape[0], f"{label}: waiting for another process that decodes it")):
+        # Another process may have finished it in the meantime.
         images = pixel_files.load(path, key, shape)
         if images is None:
             with pixel_files.refusals():
                 pixel_files.sweep(path, label, need)
                 free = shutil.disk_usage(path.parent).free
             if free < need + MARGIN:
-                raise pixel_files.CannotWrite(f"it needs {_readable(need)}, and of {_readable(free)} free some must stay")
+                raise pixel_files.CannotWrite(
+                    f"it needs {_readable(need)}, but only {_readable(free)} are free, of which {_readable(MARGIN)} "
+                    "must stay free"
+                )
             pixel_files.write(path, label=label, key=key, transform=str(preprocess), shape=shape, blocks=blocks())
             images = pixel_files.load(path, key, shape)
     if images is None:
@@ -229,8 +260,8 @@ def _build(
 
 
 @contextlib.contextmanager
-def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds the lock of one file; without it, where locks do not work, two builds cost time and harm nothing."""
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of one file. If locks do not work, two processes may build it, which takes time but does no harm."""
     lock = FileLock(f"{path}.lock")
     with contextlib.suppress(OSError, NotImplementedError):
         try:
@@ -242,7 +273,7 @@ def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
-            # Whoever waits for this one, or makes a new one, finds the finished file.
+            # A process that waits for this lock, or makes a new one, finds the finished file.
             with contextlib.suppress(OSError):
                 Path(lock.lock_file).unlink()
             lock.release()
@@ -251,14 +282,14 @@ def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 def _mapped_again(path: Path, key: str, shape: tuple[int, ...], targets: Sequence[int]) -> CachedImages:
     images = pixel_files.load(path, key, shape)
     if images is None:
-        raise UserError(f"The cached images {path} are gone. Run the same command again.")
+        raise UserError(f"The cached images {path} no longer exist. Run the same command again.")
     return CachedImages(path, key, images, targets)
 
 
 def _key(fingerprint: str, preprocess: Preprocess) -> str:
     digest = hashlib.sha256(f"format {FORMAT}\n{fingerprint}\n{preprocess}\n".encode())
     digest.update("\n".join(f"{package} {version(package)}" for package in PACKAGES).encode())
-    # What the transform does, not only what it is called: its code may change and its fields stay.
+    # The transform's output is part of the key, because its code may change while its fields do not.
     transform = evaluation_transform(preprocess)
     noise = np.random.default_rng(0).integers(0, 256, (41, 67, 3), np.uint8)
     for image in (Image.fromarray(noise), Image.fromarray(noise[:, :29, 0].copy())):
@@ -267,7 +298,7 @@ def _key(fingerprint: str, preprocess: Preprocess) -> str:
 
 
 def _processors() -> int:
-    # Those that this process may use, where the system says so: a container's share is often smaller than the machine.
+    # The processors that this process may use, if known: a container often has fewer than the machine.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,7 +1,15 @@
 """The mini edition: small domains from installed packages, drawn on first use and cached.
 
-`STREAM` (Order I), `ORDER_II`, `HELDOUT` and `summary()` need neither torch nor NumPy; `build(name)` draws.
-What each domain is, and what the tiny CLIP has seen of it, is in docs/mini.md.
+`STREAM` (Order I), `ORDER_II`, `HELDOUT` and `summary()` need neither torch nor NumPy; `build(name)` draws the images.
+docs/mini.md describes each domain and how much of it the tiny CLIP has seen in pretraining.
+
+Files in reading order:
+    domain_table.py, concepts.py    the domains at a glance; the classes of the icon domains
+    render.py, iconfonts.py         drawing on a 48 x 48 canvas; icons as masks
+    icons.py, letters.py, shapes.py, closeups.py, handwriting.py    the images of the domains
+    corrupted.py                    out-of-distribution images made from test images
+    reference.py                    reference images and sentences for distillation
+    cache.py                        drawn images on disk
 """
 
 from __future__ import annotations
@@ -23,9 +31,18 @@ SPLITS = ("train", "val", "test", "ood")
 
 
 def build(name: str, progress: Progress | None = None) -> Domain:
-    """A domain with uint8 [3, 48, 48] images: from the cache, or drawn (seconds) and cached.
+    """Return a domain with uint8 [3, 48, 48] images, from the cache, or drawn (seconds) and cached.
 
-    `progress(done, total, what)` is called while it draws. Raises ValueError for an unknown name.
+    Args:
+        name: a name in `STREAM` or `HELDOUT`.
+        progress: called as progress(done, total, what) while images are drawn.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    Example:
+        >>> build("shapes").prompts()[0]
+        'a noisy picture of a red circle.'
     """
     import torch
 
@@ -35,7 +52,7 @@ def build(name: str, progress: Progress | None = None) -> Domain:
 
     if name not in ENTRIES:
         close = difflib.get_close_matches(name, ENTRIES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(ENTRIES))}"
+        hint = f"; did you mean {close[0]!r}?" if close else f"; its domains are {', '.join(sorted(ENTRIES))}"
         raise ValueError(f"the mini edition has no domain {name!r}{hint}")
     arrays = _with_corrupted(name, cache.load_or_make(name, lambda: _drawn(name, progress)))
     entry = ENTRIES[name]
@@ -60,24 +77,25 @@ def build(name: str, progress: Progress | None = None) -> Domain:
 
 
 def draw(name: str, progress: Progress | None = None) -> dict[str, np.ndarray]:
-    """A domain's arrays, drawn anew: `<split>_images` uint8 [N, 3, 48, 48] and `<split>_labels` int64 [N]."""
+    """Draw a domain without the cache: `<split>_images` uint8 [N, 3, 48, 48] and `<split>_labels` int64 [N]."""
     return _with_corrupted(name, _drawn(name, progress))
 
 
 def _with_corrupted(name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """With an out-of-distribution split made of the test split, where the domain has none of its own. It is not cached: that
-    takes a tenth of a second, and caches of before stay good.
+    """Return the arrays with a corrupted test split as out-of-distribution split, for domains without another source.
+
+    This split is not cached: making it takes a tenth of a second, and older caches remain valid.
     """
     from benchmarks.mini import corrupted
 
     if name not in corrupted.DOMAINS:
         return arrays
-    made = corrupted.images(name, arrays["test_images"])
-    return {**arrays, "ood_images": made, "ood_labels": arrays["test_labels"].copy()}
+    images = corrupted.images(name, arrays["test_images"])
+    return {**arrays, "ood_images": images, "ood_labels": arrays["test_labels"].copy()}
 
 
 def _drawn(name: str, progress: Progress | None) -> dict[str, np.ndarray]:
-    """What is kept on disk of a domain."""
+    """Draw the arrays of a domain that are cached."""
     from benchmarks.mini import closeups, corrupted, handwriting, icons, letters, shapes
 
     report = progress or (lambda done, total, what: None)
@@ -98,7 +116,7 @@ def _drawn(name: str, progress: Progress | None) -> dict[str, np.ndarray]:
 
 
 def _arrays(drawn: dict[str, list[list[np.ndarray]]]) -> dict[str, np.ndarray]:
-    """Pictures by split and class, interleaved so that the first n images of a split hold every class about equally."""
+    """Return the arrays of pictures by split and class, interleaved so that the first n images cover the classes evenly."""
     import numpy as np
 
     arrays = {}

@@ -1,4 +1,4 @@
-"""Drawn images on disk: plain .npy arrays inside an uncompressed .npz, keyed by what drew them."""
+"""Drawn images on disk: .npy arrays in an uncompressed .npz file, keyed by the versions of the generator and the packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.files import NotRegular, open_file, reason
 from models.registry import UserError
 
 GENERATOR_VERSION = 1
-"""Raise it whenever any drawing changes: cached pictures of another version are not used."""
+"""Increase it whenever any drawing changes: cached pictures of another version are not used."""
 
 PACKAGES = ("numpy", "pillow", "qtawesome", "mlxtend", "matplotlib", "scikit-image", "scikit-learn")
 _DIGEST = "digest"
@@ -28,12 +28,12 @@ Arrays = dict[str, np.ndarray]
 
 
 def folder() -> Path:
-    """$PERENNIAL_CACHE or the user's cache folder, and in it the mini edition's."""
+    """Return the mini edition's folder in $PERENNIAL_CACHE or the user's cache folder."""
     return cache_folder("mini")
 
 
 def version_key() -> str:
-    """Short hash of the generator's version and of the packages that pictures come from."""
+    """Return a short hash of the generator's version and of the versions of the packages that pictures come from."""
     return hashlib.sha256("\n".join([f"generator {GENERATOR_VERSION}", *_versions()]).encode()).hexdigest()[:12]
 
 
@@ -49,24 +49,25 @@ def _versions() -> list[str]:
 
 
 def path(name: str) -> Path:
+    """Return the cache file of the arrays called `name`."""
     return folder() / f"{name}-{version_key()}.npz"
 
 
 def load_or_make(name: str, make: Callable[[], Arrays]) -> Arrays:
-    """The arrays called `name`: from disk if a sound file is there, else made and stored."""
+    """Return the arrays called `name`: from a valid file on disk, else made by `make` and stored."""
     target = path(name)
     stored = read(target)
     if stored is not None:
         return stored
     arrays = make()
-    # A cache that cannot be written costs time at the next start, nothing else.
+    # A cache that cannot be written only costs time at the next start.
     with contextlib.suppress(OSError):
         write(target, arrays)
     return arrays
 
 
 def digest(arrays: Arrays) -> str:
-    """SHA-256 of names, types, shapes and contents."""
+    """Return the SHA-256 of names, types, shapes and contents."""
     total = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -76,6 +77,11 @@ def digest(arrays: Arrays) -> str:
 
 
 def read(target: Path) -> Arrays | None:
+    """Return the arrays in a file, or None if it is missing or damaged.
+
+    Raises:
+        UserError: if the path is not a regular file, such as a named pipe.
+    """
     try:
         with open_file(target) as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -90,6 +96,7 @@ def read(target: Path) -> Arrays | None:
 
 
 def write(target: Path, arrays: Arrays) -> None:
+    """Write arrays under a temporary name and rename the file. Raises OSError if it cannot be written."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:

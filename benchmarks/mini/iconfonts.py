@@ -1,4 +1,4 @@
-"""Icons as masks, read from the icon fonts inside the installed `qtawesome` package, without importing it (or Qt)."""
+"""Icons as masks, read from the icon fonts in the installed package `qtawesome`, without importing it (or Qt)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MASK_SIZE = 64
 DRAWING_SIZE = 60
 _FONT_PIXELS = 96
 _STYLE_ENDINGS = re.compile(r"-(line|fill|filled|outline|outlined|bold|light|thin|regular|solid)$")
-# Two-tone glyphs are layered: each layer alone is not the icon.
+# Two-tone icons have two glyphs, neither of which is the icon.
 _LAYERED = "-duotone"
 
 
 class Family(NamedTuple):
-    """One icon font: the stems of its files in qtawesome, its licence and who made it."""
+    """One icon font: the stems of its files in qtawesome, its licence and its title."""
 
     font: str
     charmap: str
@@ -49,13 +49,13 @@ REFERENCE_FAMILY = "material"
 
 
 def plain_name(name: str) -> str:
-    """An icon's name without the endings that only tell its style: 'bell-fill' is 'bell'."""
+    """Return an icon's name without the ending for its style: 'bell-fill' is 'bell'."""
     return _STYLE_ENDINGS.sub("", name)
 
 
 @cache
 def glyphs_by_name(family: str) -> dict[str, list[int]]:
-    """Plain name -> code points of every style of that icon in one family, in a fixed order."""
+    """Return the code points of every style of each icon of a family, by plain name, in a fixed order."""
     charmap = json.loads(_font_file(FAMILIES[family].charmap, ".json").read_text(encoding="utf-8"))
     index: dict[str, list[int]] = defaultdict(list)
     for name, code in sorted(charmap.items()):
@@ -66,12 +66,12 @@ def glyphs_by_name(family: str) -> dict[str, list[int]]:
 
 @cache
 def drawing(family: str, code: int) -> np.ndarray | None:
-    """One icon as a mask, uint8 [64, 64], its longer side 60 pixels; None for an empty glyph."""
+    """Return an icon as a mask, uint8 [64, 64], its longer side 60 pixels; None for an empty glyph."""
     return glyph_mask(_font(family), chr(code))
 
 
 def glyph_mask(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray | None:
-    """A character as a centred mask, uint8 [64, 64], its longer side 60 pixels; None for an empty glyph."""
+    """Return a character as a centred mask, uint8 [64, 64], its longer side 60 pixels; None for an empty glyph."""
     canvas = Image.new("L", (4 * _FONT_PIXELS, 3 * _FONT_PIXELS))
     ImageDraw.Draw(canvas).text((_FONT_PIXELS, _FONT_PIXELS // 2), character, font=font, fill=255)
     box = canvas.getbbox()
@@ -81,7 +81,7 @@ def glyph_mask(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray | Non
 
 
 def centred(picture: Image.Image) -> np.ndarray:
-    """A grey picture scaled to a longer side of 60 and centred on [64, 64]."""
+    """Return a grey picture scaled to a longer side of 60 pixels and centred on uint8 [64, 64]."""
     factor = DRAWING_SIZE / max(picture.size)
     width, height = (max(1, round(side * factor)) for side in picture.size)
     canvas = Image.new("L", (MASK_SIZE, MASK_SIZE))
@@ -90,22 +90,23 @@ def centred(picture: Image.Image) -> np.ndarray:
 
 
 def signatures(masks: np.ndarray) -> np.ndarray:
-    """[N, 64, 64] -> unit vectors [N, 1024] whose products are correlations of the masks at 32 x 32."""
+    """Return unit vectors [N, 1024] of masks [N, 64, 64] whose dot products are correlations of the masks at 32 x 32."""
     half = MASK_SIZE // 2
     small = masks.reshape(len(masks), half, 2, half, 2).astype(np.float32).mean(axis=(2, 4)).reshape(len(masks), -1)
     small -= small.mean(axis=1, keepdims=True)
-    return small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
+    unit: np.ndarray = small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
+    return unit
 
 
 def _font_file(stem: str, suffix: str) -> Path:
-    # find_spec and not import: importing qtawesome needs a Qt binding.
+    # find_spec, because importing qtawesome needs a Qt binding.
     spec = importlib.util.find_spec("qtawesome")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the mini edition's icons need the package qtawesome (pip install qtawesome)")
-    found = sorted(Path(spec.origin).parent.joinpath("fonts").glob(f"{stem}-[0-9]*{suffix}"))
-    if not found:
-        raise FileNotFoundError(f"qtawesome has no file {stem}-*{suffix}: another version than the mini edition needs")
-    return found[-1]
+        raise ModuleNotFoundError("the icons of the mini edition need the package qtawesome (pip install qtawesome)")
+    files = sorted(Path(spec.origin).parent.joinpath("fonts").glob(f"{stem}-[0-9]*{suffix}"))
+    if not files:
+        raise FileNotFoundError(f"qtawesome has no file {stem}-*{suffix}: the mini edition needs qtawesome 1.4.2")
+    return files[-1]
 
 
 @cache

@@ -1,7 +1,7 @@
-"""The icon domains: the same four families of drawings, each domain in a style of its own.
+"""The icon domains: the same four families of drawings, each domain in a different style.
 
-Every split renders the drawings anew (turned, moved, recoloured, on other backgrounds): no rendering is shared, the
-drawings are. `ood` renders a family that no split uses.
+Splits share the drawings but no rendering: every split renders them again, turned, moved and recoloured, on other
+backgrounds. `ood` renders a family that no split uses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Style = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def sky(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A glyph with a soft shadow on a shaded sky."""
+    """Draw a glyph with a soft shadow on a shaded sky."""
     picture = render.gradient(rng, render.colour(rng, 100, 230), render.colour(rng, 80, 210))
     alpha = render.place(mask, rng, (0.5, 0.9), 20, 0.09)
     if rng.random() < 0.5:
@@ -39,7 +39,7 @@ _SIGNS = (
 
 
 def road_sign(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A plate of one of four kinds before a blurred street."""
+    """Draw a glyph on a plate of one of four kinds before a blurred street."""
     picture = render.grain(render.gradient(rng, render.colour(rng, 50, 170), render.colour(rng, 50, 170)), rng, 16)
     form, plate, ink, scale = _SIGNS[rng.integers(len(_SIGNS))]
     x, y = SIZE / 2 + rng.uniform(-2.5, 2.5, 2)
@@ -57,7 +57,7 @@ def road_sign(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def app_tile(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A rounded tile in any colour with a white or a dark mark, on a plain screen."""
+    """Draw a glyph in white or a dark colour on a rounded tile of any colour, on a plain screen."""
     picture = render.flat(render.colour(rng, 120))
     corner, inset = rng.uniform(5, 12), rng.uniform(1, 4)
     tile = _rounded(inset, SIZE - inset, corner)
@@ -72,7 +72,7 @@ def app_tile(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def chalk(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Grainy, slightly blurred pale lines on a dark board."""
+    """Draw a glyph in grainy, slightly blurred pale chalk on a dark board."""
     picture = render.grain(render.gradient(rng, render.colour(rng, 10, 75), render.colour(rng, 10, 75)), rng, 10)
     alpha = render.place(mask, rng, (0.6, 0.92), 15, 0.07)
     soft = Image.fromarray((alpha * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8)))
@@ -82,7 +82,7 @@ def chalk(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def button(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A bevelled plate, lit from above, with the symbol pressed into it."""
+    """Draw a glyph pressed into a bevelled plate that is lit from above."""
     picture = render.flat(render.colour(rng, 60, 200))
     face = render.colour(rng, 70, 230)
     inset = rng.uniform(2, 5)
@@ -96,7 +96,7 @@ def button(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _rounded(low: float, high: float, corner: float) -> np.ndarray:
-    """A square from (low, low) to (high, high) with round corners, as an alpha."""
+    """Return a square from (low, low) to (high, high) with round corners, as an alpha."""
     return render.outline(lambda canvas, k: canvas.rounded_rectangle([low * k, low * k, high * k, high * k], corner * k, 255))
 
 
@@ -110,36 +110,33 @@ STYLES: dict[str, Style] = {
 
 
 def drawings(domain: str, classname: str, families: tuple[str, ...]) -> list[list[np.ndarray]]:
-    """The masks of a class, one list a family that has any."""
+    """Return the masks of a class, one list per family that has the class. Raises LookupError if no family has it."""
     names = concepts.icon_names(concepts.ICON_DOMAINS[domain], classname)
-    found = []
+    masks_by_family = []
     for family in families:
         index = iconfonts.glyphs_by_name(family)
         codes = sorted({code for name in names for code in index.get(name, ())})
         masks = [mask for code in codes if (mask := iconfonts.drawing(family, code)) is not None]
         if masks:
-            found.append(masks)
-    if not found:
+            masks_by_family.append(masks)
+    if not masks_by_family:
         raise LookupError(f"no icon for class {classname!r} of {domain!r} in {', '.join(families)}")
-    return found
-
-
-def draw(domain: str, split: str, families: tuple[str, ...], per_class: int, seen: set[bytes]) -> list[list[np.ndarray]]:
-    """One split of an icon domain: a list of uint8 [3, 48, 48] for each class, families taking turns."""
-    style = STYLES[domain]
-    pictures = []
-    for classname in ENTRIES[domain].classnames:
-        rng = generator(domain, split, classname)
-        available = drawings(domain, classname, families)
-
-        def one(index: int, rng=rng, available=available) -> np.ndarray:
-            masks = available[index % len(available)]
-            return style(masks[rng.integers(len(masks))], rng)
-
-        pictures.append(render.distinct(one, per_class, seen))
-    return pictures
+    return masks_by_family
 
 
 def images(domain: str, split: str, per_class: int, seen: set[bytes]) -> list[list[np.ndarray]]:
+    """Draw one split: `per_class` pictures uint8 [3, 48, 48] for each class, none of which is in `seen`."""
+    return [_class_images(domain, split, classname, per_class, seen) for classname in ENTRIES[domain].classnames]
+
+
+def _class_images(domain: str, split: str, classname: str, count: int, seen: set[bytes]) -> list[np.ndarray]:
+    """Draw one class. The families take turns."""
+    style, rng = STYLES[domain], generator(domain, split, classname)
     families = iconfonts.HELDOUT_FAMILIES if split == "ood" else iconfonts.MAIN_FAMILIES
-    return draw(domain, split, families, per_class, seen)
+    masks_by_family = drawings(domain, classname, families)
+
+    def one(index: int) -> np.ndarray:
+        masks = masks_by_family[index % len(masks_by_family)]
+        return style(masks[rng.integers(len(masks))], rng)
+
+    return render.distinct(one, count, seen)

@@ -1,4 +1,4 @@
-"""Capital letters in matplotlib's typefaces, tilted and crossed by stray lines."""
+"""Capital letters in the typefaces of matplotlib, tilted and crossed by stray lines."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
 
 @cache
 def letter_mask(font: str, letter: str) -> np.ndarray:
+    """Return a capital letter as a mask, uint8 [64, 64]. Raises LookupError if the font does not have it."""
     mask = glyph_mask(_font(font), letter.upper())
     if mask is None:
         raise LookupError(f"the font {font} has no letter {letter!r}")
@@ -44,7 +45,7 @@ def letter_mask(font: str, letter: str) -> np.ndarray:
 
 
 def cluttered(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A letter in one colour over and under a few stray lines."""
+    """Draw a letter in one colour over and under a few stray lines."""
     ground, ink = render.contrasting(rng, 60)
     picture = render.flat(ground)
     alpha = render.place(mask, rng, (0.42, 0.8), 28, 0.12)
@@ -58,13 +59,10 @@ def cluttered(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def images(domain: str, split: str, per_class: int, seen: set[bytes]) -> list[list[np.ndarray]]:
-    fonts = HELDOUT_FONTS if split == "ood" else MAIN_FONTS
-    pictures = []
-    for letter in LETTERS:
-        rng = generator(domain, split, letter)
+    """Draw one split: `per_class` pictures uint8 [3, 48, 48] for each letter, none of which is in `seen`."""
+    return [_class_images(domain, split, letter, per_class, seen) for letter in LETTERS]
 
-        def one(index: int, rng=rng, letter=letter) -> np.ndarray:
-            return cluttered(letter_mask(fonts[index % len(fonts)], letter), rng)
 
-        pictures.append(render.distinct(one, per_class, seen))
-    return pictures
+def _class_images(domain: str, split: str, letter: str, count: int, seen: set[bytes]) -> list[np.ndarray]:
+    fonts, rng = HELDOUT_FONTS if split == "ood" else MAIN_FONTS, generator(domain, split, letter)
+    return render.distinct(lambda index: cluttered(letter_mask(fonts[index % len(fonts)], letter), rng), count, seen)

@@ -1,20 +1,21 @@
-"""What distillation looks at in the mini edition: 1,500 drawn images and 1,500 sentences, unrelated to its domains.
+"""Reference data of distillation in the mini edition: 1,500 drawn images and 1,500 sentences, unrelated to its domains.
 
-Images: icons of the Material Design Icons font inside the installed `qtawesome` package (Apache-2.0, a family that no
-domain uses) and symbols of the DejaVu Sans font inside `matplotlib` (Bitstream Vera licence; no letters, no digits).
-An icon is left out if a word of its name is a word of any class name, or any icon name, of a stream or held-out domain, or
-if it is nearly the same drawing as one that a domain shows. Sentences: the names of icons so chosen, and combinations
+The images are icons of the Material Design Icons font in the installed package `qtawesome` (Apache-2.0, a family that no
+domain uses) and symbols of the DejaVu Sans font in `matplotlib` (Bitstream Vera licence; no letters, no digits).
+An icon is left out if a word of its name is a word of a class name or icon name of a stream or held-out domain, or
+if it is nearly the same drawing as one in a domain. The sentences are the names of the remaining icons, and combinations
 of words listed here (written for this project).
 
-They are seeded, drawn on first use (seconds) and cached.
+Images and sentences are seeded, drawn on first use (seconds) and cached.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
 from functools import cache as memoised
 from typing import TYPE_CHECKING
+
+from benchmarks.data.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ SENTENCES = 1500
 _SYMBOLS = 200
 _NAMED_SENTENCES = 1000
 SAME_DRAWING = 0.95
-# Parts of icon names that show a letter, a digit or a shape of a stream domain without naming one of its classes.
+# Words in the names of icons that show a letter, a digit or a shape of a stream domain without its class name.
 _OTHER_WORDS = (
     "alpha numeric number letter letters counter roman abjad abc case format text zodiac syllabary shape rectangle"
     " hexagon pentagon octagon ellipse oval triangle rhombus decagram language nut dots dot plus minus times equal"
@@ -67,8 +68,8 @@ _SENTENCE_TEMPLATES = (
 )
 
 
-def images(progress: Callable[[int, int, str], None] | None = None) -> torch.Tensor:
-    """uint8 [1500, 3, 48, 48] in a seeded random order; `progress(done, total, what)` is called while drawing."""
+def images(progress: Progress | None = None) -> torch.Tensor:
+    """Return uint8 [1500, 3, 48, 48] in a seeded random order. `progress(done, total, what)` is called while drawing."""
     import torch
 
     from benchmarks.mini import cache
@@ -78,7 +79,7 @@ def images(progress: Callable[[int, int, str], None] | None = None) -> torch.Ten
 
 
 def sentences() -> list[str]:
-    """1,500 different English sentences and phrases in a seeded random order."""
+    """Return 1,500 different English sentences and phrases in a seeded random order."""
     from benchmarks.mini.render import generator
 
     rng = generator("reference", "sentences")
@@ -105,13 +106,13 @@ def sentences() -> list[str]:
 
 @memoised
 def domain_words() -> frozenset[str]:
-    """Every word of every class name and icon name of the mini edition's domains, stream and held-out."""
+    """Return all words of the class names and icon names of the mini edition's domains, stream and held-out."""
     from benchmarks.mini import concepts
     from benchmarks.mini import domain_table as table
 
     names = [name for entry in table.ENTRIES.values() for name in entry.classnames if len(name) > 1]
     words = {word for name in (*names, *concepts.all_icon_names()) for word in name.replace("-", " ").split()}
-    # Numbers, colours and 'thing(s)' are class names only together with what they count or colour.
+    # Numbers, colours and 'thing(s)' are class names only in combination with another word.
     return frozenset(words - {"thing", "things", *table.COLOURS} - set(table.DIGITS))
 
 
@@ -121,23 +122,24 @@ def _taken_words() -> frozenset[str]:
 
 
 def icon_subjects() -> list[str]:
-    """Names of the reference icons as words, in a seeded random order, different styles of an icon counted once."""
+    """Return the names of the reference icons as words, in a seeded random order, one per icon whatever its styles."""
     from benchmarks.mini import iconfonts
     from benchmarks.mini.render import generator
 
-    allowed = [name for name in sorted(iconfonts.glyphs_by_name(iconfonts.REFERENCE_FAMILY)) if _stands_apart(name)]
+    allowed = [name for name in sorted(iconfonts.glyphs_by_name(iconfonts.REFERENCE_FAMILY)) if _is_unrelated(name)]
     order = generator("reference", "icons").permutation(len(allowed))
     return [allowed[i].replace("-", " ") for i in order]
 
 
-def _stands_apart(name: str) -> bool:
+def _is_unrelated(name: str) -> bool:
+    """Return whether an icon's name has no word of a domain, no number, and at most three words."""
     parts = set(name.split("-"))
     singular = {part.removesuffix("s") for part in parts}
     return len(parts) <= 3 and not (parts | singular) & _taken_words() and not any(p.isdigit() for p in parts)
 
 
 def symbols() -> list[tuple[str, str]]:
-    """(character, name in words) of the symbols whose name has no word of a domain."""
+    """Return (character, name in words) of the symbols whose name has no word of a domain."""
     named = [
         (chr(code), unicodedata.name(chr(code), "").lower()) for low, high in _SYMBOL_RANGES for code in range(low, high + 1)
     ]
@@ -145,7 +147,7 @@ def symbols() -> list[tuple[str, str]]:
     return [(character, name) for character, name in named if name and not set(name.replace("-", " ").split()) & taken]
 
 
-def _draw(progress: Callable[[int, int, str], None] | None) -> np.ndarray:
+def _draw(progress: Progress | None) -> np.ndarray:
     import numpy as np
 
     from benchmarks.mini.render import generator
@@ -166,7 +168,7 @@ def _draw(progress: Callable[[int, int, str], None] | None) -> np.ndarray:
 
 
 def _picture(masks: list[np.ndarray], index: int, rng: np.random.Generator) -> np.ndarray:
-    """One drawing on a plain or shaded ground; one in six as soft white strokes on black, one in six several small ones."""
+    """Draw a mask on a plain or shaded ground; 1 in 6 in soft white strokes on black, 1 in 6 as several small copies."""
     import numpy as np
 
     from benchmarks.mini import render
@@ -189,7 +191,7 @@ def _picture(masks: list[np.ndarray], index: int, rng: np.random.Generator) -> n
 
 
 def _masks() -> list[np.ndarray]:
-    """The drawings, uint8 [64, 64] each: icons first, then symbols."""
+    """Return the masks, uint8 [64, 64] each: icons first, then symbols."""
     from pathlib import Path
 
     import matplotlib
@@ -210,19 +212,19 @@ def _masks() -> list[np.ndarray]:
     codes = [index[subject.replace(" ", "-")][0] for subject in icon_subjects()]
     drawn = [mask for code in codes if (mask := iconfonts.drawing(iconfonts.REFERENCE_FAMILY, code)) is not None]
     likeness = iconfonts.signatures(np.stack(drawn)) @ iconfonts.signatures(np.stack(shown)).T
-    kept: dict[bytes, np.ndarray] = {}
+    distinct: dict[bytes, np.ndarray] = {}
     for mask, nearest in zip(drawn, likeness.max(axis=1), strict=True):
         if nearest <= SAME_DRAWING:
-            kept.setdefault(mask.tobytes(), mask)
-        if len(kept) == IMAGES - _SYMBOLS:
+            distinct.setdefault(mask.tobytes(), mask)
+        if len(distinct) == IMAGES - _SYMBOLS:
             break
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 96)
-    found = symbols()
-    order = generator("reference", "symbols").permutation(len(found))
+    named_symbols = symbols()
+    order = generator("reference", "symbols").permutation(len(named_symbols))
     for position in order:
-        if len(kept) == IMAGES:
+        if len(distinct) == IMAGES:
             break
-        mask = iconfonts.glyph_mask(font, found[position][0])
+        mask = iconfonts.glyph_mask(font, named_symbols[position][0])
         if mask is not None:
-            kept.setdefault(mask.tobytes(), mask)
-    return list(kept.values())
+            distinct.setdefault(mask.tobytes(), mask)
+    return list(distinct.values())

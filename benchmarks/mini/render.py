@@ -1,7 +1,7 @@
-"""Drawing on a 48 x 48 canvas: seeded, with an explicit generator everywhere and no global state.
+"""Drawing on a 48 x 48 canvas, with explicit random generators and no global state.
 
-A picture is float32 [48, 48, 3] with values 0 to 255 until `finish` makes it uint8; a mask is uint8 [64, 64]; an alpha
-is float32 [48, 48], 0 to 1.
+A picture is float32 [48, 48, 3] with values 0 to 255 until `finish` makes it uint8. A mask is uint8 [64, 64]. An alpha
+is float32 [48, 48] with values 0 to 1.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ Range = tuple[float, float]
 
 
 def generator(*names: str) -> np.random.Generator:
-    """A random stream of its own for a named thing, so that the order in which things are drawn does not matter."""
+    """Return a random generator seeded by names, so that the order in which things are drawn does not matter."""
     return np.random.default_rng([zlib.crc32(name.encode()) for name in names])
 
 
 def colour(rng: np.random.Generator, low: float = 0, high: float = 255) -> Colour:
+    """Return a random colour whose channels are between `low` and `high`."""
     return rng.uniform(low, high, 3).astype(np.float32)
 
 
 def luminance(c: Colour) -> float:
+    """Return the luminance of a colour, 0 to 255."""
     return float(c @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
 
 
 def contrasting(rng: np.random.Generator, difference: float) -> tuple[Colour, Colour]:
-    """Two random colours whose luminance differs by at least `difference`."""
+    """Return two random colours whose luminance differs by at least `difference`."""
     while True:
         first, second = colour(rng), colour(rng)
         if abs(luminance(first) - luminance(second)) >= difference:
@@ -42,19 +44,21 @@ def contrasting(rng: np.random.Generator, difference: float) -> tuple[Colour, Co
 
 
 def flat(c: Colour) -> Picture:
+    """Return a picture of one colour."""
     return np.broadcast_to(c, (SIZE, SIZE, 3)).astype(np.float32)
 
 
 def gradient(rng: np.random.Generator, first: Colour, second: Colour) -> Picture:
-    """From one colour to another in a random direction."""
+    """Return a picture that changes from one colour to another in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:SIZE, 0:SIZE] / (SIZE - 1) - 0.5
     share = np.clip(0.5 + (x * np.cos(angle) + y * np.sin(angle)), 0, 1)[..., None].astype(np.float32)
-    return first * (1 - share) + second * share
+    picture: Picture = first * (1 - share) + second * share
+    return picture
 
 
 def place(mask: np.ndarray, rng: np.random.Generator, scale: Range, turn: float, shift: float) -> np.ndarray:
-    """A mask turned by up to `turn` degrees, `scale` of the canvas wide and moved by up to `shift` of it: an alpha."""
+    """Return a mask as an alpha, turned by up to `turn` degrees, `scale` of the canvas wide, moved by up to `shift` of it."""
     factor = rng.uniform(*scale) * SIZE / mask.shape[0] * _OVERSAMPLING
     angle = np.deg2rad(rng.uniform(-turn, turn))
     centre = SIZE * _OVERSAMPLING * (0.5 + rng.uniform(-shift, shift, 2))
@@ -72,38 +76,41 @@ def place(mask: np.ndarray, rng: np.random.Generator, scale: Range, turn: float,
 
 
 def paint(picture: Picture, c: Colour, alpha: np.ndarray) -> Picture:
-    """A colour laid over a picture through an alpha."""
-    return picture * (1 - alpha[..., None]) + c * alpha[..., None]
+    """Return a picture with a colour laid over it through an alpha."""
+    painted: Picture = picture * (1 - alpha[..., None]) + c * alpha[..., None]
+    return painted
 
 
 def outline(draw: Callable[[ImageDraw.ImageDraw, int], None]) -> np.ndarray:
-    """What `draw(canvas, factor)` paints in white on an oversampled canvas, as an alpha; multiply lengths by factor."""
+    """Return as an alpha what draw(canvas, factor) paints in white; the canvas is `factor` times larger."""
     canvas = Image.new("L", (SIZE * _OVERSAMPLING, SIZE * _OVERSAMPLING))
     draw(ImageDraw.Draw(canvas), _OVERSAMPLING)
     return np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32) / 255
 
 
 def polygon(points: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Return a filled polygon as an alpha."""
     return outline(lambda canvas, k: canvas.polygon([(x * k, y * k) for x, y in points], fill=255))
 
 
 def line(start: Sequence[float] | np.ndarray, end: Sequence[float] | np.ndarray, width: float) -> np.ndarray:
+    """Return a straight line as an alpha."""
     ends = [(start[0] * _OVERSAMPLING, start[1] * _OVERSAMPLING), (end[0] * _OVERSAMPLING, end[1] * _OVERSAMPLING)]
     return outline(lambda canvas, k: canvas.line(ends, fill=255, width=max(1, round(width * k))))
 
 
 def grain(picture: Picture, rng: np.random.Generator, strength: float) -> Picture:
-    """Grey noise of one standard deviation over the whole picture."""
+    """Return a picture with grey noise of a standard deviation of `strength`."""
     return picture + rng.normal(0, strength, (SIZE, SIZE, 1)).astype(np.float32)
 
 
 def finish(picture: Picture) -> np.ndarray:
-    """uint8 [3, 48, 48], the form of every image here."""
+    """Return a picture as uint8 [3, 48, 48], the form of every image of the mini edition."""
     return np.ascontiguousarray(picture.clip(0, 255).astype(np.uint8).transpose(2, 0, 1))
 
 
 def distinct(draw: Callable[[int], np.ndarray], count: int, seen: set[bytes]) -> list[np.ndarray]:
-    """`count` pictures draw(0), draw(1), ... none of which was seen before; `seen` grows by them."""
+    """Return `count` pictures draw(0), draw(1), ... that are not in `seen`, and add them to it."""
     pictures: list[np.ndarray] = []
     for index in range(20 * count):
         if len(pictures) == count:

@@ -1,4 +1,4 @@
-"""Two rendered domains: coloured shapes among noise, and a number of small shapes to count."""
+"""Two rendered domains: coloured shapes in noise, and small shapes to count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PALETTE = {
 
 
 def corners(count: int, radius: float, turn: float, inner: float = 1.0) -> np.ndarray:
-    """The corners [n, 2] of a regular polygon around (0, 0), or of a star whose inner corners lie at `inner`."""
+    """Return the corners [n, 2] of a regular polygon around (0, 0), or of a star with inner corners at `inner` x radius."""
     points = count if inner == 1.0 else 2 * count
     angles = turn + 2 * np.pi * np.arange(points) / points
     radii = np.where(np.arange(points) % 2 == 0, radius, radius * inner)
@@ -27,17 +27,21 @@ def corners(count: int, radius: float, turn: float, inner: float = 1.0) -> np.nd
 
 
 def shape_alpha(shape: str, x: float, y: float, radius: float, turn: float) -> np.ndarray:
-    """One shape at (x, y) as an alpha [48, 48]."""
+    """Return a shape at (x, y) as an alpha [48, 48]."""
     if shape in ("circle", "ring"):
-        hole = radius * 0.6
         disc = _disc(x, y, radius)
-        return disc if shape == "circle" else np.clip(disc - _disc(x, y, hole), 0, 1)
+        if shape == "circle":
+            return disc
+        ring: np.ndarray = np.clip(disc - _disc(x, y, radius * 0.6), 0, 1)
+        return ring
     if shape == "cross":
         arm = 0.36 * radius
         bar = np.array([(-arm, -radius), (arm, -radius), (arm, radius), (-arm, radius)])
         cos, sin = np.cos(turn), np.sin(turn)
         bars = [bar @ np.array([[cos, sin], [-sin, cos]]), bar @ np.array([[sin, -cos], [cos, sin]])]
-        return np.maximum(*(render.polygon([tuple(p) for p in points + np.array([x, y])]) for points in bars))
+        first, second = (render.polygon([tuple(p) for p in points + np.array([x, y])]) for points in bars)
+        cross: np.ndarray = np.maximum(first, second)
+        return cross
     kinds = {"square": (4, 1.15, turn + np.pi / 4, 1.0), "triangle": (3, 1.2, turn, 1.0), "star": (5, 1.2, turn, 0.42)}
     count, factor, angle, inner = kinds[shape]
     return render.polygon([tuple(p) for p in corners(count, radius * factor, angle, inner) + np.array([x, y])])
@@ -48,7 +52,7 @@ def _disc(x: float, y: float, r: float) -> np.ndarray:
 
 
 def coloured_shape(name: str, rng: np.random.Generator) -> np.ndarray:
-    """One shape of a jittered colour on a noisy light or dark ground with stray lines."""
+    """Draw a shape of a jittered colour on a noisy light or dark ground with stray lines."""
     colour, shape = name.split()
     low, high = (160, 255) if rng.random() < 0.5 else (0, 90)
     picture = render.grain(render.gradient(rng, render.colour(rng, low, high), render.colour(rng, low, high)), rng, 14)
@@ -62,7 +66,7 @@ def coloured_shape(name: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def group(count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` copies of one shape, apart from each other, light on dark or dark on light."""
+    """Draw `count` separate copies of one shape, light on dark or dark on light."""
     dark = bool(rng.random() < 0.5)
     low, high = (0, 120) if dark else (135, 255)
     picture = render.gradient(rng, render.colour(rng, low, high), render.colour(rng, low, high))
@@ -80,12 +84,11 @@ def group(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def images(domain: str, split: str, per_class: int, seen: set[bytes]) -> list[list[np.ndarray]]:
-    pictures = []
-    for label, name in enumerate(ENTRIES[domain].classnames):
-        rng = generator(domain, split, name)
+    """Draw one split: `per_class` pictures uint8 [3, 48, 48] for each class, none of which is in `seen`."""
+    names = ENTRIES[domain].classnames
+    return [_class_images(domain, split, label, name, per_class, seen) for label, name in enumerate(names)]
 
-        def one(_: int, rng=rng, label=label, name=name) -> np.ndarray:
-            return coloured_shape(name, rng) if domain == "shapes" else group(label + 1, rng)
 
-        pictures.append(render.distinct(one, per_class, seen))
-    return pictures
+def _class_images(domain: str, split: str, label: int, name: str, count: int, seen: set[bytes]) -> list[np.ndarray]:
+    rng = generator(domain, split, name)
+    return render.distinct(lambda _: coloured_shape(name, rng) if domain == "shapes" else group(label + 1, rng), count, seen)

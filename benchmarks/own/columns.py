@@ -1,6 +1,6 @@
-"""Columns of tables of images: their usual names, the user's choice in `NAME:label=COLUMN`, and the search for the right one.
+"""Choose the columns for image, label and split: usual names, the user's choice in `NAME:label=COLUMN`, ambiguities.
 
-CSV files, Hugging Face datasets and webdataset shards share this. No torch.
+CSV files, Hugging Face datasets and webdataset shards use this. No torch.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LABEL = (
     *("label_name", "class_label", "classes", "targets", "class_id", "label_id", "category_id"),
 )
 CAPTION = ("title", "caption", "text", "txt", "captions")
-"""Columns that hold class names in some tables (open_clip's own form has `title`) and sentences in others."""
+"""Columns that hold class names in some tables (open_clip's format has `title`) and sentences in others."""
 
 NAMES: dict[str, tuple[str, ...]] = {"image": IMAGE, "label": (*LABEL, *CAPTION), "split": ("split",)}
-"""Column names of each role, the most telling first, compared without case."""
+"""The usual column names of each role, the clearest first. They are compared without case."""
 
 UNLABELLED = frozenset({"", "-1", "nan", "none", "null", "?"})
-"""What stands for a missing label in a test split, in lower case."""
+"""Values that mean a missing label in a test split, in lower case."""
 
 _SPLIT = {"eval": "val"}
 _CHOICE = re.compile(r":(\w+)=([^:,]*)\Z")
@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 class Chosen(NamedTuple):
-    """A name without the columns that follow it, and the columns by role."""
+    """A name without the columns that followed it, and the chosen column by role."""
 
     name: str
     columns: dict[str, str]
@@ -50,80 +50,85 @@ class Chosen(NamedTuple):
 def chosen_columns(text: str) -> Chosen:
     """Split `photos.csv:label=breed:image=file` into the name and the chosen columns.
 
-    An existing file or folder of the whole name is that. `path` is another word for `image`.
+    If a file or folder with the whole name exists, the text is only a name. `path` is a synonym of `image`.
 
     Raises:
-        UserError: for a role that does not exist, one that is named twice, and an empty column.
+        UserError: for an unknown role, a role that is given twice, and an empty column.
     """
     name, columns = text, dict[str, str]()
     while not os.path.lexists(name) and (match := _CHOICE.search(name)) is not None:
         role = "image" if match[1] == "path" else match[1]
         if role not in ROLES:
-            raise UserError(f"{text!r} chooses a column for {match[1]!r}: write :image=, :label= or :split= and a column.")
+            raise UserError(
+                f"{text!r} chooses a column for {match[1]!r}, which is unknown: write :image=, :label= or :split= and a column."
+            )
         if role in columns:
-            raise UserError(f"{text!r} names two columns for the {role}: leave one out.")
+            raise UserError(f"{text!r} has two columns for the {role}: remove one of them.")
         if not match[2]:
-            raise UserError(f"{text!r} names no column after {role}=.")
+            raise UserError(f"{text!r} has no column after {role}=.")
         columns[role], name = match[2], name[: match.start()]
     return Chosen(name, columns)
 
 
 def how_to_choose(name: str, role: str, column: str) -> str:
-    """Return what to type to choose a column, ready for a shell."""
+    """Return the argument that chooses a column, quoted for a shell."""
     return f"`{shlex.quote(f'{name}:{role}={column}')}`"
 
 
-def find_column(role: str, asked: str | None, candidates: Sequence[str], header: Sequence[str], where: str) -> str | None:
-    """Return the column of a role: the one asked for, the only candidate, or the one that is called like the role.
-
-    None when there is no candidate.
+def find_column(role: str, choice: str | None, candidates: Sequence[str], header: Sequence[str], where: str) -> str | None:
+    """Return the column of a role: the user's choice, the only candidate, or the candidate with the name of the role.
 
     Args:
         role: "image", "label" or "split".
-        asked: the user's choice, or None.
-        candidates: the columns that may be meant.
+        choice: the user's choice, or None.
+        candidates: the possible columns.
         header: all columns.
-        where: the file or dataset, as the user can name it again.
+        where: the file or dataset, in a form that the user can type.
+
+    Returns:
+        The column, or None if there is no candidate.
 
     Raises:
-        UserError: for a choice that does not exist, and for several candidates. The message has the form that chooses one.
+        UserError: for a choice that does not exist, and for several candidates. The message shows how to choose one.
     """
-    if asked is not None:
-        if asked in header:
-            return asked
-        near = [column for column in header if column.casefold() == asked.casefold()]
+    if choice is not None:
+        if choice in header:
+            return choice
+        near = [column for column in header if column.casefold() == choice.casefold()]
         if len(near) == 1:
             return near[0]
-        raise UserError(f"{where} has no column {asked!r}; its columns are {', '.join(header) or 'none'}.")
+        raise UserError(f"{where} has no column {choice!r}; its columns are {', '.join(header) or 'none'}.")
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     exact = [column for column in candidates if column.casefold() in (role, NAMES[role][0])]
-    for choice in (exact, known(role, candidates)):
-        if len(choice) == 1:
-            return choice[0]
+    for columns in (exact, known(role, candidates)):
+        if len(columns) == 1:
+            return columns[0]
     raise UserError(
-        f"{where} has several columns that may be the {role} ({', '.join(candidates)}): choose one, for example "
+        f"{where} has several possible columns for the {role} ({', '.join(candidates)}): choose one, for example "
         f"{how_to_choose(where, role, candidates[0])}."
     )
 
 
 def known(role: str, header: Sequence[str]) -> list[str]:
-    """Return the columns whose names are usual for a role. Captions are left out if there are labels."""
+    """Return the columns with a usual name of a role. Captions are left out if there are labels."""
     usual = NAMES[role]
-    found = [column for column in header if column.strip().casefold() in usual]
-    labels = [column for column in found if column.strip().casefold() not in CAPTION]
-    return labels if role == "label" and labels else found
+    columns = [column for column in header if column.strip().casefold() in usual]
+    labels = [column for column in columns if column.strip().casefold() not in CAPTION]
+    return labels if role == "label" and labels else columns
 
 
 def named_twin(header: Sequence[str], values: Callable[[str], Sequence[str]]) -> str | None:
-    """Return the column of class names that says the same of every row as a label column of numbers.
+    """Return the column of class names that corresponds to a label column of numbers, such as `class_name` and `label`.
 
-    Such as `class_name` next to `label`. None unless all label columns are in one-to-one correspondence and exactly one of
-    them holds words. Columns of captions count where they are such names.
+    Columns of captions count if they hold such names.
 
     Args:
         header: all columns.
         values: returns the values of a column as texts.
+
+    Returns:
+        The column, or None unless all label columns are in one-to-one correspondence and exactly one of them holds words.
     """
     labels = known("label", header)
     if not labels or all(name.strip().casefold() in CAPTION for name in labels):
@@ -138,7 +143,7 @@ def named_twin(header: Sequence[str], values: Callable[[str], Sequence[str]]) ->
 
 
 def _one_to_one(columns: Sequence[Sequence[str]]) -> bool:
-    """Whether each value of one column goes with one value of every other, and there are at least two."""
+    """Return whether each value of a column corresponds to one value of every other column, with at least two values."""
     first = columns[0]
     for other in columns[1:]:
         pairs = set(zip(first, other, strict=True))
@@ -148,27 +153,27 @@ def _one_to_one(columns: Sequence[Sequence[str]]) -> bool:
 
 
 def check_captions(column: str, labels: Sequence[str], where: str) -> None:
-    """Refuse a column of captions, which differ from image to image, as labels. Raises UserError."""
-    different = len(set(labels))
-    if column.casefold() in CAPTION and len(labels) > 5 and 2 * different > len(labels):
+    """Refuse labels that are captions, which differ from image to image. Raises UserError."""
+    distinct = len(set(labels))
+    if column.casefold() in CAPTION and len(labels) > 5 and 2 * distinct > len(labels):
         raise UserError(
-            f"The column {column!r} of {where} has {different:,} different texts for {len(labels):,} images: captions, not "
-            f"class names. Add a column of class names, called label."
+            f"The column {column!r} of {where} has {distinct:,} different texts for {len(labels):,} images: captions, not "
+            "class names. Add a column `label` with class names."
         )
 
 
 @lru_cache(maxsize=1024)
 def split_in(text: str) -> str | None:
-    """Return "train", "val" or "test" for the word of a split in a table or dataset ("Training", "dev"), else None.
+    """Return "train", "val" or "test" for the name of a split in a table or dataset ("Training", "dev"), else None.
 
-    "eval" is the validation split, which is tested on where there is no test split.
+    "eval" is the validation split, which is tested on if there is no test split.
     """
     mark = mark_of(text)
     return None if mark is None or mark.rest else _SPLIT.get(mark.split, mark.split)
 
 
 def split_in_path(path: str) -> str | None:
-    """Return the split that a file's name says, or the nearest folder above it: "mnist-train-000000.tar", "test/0.parquet"."""
+    """Return the split in a file's name or the nearest folder above it: "mnist-train-000000.tar", "test/0.parquet"."""
     for part in reversed(path.replace("\\", "/").split("/")):
         mark = mark_of(part)
         if mark is not None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.data.domain import Domain
 from benchmarks.data.images import ImageFiles
-from benchmarks.own.columns import chosen_columns
+from benchmarks.own.csv_table import Row, image_path, metadata_files, read_table, why_missing
 from benchmarks.own.labels import labelling
-from benchmarks.own.names import Names, Templates, read_names, read_templates
-from benchmarks.own.scan import ANNOTATIONS
-from benchmarks.own.split import check_presence, drawn_sources, sources_with_test, split_by_class, split_note, with_test
-from benchmarks.own.text_table import Row, image_path, metadata_files, read_table, why_missing
-from models.paths import user_path
+from benchmarks.own.names import Names, Templates
+from benchmarks.own.reader import Annotations, Request, make_domain, parse_request, read_annotations
+from benchmarks.own.split import draw_splits, with_test
 from models.registry import UserError
 
 
@@ -30,32 +27,42 @@ def from_csv(
     label_column: str | None = None,
     split_column: str | None = None,
 ) -> Domain:
-    """Read the domain in a table of images: a text file with columns for path, label and perhaps split (see `table`).
+    """Read a table of images: a text file with columns for path, label and perhaps split (see `csv_table`).
 
-    Paths are relative to the file's folder. Without a split column 80/10/10 of each class are taken, seeded, whatever
-    the order of the rows. With one, the rules of `folder.from_folder` hold. A test split in which no image has a label is left
-    out, and the validation split is the test split.
+    Paths are relative to the folder of the file. Without a split column, a seeded 80/10/10 of each class are taken,
+    independent of the order of the rows. With a split column, the rules of `from_folder` apply. If no image of the test split
+    has a label, the test split is left out and the validation split is the test split.
 
-    Labels are class names, or integers with a list of `classnames`, or keys of `label<TAB>name`: see `labels.labelling`.
+    Labels are class names, integers with a list of `classnames`, or keys of `label<TAB>name` (see `labels.labelling`).
 
     Args:
         path: the file, or `FILE:label=COLUMN:image=COLUMN:split=COLUMN`.
-        image_column, label_column, split_column: columns, where the header is not clear.
+        classnames: class names, or a file with them (see `names.read_names`).
+        templates: prompt templates, or a file with them; the default is "a photo of a {}.".
+        name: the domain's name; the file's name without its ending if None.
+        seed: the seed of the split.
+        image_column: the column of the paths, if the header is ambiguous.
+        label_column: the column of the labels, if the header is ambiguous.
+        split_column: the column of the splits, if the header is ambiguous.
+
+    Returns:
+        The domain.
 
     Raises:
-        UserError: for every mistake, with the line number where there is one: see `read_table`, and a missing image, a
-            label outside the class names, a class without training images, fewer than two classes.
+        UserError: with the line number if there is one, for the mistakes in `read_table`, a missing image, a label outside the
+            class names, a class without training images, and fewer than two classes.
+
+    Example:
+        >>> from_csv("photos.csv", label_column="breed").classnames
+        ('beagle', 'poodle')
     """
-    file, columns = chosen_columns(str(path))
-    given = {"image": image_column, "label": label_column, "split": split_column}
-    columns |= {role: column for role, column in given.items() if column is not None}
-    table = Path(os.path.abspath(user_path(file)))
+    request = parse_request(path, image=image_column, label=label_column, split=split_column)
+    table = request.place
     if table.is_dir():
-        raise UserError(f"{file} is a folder; a CSV file is wanted.")
+        raise UserError(f"{request.name} is a folder: give a CSV file.")
     if not table.is_file():
-        raise UserError(f"There is no file {file}.")
-    names = read_names(classnames)
-    return _domain([(table, None)], columns, names, read_templates(templates), name or table.stem, str(table), seed)
+        raise UserError(f"There is no file {request.name}.")
+    return _domain([(table, None)], request, read_annotations(None, classnames, templates), name or table.stem, seed)
 
 
 def from_metadata(
@@ -68,78 +75,86 @@ def from_metadata(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> Domain:
-    """Read the domain in a folder of images with metadata.csv, as Hugging Face `datasets` calls an image folder.
+    """Read a folder of images with metadata.csv, which Hugging Face `datasets` calls an image folder.
 
-    There is one file for the whole folder, or one in each split folder. See `from_csv` for columns and mistakes.
+    There is one file for the whole folder, or one in each split folder.
+
+    Args:
+        path: the folder, or `FOLDER:label=COLUMN:image=COLUMN`.
+        classnames: as in `from_csv`; the folder's classnames.txt if None.
+        templates: as in `from_csv`; the folder's templates.txt if None.
+        name: the domain's name; the folder's name if None.
+        seed: the seed of the split.
+        image_column: as in `from_csv`.
+        label_column: as in `from_csv`.
+
+    Returns:
+        The domain.
+
+    Raises:
+        UserError: as `from_csv`.
+
+    Example:
+        >>> from_metadata("photos").source
+        'CSV file photos, split 80/10/10 by class, seed 0'
     """
-    text, columns = chosen_columns(str(path))
-    columns |= {role: c for role, c in (("image", image_column), ("label", label_column)) if c is not None}
-    root = Path(os.path.abspath(user_path(text)))
-    names = read_names(_beside(root, classnames, ANNOTATIONS[0]))
-    found = read_templates(_beside(root, templates, ANNOTATIONS[1]))
-    return _domain(metadata_files(root), columns, names, found, name or root.name, str(root), seed)
-
-
-def _beside(folder: Path, given: Any, filename: str) -> Any:
-    """Return what was given, else the file of that name in the folder, if there is one."""
-    return folder / filename if given is None and (folder / filename).is_file() else given
+    request = parse_request(path, image=image_column, label=label_column)
+    root = request.place
+    return _domain(metadata_files(root), request, read_annotations(root, classnames, templates), name or root.name, seed)
 
 
 def _domain(
-    tables: Sequence[tuple[Path, str | None]],
-    columns: dict[str, str],
-    names: list[str] | dict[str, str] | None,
-    templates: tuple[str, ...],
-    name: str,
-    where: str,
-    seed: int,
+    tables: Sequence[tuple[Path, str | None]], request: Request, annotations: Annotations, name: str, seed: int
 ) -> Domain:
-    """Return the domain of tables, each with the split that its folder says, or None."""
+    """Return the domain of tables, each with the split of its folder, or None."""
+    where = str(request.place)
     rows: list[tuple[Path, Row]] = []
     notes: list[str] = []
     warnings: list[str] = []
     for table, split in tables:
-        read = read_table(table, columns, named=names is None)
-        rows += [(table, row._replace(split=row.split or split)) for row in read.rows]
-        notes += read.notes
-        warnings += read.warnings if split is None else ()
-    places = [f"{table}, line {row.line}" for table, row in rows]
-    paths = [image_path(table, row.path) for table, row in rows]
-    missing = [i for i, image in enumerate(paths) if not os.path.isfile(image)]
-    if missing:
-        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-        table, row = rows[missing[0]]
-        raise UserError(f"{places[missing[0]]}: {why_missing(table, row.path)}{more}.")
-    found = labelling([row.label for _, row in rows], names, lambda i: places[i])
+        content = read_table(table, request.columns, named=annotations.classnames is None)
+        rows += [(table, row._replace(split=row.split or split)) for row in content.rows]
+        notes += content.notes
+        warnings += content.warnings if split is None else ()
+    _check_files(rows)
+    classes = labelling(
+        [row.label for _, row in rows],
+        annotations.classnames,
+        lambda i: _line(*rows[i]),
+    )
     # By path, so that the order of the rows does not matter.
     order = sorted(range(len(rows)), key=lambda i: (str(rows[i][0]), rows[i][1].path))
-    said = {row.split for _, row in rows}
-    if said == {None} or (said == {"train"} and all(split == "train" for _, split in tables)):
-        parts = split_by_class([found.labels[i] for i in order], found.keys, seed)
-        indices = {split: [order[i] for i in part] for split, part in parts.items()}
-        note = split_note(seed)
-        sources = drawn_sources(seed)
+    paths = [image_path(rows[i][0], rows[i][1].path) for i in order]
+    labels = [classes.labels[i] for i in order]
+    splits = [rows[i][1].split for i in order]
+    if set(splits) == {None} or (set(splits) == {"train"} and all(split == "train" for _, split in tables)):
+        division = draw_splits(labels, classes.keys, seed)
     else:
-        indices = {}
-        for i in order:
-            indices.setdefault(str(rows[i][1].split), []).append(i)
-        sources = sources_with_test({split: f"the rows of the split {split}" for split in indices})
-        indices, note = with_test(indices, where, "leave out the split column")
-    splits = {
-        split: ImageFiles([paths[i] for i in part], [found.labels[i] for i in part], upright=True)
-        for split, part in indices.items()
-        if part
-    }
-    check_presence({split: images.targets for split, images in splits.items()}, found.names, where, "class")
-    return Domain(
-        name=name,
-        classnames=found.names,
-        templates=templates,
-        train=splits.get("train"),
-        val=splits.get("val"),
-        test=splits["test"],
-        source=f"CSV file {where}" + (f", {note}" if note else ""),
-        split_sources={split: sources[split] for split in splits},
-        warnings=tuple(warnings),
-        notes=tuple(notes),
+        indices: dict[str, list[int]] = {}
+        for i, split in enumerate(splits):
+            indices.setdefault(str(split), []).append(i)
+        sources = {split: f"the rows of the split {split}" for split in indices}
+        division = with_test(indices, sources, where, "leave out the split column")
+    return make_domain(
+        name,
+        classes.names,
+        annotations.templates,
+        division.map(lambda split: ImageFiles([paths[i] for i in split], [labels[i] for i in split], upright=True)),
+        where=where,
+        source=f"CSV file {where}",
+        warnings=warnings,
+        notes=notes,
     )
+
+
+def _check_files(rows: Sequence[tuple[Path, Row]]) -> None:
+    """Refuse rows whose image does not exist. Raises UserError for the first one, with the number of the others."""
+    missing = [(table, row) for table, row in rows if not os.path.isfile(image_path(table, row.path))]
+    if missing:
+        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+        table, row = missing[0]
+        raise UserError(f"{_line(table, row)}: {why_missing(table, row.path)}{more}.")
+
+
+def _line(table: Path, row: Row) -> str:
+    return f"{table}, line {row.line}"

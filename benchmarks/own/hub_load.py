@@ -1,4 +1,4 @@
-"""Reads a Hugging Face dataset: by name, or from a folder of `save_to_disk` or of parquet files."""
+"""Load a Hugging Face dataset: by name, or from a folder of `save_to_disk` or of parquet files."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from benchmarks.own.columns import split_in_path
 from benchmarks.own.scan import files_under
 from models.registry import UserError, first_line
 
-# What `datasets` raises for damaged or foreign files: its own errors are OSError, ValueError or RuntimeError.
+# The errors of `datasets` for damaged or foreign files: its own classes are OSError, ValueError or RuntimeError.
 _DAMAGE = (OSError, ValueError, RuntimeError, KeyError, TypeError)
 
 
 def load_folder(folder: Path) -> dict[str, Any]:
-    """Split name -> `datasets.Dataset`, as the folder names them; a dataset without splits is called "whole".
+    """Return `datasets.Dataset` by split name as the folder names them; a dataset without splits is called "whole".
 
-    A parquet file belongs to the split that its name or a folder above it says ("train-00000-of-00002.parquet",
-    "test/0.parquet"); if none says one they are all one dataset. Raises UserError for a folder that is neither, and for
-    a damaged one.
+    The split of a parquet file is in its name or in the name of a folder above it ("train-00000-of-00002.parquet",
+    "test/0.parquet"). If no name contains a split, all files are one dataset.
+
+    Raises:
+        UserError: for a folder without a dataset, and for a damaged one.
     """
     import datasets
 
     saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
     files = {} if saved else _parquet_files(folder)
     if not saved and not files:
-        raise UserError(f"{folder} is no Hugging Face dataset: neither written by save_to_disk nor with parquet files in it.")
+        raise UserError(
+            f"{folder} is not a Hugging Face dataset: it was not written by save_to_disk, and it has no parquet files."
+        )
     try:
         with _quiet():
             loaded = datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset("parquet", data_files=files)
@@ -49,25 +53,27 @@ def load_file(file: Path) -> dict[str, Any]:
 
 
 def load_name(name: str) -> dict[str, Any]:
-    """Split name -> `datasets.Dataset` of "owner/name" or "owner/name:config": from the cache, or downloaded. No code of the
-    dataset's own is run.
+    """Return `datasets.Dataset` by split name of "owner/name" or "owner/name:config", from the cache or downloaded.
 
-    Raises UserError when it does not exist, or cannot be reached and is not in the cache.
+    Code that is part of a dataset is never run.
+
+    Raises:
+        UserError: if the dataset does not exist, or is not in the cache and cannot be reached.
     """
     import datasets
 
     place, _, config = name.partition(":")
-    # Version 3 would ask on the terminal whether to run a dataset's script; later ones refuse scripts.
+    # Version 3 would ask on the terminal whether to run a dataset's script. Later versions refuse scripts.
     refuse: dict[str, Any] = {"trust_remote_code": False} if datasets.__version__.startswith("3.") else {}
     try:
         with _quiet(bars=True):
             loaded = datasets.load_dataset(place, config or None, **refuse)
     except datasets.exceptions.DatasetNotFoundError as error:
-        raise UserError(f"There is no folder {name}, nor a Hugging Face dataset of that name: {first_line(error)}.") from error
+        raise UserError(f"There is neither a folder nor a Hugging Face dataset called {name}: {first_line(error)}.") from error
     except ConnectionError as error:
         raise UserError(
-            f"There is no folder {name}, and the Hugging Face dataset of that name is not in the cache and cannot be "
-            f"downloaded, since the Hub is out of reach (offline?): {first_line(error)}."
+            f"There is no folder {name}. The Hugging Face dataset of that name is not in the cache and cannot be downloaded, "
+            f"because the Hub cannot be reached (offline?): {first_line(error)}."
         ) from error
     except _DAMAGE as error:
         raise UserError(f"Cannot load the Hugging Face dataset {name}: {first_line(error)}.") from error
@@ -80,13 +86,15 @@ def _parquet_files(folder: Path) -> dict[str, list[str]]:
     for path in paths:
         files.setdefault(split_in_path(path[len(str(folder)) + 1 :].removesuffix(".parquet")) or "whole", []).append(path)
     if "whole" in files and len(files) > 1:
-        raise UserError(f"The name of {files['whole'][0]} says no split, while other parquet files of {folder} do.")
+        raise UserError(
+            f"The name of {files['whole'][0]} has no split (train, val or test), but other parquet files of {folder} have one."
+        )
     return files
 
 
 @contextmanager
 def _quiet(bars: bool = False) -> Iterator[None]:
-    """Without the warnings of `datasets`, and without its progress bars unless `bars` (for a download)."""
+    """Suppress the warnings of `datasets`, and its progress bars unless `bars` (for a download)."""
     import datasets
 
     shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""Match class names that the user gives to class folders or labels: by name where they agree, else by order. No torch."""
+"""Assign class names that the user gives to class folders or labels: by name where they agree, else by order. No torch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.own.names import folded, short
-from models.registry import UserError, escaped
+from benchmarks.own.names import clean, folded, short
+from models.registry import UserError, check_text, escaped, unknown
 
 _NUMBERED = re.compile(r"\d+\s*[\s:.,;)_-]\s*(?=\S)")
 _PAIR = re.compile(r"(?P<key>[^\s,:;]+|[^,:;]+?)\s*(?P<sign>[\s,:;])\s*(?P<name>.*\S)")
 
 
 class Matched(NamedTuple):
-    """Class names for keys: a dictionary, or a list in the order of the keys.
+    """Class names for keys.
 
     Attributes:
-        names: an argument of `names.name_classes`.
+        names: a dictionary by key, or a list in the order of the keys; an argument of `name_classes`.
         notes, warnings: sentences for the user, as in `Domain`.
     """
 
@@ -28,45 +28,100 @@ class Matched(NamedTuple):
     warnings: list[str]
 
 
-def match_names(keys: Sequence[str], given: list[str] | dict[str, str], what: str) -> Matched:
-    """Assign class names to keys, which are class folders or labels (`what` in messages).
+def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, key_noun: str) -> tuple[str, ...]:
+    """Return one name for each class key, in the order of the keys.
 
-    A dictionary is matched by its keys, whatever the form of their accents and, where that is unique, their case. A list
-    whose names are those of the keys in any order is matched by name, without regard to case, blanks, "_", "-", plurals
-    and a leading number. A list of lines "n01440764 tench" for all keys is a dictionary. Every other list is in the order of
-    the keys.
+    Args:
+        keys: class folders or labels.
+        given: class names, which are matched as in `match_names`. If None, the names are the cleaned keys.
+        key_noun: the noun for a key in messages ("class folder").
 
     Raises:
-        UserError: for a list in which some names are, or contain, keys of other places.
+        UserError: for a wrong number of names, a key without a name, a name for no key, fewer than two classes, two keys
+            with the same name (case and blanks do not count), and a key or name that `check_text` refuses.
+    """
+    if len(keys) < 2:
+        present = f"there is only the {key_noun} {keys[0]!r}" if keys else f"there are no {key_noun}s"
+        raise UserError(f"At least two classes are needed, but {present}.")
+    matched = None if given is None else match_names(keys, given, key_noun).names
+    if matched is None:
+        names = [clean(key) for key in keys]
+    elif isinstance(matched, dict):
+        for key in matched:
+            if key not in keys:
+                raise unknown(key_noun, key, keys)
+        if unnamed := [key for key in keys if key not in matched]:
+            raise UserError(f"The class names have no name for the {key_noun} {unnamed[0]!r}.")
+        names = [matched[key] for key in keys]
+    else:
+        if len(matched) != len(keys):
+            raise UserError(
+                f"There are {len(matched)} class names for {len(keys)} classes ({key_noun}s {short(keys)})."
+                f"{_differences(keys, matched)}"
+            )
+        names = list(matched)
+    key_by_form: dict[str, str] = {}
+    for key, name in zip(keys, names, strict=True):
+        check_text(key, key_noun)
+        check_text(name, "class name")
+        if not name:
+            raise UserError(f"The {key_noun} {key!r} gives an empty class name.")
+        form = folded(name)
+        if form in key_by_form:
+            raise UserError(
+                f"The {key_noun}s {key_by_form[form]!r} and {key!r} have the same class name, {name!r} (case, blanks, '_' and "
+                "'-' do not count): merge them, or give them different names with --classnames."
+            )
+        key_by_form[form] = key
+    return tuple(names)
+
+
+def match_names(keys: Sequence[str], given: list[str] | dict[str, str], key_noun: str) -> Matched:
+    """Assign class names to keys.
+
+    The first rule that applies:
+        a dictionary: by its keys, ignoring the form of accents and, where the result is unique, case
+        a list of lines "n01440764 tench" for all keys: as a dictionary
+        a list whose names are those of the keys in any order: by name, ignoring case, blanks, "_", "-", plurals and a
+            leading number
+        any other list: in the order of the keys
+
+    Args:
+        keys: class folders or labels.
+        given: the class names.
+        key_noun: the noun for a key in messages ("class folder").
+
+    Raises:
+        UserError: for a list in which a name is, or contains, the key of another place.
     """
     if isinstance(given, dict):
-        return _by_key(keys, given, what)
-    if (pairs := _pairs(keys, given, what)) is not None:
-        return _by_key(keys, pairs, what)
+        return _by_key(keys, given, key_noun)
+    if (pairs := _pairs(keys, given, key_noun)) is not None:
+        return _by_key(keys, pairs, key_noun)
     if len(given) != len(keys) or len({folded(name) for name in given}) < len(given):
-        return Matched(list(given), [], [])  # `name_classes` says what is wrong
+        return Matched(list(given), [], [])  # `name_classes` reports the error
     for form in (folded, _rough):
-        places = _places([form(key) for key in keys])
-        at = [places.get(form(name)) for name in given]
-        if len(places) == len(keys) and None not in at and len(set(at)) == len(keys):
+        index = _unique([form(key) for key in keys])
+        places = [index.get(form(name)) for name in given]
+        if len(index) == len(keys) and None not in places and len(set(places)) == len(keys):
             names = _without_numbers(keys, given)
-            named = {keys[i]: name for i, name in zip(at, names, strict=True) if i is not None}
-            same = at == list(range(len(keys)))
-            note = f"the class names are matched to the {what}s by name, because their order is another one"
-            return Matched(named, [] if same else [note], [])
+            named = {keys[i]: name for i, name in zip(places, names, strict=True) if i is not None}
+            if places == list(range(len(keys))):
+                return Matched(named, [], [])
+            return Matched(named, [f"the class names are in another order than the {key_noun}s and are matched by name"], [])
     if (moved := _out_of_place(keys, given)) is not None:
         i, j = moved
         raise UserError(
-            f"The class names are in another order than the {what}s: name {i + 1} is {escaped(given[i])}, but {what} {i + 1} "
-            f"is {escaped(keys[i])}, and {escaped(keys[j])} is {what} {j + 1}. {_how(what)}, or put the names in the order "
-            f"{short(keys)}."
+            f"The class names are in another order than the {key_noun}s: name {i + 1} is {escaped(given[i])}, but {key_noun} "
+            f"{i + 1} is {escaped(keys[i])}, and {escaped(keys[j])} is {key_noun} {j + 1}. {_remedy(key_noun)}, or put the "
+            f"names in the order {short(keys)}."
         )
     first = ", ".join(f"{escaped(key)} is {escaped(name)}" for key, name in list(zip(keys, given, strict=True))[:3])
     return Matched(list(given), [f"the class names are assigned by line order: {first}{', ...' if len(keys) > 3 else ''}"], [])
 
 
-def _by_key(keys: Sequence[str], given: Mapping[str, str], what: str) -> Matched:
-    """Match the keys of a dictionary to the keys of the classes; leave out the rest when every class has a name."""
+def _by_key(keys: Sequence[str], given: Mapping[str, str], key_noun: str) -> Matched:
+    """Match a dictionary by its keys. If every class has a name, superfluous names are left out with a warning."""
     count = Counter(map(folded, given))
     forms = (
         given,
@@ -75,52 +130,66 @@ def _by_key(keys: Sequence[str], given: Mapping[str, str], what: str) -> Matched
     )
     named: dict[str, str] = {}
     for key in keys:
-        for known, text in zip(forms, (key, _composed(key), folded(key)), strict=True):
-            if text in known:
-                named[key] = known[text]
+        for name_by_form, form in zip(forms, (key, _composed(key), folded(key)), strict=True):
+            if form in name_by_form:
+                named[key] = name_by_form[form]
                 break
     used = {folded(key) for key in named}
     extra = {key: name for key, name in given.items() if folded(key) not in used}
     if len(named) < len(keys):
-        return Matched({**named, **extra}, [], [])  # `name_classes` says which is unknown, or lacking
+        return Matched({**named, **extra}, [], [])  # `name_classes` reports the unknown or missing one
     if not extra:
         return Matched(named, [], [])
-    return Matched(named, [], [f"{len(extra):,} of the class names belong to no {what}, such as {escaped(next(iter(extra)))}"])
+    return Matched(named, [], [f"{len(extra):,} class names have no {key_noun}, for example {escaped(next(iter(extra)))}"])
 
 
-def _pairs(keys: Sequence[str], given: Sequence[str], what: str) -> dict[str, str] | None:
-    """Return key -> name when every line is a key and a name, and every key has a line; else None.
+def _pairs(keys: Sequence[str], given: Sequence[str], key_noun: str) -> dict[str, str] | None:
+    """Return name by key if every line is a key and a name and every key has a line, else None.
 
-    After a key with a digit ("n01440764 tench") any sign may part them. "tench, Tinca tinca" is not clear: UserError.
+    After a key with a digit ("n01440764 tench") any separator is accepted. "tench, Tinca tinca" is ambiguous: UserError.
     """
     matches = [_PAIR.fullmatch(line) for line in given]
-    found = {match["key"]: match["name"] for match in matches if match is not None}
-    there = {folded(key) for key in found}
-    if len(found) < len(given) or not all(folded(key) in there for key in keys):
+    pairs = {match["key"]: match["name"] for match in matches if match is not None}
+    forms = {folded(key) for key in pairs}
+    if len(pairs) < len(given) or not all(folded(key) in forms for key in keys):
         return None
-    if all(any(map(str.isdigit, key)) for key in found):
-        return found
+    if all(any(map(str.isdigit, key)) for key in pairs):
+        return pairs
     if any(match is not None and match["sign"] in ",:;" for match in matches):
         line = given[0]
-        raise UserError(f"The class names begin with the {what}s ({escaped(line)}), so their form is not clear. {_how(what)}.")
+        raise UserError(
+            f"The class names begin with the {key_noun}s ({escaped(line)}), so their form is ambiguous. {_remedy(key_noun)}."
+        )
     return None
 
 
 def _out_of_place(keys: Sequence[str], given: Sequence[str]) -> tuple[int, int] | None:
-    """Return (i, j) when name i is, or has among its words, key j and not key i; None when there is no such name."""
-    places = _places([_rough(key) for key in keys])
+    """Return (i, j) if name i is, or has among its words, key j and not key i; None if no name is out of place."""
+    index = _unique([_rough(key) for key in keys])
     for i, name in enumerate(given):
         words = _words(name)
-        at = [places[text] for text in (_rough(name), *words) if text in places]
-        if at and i not in at and not set(_words(keys[i])) <= set(words):
-            return i, at[0]
+        places = [index[text] for text in (_rough(name), *words) if text in index]
+        if places and i not in places and not set(_words(keys[i])) <= set(words):
+            return i, places[0]
     return None
 
 
-def _places(forms: Sequence[str]) -> dict[str, int]:
-    """Return the index of each text that is there once."""
+def _unique(forms: Sequence[str]) -> dict[str, int]:
+    """Return the index of each text that occurs once."""
     count = Counter(forms)
     return {form: i for i, form in enumerate(forms) if form and count[form] == 1}
+
+
+def _differences(keys: Sequence[str], given: Sequence[str]) -> str:
+    """Return sentences on the keys without a name and the names without a key, if most of them agree."""
+    names, folders = {folded(name): name for name in given}, {folded(key): key for key in keys}
+    if len(names.keys() & folders.keys()) * 2 < len(keys):
+        return " Blank lines do not count." if len(given) < len(keys) else ""
+    unnamed = [folders[form] for form in folders if form not in names]
+    extra = [names[form] for form in names if form not in folders]
+    without_name = f" Without a name: {short(unnamed)}." if unnamed else ""
+    without_class = f" Without a class: {short(extra)}." if extra else ""
+    return without_name + without_class
 
 
 def _words(name: str) -> list[str]:
@@ -128,14 +197,14 @@ def _words(name: str) -> list[str]:
 
 
 def _without_numbers(keys: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Return the names without the numbers of their lines ("0 cat", "1 dog") unless the keys have such numbers too."""
+    """Return the names without the numbers of their lines ("0 cat", "1 dog"), unless the keys have such numbers too."""
     if all(_NUMBERED.match(name) for name in given) and not all(_NUMBERED.match(key) for key in keys):
         return [_NUMBERED.sub("", name, count=1) for name in given]
     return list(given)
 
 
 def _rough(name: str) -> str:
-    """Return a name without case, signs, a leading number and a plural's "s", for comparing only."""
+    """Return the form of a name for loose comparisons: without case, signs, a leading number and a plural's "s"."""
     text = "".join(character for character in folded(_NUMBERED.sub("", name, count=1)) if character.isalnum())
     return "" if text.isdigit() else text.removesuffix("s")
 
@@ -144,5 +213,5 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
-def _how(what: str) -> str:
-    return f"Write '{'folder' if 'folder' in what else 'label'}<TAB>name' on every line"
+def _remedy(key_noun: str) -> str:
+    return f"Write '{'folder' if 'folder' in key_noun else 'label'}<TAB>name' on every line"

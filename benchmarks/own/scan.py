@@ -1,4 +1,4 @@
-"""List a user's folder: files and class folders, without clutter, links followed, loops refused. No torch."""
+"""List a user's folders: without clutter, with links followed and loops refused. No torch."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ CLUTTER_FOLDERS = {
     "@recycle": "the trash of QNAP",
     "@recently-snapshot": "snapshots of QNAP",
     "@tmp": "temporary files of Synology",
-    "__macosx": "what macOS adds to archives",
-    "lost+found": "what fsck has found",
+    "__macosx": "metadata that macOS adds to archives",
+    "lost+found": "files recovered by fsck",
     "$recycle.bin": "the trash of Windows",
     "recycler": "the trash of Windows",
     "recycled": "the trash of Windows",
-    "found.000": "what chkdsk has found",
+    "found.000": "files recovered by chkdsk",
     "network trash folder": "the trash of macOS",
     "temporary items": "temporary files of macOS",
-    "system volume information": "what Windows adds to disks",
+    "system volume information": "system data that Windows adds to disks",
     "__pycache__": "compiled Python",
 }
 CLUTTER_FILES = {
@@ -43,14 +43,14 @@ CLUTTER_FILES = {
     "_ds_store": "settings of macOS, renamed by archives",
     "icon\r": "the icon of a folder on macOS",
 }
-"""The names that are ignored, compared without case, and what leaves them. Names with a leading dot are ignored too."""
+"""The names that are ignored, compared without case, and their origin. Names with a leading dot are ignored too."""
 
-# Only as text: `licence_plate_01.jpg` is an image.
+# Only text files: `licence_plate_01.jpg` is an image.
 _ABOUT = re.compile(r"(readme|licen[cs]e|copying)[^.]*(\.(txt|md|rst|html|pdf))?", re.IGNORECASE)
 
 
 class Ignored:
-    """Count what a reader ignores, for one sentence to the user."""
+    """Counts of ignored files and folders, for one sentence to the user."""
 
     def __init__(self) -> None:
         self._folders: dict[str, list[str]] = {}
@@ -59,7 +59,7 @@ class Ignored:
         self._known: set[str] = set()
 
     def add(self, entry: os.DirEntry[str], kind: str | None = None) -> None:
-        """Count an entry: under its name, or under "hidden" or another `kind`. A folder counts with the files in it."""
+        """Count an entry under `kind`, or else under "hidden" or its name. For a folder, the files in it are counted too."""
         if entry.path in self._known:
             return
         self._known.add(entry.path)
@@ -73,7 +73,7 @@ class Ignored:
             self._files.setdefault(kind, []).append(entry.name)
 
     def sentence(self, where: str | Path) -> str | None:
-        """Return "ignored in PHOTOS: 48 files in 24 folders @eaDir, 2 hidden files (.DS_Store)", or None for nothing."""
+        """Return "ignored in PHOTOS: 48 files in 24 folders @eaDir, 2 hidden files (.DS_Store)", or None if nothing was."""
         parts = []
         for kind, names in self._folders.items():
             folders = f"{len(names):,} hidden folder" if kind == "hidden" else f"{len(names):,} folder"
@@ -88,7 +88,7 @@ class Ignored:
 
 
 class Scanner:
-    """List folders and count what is ignored on the way (`ignored`)."""
+    """Lists folders and counts the entries that it ignores (`ignored`)."""
 
     def __init__(self) -> None:
         self.ignored = Ignored()
@@ -97,16 +97,16 @@ class Scanner:
         """Return (folders, files) directly in a folder, without clutter, sorted by name.
 
         Raises:
-            UserError: naming it, for an unreadable folder, a link that leads nowhere or to itself, and what is neither a
-                file nor a folder.
+            UserError: naming the entry, for an unreadable folder, a broken link, a link to itself, and an entry that is neither
+                a file nor a folder.
         """
         folders, files = [], []
         try:
-            with os.scandir(folder) as found:
-                listed = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(folder) as iterator:
+                sorted_entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError as error:
             raise UserError(f"Cannot read the folder {printable(str(folder))}: {error.strerror}.") from error
-        for entry in listed:
+        for entry in sorted_entries:
             if _is_clutter(entry):
                 self.ignored.add(entry)
             elif _is_folder(entry):
@@ -117,55 +117,57 @@ class Scanner:
                 else:
                     files.append(entry)
             elif entry.is_symlink():
-                raise UserError(f"The link {printable(entry.path)} leads nowhere: delete it, or restore the file it points to.")
+                raise UserError(
+                    f"The link {printable(entry.path)} is broken: delete it, or restore the file that it points to."
+                )
             else:
                 raise UserError(f"{printable(entry.path)} is neither a file nor a folder: move it elsewhere.")
         return folders, files
 
     def files_under(self, folder: str | Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[os.DirEntry[str]]:
-        """Yield every file of a folder and the folders in it, without clutter; links are followed.
+        """Yield all files in a folder and in the folders below it, without clutter; links are followed.
 
         Args:
-            folder: where to look.
-            above: the identities of folders above it, which no link may lead to.
+            folder: the folder.
+            above: the identities of the folders above it, to which no link may lead.
 
         Raises:
-            UserError: for what cannot be read and for a folder that is linked into itself.
+            UserError: for an unreadable entry, and for a link to a folder that it is in.
         """
-        waiting: list[tuple[str | Path, frozenset[tuple[int, int]]]] = [(folder, above)]
-        while waiting:
-            place, above = waiting.pop()
+        stack: list[tuple[str | Path, frozenset[tuple[int, int]]]] = [(folder, above)]
+        while stack:
+            place, above = stack.pop()
             here = identity(place)
             if here in above:
                 raise loop(place)
             folders, files = self.entries(place)
             yield from files
-            waiting += [(inner.path, above | {here}) for inner in reversed(folders)]
+            stack += [(inner.path, above | {here}) for inner in reversed(folders)]
 
 
 def loop(folder: str | Path) -> UserError:
-    """Return the error for a folder that is linked into itself."""
+    """Return the error for a link to a folder that it is in."""
     where = printable(str(folder))
     return UserError(f"The folder {where} is a symbolic link to one of its parent folders, an endless loop: delete the link.")
 
 
 def existing_folder(path: str | Path) -> Path:
-    """The absolute path of a folder. Raises UserError when it does not exist or is a file."""
+    """Return the absolute path of a folder. Raises UserError if it does not exist or is a file."""
     folder = Path(os.path.abspath(user_path(path)))
     if folder.is_file():
-        raise UserError(f"{path} is a file; a folder is wanted.")
+        raise UserError(f"{path} is a file: give a folder.")
     if not folder.is_dir():
         raise UserError(f"There is no folder {path}.")
     return folder
 
 
 def entries(folder: str | Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
-    """Return (folders, files) directly in a folder: `Scanner.entries` without the count of what is ignored."""
+    """Return (folders, files) directly in a folder, as `Scanner.entries`."""
     return Scanner().entries(folder)
 
 
 def files_under(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    """Yield every file of a folder and the folders in it: `Scanner.files_under` without the count of what is ignored."""
+    """Yield all files in a folder and in the folders below it, as `Scanner.files_under`."""
     return Scanner().files_under(folder)
 
 
@@ -175,18 +177,18 @@ def identity(folder: str | Path) -> tuple[int, int]:
         status = os.stat(folder)
     except OSError as error:
         raise UserError(f"Cannot read the folder {printable(str(folder))}: {error.strerror}.") from error
-    # Some network file systems number nothing.
+    # Some network file systems have no inode numbers.
     return status.st_dev, status.st_ino or hash(os.path.realpath(folder))
 
 
 def relative(entry: os.DirEntry[str], folder: str | Path) -> str:
-    """The path of an entry under a folder, with "/" on every system."""
+    """Return the path of an entry relative to a folder above it, with "/" on every system."""
     # `os.path.relpath` takes seconds for 100,000 files.
     return entry.path[len(os.path.join(folder, "")) :].replace(os.sep, "/")
 
 
 def hint_at_files(files: list[os.DirEntry[str]]) -> str:
-    """Return a sentence on a table or an archive among files that may be what the user meant, or an empty text."""
+    """Return a sentence about a table or an archive among files that the user may have meant, or an empty text."""
     for file in files:
         if file.name.lower().endswith(_TABLES):
             return f" If {printable(file.name)} has the labels of the images, give its path instead."
@@ -196,11 +198,11 @@ def hint_at_files(files: list[os.DirEntry[str]]) -> str:
 
 
 def _is_clutter(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is hidden or in one of the tables above."""
+    """Return whether an entry is hidden or in one of the tables above."""
     name = entry.name.lower()
     if name.startswith("."):
         return True
-    # A file called "lost+found" or a folder called "thumbs.db" is something else.
+    # A file called "lost+found" or a folder called "thumbs.db" is not clutter.
     return (name in CLUTTER_FOLDERS and _is_folder(entry)) or (name in CLUTTER_FILES and not _is_folder(entry))
 
 
@@ -208,7 +210,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:  # a link to itself
-        raise UserError(f"The link {printable(entry.path)} leads nowhere: {error.strerror}.") from error
+        raise UserError(f"The link {printable(entry.path)} is broken: {error.strerror}.") from error
 
 
 def _count(number: int, noun: str) -> str:

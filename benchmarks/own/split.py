@@ -1,24 +1,51 @@
-"""Splits of a user's data: their names, 80/10/10 where there are none, and what takes the place of a missing test split."""
+"""Splits of a user's data: 80/10/10 for data without splits, and a replacement for a missing test split."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from benchmarks.data.sampling import class_permutation
 from models.registry import UserError
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
-def split_by_class(targets: Sequence[int], keys: Sequence[str], seed: int) -> dict[str, list[int]]:
-    """Indices of train, val and test: about 80/10/10 of each class, seeded by `seed` and the class's key.
+class Division(NamedTuple, Generic[T]):
+    """Data divided into splits.
 
-    `targets` [N] are ints in 0..C-1, `keys` [C]. A class of n images gives round(n / 10) to val and as many to test, at
-    least one to test when it has three; one of fewer than three is all training. The order of the images of a class
-    must be reproducible (sorted paths); other classes do not matter.
+    Attributes:
+        splits: the data (indices or a dataset) of "train", "val" and "test", without empty splits.
+        sources: the origin of each split, for `Domain.split_sources`.
+        note: how the splits were made, for `Domain.source`; may be empty.
+    """
 
-    Raises UserError when no class has three images.
+    splits: dict[str, T]
+    sources: dict[str, str]
+    note: str
+
+    def map(self, make: Callable[[T], U]) -> Division[U]:
+        """Return the division with `make` applied to the data of each split."""
+        return Division({split: make(data) for split, data in self.splits.items()}, self.sources, self.note)
+
+
+def draw_splits(targets: Sequence[int], keys: Sequence[str], seed: int) -> Division[list[int]]:
+    """Divide images into train, val and test: about 80/10/10 of each class, seeded by `seed` and the class's key.
+
+    A class of n images has round(n / 10) in val and as many in test, but at least one in test if n >= 3. If n < 3, all its
+    images are in train. The choice in one class does not depend on the other classes.
+
+    Args:
+        targets: the labels [N], integers in 0..C-1. The order of the images of a class must be reproducible (sorted paths).
+        keys: the keys of the classes [C].
+        seed: the seed of the choice.
+
+    Returns:
+        The indices of each split, sorted.
+
+    Raises:
+        UserError: if no class has three images.
     """
     members: list[list[int]] = [[] for _ in keys]
     for index, target in enumerate(targets):
@@ -35,58 +62,65 @@ def split_by_class(targets: Sequence[int], keys: Sequence[str], seed: int) -> di
         splits["train"] += order[test + val :]
     if not splits["test"]:
         raise UserError("No class has three images, too few to split 80/10/10 into train, val and test.")
-    return {split: sorted(indices) for split, indices in splits.items()}
-
-
-def split_note(seed: int) -> str:
-    """How `split_by_class` split, for `Domain.source`."""
-    return f"split 80/10/10 by class, seed {seed}"
-
-
-def drawn_sources(seed: int) -> dict[str, str]:
-    """Return where the splits of `split_by_class` come from, for `Domain.split_sources`."""
     shares = {"train": 80, "val": 10, "test": 10}
-    return {split: f"{share} % of each class, seed {seed}" for split, share in shares.items()}
-
-
-def sources_with_test(sources: Mapping[str, str]) -> dict[str, str]:
-    """Return `Domain.split_sources` after `with_test`: without a test split, of the validation split that took its place."""
-    found = dict(sources)
-    if "test" not in found and "val" in found:
-        found["test"] = f"{found.pop('val')}: there is no labelled test split"
-    return found
-
-
-def with_test(
-    splits: dict[str, T], where: str, how: str = "leave out the splits (give the path of the train folder)"
-) -> tuple[dict[str, T], str]:
-    """The splits with a test split, and a note for `Domain.source`: where there is none, val is tested on, and val is
-    gone (a new one comes out of train).
-
-    Raises UserError when there is neither test nor val.
-    """
-    if "test" in splits:
-        return splits, ""
-    if "val" in splits:
-        rest = {split: found for split, found in splits.items() if split != "val"}
-        return {**rest, "test": splits["val"]}, "no test split: tested on the validation split"
-    raise UserError(
-        f"{where} has a train split but no test split (nor val): add one, or {how} and 80/10/10 of each class are taken."
+    return Division(
+        {split: sorted(indices) for split, indices in splits.items() if indices},
+        {split: f"{share} % of each class, seed {seed}" for split, share in shares.items()},
+        f"split 80/10/10 by class, seed {seed}",
     )
 
 
-def check_presence(targets: Mapping[str, Sequence[int]], keys: Sequence[str], where: str, what: str) -> None:
-    """Every class needs training images when there is a train split, and at least one image somewhere.
+def with_test(
+    splits: Mapping[str, T],
+    sources: Mapping[str, str],
+    where: str,
+    remedy: str = "leave out the splits (give the path of the train folder)",
+) -> Division[T]:
+    """Return the splits with a test split. If it is missing, the validation split becomes the test split.
 
-    `targets[split]` are the labels of a split. A class may be absent from val and test.
-    Raises UserError naming the class.
+    Args:
+        splits: the data of each split.
+        sources: the origin of each split.
+        where: the data in messages.
+        remedy: how to leave out the splits, for the message.
+
+    Raises:
+        UserError: if there is neither a test nor a validation split.
+    """
+    if "test" in splits:
+        return Division(dict(splits), dict(sources), "")
+    if "val" in splits:
+        renamed = {"test" if split == "val" else split: data for split, data in splits.items()}
+        origin = {split: source for split, source in sources.items() if split != "val"}
+        if "val" in sources:
+            origin["test"] = f"{sources['val']}: there is no labelled test split"
+        return Division(renamed, origin, "no test split: tested on the validation split")
+    raise UserError(
+        f"{where} has a train split but neither a test nor a val split: add one, or {remedy}, and 80/10/10 of each class are "
+        "taken."
+    )
+
+
+def check_presence(targets: Mapping[str, Sequence[int]], keys: Sequence[str], where: str, key_noun: str) -> None:
+    """Check that every class has an image, and a training image if there is a train split.
+
+    A class may be absent from val and test.
+
+    Args:
+        targets: the labels of each split.
+        keys: the classes in messages [C].
+        where: the data in messages.
+        key_noun: the noun for a key ("class folder").
+
+    Raises:
+        UserError: naming the class, or for an empty test split.
     """
     present = {split: set(labels) for split, labels in targets.items()}
     for c, key in enumerate(keys):
-        where_found = [split for split in present if c in present[split]]
-        if not where_found:
-            raise UserError(f"The {what} {key!r} of {where} has no image.")
-        if "train" in present and "train" not in where_found:
-            raise UserError(f"The {what} {key!r} of {where} has images in {' and '.join(where_found)} but none in train.")
+        splits = [split for split in present if c in present[split]]
+        if not splits:
+            raise UserError(f"The {key_noun} {key!r} of {where} has no image.")
+        if "train" in present and "train" not in splits:
+            raise UserError(f"The {key_noun} {key!r} of {where} has images in {' and '.join(splits)} but none in train.")
     if not present["test"]:
         raise UserError(f"The test split of {where} has no image.")

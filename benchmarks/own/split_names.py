@@ -1,4 +1,4 @@
-"""Read the names of folders as splits: "Training", "seg_test", "val2017". No torch."""
+"""Recognise the split in a folder's name: "Training", "seg_test", "val2017". No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPLIT_WORDS = {
     **dict.fromkeys(("test", "testing", "tests", "tst", "holdout", "heldout"), "test"),
     **dict.fromkeys(("eval", "evaluation", "evaluate"), "eval"),
 }
-"""Word -> split. "eval" is the test split, or the validation split where another folder is the test split."""
+"""Split by word. "eval" is the test split, or the validation split if another folder is the test split."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
 _FILLING = frozenset(
@@ -24,21 +24,21 @@ _UNLABELLED = frozenset(_WORD.findall("pred preds predict prediction predictions
 
 
 class Mark(NamedTuple):
-    """The split that a folder's name says, and the other words of the name ("seg" of "seg_train")."""
+    """The split in a folder's name, and the other words of the name ("seg" of "seg_train")."""
 
     split: str
     rest: tuple[str, ...]
 
 
 def words_of(name: str) -> list[str]:
-    """Return the lower-case words of a name: parted at blanks, signs, digits and capitals ("trainSet2" is train, set, 2)."""
+    """Return the lower-case words of a name, divided at blanks, signs, digits and capitals ("trainSet2": train, set, 2)."""
     return [word.lower() for word in _WORD.findall(name)]
 
 
 def mark_of(name: str) -> Mark | None:
-    """Return the split that a folder's name says, or None when it says none or several.
+    """Return the split in a folder's name, or None for no split and for several.
 
-    Words such as "set", "data" and "images" and numbers do not count; "train_val" is a training split.
+    Numbers and words such as "set", "data" and "images" do not count. "train_val" is a training split.
     """
     splits, rest = [], []
     words = words_of(name)
@@ -55,18 +55,18 @@ def mark_of(name: str) -> Mark | None:
 
 
 def is_filling(name: str) -> bool:
-    """Whether a folder's name says nothing about its content: "images", "data", "img_files"."""
+    """Return whether a folder's name says nothing about its content: "images", "data", "img_files"."""
     words = words_of(name)
     return bool(words) and all(word in _FILLING or word.isdigit() for word in words) and not name.isdigit()
 
 
 def is_unlabelled(name: str) -> bool:
-    """Whether a folder's name says that its images have no labels: "seg_pred", "unlabeled"."""
+    """Return whether a folder's name says that its images have no labels: "seg_pred", "unlabeled"."""
     return any(word in _UNLABELLED for word in words_of(name))
 
 
 def _split_of(word: str) -> str | None:
-    """Return the split of a word, also when it is written together with a filling word ("trainset")."""
+    """Return the split of a word, also if it is joined with a filling word ("trainset")."""
     if word in SPLIT_WORDS:
         return SPLIT_WORDS[word]
     joined = (split for start, split in SPLIT_WORDS.items() if word.startswith(start) and word[len(start) :] in _FILLING)

@@ -160,7 +160,7 @@ def test_versions_say_which_data(here, full_roots, monkeypatch):
 
 def test_a_hub_names_version_does_not_change_with_its_first_download(here, monkeypatch):
     before = find("owner/others").version()
-    monkeypatch.setattr("benchmarks.own._cached", lambda name: ["default/0.0.0/abc"])
+    monkeypatch.setattr("benchmarks.own.version.cached_versions", lambda name: ["default/0.0.0/abc"])
     assert find("owner/others").version() == before != find("owner/more").version()
 
 

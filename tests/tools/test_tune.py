@@ -1,4 +1,4 @@
-"""The mini edition's settings are what its search found best."""
+"""The mini edition's settings are the best candidates of its search."""
 
 import pytest
 
@@ -18,7 +18,8 @@ def benchmark(request):
 def tried(benchmark):
     """Candidates and scores by method."""
     rows = read_csv(tune.HERE / f"search_{benchmark}.csv")
-    return {method: [row for row in rows if row["method"] == method] for method in ("finetune", *tune.SEARCHES[benchmark].own)}
+    methods = ("finetune", *tune.SEARCHES[benchmark].methods)
+    return {method: [row for row in rows if row["method"] == method] for method in methods}
 
 
 def best(rows):
@@ -27,22 +28,22 @@ def best(rows):
 
 def test_training_options_are_the_best_candidate(benchmark, tried):
     winner = best(tried["finetune"])
-    found = {"iterations": int(winner["iterations"]), "batch_size": int(winner["batch_size"]), "lr": float(winner["lr"])}
-    assert benchmark_settings.mini(benchmark)["finetune"] == tune.training_options(**found)
+    options = {"iterations": int(winner["iterations"]), "batch_size": int(winner["batch_size"]), "lr": float(winner["lr"])}
+    assert benchmark_settings.mini(benchmark)["finetune"] == tune.training_options(**options)
 
 
 def test_each_method_has_its_best_number_and_the_shared_options(benchmark, tried):
     settings = benchmark_settings.mini(benchmark)
-    for method, own in tune.SEARCHES[benchmark].own.items():
+    for method, search in tune.SEARCHES[benchmark].methods.items():
         rows = tried[method]
-        for name in own.names:
-            assert [float(row[name]) for row in rows] == list(own.values) and len(own.values) <= 4
-        shared = [name for name in SHARED if name not in own.names]
+        for name in search.names:
+            assert [float(row[name]) for row in rows] == list(search.values) and len(search.values) <= 4
+        shared = [name for name in SHARED if name not in search.names]
         winner = best(tried["finetune"])
         assert {tuple(row[name] for name in shared) for row in rows} == {tuple(winner[name] for name in shared)}
-        number = float(best(rows)[own.names[0]])
-        found = tune.own_options(method, own, settings["finetune"], number)
-        assert settings[method] == {**found, **benchmark_settings.MINI.get(method, {})}
+        value = float(best(rows)[search.names[0]])
+        options = tune.method_options(method, search, settings["finetune"], value)
+        assert settings[method] == {**options, **benchmark_settings.MINI.get(method, {})}
 
 
 def test_every_candidate_was_tried(benchmark, tried):

@@ -104,7 +104,8 @@ def test_a_full_disk_is_told_and_survived(home, photographs, monkeypatch):
         patch.setattr(shutil, "disk_usage", lambda path: space(0, 0, pixels.MARGIN + 100))
         found = cached(photographs, SIZE, label="x", progress=lambda *a: told.append(a))
     assert found is photographs
-    assert told == [(40, 40, f"x is not cached in {home}: it needs 0.1 MB, and of 268.4 MB free some must stay")]
+    reason = "it needs 0.1 MB, but only 268.4 MB are free, of which 268.4 MB must stay free"
+    assert told == [(40, 40, f"x is not cached in {home}: {reason}")]
     assert list(home.iterdir()) == []
 
 

@@ -94,25 +94,29 @@ def test_listed_names_give_the_order(images):
         (
             "path,class,category\nx,y,z\nv,y,w\n",
             None,
-            r"several columns that may be the label \(class, category\): choose one, for example `.*pets.csv:label=class`",
+            r"several possible columns for the label \(class, category\): choose one, for example `.*pets.csv:label=class`",
         ),
         ("path,path,label\nx,y,z\n", None, "two columns called 'path'"),
-        ("path,label\n", None, "names no images"),
+        ("path,label\n", None, "has no images"),
         ("path,label\nimg/cat0.png\n", None, "line 2: 1 values for 2 columns"),
         ("path,label\nimg/cat0.png,\n", None, "line 2: the label is empty"),
         ("path,label\n,cat\n", None, "line 2: the path is empty"),
         ("path,label,split\nimg/cat0.png,cat,odd\n", None, "line 2: unknown split 'odd'"),
-        ("path,label,split\nimg/cat0.png,cat,\n", None, "line 2: the split is empty; train, val or test is wanted"),
-        ("path,label\nimg/cat0.png,cat\n./img/cat0.png,fox\n", None, r"line 3: the image .* is named in line 2 already"),
-        ("path,label\nimg/cat0.png,cat\n", None, "At least two classes are needed, there is only the label 'cat'"),
-        ('path,label\n"img/cat0.png"x,cat\n', None, "line 2: text follows a closing quote"),
+        ("path,label,split\nimg/cat0.png,cat,\n", None, "line 2: the split is empty; write train, val or test"),
+        ("path,label\nimg/cat0.png,cat\n./img/cat0.png,fox\n", None, r"line 3: the image .* is already in line 2"),
+        ("path,label\nimg/cat0.png,cat\n", None, "At least two classes are needed, but there is only the label 'cat'"),
+        ('path,label\n"img/cat0.png"x,cat\n', None, "line 2: there is text after a closing quote"),
         ("path,label\nimg/fox0.png,fox\nimg/cat0.png,cta\n", ["fox", "cat"], "line 3: Unknown class 'cta'. Did you mean cat"),
         ("path,label\nimg/fox0.png,0\nimg/cat0.png,2\n", ["fox", "cat"], r"line 3: the label 2 is outside 0\.\.1"),
         ("path,label\nimg/fox0.png,0\nimg/cat0.png,-1\n", ["fox", "cat"], r"line 3: the label -1 is outside 0\.\.1"),
         ("path,label\nimg/fox0.png,0\nimg/cat0.png,2\n", {"0": "fox", "1": "cat"}, "line 3: Unknown class '2'"),
-        ("path,label\nimg/fox0.png,fox\n", ["fox", "fox"], "have one class name, 'fox'"),
+        ("path,label\nimg/fox0.png,fox\n", ["fox", "fox"], "have the same class name, 'fox'"),
         ("path,label\nimg/fox0.png,fox\n", ["fox"], "At least two classes"),
-        ("path,label,split\nimg/fox0.png,fox,train\nimg/cat0.png,cat,train\n", None, "train split but no test split"),
+        (
+            "path,label,split\nimg/fox0.png,fox,train\nimg/cat0.png,cat,train\n",
+            None,
+            "train split but neither a test nor",
+        ),
         (
             "path,label,split\nimg/fox0.png,fox,train\nimg/cat0.png,cat,test\n",
             None,
@@ -131,7 +135,7 @@ def test_mistakes(images, text, names, message):
 
 
 def test_files_that_are_none(images):
-    with pytest.raises(UserError, match="is a folder; a CSV file is wanted"):
+    with pytest.raises(UserError, match="is a folder: give a CSV file"):
         from_csv(images)
     with pytest.raises(UserError, match="There is no file"):
         from_csv(images / "no.csv")

@@ -158,17 +158,17 @@ def test_names_by_folder(tmp_path):
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ({"train/a": 2, "train/b": 2}, "has a train split but no test split"),
+        ({"train/a": 2, "train/b": 2}, "has a train split but neither a test nor a val split"),
         ({"train/a": 2, "train/b": 2, "test/a": 1, "test/b": 0}, r"class folder .*test/b has no image"),
         ({"train/a": 2, "train/b": 0, "test/a": 1, "test/b": 1}, r"class folder .*train/b has no image"),
         ({"train/a": 2, "test/a": 1, "test/b": 1}, "'b' of .* has images in test but none in train"),
         ({"train/a": 2, "train/b": 1, "test/a": 1, "val/c": 0}, "'c' of .* has no image"),
         ({"train/a": 2, "test/a": 1}, "only one class folder, 'a'; at least two"),
         ({"a": 5, "b": 0}, r"class folder .*/b has no image"),
-        ({"images/a": 5, "images/b": 5}, "only one class folder, 'images' .if the classes lie inside it, give .*images"),
+        ({"images/a": 5, "images/b": 5}, "only one class folder, 'images' .if the class folders are inside it, give .*images"),
         ({"a": 2, "b": 2}, "No class has three images"),
-        ({"a_b": 3, "a b": 3}, "'a b' and 'a_b' have one class name, 'a b'"),
-        ({"_": 3, "b": 3}, "'_' makes an empty class name"),
+        ({"a_b": 3, "a b": 3}, "'a b' and 'a_b' have the same class name, 'a b'"),
+        ({"_": 3, "b": 3}, "'_' gives an empty class name"),
         ({"train/a": 2, "train/b": 2, "test/a": 1, "notes/x": 1}, "split folder 'test' next to other folders .'notes'."),
         ({"val/a": 1, "valid/a": 1, "train/a": 1}, "two val splits, 'val' and 'valid'"),
         ({"train": 2, "test": 2}, "'test', 'train' of .* must hold class folders"),
@@ -200,7 +200,7 @@ def test_a_file_among_the_images_is_named(tmp_path):
 def test_folders_that_are_none(tmp_path):
     with pytest.raises(UserError, match=r"There is no folder .*nowhere"):
         from_folder(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"x\.png is a file; a folder is wanted"):
+    with pytest.raises(UserError, match=r"x\.png is a file: give a folder"):
         from_folder(picture(tmp_path / "x.png"))
 
 
@@ -222,11 +222,11 @@ def test_links_that_lead_nowhere_or_round(tmp_path):
     tree(tmp_path, {"a": 3, "b": 3})
     link = tmp_path / "b" / "link"
     link.symlink_to(tmp_path / "gone.png")
-    with pytest.raises(UserError, match=r"The link .*b/link leads nowhere"):
+    with pytest.raises(UserError, match=r"The link .*b/link is broken"):
         from_folder(tmp_path)
     link.unlink()
     link.symlink_to(link)
-    with pytest.raises(UserError, match=r"The link .*b/link leads nowhere"):
+    with pytest.raises(UserError, match=r"The link .*b/link is broken"):
         from_folder(tmp_path)
     link.unlink()
     link.symlink_to(tmp_path)

@@ -107,7 +107,7 @@ def test_parquet(tmp_path):
     assert found.name == "birds" and found.classnames == ("big dog", "cat")
     assert values(found.train) == [0, 1, 2] and values(found.test) == [5, 6] and found.train.targets == [0, 1, 1]
     rows([0, 1]).to_parquet(folder / "more.parquet")
-    with pytest.raises(UserError, match=r"name of .*more\.parquet says no split"):
+    with pytest.raises(UserError, match=r"name of .*more\.parquet has no split"):
         from_hub(folder)
 
 
@@ -139,12 +139,15 @@ def test_which_columns(save):
     assert from_hub(folder).classnames == ("big dog", "cat")
     both = rows([0, 1], column="breed", kind=[1, 0]).cast_column("kind", datasets.ClassLabel(names=["x", "y"]))
     folder = save("both", train=both, test=both)
-    with pytest.raises(UserError, match=r"may be the label \(breed, kind\): choose one, for example `\S+/both:label=breed`"):
+    with pytest.raises(
+        UserError,
+        match=r"label \(breed, kind\): choose one, for example `\S+/both:label=breed`",
+    ):
         from_hub(folder)
     assert from_hub(folder, label_column="kind").train.targets == [1, 0]
     with pytest.raises(UserError, match="has no column 'no'; its columns are image, breed, kind"):
         from_hub(folder, label_column="no")
-    with pytest.raises(UserError, match=r"'image' of .* holds Image; labels are numbers, truth values or strings"):
+    with pytest.raises(UserError, match=r"'image' of .* holds Image. Labels must be numbers, truth values or strings"):
         from_hub(folder, label_column="image")
     assert domain(f"{folder}:label=kind").train.targets == [1, 0]
     with pytest.raises(UserError, match=r"'breed' of .* holds no images but ClassLabel"):
@@ -172,9 +175,9 @@ def test_which_columns(save):
             "split test of .* has the class 'a' in 'label', which",
         ),
         ({"train": rows([0, 1]), "test": rows([0, 1]).rename_column("image", "img")}, "split test of .* has no column 'image'"),
-        ({"a": rows([0, 1]), "b": rows([0, 1])}, "no split called train, validation or test; it has a, b"),
+        ({"a": rows([0, 1]), "b": rows([0, 1])}, "no split called train, validation or test; its splits are: a, b"),
         ({"val": rows([0, 1]), "validation": rows([0, 1])}, "several val splits: val, validation"),
-        ({"train": rows([0, 1], ["a_b", "a b"])}, "have one class name, 'a b'"),
+        ({"train": rows([0, 1], ["a_b", "a b"])}, "have the same class name, 'a b'"),
         ({"train": rows([0, 1, 0, 1])}, "No class has three images"),
     ],
 )
@@ -199,7 +202,7 @@ def test_a_saved_format_does_not_matter(save):
 
 def test_folders_that_are_none_or_damaged(save, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="is no Hugging Face dataset: neither written by save_to_disk nor"):
+    with pytest.raises(UserError, match="is not a Hugging Face dataset: it was not written by save_to_disk"):
         from_hub(tmp_path / "empty")
     folder = save(test=rows([0, 1]))
     (folder / "test" / "data-00000-of-00001.arrow").write_bytes(b"no")
@@ -214,7 +217,7 @@ def test_folders_that_are_none_or_damaged(save, tmp_path):
     ("error", "message"),
     [
         (ConnectionError("Couldn't reach"), "There is no folder me/pets.* not in the cache and cannot be downloaded.*offline"),
-        (datasets.exceptions.DatasetNotFoundError("gone"), "no folder me/pets, nor a Hugging Face dataset of that name: gone"),
+        (datasets.exceptions.DatasetNotFoundError("gone"), "neither a folder nor a Hugging Face dataset called me/pets: gone"),
         (ValueError("Config name is missing.\nPick"), "Cannot load the Hugging Face dataset me/pets: Config name is missing"),
         (RuntimeError("Dataset scripts are no longer supported"), "me/pets: Dataset scripts are no longer supported"),
     ],

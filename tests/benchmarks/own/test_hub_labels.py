@@ -124,21 +124,24 @@ def test_two_label_columns_are_chosen_in_the_name(save, tmp_path, monkeypatch):
     folder = save("TWO", **one({"species": int, "disease": lambda c: c % 2}, features))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UserError, match=r"several columns that may be the label \(species, disease\): choose .*`\S*TWO:label=sp"
+        UserError, match=r"several possible columns for the label \(species, disease\): choose .*`\S*TWO:label=sp"
     ):
         domain("TWO")
     check(domain("TWO:label=species"), KINDS)
     assert domain("TWO:label=disease").classnames == ("healthy", "sick")
     assert find_source("TWO:label=disease").name == "TWO-disease"
     assert len({data_version("TWO:label=disease"), data_version("TWO:label=species")}) == 2
-    with pytest.raises(UserError, match="chooses a column for the split, but the splits of a Hugging Face dataset have names"):
+    with pytest.raises(
+        UserError,
+        match=r"chooses a column for the split, which .*: the splits of a Hugging Face dataset have names",
+    ):
         domain("TWO:split=species")
     note = from_hub(folder, label_column="species").notes
     assert note == ()
     fine = {"img": PIC, "coarse_label": COARSE, "fine_label": LABELS}
     both = from_hub(save("FINE", **one({"coarse_label": lambda c: c // 2, "fine_label": int}, fine)))
     assert (
-        "labels are the column fine_label; others are taken with" in both.notes[0]
+        "the labels are those of the column fine_label; other labels are chosen with" in both.notes[0]
         and "FINE:label=coarse_label" in both.notes[0]
     )
 
@@ -194,11 +197,11 @@ def test_classes_go_by_name_between_splits(save):
 @pytest.mark.parametrize(
     ("columns", "features", "message"),
     [
-        ({"labels": lambda c: [c]}, {"image": PIC, "labels": Sequence(LABELS)}, "'labels' of .* holds lists, several labels"),
+        ({"labels": lambda c: [c]}, {"image": PIC, "labels": Sequence(LABELS)}, "'labels' of .* holds lists, that is"),
         ({"label": lambda c: c / 4}, {"image": PIC, "label": FLOAT}, r"the label 0\.25 is a number with a fraction"),
         ({"label": lambda c: c or None}, {"image": PIC, "label": INT}, "Row 0 of .* has no label"),
         ({"label": lambda c: c or float("nan")}, {"image": PIC, "label": FLOAT}, "Row 0 of .* no label"),
-        ({"label": lambda c: {"a": c}}, {"image": PIC, "label": {"a": INT}}, "'label' of .* holds dict; labels are"),
+        ({"label": lambda c: {"a": c}}, {"image": PIC, "label": {"a": INT}}, "'label' of .* holds dict. Labels must be"),
         ({"caption": str}, {"caption": TEXT}, r"has no image column \(caption\): choose one"),
         ({"breed": str}, {"image": PIC, "breed": TEXT}, r"no label column \(breed, image\): .*SET:label=breed`"),
         ({"label": lambda c: f"a\x1b{c}"}, {"image": PIC, "label": TEXT}, "contains a control character"),
@@ -213,5 +216,5 @@ def test_loaded_datasets(tmp_path):
     rows = made({"label": int}, {"image": PIC, "label": LABELS})
     check(from_hub(DatasetDict(train=rows, test=rows)), KINDS)
     check(from_hub({"train": rows, "test": rows}, name="x"), KINDS)
-    with pytest.raises(UserError, match=r"Item 0 .* is a dictionary .* A Hugging Face dataset goes to from_hub"):
+    with pytest.raises(UserError, match=r"Item 0 .* is a dictionary .* Use from_hub for a Hugging Face dataset"):
         from_dataset(test=rows)

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from benchmarks.own.layout import read_layout
+from benchmarks.own.folder_layout import read_layout
 from benchmarks.own.split_names import mark_of
 from models.registry import UserError
 
@@ -125,7 +125,7 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
         (two("train") | {"test/test": 4}, "test holds only the folder 'test', not class folders"),
         (two("train") | {"test/images": 4}, "test holds only the folder 'images', not class folders"),
         ({"a/train": 3, "a/test": 2, "b": 3}, "a split folder inside a class folder, but .*/b has images directly"),
-        ({"a/train": 3, "a/test": 2, "b/x": 3}, "/b does not have only split folders"),
+        ({"a/train": 3, "a/test": 2, "b/x": 3}, "/b has other folders than split folders"),
         ({"a": 3, "a/train": 3, "b/train": 3}, "/a has images directly"),
         ({"a/train": 3, "a/Training": 3, "b/train": 3}, "/a has two train splits"),
         ({"train/a/train": 3, "train/b/train": 3, "test/a": 1}, "inside the split folder"),
@@ -137,7 +137,7 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
         ({"animals/cat": 3, "car": 3}, "animals has no images"),
         ({"images/train": 3, "labels/train": 3}, "as for object detection"),
         ({"\u8bad\u7ec3/a": 3, "\u6d4b\u8bd5/a": 3}, "has no images, but the folder 'a' in it has"),
-        ({"a": 3, "b": 0}, "b has no image: add images, or delete"),
+        ({"a": 3, "b": 0}, "b has no images: add images, or delete"),
         ({"a\nb": 3, "c": 3}, r"called 'a\\nb' contains a line break"),
         ({os.fsdecode(b"caf\xe9"): 3, "c": 3}, r"called 'caf\\xe9' contains a byte that is not UTF-8"),
     ],
@@ -152,7 +152,7 @@ def test_what_is_left_out_next_to_split_folders(tmp_path):
     layout = read_layout(root)
     assert set(layout.splits) == {"train", "test"}
     assert layout.warnings == [f"'seg_pred' in {root} is not a split, so its 5 images are left out"]
-    assert f"left out of {root}: the folder docs, which has no images" in layout.notes
+    assert f"the folder docs in {root} is left out: it has no images" in layout.notes
     assert f"ignored in {root}: 1 other file (labels.csv)" in layout.notes
     tree(root, two("val"))
     with pytest.raises(UserError, match="several sets"):
@@ -196,8 +196,8 @@ def test_clutter_is_ignored_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("a/labels.xml", r"labels\.xml is in a class folder but is not an image that can be read; move it"),
-        ("a/IMG.HEIC", r"IMG\.HEIC .*HEIC image; convert it to JPEG or PNG"),
+        ("a/labels.xml", r"labels\.xml is in a class folder but is not an image: move it"),
+        ("a/IMG.HEIC", r"IMG\.HEIC .*HEIC image.: convert it to JPEG or PNG"),
         ("a/images.zip", r"images\.zip is in a class folder"),
         ("0.png", r"0\.png is not in a class folder"),
     ],
@@ -211,7 +211,7 @@ def test_images_in_folders_inside_a_class_folder(tmp_path):
     layout = read_layout(tree(tmp_path, {"a": 1, "a/augmented": 2, "n01/images": 3, "cat/Cat": 2}))
     assert counts(layout) == {"": {"a": 3, "cat": 2, "n01": 3}}
     assert layout.warnings == [
-        f"images in folders inside the class folder 'a' count for the class: 2 in {tmp_path}/a/augmented"
+        f"images in folders inside the class folder 'a' are read as images of the class: 2 in {tmp_path}/a/augmented"
     ]
 
 
@@ -233,8 +233,8 @@ def test_one_class_in_two_spellings(tmp_path):
     [
         ({"a/up": ".."}, r"a/up is a symbolic link to one of its parent folders"),
         ({"c": "."}, r"/c is a symbolic link to one of its parent folders"),
-        ({"c": "c"}, r"The link .*/c leads nowhere"),
-        ({"a/x.png": "gone.png"}, r"The link .*x\.png leads nowhere: delete it, or restore"),
+        ({"c": "c"}, r"The link .*/c is broken"),
+        ({"a/x.png": "gone.png"}, r"The link .*x\.png is broken: delete it, or restore"),
         ({"c": "a"}, r"/a and .*/c are the same folder \(a link\)"),
     ],
 )

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from benchmarks.own.match import match_names
-from benchmarks.own.names import clean, name_classes, natural, read_names, read_templates
+from benchmarks.own.match import match_names, name_classes
+from benchmarks.own.names import clean, natural, read_names, read_templates
 from models.registry import UserError
 
 
@@ -39,7 +39,7 @@ def test_name_files(tmp_path, file, text, expected):
         ("n.txt", b"a\tcat\ndog\n", r"n\.txt has no 'folder<TAB>name' in line 2"),
         ("n.txt", b"a\tcat\na\tdog\n", r"n\.txt names 'a' again in line 2"),
         ("n.txt", b"caf\xe9\n", r"n\.txt cannot be read: 'utf-8'"),
-        ("n.json", b"[1, 2]", r"n\.json has 1 where a name is wanted"),
+        ("n.json", b"[1, 2]", r"n\.json has 1 in place of a name"),
         ("n.json", b"3", r"n\.json must hold a list or a table, not int"),
         ("n.json", b"[", r"n\.json cannot be read"),
         ("n.toml", b"names = []", r"n\.toml has no key 'classnames'"),
@@ -57,7 +57,7 @@ def test_refused_name_files(tmp_path, file, text, message):
 def test_missing_file_and_empty_name(tmp_path):
     with pytest.raises(UserError, match=r"class names file .*no\.txt is missing"):
         read_names(tmp_path / "no.txt")
-    with pytest.raises(UserError, match="list of class names has ' ' where a name"):
+    with pytest.raises(UserError, match="list of class names has ' ' in place of a name"):
         read_names(["a", " "])
 
 
@@ -71,10 +71,10 @@ def test_name_classes():
     ("keys", "given", "message"),
     [
         (["a", "b"], ["x"], r"There are 1 class names for 2 classes \(class folders a, b\)"),
-        (["a", "b"], {"a": "x"}, "have none for the class folder 'b'"),
+        (["a", "b"], {"a": "x"}, "have no name for the class folder 'b'"),
         (["apple", "b"], {"aple": "x", "b": "y"}, "Unknown class folder 'aple'. Did you mean apple"),
-        (["a", "b"], ["x", "x"], "The class folders 'a' and 'b' have one class name, 'x'"),
-        (["a"], None, "At least two classes are needed, there is only the class folder 'a'"),
+        (["a", "b"], ["x", "x"], "The class folders 'a' and 'b' have the same class name, 'x'"),
+        (["a"], None, "At least two classes are needed, but there is only the class folder 'a'"),
     ],
 )
 def test_refused_names(keys, given, message):
@@ -101,7 +101,7 @@ def test_templates(tmp_path):
 
 
 FOLDERS = ["cat", "dog", "fox"]
-BY_NAME = "matched to the class folders by name"
+BY_NAME = "matched by name"
 BY_LINE = "assigned by line order"
 
 
@@ -144,12 +144,12 @@ def test_given_names_are_matched_by_name_before_order(keys, given, names, note):
         ),
         (FOLDERS, ["domestic dog", "a cat", "red fox"], "in another order than the class folders: name 1 is 'domestic dog'"),
         (["red", "blue"], ["blue berry", "red apple"], "in another order"),
-        (["cat", "dog"], ["cat, Felis", "dog, Canis"], "begin with the class folders .'cat, Felis'.*form is not clear"),
+        (["cat", "dog"], ["cat, Felis", "dog, Canis"], "begin with the class folders .'cat, Felis'.*form is ambiguous"),
         (FOLDERS, ["cat", "dog"], r"There are 2 class names for 3 classes .* Without a name: fox\."),
         (FOLDERS, ["cat", "dog", "fox", "wolf"], r"There are 4 class names for 3 classes .* Without a class: wolf\."),
         (["n1", "n2"], ["a"], "Blank lines do not count"),
-        (["Cat", "cat"], None, "'Cat' and 'cat' have one class name"),
-        (["cat.", "cat "], None, "have one class name"),
+        (["Cat", "cat"], None, "'Cat' and 'cat' have the same class name"),
+        (["cat.", "cat "], None, "have the same class name"),
         (["a\nb", "c"], None, r"The class folder 'a\\nb' contains a line break"),
         (["a", "b"], ["x", "caf\udce9"], r"The class name 'caf\\xe9' contains a byte that is not UTF-8"),
     ],
@@ -162,7 +162,7 @@ def test_given_names_that_are_not_clear(keys, given, message):
 def test_names_of_no_class_are_a_warning_when_every_class_has_one():
     matched = match_names(["n1", "n2"], {f"n{i}": f"thing {i}" for i in range(5)}, "class folder")
     assert matched.names == {"n1": "thing 1", "n2": "thing 2"}
-    assert matched.warnings == ["3 of the class names belong to no class folder, such as 'n0'"]
+    assert matched.warnings == ["3 class names have no class folder, for example 'n0'"]
 
 
 def test_templates_that_records_cannot_hold():

@@ -68,12 +68,12 @@ def test_domain_is_called_by_the_last_component(place):
 
 
 def test_what_was_looked_for_is_said(place):
-    with pytest.raises(UserError, match=r"No data called 'pets'.*no folder or CSV file pets, nor root/pets"):
+    with pytest.raises(UserError, match=r"No data called 'pets'.*no folder or data file pets or root/pets"):
         domain("pets", "root")
     with pytest.raises(UserError, match="No data called 'pets'"):
         data_version("pets", "root")
     (place / "x.zip").write_text("")
-    with pytest.raises(UserError, match=r"x\.zip is an archive: unpack it and give the folder"):
+    with pytest.raises(UserError, match=r"x\.zip is an archive: unpack it and give the resulting folder"):
         domain("x.zip")
 
 

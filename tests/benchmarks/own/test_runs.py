@@ -167,7 +167,7 @@ def missing_split(own):
     shutil.move(own / "trees", own / "train")
     (own / "trees").mkdir()
     shutil.move(own / "train", own / "trees")
-    return "trees has a train split but no test split"
+    return "trees has a train split but neither a test nor a val split"
 
 
 def empty_class(own):
@@ -185,7 +185,7 @@ def label_outside(own):
 
 def one_name_twice(own):
     shutil.copytree(own / "trees" / "oak_tree", own / "trees" / "oak tree")
-    return "have one class name, 'oak tree'"
+    return "have the same class name, 'oak tree'"
 
 
 def no_image(own):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from benchmarks.own import data_version, domain, from_csv
 from benchmarks.own.columns import chosen_columns
-from benchmarks.own.text_table import read_table
+from benchmarks.own.csv_table import read_table
 from models.paths import user_path
 from models.registry import UserError
 
@@ -112,7 +112,7 @@ def test_a_tilde_is_an_ordinary_character(images, monkeypatch):
     text = PLAIN + "~nobody/a.png,cat,test\n~/a.png,cat,test\n~$0.png,cat,test\n"
     assert {"a.png", "~$0.png"} <= summary(from_csv(write(images, text)))[1]["test"].keys()
     assert data_version(images / "pets.csv")
-    with pytest.raises(UserError, match=r'"~" is not the home folder in a table'):
+    with pytest.raises(UserError, match=r'in a table "~" does not mean the home folder'):
         from_csv(write(images, "path,label\n~/cat0.png,cat\n"))
     monkeypatch.chdir(images)
     assert [str(user_path(text)) for text in ("~nobody", "~/a.png", "~nouser/x")] == ["~nobody", "~/a.png", "~nouser/x"]
@@ -159,7 +159,7 @@ def test_numbers_as_labels(images):
 def test_several_labels_are_refused(images):
     for both in ("cat|fox", '"cat, fox"', "['cat']", "cat/fox"):
         text = PLAIN.replace("cat0.png,cat", f"cat0.png,{both}")
-        with pytest.raises(UserError, match=r"line 2: .* is several labels; one label for each image is wanted"):
+        with pytest.raises(UserError, match=r"line 2: .* is several labels, but an image can have only one"):
             from_csv(write(images, text))
     text = PLAIN.replace(",cat,", ',"cat, small",')
     assert from_csv(write(images, text)).classnames == ("cat, small", "fox")
@@ -199,8 +199,8 @@ def test_columns_are_chosen_in_the_name(images, monkeypatch):
     assert len({data_version(f"pets.csv:label={column}") for column in ("fine", "coarse")}) == 2
     for wrong, message in (
         ("pets.csv:label=no", "has no column 'no'; its columns are path, fine, coarse, when"),
-        ("pets.csv:lable=fine", "chooses a column for 'lable': write :image=, :label= or :split="),
-        ("pets.csv:label=fine:label=coarse", "names two columns for the label"),
+        ("pets.csv:lable=fine", "chooses a column for 'lable', which is unknown: write :image=, :label= or :split="),
+        ("pets.csv:label=fine:label=coarse", "has two columns for the label"),
         ("pets.csv:label=", "names no column after label="),
         ("img:label=x", "chooses a column for the label, but class folders have no columns"),
     ):
@@ -223,7 +223,7 @@ def test_splits_in_paths_are_said(images):
         (images / file).rename(images / ("test" if file[-5] == "0" else "train") / file.removeprefix("img/"))
     rows = [f"{path.relative_to(images)},{path.name[:3]}" for path in sorted(images.glob("t*/*"))]
     found = from_csv(write(images, "\n".join(["path,label", *rows])))
-    assert "the folders in its paths say test and train, but it has no split column" in found.warnings[0]
+    assert "its paths have folders for test and train, but it has no split column" in found.warnings[0]
     assert found.split_sources["test"] == "10 % of each class, seed 0"
 
 
@@ -257,33 +257,39 @@ def test_a_folder_with_metadata(images):
     ("data", "message"),
     [
         (PLAIN.encode("utf-16"), "pets.csv is UTF-16 text; save it as UTF-8"),
-        (PLAIN.encode("utf-16-le"), "pets.csv, line 1: there is a zero byte"),
+        (PLAIN.encode("utf-16-le"), "pets.csv, line 1: the line has a zero byte"),
         (b"PK\x03\x04....", "is an Excel workbook or an archive, not text"),
         (PLAIN.replace("cat0", "caf\xe9").encode("latin-1"), "pets.csv, line 2: not UTF-8 text"),
-        (b'path,label\nimg/cat0.png,"cat\nimg/fox0.png,fox\n', "line 2: a quote that opens in this row is never closed"),
+        (b'path,label\nimg/cat0.png,"cat\nimg/fox0.png,fox\n', "line 2: a quote that opens in this row is not closed"),
         (b"path,label\nimg/cat0.png," + b"x" * 200_000 + b"\n", "line 2: a value is longer than 131,072 characters"),
-        (b"path,label\nimg/cat0.png,cat, small\n", "line 2: 3 values for 2 columns. A value with a comma in it needs quotes"),
+        (
+            b"path,label\nimg/cat0.png,cat, small\n",
+            "line 2: 3 values for 2 columns. Put a value that contains a comma",
+        ),
         (b'path,label\n"img/cat0.png","a\nb"\nimg/fox0.png\n', "line 4: 1 values for 2 columns"),
         (b"path,label\nhttps://example.org/a.png,cat\n", "line 2: https://example.org/a.png is a web address; download"),
         (b"path,label\nfile:///tmp/a.png,cat\n", "is a web address"),
         (b"path,label\nD:\\data\\a.png,cat\n", r"line 2: the image D:\\data\\a.png is on a Windows drive of another machine"),
         (b"path,label\nC:/data/a.png,cat\n", "is on a Windows drive of another machine"),
         (b"path,label\n\\\\server\\share\\a.png,cat\n", "is on a Windows drive of another machine"),
-        (b"path,label\nimg/cat0,cat\n", r"cat0 is missing, but there is cat0\.png: write the ending too"),
+        (b"path,label\nimg/cat0,cat\n", r"cat0 is missing, but cat0\.png exists: write the path with its ending"),
         (b"path,label\nimg,cat\n", "the image .*img is a folder"),
         (b"path,label\n" + b"x" * 3000 + b",cat\n", "is missing"),
-        (b"img/cat0.png cat\nimg/fox0.png fox\n", "line 1: the values are separated by none of a tab, a comma, a semicolon"),
+        (b"img/cat0.png cat\nimg/fox0.png fox\n", "line 1: the values are not separated by a tab, a comma, a semicolon"),
         (b"img/cat0.png,cat,3\nimg/fox0.png,fox,4\n", "has no header line: its first line is 'img/cat0.png, cat, 3'"),
-        (b"path,cat,fox\nimg/cat0.png,1,0\nimg/fox0.png,0,1\n", "Instead of one column of zeros and ones per class"),
+        (b"path,cat,fox\nimg/cat0.png,1,0\nimg/fox0.png,0,1\n", "Replace the columns of zeros and ones per class"),
         (
             b"path,label\nimg/cat0.png,cat\n.\\img\\cat0.png,fox\n",
-            "named in line 2 already, with the label 'cat'; one image has",
+            "already in line 2, with the label 'cat'; an image can have only one label",
         ),
         (b"path,label\nimg/cat0.png,cat\nimg/fox0.png,a\x1bb\n", "contains a control character"),
-        (b"path,label,part,phase\nimg/cat0.png,a,train,test\nimg/fox0.png,b,test,train\n", "several columns .* the split"),
+        (
+            b"path,label,part,phase\nimg/cat0.png,a,train,test\nimg/fox0.png,b,test,train\n",
+            "several possible .* the split",
+        ),
         (b"\n\n", "is empty"),
         (b"", "is empty"),
-        (b"path,label\n", "names no images"),
+        (b"path,label\n", "has no images"),
     ],
 )
 def test_what_is_refused_has_a_sentence(images, data, message):

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.catalog import find as find_source
 from benchmarks.data.images import fingerprint_of
 from benchmarks.own import check_images, data_version, domain, from_webdataset, kind_of
-from benchmarks.own.shards import split_of
+from benchmarks.own.webdataset_index import split_of
 from models.registry import UserError
 
 
@@ -114,7 +114,7 @@ def test_which_label(tmp_path):
     assert find_source(f"{facts}:label=json.breed").name == "x-json.breed"
     assert domain(made({"json": "0"}, {"json": "1"})).classnames == ("0", "1")
     several = made({"json": '{"class": "a", "category": "b"}'}, {"json": '{"class": "b", "category": "b"}'})
-    with pytest.raises(UserError, match=r"several columns that may be the label .* `\S+x\.tar:label=json\.category`"):
+    with pytest.raises(UserError, match=r"several possible columns for the label .* `\S+x\.tar:label=json\.category`"):
         domain(several)
     masks = shard(
         tmp_path / "m.tar", [m for i in range(8) for m in (*both(i, {"cls": str(i % 2)}), (f"a/{i}.seg.png", png(99)))]
@@ -152,7 +152,7 @@ def test_nothing_is_extracted_or_unpickled(tmp_path, monkeypatch):
         domain(file)
     found = domain(shard(tmp_path / "y.tar", [*members[:21], link, hard, device]))
     assert len(found.train) + len(found.test) + len(found.val) == 10
-    with pytest.raises(UserError, match=r"has no label but a member \.pyd, and binary members \(Python pickles"):
+    with pytest.raises(UserError, match=r"has no label, only a member \.pyd; binary members such as Python pickles"):
         domain(shard(tmp_path / "z.tar", [(f"{i}.{e}", d) for i in range(4) for e, d in (("png", png(i)), ("pyd", bad))]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tar", "y.tar", "z.tar"]
 
@@ -164,13 +164,13 @@ def long_json():
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([], r"has no samples: a shard holds members such as 0001\.jpg and 0001\.cls"),
+        ([], r"has no samples: a shard needs members such as 0001\.jpg and 0001\.cls"),
         (
             [("a/1.png", png(0)), ("b/2.png", png(1))],
-            r"'x\.tar/a/1' has no label; it has \.png\. .* unpack the tar file",
+            r"'x\.tar/a/1' has no label; its members are \.png\. .* unpack the tar file",
         ),
         (samples([0, 1])[:-1], "the label member|has no label"),
-        ([*samples([0, 1]), ("s9.cls", b"0")], r"sample 'x\.tar/s9' has no image; it has \.cls"),
+        ([*samples([0, 1]), ("s9.cls", b"0")], r"sample 'x\.tar/s9' has no image; its members are \.cls"),
         (samples([0, 1, ""]), "The label of the sample .*s00002' is empty"),
         ([*samples([0, 1]), ("s00000.png", png(3))], r"sample 'x\.tar/s00000' of .* has two members \.png"),
         ([("a.png", png(0)), ("a.cls", b"\xff\xfe0")], r"member \.cls of the sample .* is not UTF-8 text"),
@@ -193,7 +193,7 @@ def test_damaged_shards(tmp_path):
         ("short.tar", whole[: len(whole) // 3], "is cut short"),
         ("text.tar", b"no tar file " * 200, "is not a readable tar file"),
         ("empty.tar", b"", "is not a readable tar file"),
-        ("gz.tar", b"\x1f\x8b" + whole, "is compressed: shards are read in place, so decompress it first"),
+        ("gz.tar", b"\x1f\x8b" + whole, "is compressed, but shards are read in place: decompress it first"),
         ("bits.tar", whole[:512] + bytes(b ^ 0x55 for b in whole[512:]), "is cut short|is damaged after its first members"),
     ):
         (tmp_path / name).write_bytes(data)
@@ -212,17 +212,17 @@ def test_what_is_no_folder_of_shards(tmp_path):
     assert kind_of(tmp_path / "photos") == "folder"
     shard(tmp_path / "w" / "train-0.tar", samples([0, 1]))
     shard(tmp_path / "w" / "more.tar", samples([0, 1]))
-    with pytest.raises(UserError, match=r"name of .*more\.tar says no split .* while other shards"):
+    with pytest.raises(UserError, match=r"name of .*more\.tar has no split .* but other shards"):
         domain(tmp_path / "w")
     for file, split in {"imagenet-train-000000.tar": "train", "v/val_0.tar": "val", "trainer-0.tar": None}.items():
         assert split_of(str(tmp_path / file), tmp_path) == split
     (tmp_path / "x.zip").write_text("")
     shard(tmp_path / "gz" / "train-0.tar.gz", samples([0, 1]), "w:gz")
-    with pytest.raises(UserError, match=r"train-0\.tar\.gz is compressed: shards are read in place, so decompress it first"):
+    with pytest.raises(UserError, match=r"train-0\.tar\.gz is compressed, but shards are read in place: decompress it first"):
         domain(tmp_path / "gz")
     with pytest.raises(UserError, match=r"000001\}\.tar is a pattern, not a name: give the folder that holds the files"):
         find_source(str(tmp_path / "w" / "train-{000000..000001}.tar"))
-    with pytest.raises(UserError, match=r"x\.zip is an archive: unpack it and give the folder"):
+    with pytest.raises(UserError, match=r"x\.zip is an archive: unpack it and give the resulting folder"):
         domain(tmp_path / "x.zip")
     with pytest.raises(UserError, match="is neither a tar file nor a folder of them"):
         from_webdataset(tmp_path / "photos")

@@ -9,8 +9,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.own.csv_table import read_table
 from benchmarks.own.names import read_names, read_templates
-from benchmarks.own.text_table import read_table
 from harness.config.config_file import read_file
 from harness.config.resolve import resolve
 from harness.config.run_config import RunConfig

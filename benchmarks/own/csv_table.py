@@ -1,4 +1,4 @@
-"""A table of images in a text file, read row by row: path, label and split, with the line number for messages. No torch."""
+"""Read a table of images in a text file: path, label, split, and line number of each row. No torch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from models.registry import UserError
 
 DELIMITERS = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar"}
 
-_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line
+_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the first line that Excel writes
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _DRIVE = re.compile(r"[a-z]:|\\\\|//[^/]", re.IGNORECASE)
 _FLAG = re.compile(r"is_?(train|training|val|valid|validation|test|testing)", re.IGNORECASE)
 
 
 class Row(NamedTuple):
-    """One image: the line of the file where its row begins, its path as written, its label, and train, val, test or None."""
+    """One image: the line of the file where its row begins, its path as written, its label, and its split or None."""
 
     line: int
     path: str
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The rows of a file, and sentences on how it was read."""
+    """The rows of a file, and sentences on how they were read."""
 
     rows: list[Row]
     notes: tuple[str, ...] = ()
@@ -43,6 +43,8 @@ class Table(NamedTuple):
 
 
 class _Lines(NamedTuple):
+    """The line number of the header, the header, (line number, cells) of each row, and the separator."""
+
     first: int
     header: list[str]
     rows: list[tuple[int, list[str]]]
@@ -52,22 +54,24 @@ class _Lines(NamedTuple):
 def read_table(path: str | Path, columns: Mapping[str, str] | None = None, named: bool = True) -> Table:
     """Read the rows of a table with a column for paths, one for labels, and perhaps one for splits.
 
-    The separator is the one (tab, comma, semicolon or bar) by which the header has the most known column names
-    (`columns.NAMES`, compared without case), whatever the ending of the file. Blank lines are left out. Without a header line
-    the columns are told by their content, if there is only one way.
+    The separator is the one (tab, comma, semicolon or bar) that gives the header the most known column names
+    (`columns.NAMES`, compared without case), whatever the ending of the file. Blank lines are left out. Without a header line,
+    the columns are recognised by their content if that is unambiguous.
 
-    Of several label columns `label` is taken; if they say the same of every row, the one that holds words and no numbers. A
-    column without a known name whose values all are splits is the split column.
+    Of several label columns, `label` is used. If the columns correspond one to one, the column of words is preferred to those
+    of numbers. A column without a known name whose values are all splits is the split column.
 
     Args:
         path: the file.
-        columns: column by role ("image", "label", "split"), chosen by the user.
-        named: prefer a column of class names to the numbers that stand for them. False when class names are given.
+        columns: the column by role ("image", "label", "split") that the user chose.
+        named: prefer a column of class names to the numbers that stand for them. False if class names are given.
+
+    Returns:
+        The rows in the order of the file.
 
     Raises:
-        UserError: naming the file and the line, for text that is not UTF-8, a missing column, several columns that may be
-            meant, a row of another length, an empty path or label, an unknown split, an image named twice, and paths that are
-            web addresses.
+        UserError: naming the file and the line, for text that is not UTF-8, a missing or ambiguous column, a row of another
+            length, an empty path or label, an unknown split, an image that occurs twice, and paths that are web addresses.
     """
     columns = columns or {}
     lines = _lines(path, columns)
@@ -83,10 +87,10 @@ def read_table(path: str | Path, columns: Mapping[str, str] | None = None, named
     rows = [_row(cells, place, f"{path}, line {line}", line) for line, cells in body]
     rows = _labelled(rows, path, notes)
     if not rows:
-        raise UserError(f"{path} names no images: it has no line below the header.")
+        raise UserError(f"{path} has no images: it has no line below the header.")
     check_captions(header[place["label"]], [row.label for row in rows], str(path))
     _check_distinct(rows, path)
-    return Table(rows, tuple(notes), tuple(_overlooked(header, place, rows, path)))
+    return Table(rows, tuple(notes), tuple(_unread_splits(header, place, rows, path)))
 
 
 def read_paths(path: str | Path, columns: Mapping[str, str] | None = None) -> list[str]:
@@ -95,10 +99,10 @@ def read_paths(path: str | Path, columns: Mapping[str, str] | None = None) -> li
 
 
 def metadata_files(folder: str | Path) -> list[tuple[Path, str | None]]:
-    """Return the tables of a folder of images, each with the split that the folder it is in says, or None.
+    """Return the tables of a folder of images, each with the split of its folder, or None.
 
-    A table is called metadata.csv, has a label column, and is next to images: in the folder or in each split folder. Empty for
-    other folders: class folders may have a table next to them.
+    A table is called metadata.csv, has a label column, and is next to images: in the folder or in each split folder. The result
+    is empty for other folders, also for class folders with a table next to them.
     """
     root = Path(folder)
     here = root / "metadata.csv"
@@ -108,18 +112,18 @@ def metadata_files(folder: str | Path) -> list[tuple[Path, str | None]]:
         with os.scandir(root) as entries:
             inner = sorted(entry.name for entry in entries if split_in(entry.name) and entry.is_dir())
         files = [(path, split_in(name)) for name in inner if (path := root / name / "metadata.csv").is_file()]
-    return files if all(_beside_images(file) and known("label", _lines(file, {}).header) for file, _ in files) else []
+    return files if all(_has_images(file.parent) and known("label", _lines(file, {}).header) for file, _ in files) else []
 
 
-def _beside_images(file: Path) -> bool:
-    with os.scandir(file.parent) as entries:
+def _has_images(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
         return any(is_image(entry.name) for entry in entries)
 
 
 def image_path(table: str | Path, path: str) -> Path:
-    """Return the absolute path of an image that a table names, relative to the table's folder.
+    """Return the absolute path of an image in a table; paths are relative to the table's folder.
 
-    Where no file has the path as written, backslashes are read as slashes and accents in their other form are tried.
+    If the path as written does not exist, it is tried with slashes for backslashes, and with accents in their other form.
     """
     folder = Path(table).parent
     first, *others = [Path(os.path.abspath(folder / form)) for form in _forms(path)]
@@ -129,7 +133,7 @@ def image_path(table: str | Path, path: str) -> Path:
 
 
 def why_missing(table: str | Path, path: str) -> str:
-    """Return a clause on an image of a table that is not there, without a full stop."""
+    """Return why an image of a table does not exist, as a clause without a full stop."""
     if _DRIVE.match(path):
         return f"the image {path} is on a Windows drive of another machine; write paths relative to the folder of the table"
     file = image_path(table, path)
@@ -138,15 +142,16 @@ def why_missing(table: str | Path, path: str) -> str:
         return f"the image {file} is a folder"
     endings = [ending for ending in (".jpg", ".jpeg", ".png", ".JPG") if os.path.isfile(f"{file}{ending}")]
     if endings:
-        return f"{clause}, but there is {file.name}{endings[0]}: write the ending too"
+        return f"{clause}, but {file.name}{endings[0]} exists: write the path with its ending"
     if path.startswith("~"):
-        return f'{clause}: "~" is not the home folder in a table'
+        return f'{clause}: in a table "~" does not mean the home folder'
     if os.path.isfile(path):
         return f"{clause}: paths are relative to the folder of the table, not to the working directory"
     return clause
 
 
 def _forms(path: str) -> list[str]:
+    """Return the forms in which a path may exist, the path as written first."""
     forms = [path]
     if "\\" in path:
         forms.append(path.replace("\\", "/"))
@@ -156,7 +161,7 @@ def _forms(path: str) -> list[str]:
 
 
 def _lines(path: str | Path, columns: Mapping[str, str]) -> _Lines:
-    """Return the cells of a file. Raises UserError for what is not a table in UTF-8."""
+    """Return the cells of a file. Raises UserError if it is not a table in UTF-8."""
     text = _text(path)
     lines = text.splitlines(keepends=True)
     skipped = 0
@@ -177,11 +182,13 @@ def _lines(path: str | Path, columns: Mapping[str, str]) -> _Lines:
     except csv.Error as error:
         raise UserError(f"{path}, line {start}: {_damage(error)}.") from error
     if not rows:
-        raise UserError(f"{path} is empty: a header line such as path,label and one line for each image are wanted.")
+        raise UserError(f"{path} is empty: write a header line such as path,label and one line per image.")
     header = rows[0][1]
     if len(header) == 1 and len(lines) > 1 and len(header[0].split()) > 1:
-        names = ", ".join(DELIMITERS.values())
-        raise UserError(f"{path}, line {rows[0][0]}: the values are separated by none of {names}: {header[0]!r:.60}.")
+        *names, last = DELIMITERS.values()
+        raise UserError(
+            f"{path}, line {rows[0][0]}: the values are not separated by {', '.join(names)} or {last}: {header[0]!r:.60}."
+        )
     return _Lines(rows[0][0], header, rows[1:], delimiter)
 
 
@@ -196,7 +203,7 @@ def _text(path: str | Path) -> str:
         raise UserError(f'{path} is an Excel workbook or an archive, not text; save the sheet as "CSV UTF-8".')
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        raise UserError(f"{path}, line {line}: there is a zero byte, so this is UTF-16 or not text; save it as UTF-8.")
+        raise UserError(f"{path}, line {line}: the line has a zero byte, so this is UTF-16 or not text; save it as UTF-8.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -205,7 +212,7 @@ def _text(path: str | Path) -> str:
 
 
 def _delimiter(first: str, columns: Mapping[str, str]) -> str:
-    """Return the separator by which a header line has the most known columns, of several the most frequent one."""
+    """Return the separator that gives a header line the most known columns, of several the most frequent one."""
 
     def score(delimiter: str) -> tuple[int, int]:
         header = _cells(first, delimiter)
@@ -225,23 +232,23 @@ def _cells(line: str, delimiter: str) -> list[str]:
 def _damage(error: csv.Error) -> str:
     text = str(error)
     if "unexpected end" in text:
-        return "a quote that opens in this row is never closed"
+        return "a quote that opens in this row is not closed"
     if "expected after" in text:
-        return "text follows a closing quote; within quotes write a quote twice"
+        return "there is text after a closing quote; inside quotes write a quote twice"
     if "field limit" in text:
-        return f"a value is longer than {csv.field_size_limit():,} characters (a quote that is never closed?)"
+        return f"a value is longer than {csv.field_size_limit():,} characters (is a closing quote missing?)"
     return "this is not a row of a table"
 
 
 def _is_headerless(header: Sequence[str], columns: Mapping[str, str]) -> bool:
-    """Whether the first line is an image already: no column has a known name, and one is the name of an image file."""
+    """Return whether the first line is an image: no cell is a known column name, and one is the name of an image file."""
     if columns or any(known(role, header) for role in ("image", "label", "split")):
         return False
     return sum(is_image(cell.replace("\\", "/").rsplit("/", 1)[-1]) for cell in header) == 1
 
 
 def _titled(first: list[str], body: Sequence[tuple[int, list[str]]], path: str | Path) -> list[str]:
-    """Return a header for a table without one. Raises UserError when its columns can be read in several ways."""
+    """Return a header for a table without one. Raises UserError if its columns are ambiguous."""
     names = ["path" if is_image(cell.replace("\\", "/").rsplit("/", 1)[-1]) else "" for cell in first]
     others = [i for i, name in enumerate(names) if not name]
     values = {i: {first[i]} | {cells[i] for _, cells in body if len(cells) == len(first)} for i in others}
@@ -251,18 +258,23 @@ def _titled(first: list[str], body: Sequence[tuple[int, list[str]]], path: str |
         others.remove(splits[0])
     if len(others) != 1:
         raise UserError(
-            f"{path} has no header line: its first line is {', '.join(first)!r:.80}. Write one with the names of the columns "
-            "above it, such as path,label."
+            f"{path} has no header line: its first line is {', '.join(first)!r:.80}. Add a first line with the names of the "
+            "columns, such as path,label."
         )
     names[others[0]] = "label"
     return names
 
 
 def _roles(
-    header: list[str], body: Sequence[tuple[int, list[str]]], asked: Mapping[str, str], named: bool, path: str, notes: list[str]
+    header: list[str],
+    body: Sequence[tuple[int, list[str]]],
+    choices: Mapping[str, str],
+    named: bool,
+    path: str,
+    notes: list[str],
 ) -> dict[str, str]:
-    """Return the column of each role; no split column where there is none."""
-    for column in (*asked.values(), *(c for role in ("image", "label", "split") for c in known(role, header))):
+    """Return the column of each role. A table without splits has no entry for "split"."""
+    for column in (*choices.values(), *(c for role in ("image", "label", "split") for c in known(role, header))):
         if header.count(column) > 1:
             raise UserError(f"{path} has two columns called {column!r}.")
     images, labels = known("image", header), known("label", header)
@@ -270,31 +282,31 @@ def _roles(
         files = [c for c in images if is_image(body[0][1][header.index(c)].replace("\\", "/").rsplit("/", 1)[-1])]
         images = files or images
     twin = None
-    if named and body and "label" not in asked:
+    if named and body and "label" not in choices:
         twin = named_twin(header, lambda column: [cells[header.index(column)] for _, cells in body])
     if twin is not None:
         others = ", ".join(column for column in labels if column != twin)
-        notes.append(f"{path}: class names are those of the column {twin}, which says the same of every image as {others}")
-    found: dict[str, str] = {}
+        notes.append(f"{path}: class names are those of the column {twin}, which corresponds one to one to {others}")
+    columns: dict[str, str] = {}
     for role, candidates in (("image", images), ("label", [twin] if twin else labels)):
-        chosen = find_column(role, asked.get(role), candidates, header, path)
-        if chosen is None:
+        column_or_none = find_column(role, choices.get(role), candidates, header, path)
+        if column_or_none is None:
             raise UserError(_no_column(role, header, body, path))
-        found[role] = chosen
-    split = _split_column(header, body, asked, path, [*found.values(), *labels], notes)
-    return {**found, "split": split} if split is not None else found
+        columns[role] = column_or_none
+    split = _split_column(header, body, choices, path, [*columns.values(), *labels], notes)
+    return {**columns, "split": split} if split is not None else columns
 
 
 def _split_column(
     header: list[str],
     body: Sequence[tuple[int, list[str]]],
-    asked: Mapping[str, str],
+    choices: Mapping[str, str],
     path: str,
     taken: Sequence[str],
     notes: list[str],
 ) -> str | None:
-    """Return the column of the splits: called split, or of another name with nothing but splits in it."""
-    usual = find_column("split", asked.get("split"), known("split", header), header, path)
+    """Return the column of the splits: the one called split, or one of another name whose values are all splits."""
+    usual = find_column("split", choices.get("split"), known("split", header), header, path)
     if usual is not None:
         return usual
     likely = []
@@ -310,18 +322,20 @@ def _split_column(
 
 
 def _no_column(role: str, header: Sequence[str], body: Sequence[tuple[int, list[str]]], path: str) -> str:
-    wanted = "path of the image (path, filepath, image, ...)" if role == "image" else "class (label, class, category, ...)"
-    said = f"{path} has no column for the {wanted}; its header is: {', '.join(header) or 'empty'}."
+    """Return the message about a missing column."""
+    content = "path of the image (path, filepath, image, ...)" if role == "image" else "class (label, class, category, ...)"
+    problem = f"{path} has no column for the {content}; its header is: {', '.join(header) or 'empty'}."
     flags = [i for i in range(len(header)) if body and {cells[i] for _, cells in body} <= {"0", "1", "0.0", "1.0"}]
     if role == "label" and len(flags) > 1:
-        return f"{said} Instead of one column of zeros and ones per class, write one column, label, with the name of the class."
+        return f"{problem} Replace the columns of zeros and ones per class by one column `label` with the name of the class."
     others = [column for column in header if column]
     example = f", for example {how_to_choose(path, role, others[-1])}" if others else ""
-    return f"{said} Rename the one that holds it to {'path' if role == 'image' else role!r}, or choose it{example}."
+    return f"{problem} Rename the right column to {'path' if role == 'image' else role!r}, or choose it{example}."
 
 
 def _other_length(path: str | Path, line: int, cells: Sequence[str], header: Sequence[str], delimiter: str) -> str:
-    hint = f" A value with {DELIMITERS.get(delimiter, repr(delimiter))} in it needs quotes." if len(cells) > len(header) else ""
+    sign = DELIMITERS.get(delimiter, repr(delimiter))
+    hint = f" Put a value that contains {sign} in quotes." if len(cells) > len(header) else ""
     return f"{path}, line {line}: {len(cells)} values for {len(header)} columns.{hint}"
 
 
@@ -333,16 +347,16 @@ def _row(cells: Sequence[str], place: Mapping[str, int], where: str, line: int) 
         raise UserError(f"{where}: {path:.80} is a web address; download the images and write their paths.")
     if "split" not in place:
         return Row(line, path, label, None)
-    said = cells[place["split"]]
-    split = split_in(said)
+    word = cells[place["split"]]
+    split = split_in(word)
     if split is None:
-        what = f"unknown split {said!r}" if said else "the split is empty"
-        raise UserError(f"{where}: {what}; train, val or test is wanted.")
+        problem = f"unknown split {word!r}" if word else "the split is empty"
+        raise UserError(f"{where}: {problem}; write train, val or test.")
     return Row(line, path, label, split)
 
 
 def _labelled(rows: list[Row], path: str | Path, notes: list[str]) -> list[Row]:
-    """Return the rows without a test split that has no labels at all. Raises UserError for any other empty label."""
+    """Return the rows, without those of a test split that has no labels. Raises UserError for any other empty label."""
     test = [row for row in rows if row.split == "test"]
     classes = {row.label.lower() for row in rows if row.split == "train"}
     if test and len(test) < len(rows) and all(row.label.lower() in UNLABELLED - classes for row in test):
@@ -360,16 +374,16 @@ def _check_distinct(rows: Sequence[Row], path: str | Path) -> None:
         key = os.path.normpath(_forms(row.path)[-1].replace("\\", "/"))
         if key in lines:
             other = lines[key]
-            more = "" if other.label == row.label else f", with the label {other.label!r}; one image has one label here"
-            raise UserError(f"{path}, line {row.line}: the image {row.path} is named in line {other.line} already{more}.")
+            more = "" if other.label == row.label else f", with the label {other.label!r}; an image can have only one label"
+            raise UserError(f"{path}, line {row.line}: the image {row.path} is already in line {other.line}{more}.")
         lines[key] = row
 
 
-def _overlooked(header: Sequence[str], place: Mapping[str, int], rows: Sequence[Row], path: str | Path) -> list[str]:
-    """Return sentences on splits that the table may mean and that are not read."""
+def _unread_splits(header: Sequence[str], place: Mapping[str, int], rows: Sequence[Row], path: str | Path) -> list[str]:
+    """Return warnings about splits that the table seems to have but that are not read."""
     if "split" in place:
         return []
-    remedy = "a column called split with train, val and test gives the splits"
+    remedy = "to give the splits, add a column `split` with train, val and test"
     if flags := [column for column in header if _FLAG.fullmatch(column)]:
         return [f"{path}: the column {flags[0]} is not read as a split; {remedy}"]
     folders: set[str] = set()
@@ -380,5 +394,5 @@ def _overlooked(header: Sequence[str], place: Mapping[str, int], rows: Sequence[
         folders.add(split)
     if len(folders) > 1:
         names = " and ".join(sorted(folders))
-        return [f"{path}: the folders in its paths say {names}, but it has no split column, so that splits are drawn; {remedy}"]
+        return [f"{path}: its paths have folders for {names}, but it has no split column, so the splits are random; {remedy}"]
     return []
