@@ -237,10 +237,13 @@ def _start(path: Path) -> bytes:
 
 
 def _is_safetensors(start: bytes, path: Path) -> bool:
-    """Whether a file is safetensors: by its content, a length in eight bytes and a JSON header, else by its suffix."""
-    if start.startswith((pickle.PROTO, b"PK")):
-        return False
-    return start[8:9] == b"{" or path.suffix == ".safetensors"
+    """Whether a file is safetensors: by its content, a length in eight bytes and a JSON header, else by its suffix.
+
+    The length decides, because its first byte may be the one that starts a pickle.
+    """
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8:
+        return True
+    return path.suffix == ".safetensors" and not start.startswith((pickle.PROTO, b"PK"))
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

@@ -360,3 +360,15 @@ def test_an_archive_that_unpacks_without_end(tmp_path, toy, monkeypatch):
         archive.writestr("weights/data/0", bytes(2_000_000))
     with pytest.raises(UserError, match=r"compressed parts that unpack to 2,000,000 bytes"):
         models.load("Toy", str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize("first", [*pickle.PROTO, *b"P"])
+def test_a_header_whose_length_begins_like_a_pickle_or_an_archive_is_still_safetensors(first, tmp_path):
+    """The header's length is its first byte here; padding makes it each of them."""
+    for padding in range(256):
+        save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors", {"padding": "x" * padding})
+        if (tmp_path / "w.safetensors").read_bytes()[0] == first:
+            break
+    else:
+        pytest.fail("no header has this length")
+    assert read_weights.read(tmp_path / "w.safetensors").state["a"].tolist() == [1, 1]
