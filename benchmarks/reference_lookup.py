@@ -1,4 +1,4 @@
-"""Find reference images and sentences by name (`benchmarks.reference`), without opening an image. Imports no torch."""
+"""Find reference images and sentences by name (`benchmarks.reference`) without opening an image. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.data.formats import is_image
 from benchmarks.full.dataset_table import names
@@ -22,46 +21,62 @@ NAMES = ("mini", "imagenet", "conceptual_captions")
 CAPTIONS = "Validation_GCC-1.1.0-Validation_output.csv"
 COLUMNS = ("title", "caption")
 OWN_IMAGES = ("batch", "current", "noise")
-"""Words for images that a method makes for itself: the training batch, the task's training images, random pixels."""
+"""Words for images that a method makes: the training batch, the task's training images, random pixels."""
 OWN_SENTENCES = ("classnames", "random")
-"""Words for sentences of that kind: the task's class names in its first template, random tokens."""
-_OTHERS = "Or choose others: --set reference_images=FOLDER reference_sentences=FILE (mini: those that ship with the project)."
+"""Words for sentences that a method makes: the task's class names in its first template, random tokens."""
+_ALTERNATIVES = (
+    "Or choose other data: --set reference_images=FOLDER reference_sentences=FILE (mini: the data that ships with the project)."
+)
 
 
 def check(images: str, sentences: str, data_root: str = "data") -> None:
-    """Raise UserError when the papers' reference data is plainly not there. Quick: no image is opened, no folder searched."""
+    """Raise UserError if the papers' reference data is obviously missing. Opens no image and searches no folder."""
     if images == "imagenet":
-        _imagenet_folder(Path(data_root))
+        _existing_imagenet(Path(data_root))
     if "conceptual_captions" in (images, sentences):
-        _captions_table(Path(data_root))
+        _existing_captions(Path(data_root))
     if images == "conceptual_captions":
         image_paths(images, data_root)
 
 
 def image_paths(name: str, data_root: str = "data") -> list[str]:
-    """The files of a set of reference images, sorted."""
+    """Return the files of a set of reference images, sorted.
+
+    Args:
+        name: "imagenet", "conceptual_captions", or a folder, which is searched for images.
+        data_root: the data folder.
+
+    Raises:
+        UserError: for an unknown name, and for a set without images.
+    """
     root = Path(data_root)
-    if name == "imagenet":
-        folder = _imagenet_folder(root)
-    elif name == "conceptual_captions":
-        table = _captions_table(root)
-        found = _captioned(table)
-        if not found:
-            raise UserError(f"None of the images that {table} names (column filepath) is there. {_OTHERS}")
-        return found
-    else:
-        folder = user_path(name)
-        if not folder.is_dir():
-            known = ", ".join((*NAMES, *OWN_IMAGES))
-            raise UserError(f"There are no reference images {name!r}: known are {known}, or a folder.")
-    found = sorted(entry.path for entry in files_under(folder) if is_image(entry.name))
-    if not found:
-        raise UserError(f"There is no image in the folder of reference images {folder}.")
-    return found
+    if name == "conceptual_captions":
+        table = _existing_captions(root)
+        paths = captioned_images(table)
+        if not paths:
+            raise UserError(f"None of the images that {table} names (column filepath) exists. {_ALTERNATIVES}")
+        return paths
+    folder = _existing_imagenet(root) if name == "imagenet" else user_path(name)
+    if not folder.is_dir():
+        known = ", ".join((*NAMES, *OWN_IMAGES))
+        raise UserError(f"Unknown reference images {name!r}. Use one of {known}, or a folder.")
+    paths = sorted(entry.path for entry in files_under(folder) if is_image(entry.name))
+    if not paths:
+        raise UserError(f"The folder of reference images {folder} has no image.")
+    return paths
 
 
 def load_sentences(name: str, data_root: str = "data") -> list[str]:
-    """The sentences of that name, in the file's order, empty lines left out."""
+    """Return reference sentences in the order of their file, without empty lines.
+
+    Args:
+        name: "mini", "imagenet", "conceptual_captions", a word in `OWN_SENTENCES` (no sentences), or a text file. Of a .csv
+            or .tsv file the column title or caption is read.
+        data_root: the data folder.
+
+    Raises:
+        UserError: for an unknown name, a file that cannot be read, and a file without sentences.
+    """
     if name in OWN_SENTENCES:
         return []
     if name == "mini":
@@ -70,99 +85,123 @@ def load_sentences(name: str, data_root: str = "data") -> list[str]:
         return reference.sentences()
     if name == "imagenet":
         return fill("a photo of a {}.", list(names("imagenet").values()))
-    path = _captions_table(Path(data_root)) if name == "conceptual_captions" else user_path(name)
+    path = _existing_captions(Path(data_root)) if name == "conceptual_captions" else user_path(name)
     if not path.is_file():
         known = ", ".join((*NAMES, *OWN_SENTENCES))
-        raise UserError(f"There are no reference sentences {name!r}: known are {known}, or a text file.")
-    if path.suffix.lower() in (".csv", ".tsv"):
-        rows = _table_rows(path)
-        column = next((c for c in COLUMNS if rows and c in rows[0]), None)
-        if column is None:
-            raise UserError(f"{path} has no column {' or '.join(COLUMNS)} with sentences.")
-        found = [row[column] or "" for row in rows]
-    else:
-        try:
-            found = read_text(path).splitlines()
-        except OSError as error:
-            raise UserError(f"Cannot read {path}: {reason(error)}.") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not a text file: {error}.") from error
-    found = [sentence.strip() for sentence in found if sentence.strip()]
-    if not found:
-        raise UserError(f"There is no sentence in {path}.")
-    return found
+        raise UserError(f"Unknown reference sentences {name!r}. Use one of {known}, or a text file.")
+    sentences = _table_sentences(path) if path.suffix.lower() in (".csv", ".tsv") else _text_sentences(path)
+    if not sentences:
+        raise UserError(f"{path} has no sentences.")
+    return sentences
 
 
 def version(images: str, sentences: str, data_root: str = "data", paths: Sequence[str] | None = None) -> str | None:
-    """A digest of the reference data on disk, for the key of a run.
+    """Return a digest of the reference data on disk, for the key of a run.
 
-    Of ImageNet: how many images each class folder has. Of Conceptual Captions: the table and, if its images are asked for,
-    how many of them are there: their links die, so everybody has others. Of the user's own: names and sizes of the images
-    (`paths`, where the folder has been searched already) and the sentences.
+    ImageNet counts by the number of images in each class folder. Conceptual Captions counts by its table and, if its images
+    are used, by how many of them exist: the links expire, so copies differ. The user's data counts by the names and sizes of
+    the images and by the sentences.
 
-    None for what ships with the project, and for a named set that is missing, which `check` tells.
+    Args:
+        images: name of the images.
+        sentences: name of the sentences.
+        data_root: the data folder.
+        paths: the result of `image_paths`, if the folder has been searched already.
+
+    Returns:
+        12 hexadecimal digits. None for data that ships with the project, and for a named set that is missing, which `check`
+        reports.
     """
     root = Path(data_root)
     parts: list[str] = []
-    if images == "imagenet" and _imagenet(root).is_dir():
-        parts += _class_counts(_imagenet(root))
-    if "conceptual_captions" in (images, sentences) and (table := _find_captions(root)) is not None:
+    if images == "imagenet" and imagenet_folder(root).is_dir():
+        parts += _class_counts(imagenet_folder(root))
+    if "conceptual_captions" in (images, sentences) and (table := find_captions(root)) is not None:
         parts.append(hashlib.sha256(table.read_bytes()).hexdigest())
         if images == "conceptual_captions":
-            parts.append(f"{len(_captioned(table))} images")
+            parts.append(f"{len(captioned_images(table))} images")
     if images not in (*NAMES, *OWN_IMAGES):
-        found = image_paths(images) if paths is None else paths
-        parts += [f"{Path(path).name} {Path(path).stat().st_size}" for path in found]
+        files = image_paths(images) if paths is None else paths
+        parts += [f"{Path(path).name} {Path(path).stat().st_size}" for path in files]
     if sentences not in NAMES:
         parts += load_sentences(sentences)
     return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()[:12] if parts else None
 
 
-def _imagenet(root: Path) -> Path:
+def imagenet_folder(root: Path) -> Path:
+    """Return the folder of ImageNet's training images, which may not exist."""
     return root / "imagenet" / "train"
 
 
-def _imagenet_folder(root: Path) -> Path:
-    folder = _imagenet(root)
-    if not folder.is_dir():
-        raise UserError(f"There are no reference images: ImageNet's training images belong in {folder}. {_OTHERS}")
-    return folder
+def captions_place(root: Path) -> Path:
+    """Return the path where the table of Conceptual Captions belongs."""
+    return root / "conceptual_captions" / CAPTIONS
 
 
-def _class_counts(folder: Path) -> list[str]:
-    """ "FOLDER COUNT" of each class folder: names alone are read, 1.3 million in about a second."""
-    found = []
-    with os.scandir(folder) as classes:
-        for entry in classes:
-            if entry.is_dir():
-                with os.scandir(entry.path) as files:
-                    count = sum(is_image(file.name) for file in files)
-                found.append(f"{entry.name} {count}")
-    return sorted(found)
+def find_captions(root: Path) -> Path | None:
+    """Return the table of Conceptual Captions: in conceptual_captions/, cc_data/ or the data folder, or None."""
+    tables = (captions_place(root), root / "cc_data" / CAPTIONS, root / CAPTIONS)
+    return next((table for table in tables if table.is_file()), None)
 
 
-def _find_captions(root: Path) -> Path | None:
-    places = (root / "conceptual_captions", root / "cc_data", root)
-    return next((place / CAPTIONS for place in places if (place / CAPTIONS).is_file()), None)
-
-
-def _captioned(table: Path) -> list[str]:
-    """The images that the table names and that are there, sorted."""
+def captioned_images(table: Path) -> list[str]:
+    """Return the existing images that a table of captions names, sorted."""
     paths = [table.parent / row["filepath"] for row in _table_rows(table) if row.get("filepath")]
     return sorted(str(path) for path in paths if path.is_file())
 
 
-def _captions_table(root: Path) -> Path:
-    table = _find_captions(root)
-    if table is not None:
-        return table
-    raise UserError(
-        f"There is no reference data: {CAPTIONS} (Conceptual Captions' validation set, columns title and filepath, "
-        f"separated by tabs) belongs in {root / 'conceptual_captions'}. {_OTHERS}"
-    )
+def count_sentences(table: Path) -> int:
+    """Return the number of sentences in a table of captions."""
+    return len(_table_sentences(table))
 
 
-def _table_rows(path: Path) -> Sequence[dict[str, Any]]:
+def _existing_imagenet(root: Path) -> Path:
+    folder = imagenet_folder(root)
+    if not folder.is_dir():
+        raise UserError(f"No reference images: put ImageNet's training images into {folder}. {_ALTERNATIVES}")
+    return folder
+
+
+def _existing_captions(root: Path) -> Path:
+    table = find_captions(root)
+    if table is None:
+        raise UserError(
+            f"No reference data: put {CAPTIONS} (Conceptual Captions' validation set, columns title and filepath, separated "
+            f"by tabs) into {captions_place(root).parent}. {_ALTERNATIVES}"
+        )
+    return table
+
+
+def _class_counts(folder: Path) -> list[str]:
+    """Return "FOLDER COUNT" for each class folder. Only names are read: 1.3 million in about a second."""
+    counts = []
+    with os.scandir(folder) as classes:
+        for entry in classes:
+            if entry.is_dir():
+                with os.scandir(entry.path) as files:
+                    counts.append(f"{entry.name} {sum(is_image(file.name) for file in files)}")
+    return sorted(counts)
+
+
+def _text_sentences(path: Path) -> list[str]:
+    try:
+        lines = read_text(path).splitlines()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {reason(error)}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text file: {error}.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _table_sentences(path: Path) -> list[str]:
+    rows = _table_rows(path)
+    column = next((column for column in COLUMNS if rows and column in rows[0]), None)
+    if column is None:
+        raise UserError(f"{path} has no column {' or '.join(COLUMNS)} with sentences.")
+    return [sentence for row in rows if (sentence := (row[column] or "").strip())]
+
+
+def _table_rows(path: Path) -> list[dict[str, str]]:
     try:
         text = read_bytes(path).decode()
         tabs = "\t" in text.partition("\n")[0]
@@ -170,4 +209,4 @@ def _table_rows(path: Path) -> Sequence[dict[str, Any]]:
     except OSError as error:
         raise UserError(f"Cannot read {path}: {reason(error)}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a table of sentences: {error}.") from error
+        raise UserError(f"{path} cannot be read as a table of sentences: {error}.") from error

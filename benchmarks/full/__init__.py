@@ -1,14 +1,15 @@
-"""The full edition's domains: the datasets of the papers, read from a data folder.
+"""Domains of the full edition: the papers' datasets, read from a data folder.
 
-The table (`benchmarks.full.dataset_table`) says what they are; nothing heavy is imported before a domain is built.
+`benchmarks.full.dataset_table` describes them. Torch is imported only when a domain is built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.data.progress import Progress
 from benchmarks.full.dataset_table import ENTRIES, SPLITS, Entry, Missing, entry, summary
 
 if TYPE_CHECKING:
@@ -18,23 +19,25 @@ __all__ = ["ENTRIES", "Entry", "Missing", "build", "differences", "entry", "fold
 
 
 def build(
-    name: str,
-    data_root: str | Path = "data",
-    splits: Sequence[str] = SPLITS,
-    progress: Callable[[int, int, str], None] | None = None,
+    name: str, data_root: str | Path = "data", splits: Sequence[str] = SPLITS, progress: Progress | None = None
 ) -> Domain:
-    """One of the table's datasets as a domain.
+    """Build one of the table's datasets as a domain.
 
-    A split that was not asked for, or that the set does not have, is None, and nothing of it is read: evaluation needs no
-    training data on disk. Four sets come whole and are split here by a seed (MTIL's Caltech101, EuroSAT and SUN397, PAINT's
-    eurosat): of those every file must be listed to know which ones are the test set, but none is opened.
+    torchvision's layout under `data_root` is read. If it is missing, or lacks a file or all images of a split, a hub copy in
+    <data_root>/hub/NAME is read instead. Incomplete data is built too: `differences` describes it.
 
-    torchvision's layout under `data_root` comes first; where it is missing, or a file or all images of a split are, a hub
-    copy in <data_root>/hub/NAME. What is incomplete is built all the same; `differences` says what differs from the paper.
-    `progress(done, total, what)` is called as it goes.
+    Four sets are split here by a seed (MTIL's Caltech101, EuroSAT and SUN397, PAINT's eurosat). All their files are listed to
+    find the test set, but none is opened.
 
-    Raises Missing, a UserError, for data that is not there (with how to get it), and UserError for an unknown name and
-    files that cannot be read.
+    Args:
+        name: a name of the table.
+        data_root: the data folder.
+        splits: splits to read. The others are None, and none of their files is read: evaluation needs no training data.
+        progress: called as progress(done, total, what).
+
+    Raises:
+        Missing: for data that is missing (a UserError). The message says how to get it.
+        UserError: for an unknown name and for files that cannot be read.
     """
     from benchmarks.full import assemble
 
@@ -42,8 +45,10 @@ def build(
 
 
 def differences(domain: Domain, row: Entry | None = None) -> list[str]:
-    """Sentences on where the data found differs from the paper's: classes, images per split, classes without images, and
-    what a hub copy changes. Empty for the paper's own data. Splits that were not read are not compared.
+    """Return sentences on how a domain differs from the paper's data.
+
+    They cover the number of classes, images per split, classes without images, and the effects of a hub copy. Splits that
+    were not read are not compared.
     """
     from benchmarks.full import assemble
 
@@ -51,16 +56,17 @@ def differences(domain: Domain, row: Entry | None = None) -> list[str]:
 
 
 def version(name: str, data_root: str | Path = "data") -> str:
-    """12 hexadecimal digits that say which data `build` would find, for the key of a run: see `benchmarks.full.fingerprint`.
-    Needs no torch; seconds for ImageNet.
-    """
-    from benchmarks.full import fingerprint as contents
+    """Return 12 hexadecimal digits that identify the data that `build` would read, for the key of a run.
 
-    return contents.version(entry(name), Path(data_root))
+    See `benchmarks.full.fingerprint`. It imports no torch and takes seconds for ImageNet.
+    """
+    from benchmarks.full import fingerprint
+
+    return fingerprint.version(entry(name), Path(data_root))
 
 
 def folders(name: str, data_root: str | Path = "data") -> tuple[Path, ...]:
-    """The folders that `build` may read and that are there: torchvision's layout and the hub copy."""
+    """Return the existing folders that `build` may read: those of torchvision's layout and the hub copy."""
     row, root = entry(name), Path(data_root)
     places = [*(root / folder for folder in row.folder), *([root / "hub" / name] if row.hub is not None else [])]
     return tuple(place for place in places if place.exists())

@@ -1,45 +1,54 @@
-"""What lies in a data folder: which of the table's datasets, how much of each, and the reference data. Needs no torch."""
+"""Contents of a data folder: the table's datasets, how complete each one is, and the reference data. Imports no torch."""
 
 from __future__ import annotations
 
-import csv
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.full import count, folders
-from benchmarks.full.dataset_table import ENTRIES, Entry, entry, suite
-from models.registry import unknown
+from benchmarks.full import folders, hub_counts
+from benchmarks.full.dataset_table import ENTRIES, Entry, Missing, entry, suite
+from benchmarks.full.readers import list_images
+from benchmarks.reference_lookup import captioned_images, captions_place, count_sentences, find_captions, imagenet_folder
+from models.registry import UserError, unknown
 
 SUITES = ("mtil", "paint", "cil")
-CAPTIONS = "Validation_GCC-1.1.0-Validation_output.csv"
+Counts = dict[str, int | None]
 
 
 @dataclass(frozen=True)
 class State:
-    """What there is of one dataset.
+    """State of one dataset on disk.
 
-    `kind` is "complete"; "hub copy" (a complete one); "incomplete" (files or images lacking, or damaged); "differs" (more
-    images than the paper); "missing". `found` and `wanted` are images per split, or "all" for a set that comes whole; None:
-    not counted, not stated. `notes` say what is lacking; `copy` that a hub copy is what would be read.
+    Attributes:
+        row: the dataset's entry in the table.
+        kind: "complete", "hub copy" (a complete one), "incomplete" (files or images are missing or damaged), "differs" (more
+            images than in the paper) or "missing".
+        counts: images per split, or of "all" for a set that the benchmark splits. None: not counted.
+        expected: the paper's numbers. None: not stated.
+        places: the folders that exist.
+        notes: phrases on what is missing or damaged.
+        is_hub_copy: a run would read the hub copy.
     """
 
     row: Entry
     kind: str
-    counts: dict[str, int | None]
-    expected: dict[str, int | None]
+    counts: Counts
+    expected: Counts
     places: tuple[Path, ...]
     notes: tuple[str, ...] = ()
     is_hub_copy: bool = False
 
     @property
     def complete(self) -> bool:
+        """Whether all images of the paper are there."""
         return self.kind in ("complete", "hub copy")
 
 
 class ReferenceState(NamedTuple):
-    """Reference data: what it is, whether it is there, what was found, where."""
+    """State of one set of reference data: whether it is there, a phrase on its contents, its path, and how to get it."""
 
     name: str
     present: bool
@@ -48,65 +57,70 @@ class ReferenceState(NamedTuple):
     how_to_get: str
 
 
-def chosen(names: list[str] | tuple[str, ...]) -> list[str]:
-    """Names of datasets from names and suites ("mtil", "paint", "cil"), each once. Raises UserError for an unknown one."""
-    found: list[str] = []
+def chosen(names: Sequence[str]) -> list[str]:
+    """Return the names of datasets with suites ("mtil", "paint", "cil") spelt out, each once.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    datasets: list[str] = []
     for name in names:
         if name not in ENTRIES and name not in SUITES:
             raise unknown("dataset", name, [*ENTRIES, *SUITES])
-        found += suite(name) if name in SUITES else [name]
-    return list(dict.fromkeys(found))
+        datasets += suite(name) if name in SUITES else [name]
+    return list(dict.fromkeys(datasets))
 
 
 def state(name: str, data_root: str | Path = "data") -> State:
-    """What is there of one dataset, counted without decoding an image. Seconds for ImageNet, less for the others."""
+    """Return the state of one dataset. Images are counted, not decoded: seconds for ImageNet, less for the others."""
     row, root = entry(name), Path(data_root)
-    places, wanted = folders(name, root), count.splits(row)
-    files, copy = State(row, "missing", {}, wanted, places), root / "hub" / name
-    lacking = [folder for folder in row.folder if not (root / folder).exists()]
-    if len(lacking) < len(row.folder) and not _empty([root / folder for folder in row.folder]):
-        files = _of_files(row, root, places, [f"{root / folder} is missing" for folder in lacking])
-    if row.hub is not None and copy.is_dir() and (files.kind == "missing" or files.notes or 0 in files.counts.values()):
-        return _of_copy(row, copy, wanted, places)
-    return files
+    places, expected = folders(name, root), row.counted_splits
+    layout, copy = State(row, "missing", {}, expected, places), root / "hub" / name
+    absent = [folder for folder in row.folder if not (root / folder).exists()]
+    if len(absent) < len(row.folder) and not _empty([root / folder for folder in row.folder]):
+        layout = _layout_state(row, root, places, [f"{root / folder} is missing" for folder in absent])
+    if row.hub is not None and copy.is_dir() and (layout.kind == "missing" or layout.notes or 0 in layout.counts.values()):
+        return _copy_state(row, copy, places)
+    return layout
 
 
-def _of_files(row: Entry, root: Path, places: tuple[Path, ...], notes: list[str]) -> State:
-    wanted, counted = count.splits(row), count.of(row)
-    found: dict[str, int | None] = {}
-    for split in wanted:
+def _layout_state(row: Entry, root: Path, places: tuple[Path, ...], notes: list[str]) -> State:
+    counts: Counts = {}
+    for split in row.counted_splits:
         try:
-            found[split] = counted(root, split)
-        except FileNotFoundError as error:
-            notes.append(f"{error.filename} is missing")
-            found[split] = None
-        except Exception as error:  # damaged files end in every kind of exception, scipy's own among them
-            notes.append(f"the {split} split cannot be counted, a file is damaged: {error}")
-            found[split] = None
-    return State(row, _kind(found, wanted, notes, "complete"), found, wanted, places, tuple(dict.fromkeys(notes)))
+            counts[split] = len(list_images(row, root, split).labels)
+        except Missing as error:
+            notes.append(str(error).rstrip("."))
+            counts[split] = None
+        except UserError as error:
+            notes.append(f"the {split} split cannot be counted: {str(error).rstrip('.')}")
+            counts[split] = None
+    kind = _kind(counts, row.counted_splits, notes, "complete")
+    return State(row, kind, counts, row.counted_splits, places, tuple(dict.fromkeys(notes)))
 
 
-def _of_copy(row: Entry, folder: Path, wanted: dict[str, int | None], places: tuple[Path, ...]) -> State:
+def _copy_state(row: Entry, folder: Path, places: tuple[Path, ...]) -> State:
+    expected = row.counted_splits
     notes: list[str] = []
-    found: dict[str, int | None] = {}
+    counts: Counts = {}
     try:
-        found = count.hub_copy(row, folder)
-        if not row.fixed and not count.hub_names(row, folder):
-            notes.append(f"the hub copy {folder} does not say its class names")
-    except Exception as error:  # a damaged copy: json, pyarrow and the file system each say it their way
+        counts = hub_counts.count_images(row, folder)
+        if not row.fixed and not hub_counts.class_names(row, folder):
+            notes.append(f"the hub copy {folder} has no class names")
+    except Exception as error:  # damaged copies: json, pyarrow and the file system raise different exceptions
         notes.append(f"the hub copy {folder} cannot be counted, a file is damaged: {error}")
-    lacking = [split for split in wanted if split not in found and split != "val"]
-    if lacking and not notes:
-        notes.append(f"the hub copy {folder} has no {lacking[0]} split")
-    counted = {split: size for split, size in wanted.items() if split in found}
-    return State(row, _kind(found, counted, notes, "hub copy"), found, wanted, places, tuple(notes), is_hub_copy=True)
+    absent = [split for split in expected if split not in counts and split != "val"]
+    if absent and not notes:
+        notes.append(f"the hub copy {folder} has no {absent[0]} split")
+    kind = _kind(counts, expected, notes, "hub copy")
+    return State(row, kind, counts, expected, places, tuple(notes), is_hub_copy=True)
 
 
-def _kind(found: dict[str, int | None], wanted: dict[str, int | None], notes: list[str], whole: str) -> str:
-    pairs = [(number, wanted.get(split)) for split, number in found.items()]
-    if notes or any(n == 0 or (n is not None and size is not None and n < size) for n, size in pairs):
+def _kind(counts: Counts, expected: Mapping[str, int | None], notes: list[str], complete: str) -> str:
+    pairs = [(count, expected.get(split)) for split, count in counts.items()]
+    if notes or any(count == 0 or (count is not None and size is not None and count < size) for count, size in pairs):
         return "incomplete"
-    return "differs" if any(n is not None and size is not None and n > size for n, size in pairs) else whole
+    return "differs" if any(count is not None and size is not None and count > size for count, size in pairs) else complete
 
 
 def _empty(places: list[Path]) -> bool:
@@ -114,7 +128,7 @@ def _empty(places: list[Path]) -> bool:
 
 
 def size(place: Path) -> int:
-    """Bytes of a file, or of all files in a folder; links are not followed."""
+    """Return the bytes of a file, or of all files in a folder. Links are not followed."""
     if not place.is_dir():
         return place.stat().st_size if place.is_file() else 0
     total, waiting = 0, [str(place)]
@@ -129,43 +143,23 @@ def size(place: Path) -> int:
 
 
 def references(data_root: str | Path = "data") -> list[ReferenceState]:
-    """The reference images and sentences that lie in the data folder (see `benchmarks.reference`)."""
+    """Return the states of the papers' reference images and sentences (see `benchmarks.reference`)."""
     root = Path(data_root)
-    images = root / "imagenet" / "train"
+    images = imagenet_folder(root)
     classes = sum(item.is_dir() for item in images.iterdir()) if images.is_dir() else 0
-    found = [
-        ReferenceState(
-            "imagenet",
-            classes > 0,
-            f"{classes:,} class folders of reference images" if classes else "no reference images",
-            images,
-            ENTRIES["imagenet"].get,
-        )
-    ]
-    place = next((p for p in (root / "conceptual_captions", root / "cc_data", root) if (p / CAPTIONS).is_file()), None)
-    table = (place or root / "conceptual_captions") / CAPTIONS
-    sentences, pictures, problem = _captions(table) if place else (0, 0, "no reference sentences")
-    found.append(
-        ReferenceState(
-            "conceptual_captions",
-            sentences > 0,
-            problem or f"{sentences:,} reference sentences, {pictures:,} of their images",
-            table,
-            "Its validation table (columns title and filepath, separated by tabs) and the images that it names are "
-            "downloaded from their addresses: https://ai.google.com/research/ConceptualCaptions.",
-        )
+    summary = f"{classes:,} class folders of reference images" if classes else "no reference images"
+    imagenet = ReferenceState("imagenet", classes > 0, summary, images, ENTRIES["imagenet"].get)
+    table = find_captions(root)
+    sentences, summary = 0, "no reference sentences"
+    if table is not None:
+        try:
+            sentences = count_sentences(table)
+            summary = f"{sentences:,} reference sentences, {len(captioned_images(table)):,} of their images"
+        except UserError as error:
+            summary = str(error).rstrip(".")
+    instructions = (
+        "Download its validation table (columns title and filepath, separated by tabs) and the images at the addresses that "
+        "the table lists: https://ai.google.com/research/ConceptualCaptions."
     )
-    return found
-
-
-def _captions(table: Path) -> tuple[int, int, str]:
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            tabs = "\t" in file.readline()
-            file.seek(0)
-            rows = list(csv.DictReader(file, delimiter="\t" if tabs else ","))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return 0, 0, f"{table} cannot be read: {error}"
-    sentences = sum(bool((row.get("title") or row.get("caption") or "").strip()) for row in rows)
-    pictures = sum((table.parent / row["filepath"]).is_file() for row in rows if row.get("filepath"))
-    return sentences, pictures, "" if sentences else f"{table} has no column title or caption with sentences"
+    captions = ReferenceState("conceptual_captions", sentences > 0, summary, table or captions_place(root), instructions)
+    return [imagenet, captions]

@@ -1,8 +1,8 @@
-"""The datasets of the papers' benchmarks as a table: sizes, templates, licences, where the files lie and how to get them.
+"""The table of the papers' datasets: sizes, templates, licences, files and how to get them. Imports neither torch nor numpy.
 
-`table.toml` is the one source of truth; the long lists stand beside it: class names (`names_*.txt`, one class a line in
-class order, "key<TAB>name" where a folder or code stands for the class on disk), ImageNet's templates and the class
-orders of the class-incremental benchmarks. Needs neither torch nor numpy, so listing the table is quick.
+`table.toml` is the source. Long lists are separate files: class names (`names_*.txt`, one class per line in class order,
+"key<TAB>name" if the class has another name on disk, such as a folder or a code), ImageNet's templates, and the class orders
+of the class-incremental benchmarks.
 """
 
 from __future__ import annotations
@@ -24,15 +24,20 @@ SPLITS = ("train", "val", "test")
 
 
 class Missing(UserError):
-    """A dataset, or a file or folder of it, is not there."""
+    """A missing dataset, or a missing file or folder of a dataset."""
 
 
 @dataclass(frozen=True)
 class Hub:
     """A copy of a dataset on the Hugging Face hub.
 
-    `id` and `config` name it; `image` and `label` are its columns; `splits` says which of its splits, in which order,
-    make ours: {"test": ("validation",)}, or {"all": (...)} where the benchmark splits the whole set itself.
+    Attributes:
+        id: name of the copy on the hub.
+        config: its configuration.
+        image: column of the images.
+        label: column of the labels.
+        splits: the copy's splits that make up each of our splits, in order: {"test": ("validation",)}, or {"all": (...)} for
+            a set that the benchmark splits.
     """
 
     id: str
@@ -46,15 +51,28 @@ class Hub:
 class Entry:
     """One dataset of the benchmarks.
 
-    `classes`, `train`, `val` and `test` are the paper's numbers of classes and images (None: not stated, or no such
-    split); `names` is the data file of its class names where the benchmark fixes them, None where the data says them; `lr` is
-    MTIL's learning rate for it. `folder` holds the paths under the data root that must be there, in the
-    layout that torchvision writes; `reads` what is read there, for the version of the data (see `benchmarks.full.fingerprint`);
-    `root` is what torchvision's class gets as its own root, relative to the data root; `torchvision` names that class. `get`
-    says in a sentence or two how to get the data.
-
-    Optional: `cut` gives the seeded split of a set that comes whole, the fractions of train and, for some, val; `also` are
-    other suites that use it; `consent` says that each person asks the authors for access, so it is never fetched unasked.
+    Attributes:
+        name: name of the dataset.
+        suite: "mtil", "paint" or "cil".
+        about: one line for lists.
+        classes: the paper's number of classes.
+        train: the paper's number of training images. None, also for the other splits: not stated, or the split does not exist.
+        val: validation images.
+        test: test images.
+        templates: the prompt templates.
+        names: the file of its class names, if the benchmark fixes them. None: the data has them.
+        lr: MTIL's learning rate for it.
+        folder: paths under the data folder that must exist, in torchvision's layout.
+        reads: the files and folders that are read, as patterns (see `benchmarks.full.dataset_files`).
+        root: the root for torchvision's class, relative to the data folder.
+        torchvision: torchvision's class.
+        hub: the copy on the Hugging Face hub.
+        licence: licence of the data.
+        source: web page of the data.
+        get: one or two sentences on how to get the data.
+        cut: fractions of train and, for some, val, of a set that is not split and that the benchmark splits by a seed.
+        also: other suites that use it.
+        consent: users must ask the authors for access, so it is fetched only by name.
     """
 
     name: str
@@ -81,17 +99,29 @@ class Entry:
 
     @property
     def sizes(self) -> dict[str, int | None]:
-        """Images per split; None where the split does not exist or its size is not stated."""
+        """Images per split. None: the split does not exist, or its size is not stated."""
         return {split: getattr(self, split) for split in SPLITS}
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that the benchmark uses."""
+        return SPLITS if self.val else ("train", "test")
+
+    @property
+    def counted_splits(self) -> dict[str, int | None]:
+        """Images per split of the data on disk, or of "all" for a set that the benchmark splits; None if not stated."""
+        if self.cut:
+            return {"all": sum(filter(None, self.sizes.values()))}
+        return {split: size for split, size in self.sizes.items() if size is not None or split == "train"}
+
+    @property
     def fixed(self) -> dict[str, str]:
-        """Class names by what stands for the class on disk, in class order; empty where the data says them."""
+        """Class names by the class's name on disk, in class order. Empty if the data has the names."""
         return dict(islice(names(self.names).items(), self.classes)) if self.names else {}
 
 
 def load() -> dict[str, Entry]:
-    """The table, read from `table.toml`, in the file's order."""
+    """Read the table from `table.toml`, in the file's order."""
     with (HERE / "table.toml").open("rb") as file:
         raw = tomllib.load(file)
     templates = {**raw.pop("templates"), "imagenet": lines("templates_imagenet")}
@@ -118,49 +148,48 @@ def _entry(name: str, row: dict[str, Any], templates: dict[str, Any]) -> Entry:
 
 
 def entry(name: str) -> Entry:
-    """The entry of that name. Raises UserError for an unknown one."""
+    """Return the entry of a dataset. Raises UserError for an unknown name."""
     if name not in ENTRIES:
         raise unknown("dataset", name, ENTRIES)
     return ENTRIES[name]
 
 
 def root_flag(data_root: str | Path) -> str:
-    """What commands that are suggested need beside a name; nothing for the default data folder."""
+    """Return the --data-root flag for a suggested command. Empty for the default data folder."""
     return "" if str(data_root) == "data" else f" --data-root {shlex.quote(str(data_root))}"
 
 
 def suite(name: str) -> tuple[str, ...]:
-    """The names of one suite ("mtil", "paint", "cil"), in the table's order; those that it shares with another among them."""
+    """Return the datasets of one suite ("mtil", "paint", "cil"), also shared ones, in the table's order."""
     return tuple(row.name for row in ENTRIES.values() if row.suite == name or name in row.also)
 
 
 def summary() -> list[dict[str, Any]]:
-    """The table as plain rows, for `list domains`."""
+    """Return the table as plain rows, for `list domains`."""
     keys = ("name", "suite", "about", "classes", "train", "val", "test", "licence", "get")
     return [{key: getattr(row, key) for key in keys} for row in ENTRIES.values()]
 
 
 @cache
 def lines(name: str) -> tuple[str, ...]:
-    """The lines of a data file beside the table, spaces kept (one name has two in a row)."""
+    """Return the lines of a data file next to the table. Spaces are kept: one name has two in a row."""
     return tuple((HERE / f"{name}.txt").read_text(encoding="utf-8").splitlines())
 
 
 def names(name: str) -> dict[str, str]:
-    """Class names of a `names_*.txt` file in class order, by what stands for the class on disk (the name where nothing
-    else does).
-    """
+    """Return the class names of a `names_*.txt` file in class order, by the class's name on disk."""
     return {line.split("\t")[0]: line.split("\t")[-1] for line in lines(f"names_{name}")}
 
 
 @cache
 def class_orders() -> dict[str, list[int]]:
-    """The class orders of the class-incremental benchmarks: order[k] is the class that comes k-th.
+    """Return the class orders of the class-incremental benchmarks: order[k] is the k-th class to arrive.
 
-    CIFAR-100's is a literal list (published with DER and DyTox); TinyImageNet's is Python's `random` with seed 0 shuffling
-    range(200); ImageNet-100's is numpy's legacy generator with seed 1993 shuffling range(100).
+    CIFAR-100's order is a literal list (published with DER and DyTox). TinyImageNet's is range(200) shuffled by Python's
+    `random` with seed 0. ImageNet-100's is range(100) shuffled by numpy's legacy generator with seed 1993.
     """
-    return json.loads((HERE / "class_orders.json").read_text(encoding="utf-8"))
+    orders: dict[str, list[int]] = json.loads((HERE / "class_orders.json").read_text(encoding="utf-8"))
+    return orders
 
 
 ENTRIES: dict[str, Entry] = load()

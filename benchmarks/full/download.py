@@ -1,4 +1,4 @@
-"""Downloads one file: continued where the server allows it, checked, and under its own name only when it is whole."""
+"""Download one file: resumed if the server allows it, verified, and renamed to its final name when it is complete."""
 
 from __future__ import annotations
 
@@ -20,40 +20,51 @@ from models.registry import UserError
 
 CHUNK = 2**20
 TIMEOUT = 60.0
-"""Seconds without a byte."""
+"""Seconds without data."""
 MARGIN = 256 * 2**20
 """Bytes that stay free on the disk."""
 HEADERS = {"User-Agent": "perennial"}
 
 
 class _NothingLeft(Exception):
-    """The part is as long as the server's file, or longer; its text is "bytes */LENGTH"."""
+    """The partial file is at least as long as the server's file. The error's text is "bytes */LENGTH"."""
 
 
 class Unreachable(UserError):
-    """The server does not exist, does not answer or does not have the file: another source may."""
+    """The server cannot be reached or does not have the file. Another source may have it."""
 
 
 class Broken(UserError):
-    """The connection broke in the middle; what arrived is kept."""
+    """The connection was lost during the download. The partial file is kept."""
 
 
 class Offline(UserError):
-    """There is no network: no source will work."""
+    """There is no network, so no source can work."""
 
 
 class Damaged(UserError):
-    """The file is not the one that was expected."""
+    """The file is damaged or not the expected one."""
 
 
 def download(urls: tuple[str, ...], path: Path, md5: str | None, progress: Progress, room: float = 1.0) -> None:
-    """Download a file from the first of its mirrors that has it; `progress(bytes, total, what)`, total 0 if not known.
+    """Download a file from the first of its mirrors that has it.
 
-    What arrives lies in PATH.part, and PATH.tag says of which version of the file. A broken download goes on from there, if
-    the server says that its file is still the same one; otherwise it starts again. `room`: how many times the file's size
-    must be free besides, for unpacking it.
+    The data is written to PATH.part, and the version of the file (its ETag) to PATH.tag. A later call resumes the download if
+    the server still has that version. Otherwise it starts again.
 
-    Raises Unreachable, Broken, Offline, Damaged (wrong checksum; the file is deleted), and UserError for a full disk.
+    Args:
+        urls: mirrors of the file.
+        path: the file to write. An existing file is left as it is.
+        md5: the checksum, or None.
+        progress: called as progress(bytes, total, what). The total is 0 if it is unknown.
+        room: free space needed in addition, as a multiple of the file's size, for unpacking.
+
+    Raises:
+        Unreachable: no mirror has the file.
+        Broken: the connection was lost.
+        Offline: there is no network.
+        Damaged: the checksum is wrong. The file is deleted.
+        UserError: the disk is full.
     """
     if path.exists():
         return
@@ -67,27 +78,27 @@ def download(urls: tuple[str, ...], path: Path, md5: str | None, progress: Progr
         if md5 is None or digest(_part(path)) == md5:
             break
         _forget(path)
-        if resumed:  # the pieces may be of two versions: once more, from the start
+        if resumed:  # the parts may be of two versions
             _get(url, path, progress, room)
             if digest(_part(path)) == md5:
                 break
             _forget(path)
         if number == len(urls) - 1:
             raise Damaged(
-                f"{path.name} from {url} is damaged or another version: its MD5 checksum is not {md5}. It was deleted."
+                f"{path.name} from {url} is damaged or another version: its MD5 checksum is not {md5}. The file was deleted."
             )
     os.replace(_part(path), path)
     _tag(path).unlink(missing_ok=True)
 
 
 def digest(path: Path) -> str:
-    """The MD5 of a file, in hexadecimal digits."""
+    """Return the MD5 checksum of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def offline() -> bool:
-    """Whether not even the Hugging Face hub's name can be looked up, and no proxy does that for us."""
+    """Return whether the name of the Hugging Face hub cannot be resolved. With a proxy, which resolves names, return False."""
     if urllib.request.getproxies():
         return False
     host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
@@ -99,14 +110,14 @@ def offline() -> bool:
 
 
 def check_room(folder: Path, need: float, what: str) -> None:
-    """Raises UserError when less than that many bytes are free on the folder's disk, some left over."""
+    """Raise UserError if the folder's disk does not have `need` bytes free, plus `MARGIN`."""
     free = shutil.disk_usage(folder).free
     if free < need + MARGIN:
-        raise UserError(f"{what} needs about {readable(need)} on the disk of {folder}, where {readable(free)} are free.")
+        raise UserError(f"{what} needs about {readable(need)}, but the disk of {folder} has {readable(free)} free.")
 
 
 def readable(size: float) -> str:
-    """ "1.2 GB", "34.0 MB", "800 bytes"."""
+    """Return a size for people: "1.2 GB", "34.0 MB", "800 bytes"."""
     if size < 1e5:
         return f"{size:,.0f} bytes"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
@@ -126,7 +137,7 @@ def _forget(path: Path) -> None:
 
 
 def _get(url: str, path: Path, progress: Progress, room: float) -> bool:
-    """Fetch what is lacking of PATH.part; whether it was continued. Without a tag there is no telling what the part is of."""
+    """Complete PATH.part and return whether the download was resumed. Without a tag the file's version is unknown."""
     start = _part(path).stat().st_size if _part(path).exists() else 0
     tag = _tag(path).read_text() if _tag(path).exists() else ""
     headers = {**HEADERS, "Range": f"bytes={start}-", "If-Range": tag} if start and tag else HEADERS
@@ -140,7 +151,7 @@ def _get(url: str, path: Path, progress: Progress, room: float) -> bool:
     with opened as response:
         resumed = response.status == 206 and (response.headers["Content-Range"] or "").startswith(f"bytes {start}-")
         if response.status == 206 and not resumed:
-            raise Unreachable(f"{url} sends another piece of the file than was asked for.")
+            raise Unreachable(f"{url} sends another part of the file than requested.")
         start = start if resumed else 0
         length = response.headers["Content-Length"]
         total = start + int(length) if length else 0
@@ -149,7 +160,7 @@ def _get(url: str, path: Path, progress: Progress, room: float) -> bool:
         if not resumed:
             _forget(path)
             tag = response.headers["ETag"] or response.headers["Last-Modified"] or ""
-            if tag and not tag.startswith("W/"):  # a weak tag does not promise the same bytes
+            if tag and not tag.startswith("W/"):  # weak tags do not guarantee equal bytes
                 _tag(path).write_text(tag)
         done = start
         with _writing(path), _part(path).open("ab" if resumed else "wb") as file:
@@ -160,26 +171,29 @@ def _get(url: str, path: Path, progress: Progress, room: float) -> bool:
                 progress(done, total, what)
     if total and done != total:
         raise Broken(
-            f"The download of {url} broke off at {readable(done)} of {readable(total)}; the same command continues it."
+            f"The download of {url} stopped at {readable(done)} of {readable(total)}. Run the same command again to resume it."
         )
     return resumed
 
 
 def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        response: http.client.HTTPResponse = urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=TIMEOUT
+        )
+        return response
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and "Range" in headers:
             raise _NothingLeft(error.headers["Content-Range"] or "") from error
-        raise Unreachable(f"{url} answers {error.code} {error.reason}.") from error
+        raise Unreachable(f"{url} returned {error.code} {error.reason}.") from error
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, socket.gaierror) and offline():
+        cause = getattr(error, "reason", error)
+        if isinstance(cause, socket.gaierror) and offline():
             raise Offline(
-                f"There is no network: neither {urlsplit(url).hostname} nor the Hugging Face hub is found."
+                f"There is no network: the names of {urlsplit(url).hostname} and of the Hugging Face hub cannot be resolved."
             ) from error
-        raise Unreachable(f"{url} cannot be reached: {reason}.") from error
+        raise Unreachable(f"{url} cannot be reached: {cause}.") from error
 
 
 def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
@@ -188,7 +202,7 @@ def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
             chunk = response.read(CHUNK)
         except (OSError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
-            raise Broken(f"The download of {url} broke off ({why}); the same command continues it.") from error
+            raise Broken(f"The download of {url} stopped ({why}). Run the same command again to resume it.") from error
         if not chunk:
             return
         yield chunk

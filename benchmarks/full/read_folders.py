@@ -1,184 +1,165 @@
-"""Sets that lie in class folders, or beside a list of file names: what torchvision's classes find, and the same for the
-sets that it has no class for. Every reader takes the data root and a split and returns a `Part`.
+"""Readers of datasets whose images are files: in class folders, or named by lists.
 
-torchvision's own classes read the annotations wherever they do so without MD5 checks; labels go by the class's name, so
-that an incomplete copy keeps its names.
+Each lists the images and labels that torchvision's class finds, if there is one. Labels go by class name, so an incomplete
+copy keeps its class names.
 """
 
 from __future__ import annotations
 
-from itertools import islice
+import csv
+import json
+import os
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
+from benchmarks.full.dataset_files import DatasetFiles
 from benchmarks.full.dataset_table import names
-from benchmarks.full.parts import Part, class_tree, joined, listed, needed, reading
+from benchmarks.full.listing import Listing, check_numbers, class_folders, listed_files, reading, text_lines, union
 from models.registry import UserError
 
 
-def aircraft(root: Path, split: str) -> Part:
-    """FGVC-Aircraft by variant; split train is not trainval (ZSCL's code)."""
-    from torchvision.datasets import FGVCAircraft
-
-    base = root / "fgvc-aircraft-2013b" / "data"
-    needed(base / "images")
-    with reading(base / f"images_variant_{split}.txt"):
-        data = FGVCAircraft(str(root), split=split)
-    return _indexed(data.classes, data._image_files, data._labels)
+def aircraft(files: DatasetFiles, split: str) -> Listing:
+    """FGVC-Aircraft by variant. Split train is not trainval (ZSCL's code)."""
+    with reading(files.path("variants.txt")) as path:
+        variants = text_lines(path)
+    with reading(files.path(f"images_variant_{split}.txt")) as path:
+        rows = [line.split(" ", 1) for line in text_lines(path)]
+        return listed_files(files, "images", variants, [(f"{image}.jpg", variant) for image, variant in rows])
 
 
-def caltech101(root: Path, split: str) -> Part:
-    """Caltech-101, whole: categories sorted, then images by number, which is torchvision's order too."""
-    return class_tree(root / "caltech101" / "101_ObjectCategories", skip=("BACKGROUND_Google",))
+def caltech101(files: DatasetFiles, split: str) -> Listing:
+    """Caltech-101, not split: categories sorted, then images by number, which is also torchvision's order."""
+    return class_folders(files, "101_ObjectCategories")
 
 
-def dtd(root: Path, split: str) -> Part:
+def dtd(files: DatasetFiles, split: str) -> Listing:
     """Describable textures, partition 1: one of its three splits."""
-    from torchvision.datasets import DTD
-
-    needed(root / "dtd" / "dtd" / "images")
-    with reading(root / "dtd" / "dtd" / "labels" / f"{split}1.txt"):
-        data = DTD(str(root), split=split, partition=1)
-    return _indexed(data.classes, data._image_files, data._labels)
+    with reading(files.path(f"{split}1.txt")) as path:
+        rows = [(f"{texture}/{image}", texture) for texture, image in (line.split("/") for line in text_lines(path))]
+    return listed_files(files, "images", sorted({texture for _, texture in rows}), rows)
 
 
-def dtd_merged(root: Path, split: str) -> Part:
-    """PAINT's textures: the official train and val splits together train (stated by the author in an issue)."""
-    return joined(dtd(root, "train"), dtd(root, "val")) if split == "train" else dtd(root, split)
+def dtd_merged(files: DatasetFiles, split: str) -> Listing:
+    """PAINT's textures: the official train and val splits together are train (stated by the author in an issue)."""
+    if split != "train":
+        return dtd(files, split)
+    train, val = dtd(files, "train"), dtd(files, "val")
+    return Listing(union([train.keys, val.keys]), train.labels + val.labels, train.files + val.files)
 
 
-def eurosat(root: Path, split: str) -> Part:
-    """EuroSAT, whole: class folders sorted, then files by name, as torchvision's ImageFolder."""
-    return class_tree(root / "eurosat" / "2750")
+def eurosat(files: DatasetFiles, split: str) -> Listing:
+    """EuroSAT, not split: class folders sorted, then files by name, as torchvision's ImageFolder."""
+    return class_folders(files, "2750")
 
 
-def food(root: Path, split: str) -> Part:
+def flowers(files: DatasetFiles, split: str) -> Listing:
+    """Flowers-102: setid.mat has the splits (trnid, tstid), imagelabels.mat the class of every image, from 1."""
+    from scipy.io import loadmat
+
+    keys = list(names("flowers"))
+    with reading(files.path("setid.mat")) as path:
+        images = [int(number) for number in loadmat(str(path))["trnid" if split == "train" else "tstid"].ravel()]
+    with reading(files.path("imagelabels.mat")) as path:
+        labels = loadmat(str(path))["labels"].ravel()
+        numbers = [int(labels[image - 1]) - 1 for image in images]
+    check_numbers(numbers, keys, path)
+    rows = [(f"image_{image:05d}.jpg", keys[number]) for image, number in zip(images, numbers, strict=True)]
+    return listed_files(files, "jpg", keys, rows)
+
+
+def food(files: DatasetFiles, split: str) -> Listing:
     """Food-101, the official lists."""
-    from torchvision.datasets import Food101
-
-    path = root / "food-101" / "meta" / f"{split}.json"
-    needed(path, root / "food-101" / "images")
-    with reading(path):
-        data = Food101(str(root), split=split)
-    return _indexed(data.classes, data._image_files, data._labels)
+    with reading(files.path(f"{split}.json")) as path:
+        lists = json.loads(path.read_text(encoding="utf-8"))
+        rows = [(f"{image}.jpg", dish) for dish, images in lists.items() for image in images]
+    return listed_files(files, "images", sorted(lists), rows)
 
 
-def pets(root: Path, split: str) -> Part:
-    """Oxford-IIIT Pet; what trains is trainval."""
-    from torchvision.datasets import OxfordIIITPet
-
-    official = "trainval" if split == "train" else split
-    path = root / "oxford-iiit-pet" / "annotations" / f"{official}.txt"
-    needed(path, root / "oxford-iiit-pet" / "images")
-    with reading(path):
-        data = OxfordIIITPet(str(root), split=official)
-    numbers = sorted(set(data._labels))
-    if len(numbers) != len(data.classes):
-        raise UserError(f"{path} gives one class number to several breeds, or one breed several numbers.")
-    place = {number: index for index, number in enumerate(numbers)}
-    return _indexed(data.classes, data._images, [place[number] for number in data._labels])
+def pets(files: DatasetFiles, split: str) -> Listing:
+    """Oxford-IIIT Pet by breed. The training split is trainval. Names are torchvision's: every word starts with a capital."""
+    with reading(files.path("trainval.txt" if split == "train" else f"{split}.txt")) as path:
+        rows = [(image, int(number)) for image, number, _, _ in (line.split() for line in text_lines(path))]
+        breeds = [(" ".join(part.title() for part in image.rsplit("_", 1)[0].split("_")), number) for image, number in rows]
+        by_number = {number: breed for breed, number in breeds}
+        if len(set(breeds)) != len(by_number) or len(set(by_number.values())) != len(by_number):
+            raise UserError(f"{path} gives one class number to several breeds, or one breed several numbers.")
+    keys = [by_number[number] for number in sorted(by_number)]
+    return listed_files(files, "images", keys, [(f"{image}.jpg", by_number[number]) for image, number in rows])
 
 
-def cars(root: Path, split: str) -> Part:
+def cars(files: DatasetFiles, split: str) -> Listing:
     """Stanford Cars, with the labels of the test images in cars_test_annos_withlabels.mat."""
-    from torchvision.datasets import StanfordCars
+    from scipy.io import loadmat
 
-    base = root / "stanford_cars"
-    annotations = base / "devkit" / "cars_train_annos.mat" if split == "train" else base / "cars_test_annos_withlabels.mat"
-    needed(annotations, base / "devkit" / "cars_meta.mat", base / f"cars_{split}")
-    with reading(annotations):
-        data = StanfordCars(str(root), split=split)
-    paths = [Path(path) for path, _ in data._samples]
-    return _indexed(data.classes, paths, [int(label) for _, label in data._samples])
-
-
-def sun397(root: Path, split: str) -> Part:
-    """SUN397, whole, sorted by path: torchvision lists the files in the file system's order (our choice)."""
-    from torchvision.datasets import SUN397
-
-    base = root / "SUN397"
-    with reading(base / "ClassName.txt"):
-        data = SUN397(str(root))
-    order = sorted(range(len(data)), key=lambda i: data._image_files[i].relative_to(base).as_posix())
-    return _indexed(data.classes, [data._image_files[i] for i in order], [data._labels[i] for i in order])
+    with reading(files.path("cars_meta.mat")) as path:
+        keys = [str(name) for name in loadmat(str(path), squeeze_me=True)["class_names"].tolist()]
+    with reading(files.path("cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat")) as path:
+        annotations = loadmat(str(path), squeeze_me=True)["annotations"]
+        images = [str(annotation["fname"]) for annotation in annotations]
+        numbers = [int(annotation["class"]) - 1 for annotation in annotations]
+    check_numbers(numbers, keys, path)
+    rows = [(image, keys[number]) for image, number in zip(images, numbers, strict=True)]
+    return listed_files(files, f"cars_{split}", keys, rows)
 
 
-def sun397_partition(root: Path, split: str) -> Part:
-    """SUN397's official partition 01 (Training_01.txt, Testing_01.txt, in SUN397/ or SUN397/Partitions/): customary, not
-    confirmed for PAINT.
+def sun397(files: DatasetFiles, split: str) -> Listing:
+    """SUN397, not split, sorted by path. torchvision lists the files in the file system's order (sorting is our choice)."""
+    base, rows = files.path("SUN397"), []
+    for folder, _, images in os.walk(base):
+        scene = os.path.relpath(folder, base).replace(os.sep, "/")
+        rows += [(f"{scene}/{image}", scene.partition("/")[2]) for image in images if fnmatch(image, "sun_*.jpg")]
+    with reading(files.path("ClassName.txt")) as path:
+        return listed_files(files, "SUN397", _scenes(path), sorted(rows))
+
+
+def sun397_partition(files: DatasetFiles, split: str) -> Listing:
+    """SUN397's official partition 01: Training_01.txt and Testing_01.txt, in SUN397/ or SUN397/Partitions/.
+
+    It is the customary split. That PAINT uses it is not confirmed.
     """
-    base, name = root / "SUN397", "Training_01.txt" if split == "train" else "Testing_01.txt"
-    path = base / "Partitions" / name if (base / "Partitions" / name).is_file() else base / name
-    with reading(base / "ClassName.txt"):
-        keys = [line[3:].strip() for line in (base / "ClassName.txt").read_text().splitlines() if line.strip()]
-    with reading(path):
-        lines = [Path(line.strip().lstrip("/")) for line in path.read_text().splitlines() if line.strip()]
-        labels = ["/".join(line.parts[1:-1]) for line in lines]
-        unknown = sorted(set(labels) - set(keys))
-        if unknown:
-            raise UserError(f"{path} names classes that ClassName.txt lacks: {', '.join(unknown[:5])}.")
-    return listed(keys, [base / line for line in lines], labels)
+    with reading(files.path("ClassName.txt")) as path:
+        scenes = _scenes(path)
+    with reading(files.path("Training_01.txt" if split == "train" else "Testing_01.txt")) as path:
+        images = [line.lstrip("/") for line in text_lines(path)]
+        rows = [(image, image.partition("/")[2].rpartition("/")[0]) for image in images]
+        return listed_files(files, "SUN397", scenes, rows)
 
 
-def gtsrb(root: Path, split: str) -> Part:
+def _scenes(path: Path) -> list[str]:
+    return [line[3:] for line in text_lines(path)]  # "/a/abbey" is "abbey"
+
+
+def gtsrb(files: DatasetFiles, split: str) -> Listing:
     """German traffic signs: the folders of Training_fixed, and the final test images with GT-final_test.csv."""
-    from torchvision.datasets import GTSRB
-
     if split == "train":
-        return class_tree(root / "gtsrb" / "GTSRB" / "Training")
-    path = root / "gtsrb" / "GT-final_test.csv"
-    needed(path, root / "gtsrb" / "GTSRB" / "Final_Test" / "Images")
-    with reading(path):
-        data = GTSRB(str(root), split="test")
-    labels = [f"{label:05d}" for _, label in data._samples]
-    return listed(sorted(set(labels)), [Path(path) for path, _ in data._samples], labels)
+        return class_folders(files, "Training")
+    with reading(files.path("GT-final_test.csv")) as path, path.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file, delimiter=";", skipinitialspace=True)
+        rows = [(row["Filename"], f"{int(row['ClassId']):05d}") for row in table]
+    return listed_files(files, "Final_Test/Images", sorted({key for _, key in rows}), rows)
 
 
-def resisc45(root: Path, split: str) -> Part:
-    """NWPU-RESISC45 with the published lists resisc45-{train,val,test}.txt, one CLASS_NNN.jpg a line."""
-    base = root / "resisc45"
-    path = base / f"resisc45-{split}.txt"
-    with reading(path):
-        files = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    labels = [name.rsplit("_", 1)[0] for name in files]
-    return listed(sorted(set(labels)), [base / "NWPU-RESISC45" / k / f for k, f in zip(labels, files, strict=True)], labels)
+def resisc45(files: DatasetFiles, split: str) -> Listing:
+    """NWPU-RESISC45 with the published lists resisc45-{train,val,test}.txt, one CLASS_NNN.jpg per line."""
+    with reading(files.path(f"resisc45-{split}.txt")) as path:
+        rows = [(image.rsplit("_", 1)[0], image) for image in text_lines(path)]
+    keys = sorted({key for key, _ in rows})
+    return listed_files(files, "NWPU-RESISC45", keys, [(f"{key}/{image}", key) for key, image in rows])
 
 
-def imagenet(root: Path, split: str, first: int | None = None) -> Part:
-    """ImageNet-1k in folders by wnid; the validation images (val/ or val_in_folder/) are the test set.
+def imagenet(files: DatasetFiles, split: str) -> Listing:
+    """ImageNet-1k in folders by wnid. The validation images (val/ or val_in_folder/) are the test set."""
+    return class_folders(files, "val" if split == "test" else split)
 
-    `first` keeps only that many classes, in wnid order.
+
+def tinyimagenet(files: DatasetFiles, split: str) -> Listing:
+    """TinyImageNet: train/WNID/images, and the validation images with val_annotations.txt as the test set.
+
+    The class order is that of the table, which is the order of TinyImageNet's wnids.txt. The class-incremental orders number
+    the classes by it.
     """
-    base = root / "imagenet"
-    folder = base / "train"
-    if split == "test":
-        folder = base / "val_in_folder" if (base / "val_in_folder").is_dir() else base / "val"
-    return class_tree(folder, only=None if first is None else set(islice(names("imagenet"), first)))
-
-
-def imagenet100(root: Path, split: str) -> Part:
-    """The first 100 classes of ImageNet-1k (ZSCL's list); other folders are left alone."""
-    return imagenet(root, split, first=100)
-
-
-def tinyimagenet(root: Path, split: str) -> Part:
-    """TinyImageNet: train/WNID/images, and the validation images with val_annotations.txt as the test set. Its class order
-    (that of its own wnids.txt, which the class-incremental orders number) is the table's, not the folders'.
-    """
-    base = root / "tiny-imagenet-200"
     if split == "train":
-        return class_tree(base / "train", inner="images")
-    path = base / "val" / "val_annotations.txt"
-    with reading(path):
-        rows = [line.split("\t")[:2] for line in path.read_text().splitlines() if line.strip()]
-        files, labels = [row[0] for row in rows], [row[1] for row in rows]
-    return listed(sorted(set(labels)), [base / "val" / "images" / name for name in files], labels)
-
-
-def _indexed(classes: Any, images: Any, labels: Any) -> Part:
-    """A part from torchvision's class list, paths and class numbers."""
-    keys = [str(name) for name in classes]
-    bad = sorted({int(label) for label in labels if not 0 <= int(label) < len(keys)})
-    if bad:
-        raise UserError(f"Class numbers outside the list of {len(keys)} classes: {', '.join(map(str, bad[:5]))}.")
-    return listed(keys, [Path(image) for image in images], [keys[int(label)] for label in labels])
+        return class_folders(files, "train")
+    with reading(files.path("val_annotations.txt")) as path:
+        rows = [(image, wnid) for image, wnid, *_ in (line.split("\t") for line in text_lines(path))]
+    return listed_files(files, "val/images", sorted({wnid for _, wnid in rows}), rows)

@@ -1,4 +1,4 @@
-"""CIFAR's files are pickles, and a pickle can run code. This reader rebuilds numpy arrays and plain types, nothing else."""
+"""Read CIFAR's pickles safely: a pickle can run code, so only numpy arrays and plain types are rebuilt."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from models.registry import UserError
 
-_RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy moved it between modules; the files name either
+_RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy moved it, and files name the old or the new module
 
 
 def _dtype(code: Any, *_flags: Any) -> np.dtype:
-    """A dtype from its code alone: the files' other arguments (0 and 1 for flags) are deprecated in numpy."""
+    """Return a dtype from its code. The files' other arguments (0 and 1 for flags) are deprecated in numpy."""
     return np.dtype(str(code))
 
 
@@ -34,12 +34,12 @@ class _Restricted(pickle.Unpickler):
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The dictionary in a CIFAR file. Raises UserError, naming the file, for anything but arrays and plain types in it."""
+    """Return the dictionary in a CIFAR file. Raises UserError, naming the file, for objects that are not allowed."""
     try:
         with path.open("rb") as file:
             data = _Restricted(file, encoding="latin1").load()
     except pickle.UnpicklingError as error:
-        raise UserError(f"Cannot read {path}: no CIFAR file, or a damaged one ({error}).") from error
+        raise UserError(f"Cannot read {path}: it is damaged or not a CIFAR file ({error}).") from error
     if not isinstance(data, dict):
-        raise UserError(f"Cannot read {path}: no CIFAR file, it holds a {type(data).__name__}.")
+        raise UserError(f"Cannot read {path}: it is not a CIFAR file, since it holds a {type(data).__name__}.")
     return data

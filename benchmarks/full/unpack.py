@@ -1,5 +1,6 @@
-"""Unpacks archives without letting anything in them reach outside the folder: absolute paths, "..", links and devices are
-refused, and nothing is unpacked over what is there.
+"""Unpack archives safely.
+
+Absolute paths, "..", symbolic links and devices are refused, and existing files are never overwritten.
 """
 
 from __future__ import annotations
@@ -19,24 +20,28 @@ from models.files import reason
 from models.registry import UserError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-# What macOS adds to archives, and no data.
+# macOS adds this folder to archives. It has no data.
 CLUTTER = "__MACOSX"
 
 
 class Refused(UserError):
-    """An archive that reaches outside its folder."""
+    """An archive with a member outside the target folder."""
 
 
 def is_archive(name: str) -> bool:
-    """By its name; ".gz" alone is a compressed file."""
+    """Return whether a file name is that of an archive or of a compressed file (".gz")."""
     return name.lower().endswith((".zip", ".gz", *TARS))
 
 
 def unpack(archive: Path, folder: Path, progress: Progress) -> None:
     """Unpack a zip file, a tar file (compressed or not) or a .gz file into a folder that does not exist yet.
 
-    Raises Refused for an archive that reaches outside (nothing of the offending member is written), Damaged for one that is
-    cut short, UserError for a full disk. Whoever calls deletes the folder then.
+    After an error the caller deletes the folder.
+
+    Raises:
+        Refused: for a member outside the folder. Nothing of that member is written.
+        Damaged: for an incomplete archive.
+        UserError: for a full disk.
     """
     folder.mkdir(parents=True)
     name = archive.name.lower()
@@ -52,17 +57,17 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> None:
         raise
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lzma.LZMAError, EOFError) as error:
         raise Damaged(f"Cannot unpack {archive}: it is damaged or incomplete ({error}).") from error
-    except (NotImplementedError, RuntimeError) as error:  # zipfile: an unknown compression, a password
+    except (NotImplementedError, RuntimeError) as error:  # zipfile: unknown compression, or a password
         raise Damaged(f"Cannot unpack {archive}: {error}.") from error
     except OSError as error:
         raise UserError(f"Cannot unpack {archive} into {folder}: {reason(error)}.") from error
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath | None:
-    """The path of a member, None for clutter. Raises Refused for one that is not below the folder."""
+    """Return the path of a member, or None for clutter. Raises Refused for a path that is not below the folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive or "\0" in name:
-        raise Refused(f"{archive} was not unpacked: its member {name!r} would lie outside the folder.")
+        raise Refused(f"{archive} was not unpacked: its member {name!r} is outside the folder.")
     return None if CLUTTER in path.parts else path
 
 
@@ -73,7 +78,7 @@ def _zip(archive: Path, folder: Path, progress: Progress, what: str) -> None:
         check_room(folder, total, f"Unpacking {archive.name}")
         done = 0
         for member in members:
-            # The raw name: the cleaned one hides what was meant.
+            # zipfile cleans names: the original one shows an unsafe path.
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise Refused(f"{archive} was not unpacked: its member {member.filename!r} is a link or a device.")
@@ -85,13 +90,13 @@ def _zip(archive: Path, folder: Path, progress: Progress, what: str) -> None:
 
 def _tar(archive: Path, folder: Path, progress: Progress, what: str) -> None:
     if not hasattr(tarfile, "data_filter"):
-        raise UserError(f"Python 3.11.4 or newer is needed to unpack {archive.name} safely, or unpack it by hand.")
+        raise UserError(f"Unpacking {archive.name} safely needs Python 3.11.4 or newer. Update Python, or unpack it by hand.")
     total = archive.stat().st_size
     check_room(folder, total, f"Unpacking {archive.name}")
     with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as file:
         for member in file:
             path = _inside(archive, member.name)
-            # Hard links are to files unpacked before, below the folder: without symbolic links nothing leads out of it.
+            # Hard links are safe: their target was unpacked before, and without symbolic links it is below the folder.
             if not (member.isfile() or member.isdir() or member.islnk()):
                 raise Refused(f"{archive} was not unpacked: its member {member.name!r} is a link or a device.")
             if member.islnk():
@@ -107,5 +112,5 @@ def _gzip(archive: Path, path: Path, progress: Progress, what: str) -> None:
         while chunk := source.read(2**20):
             target.write(chunk)
             progress(min(raw.tell(), total), total, what)
-    # As torchvision keeps it, so that its checksum can be verified later.
+    # torchvision keeps the archive too. Its checksum can be verified later.
     shutil.copy(archive, path.parent / archive.name)

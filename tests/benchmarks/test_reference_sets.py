@@ -170,17 +170,17 @@ def test_the_mini_set_needs_no_files(root):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: image_paths("imagenet"), r"ImageNet's training images belong in data/imagenet/train\. Or choose others"),
-        (lambda: image_paths("imagnet"), "no reference images 'imagnet': known are mini, imagenet, conceptual_captions"),
-        (lambda: image_paths("empty"), "no image in the folder of reference images empty"),
-        (lambda: image_paths("conceptual_captions"), "There is no reference data: Validation_GCC.* belongs in"),
-        (lambda: image_paths("conceptual_captions", "dead"), "None of the images that .* names .column filepath. is there"),
-        (lambda: load_sentences("conceptual_captions"), "There is no reference data: Validation_GCC.* belongs in"),
-        (lambda: load_sentences("texts.tx"), r"no reference sentences 'texts\.tx': known are"),
-        (lambda: load_sentences("empty"), "no reference sentences 'empty'"),
-        (lambda: load_sentences("blank.txt"), r"There is no sentence in blank\.txt"),
+        (lambda: image_paths("imagenet"), r"ImageNet's training images into data/imagenet/train\. Or choose other data"),
+        (lambda: image_paths("imagnet"), "Unknown reference images 'imagnet'. Use one of mini, imagenet, conceptual_captions"),
+        (lambda: image_paths("empty"), "The folder of reference images empty has no image"),
+        (lambda: image_paths("conceptual_captions"), "No reference data: put Validation_GCC.* into"),
+        (lambda: image_paths("conceptual_captions", "dead"), "None of the images that .* names .column filepath. exists"),
+        (lambda: load_sentences("conceptual_captions"), "No reference data: put Validation_GCC.* into"),
+        (lambda: load_sentences("texts.tx"), r"Unknown reference sentences 'texts\.tx'. Use one of"),
+        (lambda: load_sentences("empty"), "Unknown reference sentences 'empty'"),
+        (lambda: load_sentences("blank.txt"), r"blank\.txt has no sentences"),
         (lambda: load_sentences("binary.txt"), r"binary\.txt is not a text file"),
-        (lambda: load_sentences("binary.csv"), r"binary\.csv is not a table of sentences"),
+        (lambda: load_sentences("binary.csv"), r"binary\.csv cannot be read as a table of sentences"),
         (lambda: load_sentences("other.csv"), r"other\.csv has no column title or caption"),
         (lambda: load("pictures", "texts.txt", 8), r"Cannot read the image .*00\.png"),
     ],
@@ -203,10 +203,10 @@ def test_the_check_is_quick_and_says_the_same(root, full_roots, monkeypatch):
     data = str(root / "data")
     check("mini", "mini", data)
     check("pictures", "texts.txt", data)
-    with pytest.raises(UserError, match=r"ImageNet's training images belong in .*imagenet/train"):
+    with pytest.raises(UserError, match=r"ImageNet's training images into .*imagenet/train"):
         check("imagenet", "mini", data)
     for images, sentences in (("conceptual_captions", "mini"), ("mini", "conceptual_captions")):
-        with pytest.raises(UserError, match="There is no reference data"):
+        with pytest.raises(UserError, match="No reference data"):
             check(images, sentences, data)
     captions(root / "dead", [("title", "filepath"), ("gone", "val/9.png")])
     with pytest.raises(UserError, match=r"None of the images that .* names"):

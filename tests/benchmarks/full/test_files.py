@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import full
 from benchmarks.data.dataset import targets_of
-from benchmarks.full import kitti, parts
+from benchmarks.full import kitti, listing
 from benchmarks.full import read_pickles as pickles
 from benchmarks.full.dataset_table import ENTRIES, Hub
 from models.registry import UserError
@@ -196,7 +196,7 @@ def test_unknown_class_folders_keep_their_name(full_roots, tmp_path):
     assert domain.classnames[10] == "Parking Lot" and max(targets_of(domain.train)) == 10
     said = full.differences(domain)
     assert "EuroSAT has 11 classes here; the paper has 10." in said
-    assert "EuroSAT has classes that the paper does not know: Parking Lot." in said
+    assert "EuroSAT has classes that are not in the paper: Parking Lot." in said
 
 
 def test_images_that_a_list_names_but_are_not_there(full_roots, tmp_path):
@@ -223,7 +223,7 @@ def test_a_split_without_images(full_roots, tmp_path):
 
 def test_empty_and_missing_trees(tmp_path):
     (tmp_path / "imagenet" / "train").mkdir(parents=True)
-    with pytest.raises(UserError, match="train holds no class folders"):
+    with pytest.raises(UserError, match="train has no class folders"):
         full.build("imagenet", tmp_path, ("train",))
     with pytest.raises(UserError, match=r"imagenet/val is missing\. .*image-net\.org"):
         full.build("imagenet", tmp_path, ("test",))
@@ -257,8 +257,8 @@ def test_splits_that_name_different_classes_share_one_order(full_roots, tmp_path
     (lists / "test1.txt").write_text("\n".join(row for row in rows if row.startswith("polka")) + "\n")
     domain = full.build("DTD", tmp_path)
     assert domain.classnames == ("banded", "polka-dotted") and set(targets_of(domain.test)) == {1}
-    assert parts.union([["b", "c"], ["a", "c"]]) == ("a", "b", "c")
-    assert parts.union([["b", "a"], ["a"]]) == ("b", "a")
+    assert listing.union([["b", "c"], ["a", "c"]]) == ("a", "b", "c")
+    assert listing.union([["b", "a"], ["a"]]) == ("b", "a")
 
 
 def test_one_pet_under_two_numbers(full_roots, tmp_path):
@@ -290,7 +290,7 @@ def test_classes_of_tinyimagenet_are_in_its_own_order(full_roots, tmp_path):
 def test_a_scene_that_the_class_list_lacks(full_roots, tmp_path):
     full_roots.write(tmp_path, ["sun397"])
     (tmp_path / "SUN397/Testing_01.txt").write_text("/z/zoo/sun_a.jpg\n")
-    with pytest.raises(UserError, match=r"names classes that ClassName\.txt lacks: zoo"):
+    with pytest.raises(UserError, match=r"Testing_01\.txt.*classes that are not in the class list: zoo"):
         full.build("sun397", tmp_path)
 
 
@@ -312,10 +312,11 @@ def test_distance_class(rows, expected):
 
 def test_kittis_videos_stay_together_and_follow_the_seed():
     videos = [f"v{i // 4:02d}" for i in range(120)]
-    parts_ = kitti.by_video(videos)
-    assert sorted(i for part in parts_.values() for i in part) == list(range(120))
-    of = {split: {videos[i] for i in part} for split, part in parts_.items()}
-    assert len(of["test"]) == len(of["val"]) == 3 and not of["test"] & of["val"] and not of["train"] & (of["test"] | of["val"])
+    splits = kitti.by_video(videos)
+    assert sorted(i for images in splits.values() for i in images) == list(range(120))
+    by_split = {split: {videos[i] for i in images} for split, images in splits.items()}
+    assert len(by_split["test"]) == len(by_split["val"]) == 3
+    assert not by_split["test"] & by_split["val"] and not by_split["train"] & (by_split["test"] | by_split["val"])
     state = np.random.get_state()
     try:
         np.random.seed(123)
@@ -324,7 +325,7 @@ def test_kittis_videos_stay_together_and_follow_the_seed():
         val = set(np.random.choice(sorted(set(names) - test), 3, replace=False))
     finally:
         np.random.set_state(state)
-    assert (of["test"], of["val"]) == (test, val)
+    assert (by_split["test"], by_split["val"]) == (test, val)
 
 
 def test_kittis_labels_follow_the_images(full_roots, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import full
 from benchmarks.data.images import ImageFiles
-from benchmarks.full import fingerprint as contents
+from benchmarks.full import fingerprint
 from benchmarks.full.dataset_table import ENTRIES
 from models.registry import UserError
 
@@ -168,7 +168,7 @@ def test_lists_count_by_their_text(full_roots, tmp_path):
 
 
 def test_large_files_count_by_their_size(full_roots, tmp_path, monkeypatch):
-    monkeypatch.setattr(contents, "TEXT", 100)
+    monkeypatch.setattr(fingerprint, "TEXT_LIMIT", 100)
     full_roots.write(tmp_path, ["svhn"])
     version, path = full.version("svhn", tmp_path), tmp_path / "svhn/test_32x32.mat"
     data = path.read_bytes()
@@ -211,7 +211,7 @@ def test_no_torch_and_one_look_at_each_folder(full_roots, tmp_path, monkeypatch)
     assert done.stdout == "[]\n", done.stderr
     for number in range(200):
         (tmp_path / "imagenet/train/n01440764" / f"{number}.JPEG").touch()
-    sizes, size = [], contents._size
-    monkeypatch.setattr(contents, "_size", lambda path: sizes.append(path) or size(path))
+    sizes, size = [], fingerprint._size
+    monkeypatch.setattr(fingerprint, "_size", lambda path: sizes.append(path) or size(path))
     full.version("imagenet", tmp_path)
-    assert sum(path.parent.name == "n01440764" and "train" in path.parts for path in sizes) <= contents.SAMPLE
+    assert sum(path.parent.name == "n01440764" and "train" in path.parts for path in sizes) <= fingerprint.SAMPLE

@@ -14,9 +14,11 @@ from torch.utils.data import random_split
 from benchmarks import full
 from benchmarks.data.dataset import targets_of
 from benchmarks.data.images import ArrayImages, ImageFiles, fingerprint_of
-from benchmarks.full import assemble, count
+from benchmarks.full import assemble, read_folders
 from benchmarks.full import data_folder as store
+from benchmarks.full.dataset_files import DatasetFiles
 from benchmarks.full.dataset_table import ENTRIES
+from benchmarks.full.readers import READERS, list_images
 from models.registry import UserError
 
 WHOLE = [name for name, row in ENTRIES.items() if row.cut]
@@ -33,11 +35,14 @@ def identities(dataset):
     return [image.tobytes() for image in dataset.images]
 
 
-def test_every_entry_has_a_recipe_a_count_and_fake_data(full_roots):
-    assert set(assemble.RECIPES) == set(count.COUNTS) == set(ENTRIES) == set(full_roots.WRITERS)
-    assert {name for name, recipe in assemble.RECIPES.items() if "val" in recipe.splits} == {
-        name for name, row in ENTRIES.items() if row.val
-    }
+def test_every_entry_has_a_reader_and_fake_data(full_roots):
+    assert set(READERS) == set(ENTRIES) == set(full_roots.WRITERS)
+
+
+def test_a_reader_opens_only_files_that_the_version_depends_on(full_data):
+    row = replace(ENTRIES["Food"], reads=("food-101/meta/{train,test}.json",))
+    with pytest.raises(NotImplementedError, match=r"`reads` of Food in benchmarks/full/table\.toml does not list images"):
+        read_folders.food(DatasetFiles(row, full_data), "train")
 
 
 def test_what_a_new_entry_lacks_is_said(monkeypatch, tmp_path):
@@ -45,10 +50,9 @@ def test_what_a_new_entry_lacks_is_said(monkeypatch, tmp_path):
     (tmp_path / "food-101").mkdir()
     (tmp_path / "food-101" / "x").touch()
     monkeypatch.setitem(ENTRIES, "New", replace(ENTRIES["Food"], name="New"))
-    with pytest.raises(NotImplementedError, match=r"assemble\.py does not say how New is read: add it to RECIPES"):
-        full.build("New", tmp_path)
-    with pytest.raises(NotImplementedError, match=r"count\.py does not say how New is counted: add it to COUNTS"):
-        store.state("New", tmp_path)
+    for ask in (full.build, store.state):
+        with pytest.raises(NotImplementedError, match=r"readers\.py has no reader for New: add it to READERS"):
+            ask("New", tmp_path)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -159,10 +163,10 @@ def test_training_data_is_what_torchvision_reads(name, make, full_roots, tmp_pat
 
 def test_whole_sets_come_in_torchvisions_order(full_data):
     eurosat = [path for path, _ in tv.EuroSAT(full_data).samples]
-    assert eurosat == [str(path) for path in assemble.trees.eurosat(full_data, "all").images]
-    caltech, ours = tv.Caltech101(full_data), assemble.trees.caltech101(full_data, "all")
+    assert eurosat == list_images(ENTRIES["EuroSAT"], full_data, "all").files
+    caltech, ours = tv.Caltech101(full_data), list_images(ENTRIES["Caltech101"], full_data, "all")
     assert [caltech.categories[y] for y in caltech.y] == ours.labels
-    assert [f"image_{number:04d}.jpg" for number in caltech.index] == [Path(path).name for path in ours.images]
+    assert [f"image_{number:04d}.jpg" for number in caltech.index] == [Path(path).name for path in ours.files]
 
 
 def test_class_names_follow_the_papers(full_data):

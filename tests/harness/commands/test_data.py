@@ -117,7 +117,7 @@ def test_status_of_some(data, full_data, tmp_path):
         "tinyimagenet: incomplete",
         "imagenet100: incomplete",
     ]
-    assert "the paper's: 7,481, in 4 classes" in out and "licence: CC BY-NC-SA 3.0" in out
+    assert "the paper's: train 6,347, val 423, test 711, in 4 classes" in out and "licence: CC BY-NC-SA 3.0" in out
     assert f"get it: python cli.py data fetch kitti --data-root {full_data}" in out
     _, out, _ = data("status", "stl10", "--data-root", tmp_path / "with space")
     assert f"expected: {tmp_path}/with space/stl10_binary" in out
