@@ -1,4 +1,4 @@
-"""Where a domain of a given name comes from: the mini edition, the papers' datasets, or the user's own data."""
+"""Resolve names of domains to their sources: the mini edition, the papers' datasets, or the user's data."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ if TYPE_CHECKING:
 MINI = (*mini.STREAM, *mini.HELDOUT)
 SPLITS = ("train", "val", "test")
 OWN_READING = 2
-"""Raise it whenever the same files of the user would give other pixels or splits: their runs are then other runs."""
+"""Version of the code that reads users' data. Increase it if the same files give other pixels or splits: runs then differ."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A domain that can be built. `asked` is what the user wrote, `name` what records call it.
+    """A domain that can be built.
 
-    `classnames` and `templates` are files that replace those of the user's own data.
+    Attributes:
+        name: name in records.
+        edition: "mini", "full" or "own".
+        asked: the name as the user wrote it.
+        data_root: the data folder.
+        classnames: a file that replaces the class names of the user's data.
+        templates: a file that replaces the templates of the user's data.
     """
 
     name: str
@@ -43,7 +49,7 @@ class Source:
     templates: str | None = None
 
     def build(self, splits: Sequence[str] = SPLITS, progress: Progress | None = None) -> Domain:
-        """Read the domain. Splits that were not asked for may be None. Raises UserError for missing or broken data."""
+        """Read the domain. Other splits than `splits` may be None. Raises UserError for missing or damaged data."""
         if self.edition == "mini":
             return mini.build(self.name, progress)
         if self.edition == "full":
@@ -59,7 +65,7 @@ class Source:
         return check_heads(domain, splits, progress)
 
     def shadowed(self) -> str | None:
-        """Return a sentence on the user's folder or file that has the name of this built-in domain, or None."""
+        """Return a sentence on a folder of the user with the name of this built-in domain, or None."""
         if self.edition == "own" or self.name != self.asked:
             return None
         in_root = os.path.join(self.data_root, self.name)
@@ -69,11 +75,11 @@ class Source:
             paper = self.edition == "full" and os.path.abspath(place) == os.path.abspath(in_root)
             if os.path.isdir(place) and not paper:
                 which = "a domain of the mini edition" if self.edition == "mini" else "a dataset of the papers"
-                return f"{self.name} is read as {which}; for the folder {self.name} write {place}"
+                return f"{self.name} is read as {which}. Write {place} for the folder."
         return None
 
     def differences(self, domain: Domain) -> list[str]:
-        """Sentences on where the data found is not the paper's; none outside the papers' datasets."""
+        """Return sentences on how a domain of the full edition differs from the paper's data."""
         if self.edition != "full":
             return []
         from benchmarks import full
@@ -81,7 +87,7 @@ class Source:
         return full.differences(domain, FULL[self.name])
 
     def version(self) -> str:
-        """A digest of the data on disk, or of what draws it, and of the class names and templates that come with it."""
+        """Return a digest of the data on disk or of the code that renders it, with class names and templates."""
         if self.edition == "mini":
             from benchmarks.mini import cache
 
@@ -90,23 +96,27 @@ class Source:
             from benchmarks import full
 
             row = FULL[self.name]
-            found = f"{full.version(self.name, self.data_root)}\n{(row.fixed, row.templates)!r}"
+            content = f"{full.version(self.name, self.data_root)}\n{(row.fixed, row.templates)!r}"
         else:
             from benchmarks import own
 
-            # Of a hub dataset the name: what is known of its files changes with the first download.
+            # A hub dataset counts by its name: its files are unknown before the first download.
             hub = own.kind_of(self.asked, self.data_root) == "hub"
-            found = f"{OWN_READING}\n{self.asked if hub else own.data_version(self.asked, self.data_root)}"
-        return hashlib.sha256(found.encode()).hexdigest()[:12]
+            content = f"{OWN_READING}\n{self.asked if hub else own.data_version(self.asked, self.data_root)}"
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def find(name: str, edition: str | None = None, data_root: str = "data") -> Source:
-    """The source of a domain: a built-in name first, then a path, then <data-root>/NAME, then a hub name.
+    """Return the source of a domain: a built-in name, a path, <data-root>/NAME or a hub name, in this order.
 
-    With an edition only its own names count ("own": every name, mini before full). Without one the mini edition comes
-    before the papers' datasets.
+    Args:
+        name: the name as the user wrote it.
+        edition: "mini" or "full" allows only the names of that edition. "own" and None allow every name, and a name of both
+            editions means the mini one.
+        data_root: the data folder.
 
-    Raises UserError for a name that means nothing, with the nearest ones, and for a name that records cannot hold.
+    Raises:
+        UserError: for an unknown name, with the nearest known ones, and for a name that records cannot hold.
     """
     check_text(name, "dataset name")
     if edition in (None, "mini", "own") and name in MINI:
@@ -116,7 +126,7 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
     if edition in ("mini", "full"):
         other = "full" if edition == "mini" else "mini"
         if name in (FULL if other == "full" else MINI):
-            raise UserError(f"{name!r} belongs to the {other} edition, not to the {edition} one: leave out --edition.")
+            raise UserError(f"{name!r} belongs to the {other} edition, not to the {edition} edition: leave out --edition.")
         if _own_name(name, data_root) is not None:
             raise UserError(f"{name!r} is your own data, not part of the {edition} edition: leave out --edition.")
         raise unknown(f"domain of the {edition} edition", name, MINI if edition == "mini" else FULL)
@@ -127,15 +137,15 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
         if (refused := own.why_not(name, data_root)) is not None:
             raise UserError(refused)
         error = str(unknown("domain", name, [*MINI, *FULL])).split(" Known:")[0]
-        raise UserError(f"{error} It is no built-in domain (`list domains`), and there is no such folder or file.")
+        raise UserError(f"{error} It is neither a built-in domain (`list domains`) nor an existing folder or file.")
     return Source(own_name, "own", name, data_root)
 
 
 def find_all(names: Sequence[str], edition: str | None, data_root: str) -> tuple[str, list[Source]]:
-    """The sources of several domains, and the edition that they make together.
+    """Return the edition of several domains together, and their sources.
 
-    Without an edition: all of them in the mini edition make "mini", all among the papers' datasets "full", a mixture or
-    the user's own data "own".
+    If no edition is given, it is "mini" if all domains belong to the mini edition, "full" if all are papers' datasets, and
+    otherwise "own".
     """
     if edition is None:
         for candidate, known in (("mini", MINI), ("full", FULL)):
@@ -146,7 +156,7 @@ def find_all(names: Sequence[str], edition: str | None, data_root: str) -> tuple
 
 
 def check_present(sources: Sequence[Source]) -> None:
-    """Raise UserError when nothing at all is there of some of the papers' datasets. Quick; imports nothing heavy."""
+    """Raise UserError if no file of one of the papers' datasets exists. Quick, and imports no torch."""
     from benchmarks import full
 
     missing = [FULL[s.name] for s in sources if s.edition == "full" and not full.folders(s.name, s.data_root)]
@@ -155,16 +165,16 @@ def check_present(sources: Sequence[Source]) -> None:
     root, names = sources[0].data_root, [entry.name for entry in missing]
     if len(missing) == 1:
         places = " and ".join(f"{root}/{folder}" for folder in missing[0].folder)
-        raise UserError(f"The dataset {names[0]} is missing: it belongs in {places}. {how_to_get(missing[0], root)}")
+        raise UserError(f"The dataset {names[0]} is missing: {places} does not exist. {how_to_get(missing[0], root)}")
     raise UserError(
         f"{len(names)} datasets are missing under {root!r} (--data-root): {', '.join(names)}. "
-        f"`python cli.py data status{root_flag(root)}` says what is there, `python cli.py data fetch NAME...{root_flag(root)}` "
-        "gets what can be downloaded."
+        f"`python cli.py data status{root_flag(root)}` lists the datasets, and "
+        f"`python cli.py data fetch NAME...{root_flag(root)}` downloads them."
     )
 
 
 def versions(sources: Sequence[Source], *facts: object) -> str | None:
-    """One digest for several sources and other facts of the project; the mini edition's own where all are of it."""
+    """Return one digest for several sources and further facts. For the mini edition it is the edition's version."""
     each = [source.version() for source in sources]
     if all(source.edition == "mini" for source in sources):
         return each[0] if each else None
@@ -172,34 +182,37 @@ def versions(sources: Sequence[Source], *facts: object) -> str | None:
 
 
 def held_out(ask: Ask, edition: str, names: Sequence[str], default: Sequence[str]) -> list[Source]:
-    """Return the held-out sources: those asked for (of the stream's edition before any other), or the default without the
-    trained ones. "none" asks for none.
+    """Return the held-out sources: the given ones, or the default without the trained domains.
+
+    Given names mean domains of the stream's edition before others. The name "none" stands for no domain.
     """
     if ask.heldout == ("none",):
         return []
     if ask.heldout is None:
         return [find(name, edition, ask.data_root) for name in default if name not in names]
-    found = []
+    sources = []
     for name in ask.heldout:
         try:
-            found.append(find(name, edition if edition in ("mini", "full") else None, ask.data_root))
+            sources.append(find(name, edition if edition in ("mini", "full") else None, ask.data_root))
         except UserError:
-            found.append(find(name, None, ask.data_root))
-    return found
+            sources.append(find(name, None, ask.data_root))
+    return sources
 
 
 def shadows(sources: Sequence[Source]) -> tuple[str, ...]:
-    """Return the sentences of the sources whose names are built-in and folders of the user too."""
+    """Return one sentence per built-in domain that has the name of a folder of the user."""
     return tuple(note for source in sources if (note := source.shadowed()) is not None)
 
 
 def plan_of(
     ask: Ask, benchmark: str, edition: str, order: str, trained: Sequence[Source], heldout: Sequence[Source], **more: Any
 ) -> StreamPlan:
-    """A stream of whole domains, one a task, with MTIL's settings; `more` goes to the plan as it is.
+    """Return the plan of a stream of whole domains, one per task, with MTIL's settings.
 
-    One of the papers' datasets among the tasks makes it full-size. Raises UserError for a domain named twice, or one both
-    trained and held out.
+    The stream is full-size if one of the tasks is a paper's dataset. `more` are further fields of the plan.
+
+    Raises:
+        UserError: for a repeated domain, and for a domain that is both trained and held out.
     """
     names, held = tuple(source.name for source in trained), tuple(source.name for source in heldout)
     check_distinct(names, held)
@@ -238,20 +251,20 @@ def build_sources(
 
 
 def _own_name(name: str, data_root: str) -> str | None:
-    """Return what the user's own data is called, or None when there is none.
+    """Return the name of the user's data in records, or None if the name does not mean data of the user.
 
-    That is the last component of its path, and after it the label column, if one was chosen: a stream may have several.
+    It is the last component of the path, followed by the label column if one was chosen: a stream may use several.
     """
     from benchmarks import own
     from benchmarks.own.columns import chosen_columns
 
-    found = own.find(name, data_root)
-    if found is None:
+    data = own.find(name, data_root)
+    if data is None:
         return None
     last = chosen_columns(name).name.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1]
     if last in (".", "..", "~", ""):
-        last = os.path.basename(found.place)
-    if found.kind not in ("folder", "hub") and last.lower().endswith(tuple(own.FILES)):
+        last = os.path.basename(data.place)
+    if data.kind not in ("folder", "hub") and last.lower().endswith(tuple(own.FILES)):
         last = last.rsplit(".", 1)[0]
     # Accents composed or decomposed are one name.
-    return unicodedata.normalize("NFC", "-".join([last, *filter(None, [found.columns.get("label")])]))
+    return unicodedata.normalize("NFC", "-".join([last, *filter(None, [data.columns.get("label")])]))

@@ -1,6 +1,6 @@
-"""Class-incremental learning: the classes of one dataset arrive in steps; a test image is classified among all classes seen.
+"""Class-incremental learning: classes of one dataset arrive in steps, and test images are classified among all seen classes.
 
-The sets of ZSCL's released class-incremental code (2303.06628), any mini domain, any class-folder dataset.
+Datasets: those of ZSCL's released class-incremental code (2303.06628), any mini domain, and any dataset of class folders.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MINI_DATASET = "nature"
 STEPS = 5
 DATASETS: dict[str, dict[str, Any]] = {
-    # The paper's protocol of each set: classes in the first step (0: all steps are alike), steps, the single prompt.
+    # The paper's protocol: classes in the first step (0: it is like the others), number of steps, the single prompt.
     "cifar100": {"base": 0, "steps": 10, "template": "a bad photo of a {}."},
     "tinyimagenet": {"base": 100, "steps": 10, "template": "a bad photo of a {}."},
     "imagenet100": {"base": 0, "steps": 10, "template": "a good photo of a {}."},
@@ -34,45 +34,47 @@ DATASETS: dict[str, dict[str, Any]] = {
 
 
 def stream(ask: Ask) -> StreamPlan:
-    """The plan of one dataset in steps.
+    """Return the plan of one dataset in steps.
 
-    `dataset`: a name of `DATASETS` (edition full), a mini domain, or the user's own data (None: the mini edition's default).
-    `steps` counts the steps after the `base` classes of the first one; with base 0 it counts all of them. Tasks are called
-    step-1, step-2, ...; when the classes do not divide, the first steps have one more. `order` None is the paper's class
-    order, or the dataset's own; a list of all class names is a custom one.
+    The dataset is a name in `DATASETS` (full edition), a mini domain (default: nature) or the user's data. `steps` counts the
+    steps after a first step of `base` classes, or all steps if base is 0. Tasks are called step-1, step-2, ... If the classes
+    do not divide evenly, the first steps have one class more. The default order is the paper's class order, or the
+    dataset's. A custom order lists all class names.
 
-    Raises UserError for unknown names and, when the data is read, for more steps than classes.
+    Raises:
+        UserError: for unknown names, and, when the data is read, for more steps than classes.
     """
     ask.refuse("cil", "tasks")
     name = ask.dataset or MINI_DATASET
     if ask.edition == "full" and ask.dataset is None:
-        raise UserError(f"bench cil needs --dataset in the full edition: {', '.join(DATASETS)}, or a folder of your own.")
+        raise UserError(f"bench cil --edition full needs --dataset: {', '.join(DATASETS)}, or a folder.")
     source = find(name, ask.edition, ask.data_root)
     if source.edition == "full" and name not in DATASETS:
         raise unknown("class-incremental dataset", name, DATASETS)
     if source.edition != "own" and (ask.classnames or ask.templates):
-        raise UserError(f"--classnames and --templates are for data of your own; {name} has its own.")
+        raise UserError(f"--classnames and --templates apply only to your data: {name} has fixed class names and templates.")
     source = replace(source, classnames=ask.classnames, templates=ask.templates)
     protocol: dict[str, Any] = DATASETS[name] if source.edition == "full" else {"base": 0, "steps": STEPS, "template": None}
     steps: int = protocol["steps"] if ask.steps is None else ask.steps
     base: int = protocol["base"] if ask.base is None else ask.base
     if steps < 1 or base < 0:
-        raise UserError(f"--steps must be at least 1 and --base at least 0, got {steps} and {base}.")
+        raise UserError(f"--steps must be at least 1 and --base at least 0, not {steps} and {base}.")
     order = None if ask.order is None or ask.order == "default" else split_names(ask.order)
     names = tuple(f"step-{k + 1}" for k in range(steps + (base > 0)))
     heldout = held_out(ask, source.edition, [source.name], ())
     check_distinct([*names, source.name], [held.name for held in heldout])
 
-    def build(progress: Progress | None, splits: Sequence[str], held: Sequence[str] = ("test",)) -> Built:
+    def build(progress: Progress | None, splits: Sequence[str], heldout_splits: Sequence[str] = ("test",)) -> Built:
         domain = source.build(splits or SPLITS, progress)
         differences = source.differences(domain)
         if protocol["template"]:
             domain = replace(domain, templates=(protocol["template"],))
-        steps_ = split_classes(domain, class_order(domain, order, name), step_sizes(len(domain.classnames), steps, base))
-        others = [other.build(held, progress) for other in heldout]
-        for other, found in zip(heldout, others, strict=True):
-            differences += other.differences(found)
-        return Built(steps_, others, differences)
+        sizes = step_sizes(len(domain.classnames), steps, base)
+        domains = split_classes(domain, class_order(domain, order, name), sizes)
+        heldout_domains = [source.build(heldout_splits, progress) for source in heldout]
+        for heldout_source, heldout_domain in zip(heldout, heldout_domains, strict=True):
+            differences += heldout_source.differences(heldout_domain)
+        return Built(domains, heldout_domains, differences)
 
     return StreamPlan(
         benchmark=f"cil-{_slug(source.name)}-{steps}" + (f"-base{base}" if base != protocol["base"] else ""),
@@ -102,20 +104,23 @@ def stream(ask: Ask) -> StreamPlan:
 
 
 def step_sizes(classes: int, steps: int, base: int = 0) -> list[int]:
-    """How many classes each step has: `base` first (when not 0), then the rest as evenly as it goes, larger steps first.
+    """Return the number of classes per step: `base` first (unless 0), then the rest as evenly as possible.
 
-    Sums to `classes`: none is ever dropped. Raises UserError when a step would be empty.
+    Larger steps come first. The sizes sum to `classes`, so no class is dropped.
+
+    Raises:
+        UserError: for more steps than classes.
     """
     rest = classes - base
     if rest < steps:
         first = f" after a first step of {base}" if base else ""
-        raise UserError(f"{classes} classes cannot be split into {steps} steps{first}: a step would be empty.")
+        raise UserError(f"{classes} classes cannot be split into {steps} steps{first}: use at most --steps {max(rest, 0)}.")
     sizes = [rest // steps + (k < rest % steps) for k in range(steps)]
     return [base, *sizes] if base else sizes
 
 
 def class_order(domain: Domain, order: Sequence[str] | None, dataset: str) -> list[int]:
-    """The classes in the order in which they arrive. Raises UserError unless an order names each class once."""
+    """Return the class numbers in order of arrival. Raises UserError for an order that does not name each class once."""
     count = len(domain.classnames)
     if order is None:
         published = class_orders().get(dataset)
@@ -126,15 +131,17 @@ def class_order(domain: Domain, order: Sequence[str] | None, dataset: str) -> li
         if name not in index:
             raise unknown("class", name, index)
     if len(order) != count or len(set(order)) != count:
-        raise UserError(f"--order must name each of the {count} classes of {domain.name!r} once, got {len(order)} names.")
+        raise UserError(f"--order must name each of the {count} classes of {domain.name!r} once, not {len(order)} names.")
     return [index[name] for name in order]
 
 
 def split_classes(domain: Domain, order: Sequence[int], sizes: Sequence[int]) -> list[Domain]:
-    """One domain a step, called step-1, step-2, ...: the images of its classes, labelled 0..c-1 in the order's sequence.
+    """Return one domain per step, called step-1, step-2, ...: the images of its classes, labelled 0..c-1 in the given order.
 
-    A step whose classes have no validation image has no validation split. Raises UserError for a step without training or test
-    images.
+    A step whose classes have no validation image has no validation split.
+
+    Raises:
+        UserError: for a step without training or test images.
     """
     from torch.utils.data import Subset
 
@@ -153,7 +160,7 @@ def split_classes(domain: Domain, order: Sequence[int], sizes: Sequence[int]) ->
             indices[split][step_of[place[target]]].append(i)
         if split != "val" and [] in indices[split]:
             empty = indices[split].index([])
-            raise UserError(f"Step {empty + 1} of {domain.name!r} has no image in the {split} split.")
+            raise UserError(f"Step {empty + 1} of {domain.name!r} has no images in the {split} split.")
     steps = []
     for k, (start, end) in enumerate(pairwise(starts)):
         labels = {label: position - start for label, position in place.items() if start <= position < end}

@@ -1,9 +1,9 @@
-"""Reference data for distillation: images and sentences by name, as ZSCL's released code uses them (2303.06628).
+"""Reference images and sentences for distillation by name, as in ZSCL's released code (2303.06628).
 
-Images: "mini" (drawn ones that ship with the project), "imagenet" (ImageNet's training images), "conceptual_captions" (the
-images of its validation set), or a folder, searched for images. Sentences: "mini", "conceptual_captions" (its validation
-captions), "imagenet" (its class names in "a photo of a {}."), or a text file, one sentence a line (of a .csv or .tsv file
-the column title or caption).
+Images: "mini" (rendered, they ship with the project), "imagenet" (ImageNet's training images), "conceptual_captions" (the
+images of its validation set), or a folder, which is searched for images. Sentences: "mini", "conceptual_captions" (its
+validation captions), "imagenet" (its class names in "a photo of a {}."), or a text file with one sentence per line. Of a .csv
+or .tsv file the column title or caption is read.
 """
 
 from __future__ import annotations
@@ -24,17 +24,21 @@ from models.transforms import Preprocess, evaluation_transform
 from reference_data import Reference
 
 CHOICE = 0
-"""Seed of which images are chosen, the same whatever the run's: each choice is decoded and kept on disk (9.6 GB for 64,064
-images of 224 pixels). In which order a method looks at them is its own affair."""
+"""Seed of the choice of images. It does not depend on the run's seed, because each choice is decoded and cached on disk
+(9.6 GB for 64,064 images of 224 pixels). Methods choose the order in which they use the images."""
 
 
 class FileImages:
-    """Reference images read when they are asked for: what a cache that could not be written is replaced by.
+    """Reference images that are decoded when they are used, for runs without a cache.
 
-    Indexing with a slice or a tensor of indices gives uint8 [n, 3, S, S], decoded in threads: the dataset has to bear them.
+    Indexing with a slice or a tensor of indices returns uint8 [n, 3, S, S], decoded in threads.
+
+    Args:
+        dataset: the image files. It must be safe to read in threads.
+        preprocess: the preparation of images, or their size in pixels.
     """
 
-    def __init__(self, dataset: Any, preprocess: Any):
+    def __init__(self, dataset: ImageFiles, preprocess: int | Preprocess):
         self.dataset, self._transform = dataset, evaluation_transform(preprocess)
 
     def __len__(self) -> int:
@@ -52,7 +56,7 @@ class FileImages:
 def load(
     images: str,
     sentences: str,
-    preprocess: Any,
+    preprocess: int | Preprocess,
     *,
     data_root: str = "data",
     count: int | None = None,
@@ -60,22 +64,30 @@ def load(
     cache: bool = True,
     progress: Progress | None = None,
 ) -> Reference:
-    """The reference data of those names, images at the model's size.
+    """Load reference images at the model's size, and reference sentences.
 
-    `count`: at most that many images, a random choice (`CHOICE`): as many as are looked at, so that no others are decoded.
-    `paths`: what `image_paths` gave, where the folder has been searched already.
+    Args:
+        images: name of the images, a folder, or a word in `reference_lookup.OWN_IMAGES` (no images).
+        sentences: name of the sentences, a text file, or a word in `reference_lookup.OWN_SENTENCES` (no sentences).
+        preprocess: the preparation of images, or their size in pixels.
+        data_root: the data folder.
+        count: number of images that are used. A random choice (seed `CHOICE`), so no others are decoded.
+        paths: the result of `image_paths`, if the folder has been searched already.
+        cache: keep the decoded images on disk.
+        progress: called as progress(done, total, what).
 
-    Raises UserError, saying what to do, for data that is not there.
+    Raises:
+        UserError: for missing data. The message says what to do.
     """
-    said = load_sentences(sentences, data_root)
+    texts = load_sentences(sentences, data_root)
     if images in OWN_IMAGES:
         size = Preprocess.of(preprocess).size
-        return Reference(torch.zeros(0, 3, size, size, dtype=torch.uint8), said)
+        return Reference(torch.zeros(0, 3, size, size, dtype=torch.uint8), texts)
     if images == "mini":
         from benchmarks.mini import reference
 
         transform = evaluation_transform(preprocess)
-        return Reference(torch.stack([transform(image) for image in reference.images(progress=progress)]), said)
+        return Reference(torch.stack([transform(image) for image in reference.images(progress=progress)]), texts)
     paths = image_paths(images, data_root) if paths is None else paths
     if count is not None and count < len(paths):
         paths = [paths[i] for i in permutation(len(paths), CHOICE)[:count]]
@@ -83,4 +95,4 @@ def load(
     if cache:
         files = cached(files, preprocess, label=f"reference-{Path(images).name}", progress=progress)
     chosen: Any = files.images if hasattr(files, "images") else FileImages(files, preprocess)
-    return Reference(chosen, said)
+    return Reference(chosen, texts)

@@ -1,4 +1,4 @@
-"""`make`: a benchmark as an Avalanche scenario with streams train, val, test and heldout."""
+"""Build a benchmark as an Avalanche scenario with the streams train, val, test and heldout."""
 
 from __future__ import annotations
 
@@ -31,10 +31,17 @@ from models.transforms import Preprocess, evaluation_transform, training_transfo
 
 
 class DomainExperience(DatasetExperience):
-    """One split of one domain, with what Avalanche's plugins and our methods read.
+    """One split of one domain, with the attributes that Avalanche's plugins and our methods read.
 
-    `stream_domains` are all trained domains of the scenario in order (index = task label), `heldout_domains` those never
-    trained. `preprocess` says how its images are prepared; a strategy refuses an experience that is prepared for another model.
+    Attributes:
+        domain: the domain.
+        task_label: number of its task. Held-out domains come after the trained ones.
+        task_labels: the task label, as Avalanche expects it.
+        classes_in_this_experience: 0..C-1, as Avalanche expects it.
+        protocol: a name in `benchmarks.plan.PROTOCOLS`.
+        stream_domains: all trained domains of the scenario in order (index = task label).
+        heldout_domains: the domains that are never trained.
+        preprocess: the preparation of the images. A strategy refuses an experience that is prepared for another model.
     """
 
     domain: Domain
@@ -47,9 +54,14 @@ class DomainExperience(DatasetExperience):
     preprocess: Preprocess
 
     def rivals(self, trained: int) -> list[int]:
-        """Tasks whose classes compete with this one's at test time, after `trained` tasks; held-out domains have none.
+        """Return the tasks whose classes compete with this one's at test time.
 
-        "task": none; "class": the tasks up to the later of this one and the last trained; "agnostic": all of the stream.
+        Args:
+            trained: number of tasks trained so far.
+
+        Returns:
+            Task labels. Protocol "task", and held-out domains: no task. "class": the tasks up to the later one of this task
+            and the last trained task. "agnostic": all tasks of the stream.
         """
         tasks = len(self.stream_domains)
         if self.protocol == "task" or self.task_label >= tasks:
@@ -59,12 +71,13 @@ class DomainExperience(DatasetExperience):
 
 
 def plan(name: str, ask: Ask | None = None) -> StreamPlan:
-    """What `make` would build, checked but with nothing loaded. Raises UserError for unknown names."""
+    """Return the plan of a benchmark: names are checked, no data is read. Raises UserError for unknown names."""
     ask = ask or Ask()
-    for kind, given, known in (("edition", ask.edition, EDITIONS), ("protocol", ask.protocol, PROTOCOLS)):
-        if given is not None and given not in known:
-            raise unknown(kind, given, known)
-    return BENCHMARKS.get(name)(ask)
+    for kind, value, known in (("edition", ask.edition, EDITIONS), ("protocol", ask.protocol, PROTOCOLS)):
+        if value is not None and value not in known:
+            raise unknown(kind, value, known)
+    stream: StreamPlan = BENCHMARKS.get(name)(ask)
+    return stream
 
 
 def make(
@@ -83,29 +96,37 @@ def make(
     templates: str | None = None,
     **options: Any,
 ) -> CLScenario:
-    """An Avalanche `CLScenario` whose experiences carry their `Domain`.
-
-    Streams: `train`, `val`, `test` (experience i is the i-th domain of the order, task label i) and `heldout`
-    (domains never trained, task labels after the stream's). Training data is augmented in train mode only; every
-    image comes out as uint8 [3, S, S] at the model's size, with its label and its task label.
+    """Build a benchmark as an Avalanche scenario.
 
     Args:
         name: "mtil", "cil" or "stream".
-        edition: "mini" (the default), "full", "own"; `stream` and `cil` take it from the names of the data.
+        edition: "mini" (the default), "full" or "own". `stream` and `cil` take it from the names of the data.
         order: "I", "II", or names (of domains; for `cil` of classes).
-        tasks: domains of `stream`; dataset, steps, base: of `cil`.
-        heldout: names of the held-out domains; None for the benchmark's own.
-        protocol: "task", "class" or "agnostic" (see `benchmarks.plan.PROTOCOLS`); None for the benchmark's own.
-        data_root: where the full edition's datasets are.
-        classnames, templates: files that go with a dataset of the user's own.
-        options: of `assemble`: encoder (give the model that will see the images), limit, shots, seed, cache, hold_out, splits,
-            progress, preprocess.
+        tasks: the domains of `stream`, in order.
+        dataset: the dataset of `cil`.
+        steps: number of steps of `cil`.
+        base: number of classes in a first step of `cil`, before the others.
+        heldout: names of the held-out domains. None: the benchmark's default.
+        protocol: "task", "class" or "agnostic" (see `benchmarks.plan.PROTOCOLS`). None: the benchmark's default.
+        data_root: folder of the full edition's datasets.
+        classnames: a file with the class names of a dataset of the user.
+        templates: a file with the templates of a dataset of the user.
+        **options: keyword arguments of `assemble`. Pass the model as `encoder`, so that images are prepared for it.
 
-    Raises UserError for unknown names, for missing or broken data, and for classes that are one prompt to the encoder.
+    Returns:
+        A `CLScenario` with the streams `train`, `val`, `test` (experience i is the i-th domain of the order, task label i)
+        and `heldout` (domains that are never trained, with task labels after those). Each experience has its `Domain` as
+        `experience.domain`. Items are (image, label, task label) with images as uint8 [3, S, S] at the model's size. Training
+        data is augmented in train mode only.
+
+    Raises:
+        UserError: for unknown names, missing or damaged data, and classes with equal prompts for the encoder.
 
     Example:
-        encoder = models.load("tiny")
-        scenario = make("mtil", encoder=encoder)
+        >>> encoder = models.load("tiny")
+        >>> scenario = make("mtil", encoder=encoder)
+        >>> scenario.train_stream[0].domain.name
+        'closeups'
     """
     ask = Ask(
         edition=edition,
@@ -137,28 +158,32 @@ def assemble(
     splits: Sequence[str] = ("train", "val", "test"),
     progress: Progress | None = None,
 ) -> CLScenario:
-    """The scenario of a plan: its data read, cut down as asked, and cached as pixels.
+    """Read the data of a plan, reduce it as requested, cache its pixels, and return the scenario.
 
     Args:
-        encoder: the model that will see the images: they are prepared as it wants them, and its prompts are checked
-            (`models.prompt_reader`); sentences on them are the scenario's `warnings`.
+        stream: the plan.
+        encoder: the model that will see the images. They are prepared for it, and its prompts are checked
+            (`models.prompt_reader`).
         preprocess: instead of an encoder, an encoder's `preprocess` or a size in pixels (with neither 48). A strategy refuses
             images that were prepared for another model.
-        limit: at most that many images per split (a seeded choice in proportion to the classes).
-        shots: that many training images of each class (a seeded choice), taken before validation images are.
-        seed: of `limit`, `shots` and of validation splits that have to be made; not of anything global.
-        cache: keep decoded evaluation images on disk (`benchmarks.data.pixels`); the same numbers without.
-        select: a method will choose something by validation images: hold them out of the training data whatever the
-            benchmark's protocol, of held-out domains too, and cache them.
-        hold_out: take missing validation splits out of the training data; None: as the benchmark's protocol has it. When
-            not, `val` is a part of the training data, which such a protocol never looks at.
-        splits: read only these of the trained domains; ("test",) needs no training data and leaves `train` empty.
+        limit: at most this number of images per split (a seeded choice in proportion to the classes).
+        shots: this number of training images per class (a seeded choice), taken before validation images.
+        seed: seed of `limit`, `shots` and of validation splits that have to be made. Global generators are not seeded.
+        cache: keep decoded evaluation images on disk (`benchmarks.data.pixels`). The numbers do not depend on it.
+        select: a method will select something by validation images. They are held out of the training data whatever the
+            benchmark's protocol, also of held-out domains, and cached.
+        hold_out: take missing validation splits out of the training data. None: as the benchmark's protocol does. If False,
+            `val` is a part of the training data, and such a protocol does not use it.
+        splits: the splits of trained domains to read. ("test",) needs no training data and leaves `train` empty.
         progress: called as progress(done, total, what) while data is rendered or read.
 
-    Where the data is not the paper's, the scenario's `differences` say so in sentences.
+    Returns:
+        The scenario. Its `differences` are sentences on how the data differs from the paper's, its `warnings` sentences on
+        the prompts.
 
-    Raises UserError for missing or broken data, for a class with fewer images than shots, where `select` needs validation
-    images and none can be held out, and for classes that are one prompt to the encoder.
+    Raises:
+        UserError: for missing or damaged data, for a class with fewer images than shots, if `select` needs validation images
+            and none can be held out, and for classes with equal prompts for the encoder.
     """
     preprocess = preparation(encoder, preprocess)
     built = stream.build(progress, splits, SPLITS) if select else stream.build(progress, splits)
@@ -182,8 +207,8 @@ def assemble(
             # Steps of a class-incremental stream have the same names whatever the dataset.
             steps = stream.benchmark.startswith("cil-") and i < len(built.trained)
             label = f"{stream.benchmark}-{domain.name}" if steps else domain.name
-            kept = cached_domain(replace(domain, name=label), preprocess, splits=wanted, progress=progress)
-            domain = replace(kept, name=domain.name)
+            cached = cached_domain(replace(domain, name=label), preprocess, splits=wanted, progress=progress)
+            domain = replace(cached, name=domain.name)
         domains.append(domain)
     count = len(built.trained)
     made = scenario(domains[:count], domains[count:], preprocess, stream.protocol, encoder=encoder)
@@ -193,26 +218,25 @@ def assemble(
 
 def _nothing_held_out(domain: Domain, shots: int | None) -> str:
     if domain.train is None:
-        return (
-            f"{domain.name} has neither validation nor training images, and the method chooses something by validation images."
-        )
+        return f"{domain.name} has neither validation nor training images, but the method selects options by validation images."
     cause = "every class has a single training image" if shots is None else f"the {shots} shots take every training image"
-    less = "" if shots is None else ", or use fewer --shots"
+    alternative = "" if shots is None else ", or use fewer --shots"
     return (
-        f"{domain.name} has no validation images and none can be held out, since {cause}; the method chooses something by "
-        f"validation images: add a validation split{less}."
+        f"{domain.name} has no validation images and none can be held out, since {cause}. The method selects options by "
+        f"validation images: add a validation split{alternative}."
     )
 
 
 def preparation(encoder: DualEncoder | None, preprocess: int | Preprocess | None) -> Preprocess:
-    """Return how images are prepared: as the encoder wants them, or as given; with neither for 48 pixels.
+    """Return the preparation of images: the encoder's, the given one, or, with neither, for 48 pixels.
 
-    Raises ValueError when both are given and differ.
+    Raises:
+        ValueError: if both are given and differ.
     """
     if encoder is None:
         return Preprocess.of(48 if preprocess is None else preprocess)
     if preprocess is not None and Preprocess.of(preprocess) != encoder.preprocess:
-        raise ValueError(f"preprocess={preprocess} is not the encoder's {encoder.preprocess}: give only the encoder")
+        raise ValueError(f"preprocess={preprocess} differs from the encoder's {encoder.preprocess}: pass only the encoder")
     return encoder.preprocess
 
 
@@ -224,9 +248,18 @@ def scenario(
     *,
     encoder: DualEncoder | None = None,
 ) -> CLScenario:
-    """Return the scenario of the given domains, in the given order. Every trained domain needs a test split.
+    """Return the scenario of the given domains, in the given order.
 
-    Without a training split its experience is empty and only evaluated. `encoder` and `preprocess` as in `assemble`.
+    Args:
+        trained: the domains of the stream. Each needs a test split. One without a training split is only evaluated.
+        heldout: the domains that are never trained.
+        preprocess: as in `assemble`.
+        protocol: a name in `benchmarks.plan.PROTOCOLS`.
+        encoder: as in `assemble`.
+
+    Raises:
+        ValueError: for a domain without a test split.
+        UserError: for classes with equal prompts for the encoder.
     """
     preprocess = preparation(encoder, preprocess)
     warnings: list[str] = []
@@ -256,7 +289,7 @@ def scenario(
             experience.preprocess = preprocess
             streams[split].append(experience)
     made = CLScenario([EagerCLStream(split, experiences) for split, experiences in streams.items()])
-    # Held-out domains continue the numbers: Avalanche's metrics of forgetting and transfer know an experience by its number.
+    # Held-out experiences have numbers after the trained ones: Avalanche's metrics identify an experience by its number.
     for experience in streams["heldout"]:
         experience.current_experience = experience.task_label
     made.warnings = warnings
@@ -264,8 +297,7 @@ def scenario(
 
 
 def _avalanche_dataset(dataset: ImageDataset, label: int, groups: TransformGroups) -> Any:
-    # The task labels are an attribute from the start: adding them afterwards (`with_task_labels`) fails on
-    # classification datasets in Avalanche 0.6.
+    # Avalanche 0.6 fails to add task labels to a classification dataset afterwards (`with_task_labels`).
     return TaskAwareSupervisedClassificationDataset(
         [dataset],
         data_attributes=[
@@ -278,6 +310,6 @@ def _avalanche_dataset(dataset: ImageDataset, label: int, groups: TransformGroup
 
 
 def collate(items: Sequence[tuple[torch.Tensor, int, int]]) -> list[torch.Tensor]:
-    """[images uint8 [B, 3, S, S], labels int64 [B], task labels int64 [B]]."""
+    """Return a batch: images uint8 [B, 3, S, S], labels int64 [B] and task labels int64 [B]."""
     images, labels, tasks = zip(*items, strict=True)
     return [torch.stack(images), torch.tensor(labels), torch.tensor(tasks)]

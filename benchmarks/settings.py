@@ -1,4 +1,4 @@
-"""Options that belong to a benchmark and not to a method: by strategy name, the base's ("finetune") for all of them.
+"""Options set by a benchmark, by strategy name. Those of "finetune", the base class, apply to all strategies.
 
 Imports neither torch nor Avalanche.
 """
@@ -15,8 +15,8 @@ from models.registry import UserError
 _MINI = Path(__file__).parent / "mini"
 
 # ZSCL's released class-incremental code: one epoch, AdamW without decay, 30 warm-up steps, distillation weights 5 and 5, no
-# L2, a snapshot every 10 steps. It sets no seed, so each step sees the reference images in an order of its own. There the
-# teacher of iCaRL is meant to be the previous model.
+# L2, a snapshot every 10 steps. It sets no seed, so each step sees the reference images in another order. Its iCaRL is meant
+# to distil from the previous model.
 CIL: dict[str, dict[str, Any]] = {
     "finetune": {"epochs": 1, "lr": 7.1e-6, "warmup": 30, "batch_size": 64, "weight_decay": 0.0, "label_smoothing": 0.2},
     "zscl": {"image_loss": 5.0, "text_loss": 5.0, "l2": 0.0, "average_every": 10, "reference_reshuffle": True},
@@ -26,13 +26,13 @@ CIL: dict[str, dict[str, Any]] = {
 CIL_IMAGENET: dict[str, dict[str, Any]] = {
     **CIL,
     "finetune": {**CIL["finetune"], "lr": 7e-6, "batch_size": 128, "weight_decay": 0.1},
-    # As many reference images as images in a step.
+    # A batch has as many reference images as task images.
     "zscl": {**CIL["zscl"], "reference_batch": 128},
 }
 
-# 21 points on all validation images would be most of a run's time.
+# A search of 21 points on all validation images would take most of a run's time.
 _SEARCH = {"alphas": 11, "validation_images": 100}
-# What a method is (ZSCL* has no L2, whatever ZSCL's settings say), and sizes that go with the mini edition's.
+# Options that define a method (ZSCL* has no L2), and sizes for the mini edition.
 MINI: dict[str, dict[str, Any]] = {
     "zscl-star": {"l2": 0.0},
     "icarl": {"memory": 200},
@@ -45,29 +45,29 @@ MINI: dict[str, dict[str, Any]] = {
 
 
 def mtil() -> dict[str, dict[str, Any]]:
-    """ZSCL's learning rates by dataset, where they are not the default (its released scripts)."""
+    """Return ZSCL's learning rates that differ from the default, by dataset (its released scripts)."""
     from benchmarks.full.dataset_table import ENTRIES
 
     default = 1e-5
     rates = {n: e.lr for n, e in ENTRIES.items() if e.lr is not None and e.lr != default}
-    # Batches of several tasks have one rate, and PAINT's protocol one for all tasks (our choice).
+    # A batch of several tasks has one rate. PAINT's methods use one rate for all tasks (our choice).
     single = ("joint", "paint-sequential", "paint-joint", "paint-parallel", "task-arithmetic")
     return {"finetune": {"lr_by_task": rates}, **{name: {"lr_by_task": {}} for name in single}}
 
 
 def mini(benchmark: str) -> dict[str, dict[str, Any]]:
-    """The tiny model's options for "mtil" or "cil", found on validation splits by `python -m tools.tune`.
+    """Return the tiny model's options for "mtil" or "cil", searched on validation splits by `python -m tools.tune`.
 
-    What `MINI` adds is not searched.
+    The options in `MINI` are not searched.
     """
-    found: dict[str, dict[str, Any]] = json.loads((_MINI / f"settings_{benchmark}.json").read_text(encoding="utf-8"))
-    # The same fine-tuning; its merging methods inherit from it.
-    found["task-arithmetic"] = found.get("paint-parallel", {})
-    return {name: {**found.get(name, {}), **MINI.get(name, {})} for name in (*found, *(n for n in MINI if n not in found))}
+    searched: dict[str, dict[str, Any]] = json.loads((_MINI / f"settings_{benchmark}.json").read_text(encoding="utf-8"))
+    # Both fine-tune in the same way, and the merging methods inherit from task arithmetic.
+    searched["task-arithmetic"] = searched.get("paint-parallel", {})
+    return {name: {**searched.get(name, {}), **MINI.get(name, {})} for name in dict.fromkeys((*searched, *MINI))}
 
 
 def content(path: str | None) -> str | None:
-    """The text of a file that decides numbers, for the key of a run. Raises UserError when it cannot be read."""
+    """Return the text of a file that affects results, for the key of a run. Raises UserError if it cannot be read."""
     if path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`stream`: any domains, one after the other: the papers' datasets, the mini edition's, the user's own."""
+"""`stream`: any domains in sequence, from the papers' datasets, the mini edition and the user's data."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from models.registry import UserError
 
 
 def stream(ask: Ask) -> StreamPlan:
-    """Return the plan of the tasks named, in that order (or, with `order`, in that one).
+    """Return the plan of the given tasks in their order.
 
-    The edition follows from the names: all of one edition make it that edition's, anything else makes it "own". Held out by
-    default, so that a run on your own data says what is lost: the mini edition's three, as far as they are not trained. They
-    need no download and a second per evaluation of the tiny model. Next to the papers' datasets nothing is held out, as in
-    the papers.
+    If all names belong to one edition, the stream has that edition, otherwise it is "own". By default the mini edition's three
+    held-out domains that are not trained are held out, so a run on the user's data reports forgetting. They need no download,
+    and evaluating them takes the tiny model a second. A stream with one of the papers' datasets holds out nothing, as in the
+    papers.
 
-    Raises UserError for unknown names, a domain named twice, or one both trained and held out.
+    Raises:
+        UserError: for an unknown name, a repeated domain, and a domain that is both trained and held out.
     """
     ask.refuse("stream", "dataset", "steps", "base")
     tasks = split_names(ask.tasks or ())
     if not tasks:
-        raise UserError("bench stream needs --tasks, domain names or folders; `list domains` has the names.")
+        raise UserError("bench stream needs --tasks with domain names or folders. `list domains` shows the names.")
     if ask.order not in (None, "default"):
-        raise UserError("bench stream takes its order from --tasks: leave out --order.")
+        raise UserError("bench stream takes the order of the tasks from --tasks: leave out --order.")
     edition, trained = find_all(tasks, ask.edition, ask.data_root)
     if ask.classnames or ask.templates:
         own = [source for source in trained if source.edition == "own"]
         if len(own) != 1:
             raise UserError(
-                f"--classnames and --templates belong to a single dataset of your own, but {len(own)} of the tasks are; "
-                "a folder may hold its own classnames.txt and templates.txt."
+                f"--classnames and --templates need exactly one task with your data, not {len(own)}. Put classnames.txt and "
+                "templates.txt into the folders instead."
             )
         trained = [replace(s, classnames=ask.classnames, templates=ask.templates) if s is own[0] else s for s in trained]
     default = () if any(source.edition == "full" for source in trained) else mini.HELDOUT

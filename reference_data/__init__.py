@@ -1,4 +1,4 @@
-"""What distillation looks at: reference images and sentences; published result tables."""
+"""Reference images and sentences for distillation, and published results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ if TYPE_CHECKING:
 
 
 class Reference(NamedTuple):
-    """Reference images, uint8 [N, 3, S, S] at the model's size, and reference sentences."""
+    """Reference data of distillation.
+
+    Attributes:
+        images: uint8 [N, 3, S, S] at the model's size.
+        sentences: the reference sentences.
+
+    Example:
+        >>> Reference(torch.zeros(2, 3, 48, 48, dtype=torch.uint8), ["a red car"]).sentences
+        ['a red car']
+    """
 
     images: Tensor
     sentences: list[str]

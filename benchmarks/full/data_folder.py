@@ -43,7 +43,7 @@ class State:
 
     @property
     def complete(self) -> bool:
-        """Whether all images of the paper are there."""
+        """True if all images of the paper exist."""
         return self.kind in ("complete", "hub copy")
 
 

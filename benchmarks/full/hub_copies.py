@@ -37,8 +37,8 @@ def read(row: Entry, folder: Path, splits: Sequence[str], mode: str | None) -> t
         The class keys (those of the table, or the copy's names), and the splits that the copy has.
 
     Raises:
-        UserError: for a folder in neither format, a missing column, labels without class names if the table has none, and
-            labels that cannot be mapped to our order.
+        UserError: for a folder in neither format, a missing column, labels without class names if the table has no names
+            either, and labels that cannot be mapped to our order.
     """
     import datasets
 

@@ -1,7 +1,7 @@
 """KITTI as a task of four distances (PAINT, after VTAB): how near the nearest vehicle is, on the object set's left images.
 
 The class is the index of the largest of the thresholds (-100, 8, 20, 999) metres below the smallest z of a Car, Van or
-Truck, with z = 10,000 if the image has none. The split goes by video, so all images of a video are in one split: of the
+Truck, with z = 10,000 without a vehicle. The split goes by video, so all images of a video are in one split: of the
 sorted video ids, 10 % are test and then 10 % of all are validation, drawn with numpy's legacy generator, seed 123. The
 devkit's mapping folder has the video of each image.
 """

@@ -33,11 +33,11 @@ def titled(key: str) -> str:
 
 
 class Reader(NamedTuple):
-    """How one dataset is read.
+    """Listing function and conventions of one dataset.
 
     Attributes:
         list_split: lists a split's images and labels, or all images ("all") of a set that the benchmark splits.
-        class_name: turns a key into a class name, if the table has none for it.
+        class_name: turns a key into a class name, for keys that the table does not name.
         mode: the mode that images are converted to. None keeps the stored one.
     """
 

@@ -68,7 +68,7 @@ def shadows(asked: list[str], names: list[str], data_root: str) -> list[str]:
     sources = [Source(name, editions[name], name, data_root) for name in names if name in editions]
     notes = [note for source in sources if (note := source.shadowed()) is not None]
     suites = [name for name in asked if name in store.SUITES and Path(name).is_dir()]
-    notes += [f"{name} is read as a suite of the papers' datasets; for the folder {name} write ./{name}" for name in suites]
+    notes += [f"{name} is read as a suite of the papers' datasets. Write ./{name} for the folder." for name in suites]
     if both := [name for name in asked if name in MINI and name in names and name in ENTRIES]:
         notes.append(f"{both[0]} is also a domain of the mini edition, which `bench` and `measure` take without --edition full")
     return notes

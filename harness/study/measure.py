@@ -41,12 +41,12 @@ class _Row(NamedTuple):
 def sources_of(config: MeasureConfig) -> list[Source]:
     """The sources of the datasets, checked for being there. Raises UserError."""
     if (config.classnames or config.templates) and len(config.datasets) > 1:
-        raise UserError("--classnames and --templates belong to a single dataset of your own.")
+        raise UserError("--classnames and --templates need exactly one dataset with your data.")
     sources = []
     for name in config.datasets:
         source = find(name, config.edition, config.data_root)
         if source.edition != "own" and (config.classnames or config.templates):
-            raise UserError(f"--classnames and --templates are for data of your own; {name} has its own.")
+            raise UserError(f"--classnames and --templates apply only to your data: {name} has fixed class names and templates.")
         sources.append(Source(source.name, source.edition, name, config.data_root, config.classnames, config.templates))
     check_present(sources)
     return sources

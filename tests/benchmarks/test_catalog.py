@@ -78,13 +78,13 @@ def test_own_data_keeps_its_name_as_a_domain(here):
 @pytest.mark.parametrize(
     ("name", "edition", "message"),
     [
-        ("mnits", None, r"Unknown domain 'mnits'\. Did you mean mnist or digits\? It is no built-in domain"),
-        ("qqqqqq", None, r"Unknown domain 'qqqqqq'\. It is no built-in domain .* no such folder or file"),
+        ("mnits", None, r"Unknown domain 'mnits'\. Did you mean mnist or digits\? It is neither a built-in domain"),
+        ("qqqqqq", None, r"Unknown domain 'qqqqqq'\. It is neither a built-in domain .* nor an existing folder or file"),
         ("", None, "Unknown domain ''"),
         ("mnits", "mini", "Unknown domain of the mini edition 'mnits'. Did you mean mnist"),
         ("Food102", "full", "Unknown domain of the full edition 'Food102'. Did you mean food101 or Food"),
-        ("CIFAR100", "mini", "'CIFAR100' belongs to the full edition, not to the mini one"),
-        ("logos", "full", "'logos' belongs to the mini edition, not to the full one"),
+        ("CIFAR100", "mini", "'CIFAR100' belongs to the full edition, not to the mini edition"),
+        ("logos", "full", "'logos' belongs to the mini edition, not to the full edition"),
         ("pets", "mini", "'pets' is your own data, not part of the mini edition"),
         ("pets", "full", "'pets' is your own data, not part of the full edition"),
     ],
@@ -127,7 +127,7 @@ def test_an_edition_that_was_asked_for_stays(here):
 
 def test_missing_data_is_named_with_how_to_get_it(here, full_data):
     check_present([find("DTD", data_root=str(full_data)), find("logos")])
-    with pytest.raises(UserError, match=r"The dataset DTD is missing: it belongs in nowhere/dtd.* data fetch DTD"):
+    with pytest.raises(UserError, match=r"The dataset DTD is missing: nowhere/dtd/dtd does not exist.* data fetch DTD"):
         check_present([find(name, data_root="nowhere") for name in ("logos", "DTD")])
     with pytest.raises(UserError, match=r"3 datasets are missing under 'nowhere'.*: DTD, Food, MNIST.*data status"):
         check_present([find(name, data_root="nowhere") for name in ("DTD", "Food", "MNIST")])

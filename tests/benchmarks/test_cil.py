@@ -40,7 +40,7 @@ def test_no_class_is_ever_dropped(base):
     for classes in range(1, 41):
         for steps in range(1, 42):
             if classes - base < steps:
-                with pytest.raises(UserError, match="a step would be empty"):
+                with pytest.raises(UserError, match="use at most --steps"):
                     step_sizes(classes, steps, base)
                 continue
             sizes = step_sizes(classes, steps, base)
@@ -158,7 +158,7 @@ def test_a_step_without_images_is_named(animals, split):
     domain = animals()
     splits = {name: getattr(domain, name) for name in ("train", "val", "test")}
     splits[split] = Subset(splits[split], [i for i, label in enumerate(splits[split].targets) if label != 2])
-    with pytest.raises(UserError, match=rf"Step 2 of 'animals' has no image in the {split} split"):
+    with pytest.raises(UserError, match=rf"Step 2 of 'animals' has no images in the {split} split"):
         split_classes(Domain("animals", domain.classnames, ("{}",), **splits), range(5), (2, 1, 2))
 
 
@@ -199,14 +199,14 @@ def test_single_prompts():
     ("ask", "message"),
     [
         (Ask(tasks=("mnist",)), "takes no --tasks"),
-        (Ask(edition="full"), "needs --dataset in the full edition: cifar100, tinyimagenet, imagenet100"),
+        (Ask(edition="full"), "bench cil --edition full needs --dataset: cifar100, tinyimagenet, imagenet100"),
         (Ask(dataset="CIFAR100"), "Did you mean cifar100"),
         (Ask(dataset="natur"), "Did you mean nature"),
         (Ask(edition="mini", dataset="cifar100"), "'cifar100' belongs to the full edition"),
         (Ask(steps=0), "--steps must be at least 1"),
         (Ask(base=-1), "--base at least 0"),
         (Ask(heldout=("nature",)), "nature cannot be both trained and held out"),
-        (Ask(classnames="names.txt"), "--classnames and --templates are for data of your own; nature has its own"),
+        (Ask(classnames="names.txt"), "--classnames and --templates apply only to your data: nature has fixed class names"),
     ],
 )
 def test_mistakes(ask, message):

@@ -43,7 +43,7 @@ def test_images_are_prepared_as_the_encoder_wants_them(toy_domain, toy_encoder):
     encoder.preprocess = wanted
     made = scenario([toy_domain("a")], encoder=encoder)
     assert made.train_stream[0].preprocess == wanted and made.warnings == []
-    with pytest.raises(ValueError, match="is not the encoder's"):
+    with pytest.raises(ValueError, match="differs from the encoder's"):
         scenario([toy_domain("a")], preprocess=48, encoder=encoder)
 
 

@@ -83,7 +83,7 @@ def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
         (["bench", "stream", "--tasks", "mnist,mnist"], "names mnist twice"),
         (["bench", "stream", "--tasks", "mnist", "--heldout", "mnist"], "both trained and held out"),
         (["bench", "stream", "--tasks", "mnist", "--order", "II"], "leave out --order"),
-        (["bench", "stream", "--tasks", "mnist,digits", "--templates", "t.txt"], "single dataset of your own"),
+        (["bench", "stream", "--tasks", "mnist,digits", "--templates", "t.txt"], "need exactly one task with your data"),
         (["bench", "mtil", "--shots", "1000"], "1000 shots"),
         (["bench", "mtil", "--config", "nowhere.toml"], "Cannot read"),
         (["list", "strategie"], "Did you mean strategies"),

@@ -73,8 +73,8 @@ def test_a_configuration_file_has_lists(place):
 
 def test_a_builtin_name_wins_and_the_folder_is_mentioned(place):
     for name, note in (
-        ("digits", "digits is read as a domain of the mini edition; for the folder digits write ./digits"),
-        ("letters", "letters is read as a domain of the mini edition; for the folder letters write root/letters"),
+        ("digits", "digits is read as a domain of the mini edition. Write ./digits for the folder."),
+        ("letters", "letters is read as a domain of the mini edition. Write root/letters for the folder."),
         ("shapes", None),
     ):
         source = find(name, None, "root")
@@ -84,5 +84,5 @@ def test_a_builtin_name_wins_and_the_folder_is_mentioned(place):
     assert shadows([find("gtsrb", None, "root")]) == ()
     (place / "gtsrb").mkdir()
     assert shadows([find("gtsrb", None, "root")]) == (
-        "gtsrb is read as a dataset of the papers; for the folder gtsrb write ./gtsrb",
+        "gtsrb is read as a dataset of the papers. Write ./gtsrb for the folder.",
     )
