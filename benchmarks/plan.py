@@ -101,7 +101,9 @@ class Build(Protocol):
 
     def __call__(
         self, progress: Progress | None, splits: Sequence[str], heldout_splits: Sequence[str] = ("test",), /
-    ) -> Built: ...
+    ) -> Built:
+        """Read the domains. Raises UserError for missing or damaged data."""
+        ...
 
 
 @dataclass(frozen=True)

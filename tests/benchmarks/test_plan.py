@@ -148,7 +148,7 @@ def test_images_are_held_out_for_validation_where_the_protocol_says_so(toy_domai
 
 @pytest.mark.parametrize(
     ("strategy", "order", "message"),
-    [("finetune", "Flowers,Food", "2 datasets are missing"), ("zscl", "DTD", "no reference images: ImageNet's")],
+    [("finetune", "Flowers,Food", "2 datasets are missing"), ("zscl", "DTD", "No reference images: put ImageNet's")],
 )
 def test_missing_data_is_named_before_a_model_is_loaded(tmp_path, monkeypatch, full_roots, strategy, order, message):
     def load(*args):

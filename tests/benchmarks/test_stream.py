@@ -104,7 +104,7 @@ def test_the_order_of_the_names_is_the_order(here):
         (Ask(edition="full", tasks=("pets",)), "'pets' is your own data"),
         (Ask(tasks=("logos",), dataset="x"), "takes no --dataset"),
         (Ask(tasks=("logos",), steps=3), "takes no --steps"),
-        (Ask(tasks=("logos",), templates="t.txt"), "but 0 of the tasks are"),
+        (Ask(tasks=("logos",), templates="t.txt"), "exactly one task with your data, not 0"),
         (Ask(tasks=("pets",), templates="missing.txt"), r"Cannot read missing\.txt"),
     ],
 )

@@ -184,7 +184,7 @@ def test_labels_outside_the_class_list(full_roots, tmp_path):
 def test_as_many_labels_as_images(full_roots, tmp_path):
     full_roots.write(tmp_path, ["MNIST"])
     full_roots.idx(tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte", np.arange(9))
-    with pytest.raises(UserError, match="holds 10 images, but there are 9 labels"):
+    with pytest.raises(UserError, match="has 10 images, but there are 9 labels"):
         full.build("MNIST", tmp_path)
 
 

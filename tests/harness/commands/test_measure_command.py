@@ -142,7 +142,7 @@ def test_names_and_templates_from_files(trees, ask, tmp_path):
     plain, named = ask(trees), ask(trees, classnames=str(tmp_path / "n.txt"), templates=str(tmp_path / "t.txt"))
     plain, named = by_measure(plain), by_measure(named)
     assert plain["iimm_intra"].value == named["iimm_intra"].value and plain["iimm_inter"].value != named["iimm_inter"].value
-    with pytest.raises(UserError, match="belong to a single dataset"):
+    with pytest.raises(UserError, match="need exactly one dataset with your data"):
         ask(trees, trees, templates=str(tmp_path / "t.txt"))
     with pytest.raises(UserError, match="kitti has its own"):
         ask("kitti", templates=str(tmp_path / "t.txt"))
