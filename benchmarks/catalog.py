@@ -64,6 +64,14 @@ class Source:
         )
         return check_heads(domain, splits, progress)
 
+    def with_files(self, classnames: str | None, templates: str | None) -> Source:
+        """Return the source with files of class names and templates. Raises UserError for files with a built-in domain."""
+        if self.edition != "own" and (classnames or templates):
+            raise UserError(
+                f"--classnames and --templates apply only to your data: {self.asked} has fixed class names and templates."
+            )
+        return replace(self, classnames=classnames, templates=templates)
+
     def shadowed(self) -> str | None:
         """Return a sentence on a folder of the user with the name of this built-in domain, or None."""
         if self.edition == "own" or self.name != self.asked:

@@ -51,9 +51,7 @@ def stream(ask: Ask) -> StreamPlan:
     source = find(name, ask.edition, ask.data_root)
     if source.edition == "full" and name not in DATASETS:
         raise unknown("class-incremental dataset", name, DATASETS)
-    if source.edition != "own" and (ask.classnames or ask.templates):
-        raise UserError(f"--classnames and --templates apply only to your data: {name} has fixed class names and templates.")
-    source = replace(source, classnames=ask.classnames, templates=ask.templates)
+    source = source.with_files(ask.classnames, ask.templates)
     protocol: dict[str, Any] = DATASETS[name] if source.edition == "full" else {"base": 0, "steps": STEPS, "template": None}
     steps: int = protocol["steps"] if ask.steps is None else ask.steps
     base: int = protocol["base"] if ask.base is None else ask.base

@@ -99,9 +99,7 @@ class Built(NamedTuple):
 class Build(Protocol):
     """Reads the domains of a plan: `splits` of the trained domains, `heldout_splits` of the held-out ones."""
 
-    def __call__(
-        self, progress: Progress | None, splits: Sequence[str], heldout_splits: Sequence[str] = ("test",), /
-    ) -> Built:
+    def __call__(self, progress: Progress | None, splits: Sequence[str], heldout_splits: Sequence[str] = ("test",), /) -> Built:
         """Read the domains. Raises UserError for missing or damaged data."""
         ...
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from benchmarks import mini, settings
 from benchmarks.catalog import find_all, held_out, plan_of, shadows
 from benchmarks.names import split_names
@@ -36,7 +34,7 @@ def stream(ask: Ask) -> StreamPlan:
                 f"--classnames and --templates need exactly one task with your data, not {len(own)}. Put classnames.txt and "
                 "templates.txt into the folders instead."
             )
-        trained = [replace(s, classnames=ask.classnames, templates=ask.templates) if s is own[0] else s for s in trained]
+        trained = [s.with_files(ask.classnames, ask.templates) if s is own[0] else s for s in trained]
     default = () if any(source.edition == "full" for source in trained) else mini.HELDOUT
     heldout = held_out(ask, edition, [source.name for source in trained], default)
     notes = shadows([*trained, *heldout] if ask.heldout is not None else trained)

@@ -42,12 +42,9 @@ def sources_of(config: MeasureConfig) -> list[Source]:
     """The sources of the datasets, checked for being there. Raises UserError."""
     if (config.classnames or config.templates) and len(config.datasets) > 1:
         raise UserError("--classnames and --templates need exactly one dataset with your data.")
-    sources = []
-    for name in config.datasets:
-        source = find(name, config.edition, config.data_root)
-        if source.edition != "own" and (config.classnames or config.templates):
-            raise UserError(f"--classnames and --templates apply only to your data: {name} has fixed class names and templates.")
-        sources.append(Source(source.name, source.edition, name, config.data_root, config.classnames, config.templates))
+    sources = [
+        find(name, config.edition, config.data_root).with_files(config.classnames, config.templates) for name in config.datasets
+    ]
     check_present(sources)
     return sources
 
