@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.data.dataset import ImageDataset
 from benchmarks.data.images import ImageFiles
 from benchmarks.data.pixels import cached, threads
 from benchmarks.data.progress import Progress
@@ -34,11 +35,11 @@ class FileImages:
     Indexing with a slice or a tensor of indices returns uint8 [n, 3, S, S], decoded in threads.
 
     Args:
-        dataset: the image files. It must be safe to read in threads.
+        dataset: the images. It must be safe to read in threads.
         preprocess: the preparation of images, or their size in pixels.
     """
 
-    def __init__(self, dataset: ImageFiles, preprocess: int | Preprocess):
+    def __init__(self, dataset: ImageDataset, preprocess: int | Preprocess):
         self.dataset, self._transform = dataset, evaluation_transform(preprocess)
 
     def __len__(self) -> int:
