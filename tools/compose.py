@@ -67,11 +67,11 @@ class Composer:
         close = ((colour * _LUMINANCE).sum(1, keepdim=True) - below).abs() < 0.28
         colour = torch.where(close, torch.where(below < 0.5, 0.8 + 0.2 * colour, 0.2 * colour), colour)
         if ink is not None:
-            given = ~ink[:, :1, None, None].isnan()
-            colour = torch.where(given, ink.nan_to_num()[:, :, None, None], colour)
+            named = ~ink[:, :1, None, None].isnan()
+            colour = torch.where(named, ink.nan_to_num()[:, :, None, None], colour)
             light = (colour * _LUMINANCE).sum(1, keepdim=True)
             # A named colour must not change: if it would not be visible, the ground changes.
-            clash = given & ((light - below).abs() < 0.28)
+            clash = named & ((light - below).abs() < 0.28)
             ground = torch.where(clash, torch.where(light > 0.5, 0.05, 0.97), ground)
         picture = torch.lerp(ground, colour.expand(-1, -1, SIZE, SIZE), alpha)
         picture = self._stray(picture, look.lines)

@@ -96,9 +96,9 @@ def _drawings(source: Source, path: Path) -> Iterator[Item]:
     import resvg_py
 
     collection = json.loads(sources.read(path, "package/icons.json")["icons.json"])
-    wanted: Callable[[str], bool] = _STYLES.get(source.package, lambda name: True)
+    is_wanted: Callable[[str], bool] = _STYLES.get(source.package, lambda name: True)
     for name, icon in collection["icons"].items():
-        if icon.get("hidden") or not wanted(name) or names.is_skin_tone_variant(name):
+        if icon.get("hidden") or not is_wanted(name) or names.is_skin_tone_variant(name):
             continue
         kind, subject = _kind_and_subject(source, name)
         if subject is None:

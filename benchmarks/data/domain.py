@@ -157,21 +157,21 @@ def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
             chosen += [indices[i] for i in class_permutation(name, len(indices), seed)[:number]]
         return Subset(dataset, sorted(chosen))
 
-    few = replace(domain, **{split: cut(split) for split in ("train", "val", "test", "ood")})
+    smaller = replace(domain, **{split: cut(split) for split in ("train", "val", "test", "ood")})
     sources = dict(domain.split_sources)
     for split in ("train", "val", "test"):
-        before, after = getattr(domain, split), getattr(few, split)
+        before, after = getattr(domain, split), getattr(smaller, split)
         if before is not after:
             known = f"{sources[split]}; " if split in sources else ""
             sources[split] = f"{known}{len(after):,} of {len(before):,} images (--limit), seed {seed}"
-    few = replace(few, split_sources=sources)
-    if domain.train is None or few.train is None:
-        return few
-    lost = len(set(targets_of(domain.train))) - len(set(targets_of(few.train)))
+    smaller = replace(smaller, split_sources=sources)
+    if domain.train is None or smaller.train is None:
+        return smaller
+    lost = len(set(targets_of(domain.train))) - len(set(targets_of(smaller.train)))
     if not lost:
-        return few
+        return smaller
     sentence = (
-        f"--limit {limit} is less than the {len(few.classnames)} classes of {few.name}: "
+        f"--limit {limit} is less than the {len(smaller.classnames)} classes of {smaller.name}: "
         f"{lost} of them {'has' if lost == 1 else 'have'} no training image"
     )
-    return replace(few, warnings=(*few.warnings, sentence))
+    return replace(smaller, warnings=(*smaller.warnings, sentence))

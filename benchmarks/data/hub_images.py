@@ -24,7 +24,7 @@ class HubImages(Dataset[tuple[Image.Image, int]]):
         rows: a `datasets.Dataset`.
         column: the column of `rows` that holds images, or the bytes of image files.
         targets: the labels [N].
-        what: the name of the dataset in messages.
+        where: the name of the dataset in messages.
         mode: as in `ImageFiles`.
         upright: as in `ImageFiles`.
         source: the origin of the images for the fingerprint; None for the fingerprint of `rows`.
@@ -39,7 +39,7 @@ class HubImages(Dataset[tuple[Image.Image, int]]):
         rows: Any,
         column: str,
         targets: list[int],
-        what: str,
+        where: str,
         *,
         mode: str | None = "RGB",
         upright: bool = False,
@@ -51,7 +51,7 @@ class HubImages(Dataset[tuple[Image.Image, int]]):
         # A saved dataset may have a format such as tensors. Without a format, images are the bytes of their files.
         chosen = rows.select_columns([column]).with_format(None)
         self.rows = chosen.cast_column(column, datasets.Image(decode=False))
-        self.column, self.targets, self.what = column, targets, what
+        self.column, self.targets, self.where = column, targets, where
         self.mode, self.upright, self.source, self.by_number = mode, upright, source, by_number
         self.depth = Depth([self])
 
@@ -74,7 +74,7 @@ class HubImages(Dataset[tuple[Image.Image, int]]):
 
     def name_of(self, index: int) -> str:
         """Return the name of an image in messages."""
-        return f"image {index} of {self.what}"
+        return f"image {index} of {self.where}"
 
     def fingerprint(self) -> str:
         """Return a digest of the images' origin and of how they are read."""

@@ -184,8 +184,8 @@ def share_depth(*splits: Any) -> None:
 def own_datasets(*splits: Any) -> list[Any]:
     """Return the distinct datasets of the user's own images in splits."""
     leaves = [leaf for split in splits for leaf in _leaves(split)]
-    own = [leaf for leaf in leaves if isinstance(getattr(leaf, "depth", None), Depth) and leaf.upright]
-    return list({id(leaf): leaf for leaf in own}.values())
+    users = [leaf for leaf in leaves if isinstance(getattr(leaf, "depth", None), Depth) and leaf.upright]
+    return list({id(leaf): leaf for leaf in users}.values())
 
 
 def own_reading(dataset: Any) -> str:

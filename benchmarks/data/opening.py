@@ -59,8 +59,8 @@ def _ignore_pillow_warnings() -> None:
 
     This is a filter because `warnings.catch_warnings` is unsafe in threads. It is inserted again if another filter precedes it.
     """
-    wanted = ("ignore", None, Warning, re.compile(r"PIL(\.|$)"), 0)
-    if not warnings.filters or warnings.filters[0] != wanted:
+    pillow_filter = ("ignore", None, Warning, re.compile(r"PIL(\.|$)"), 0)
+    if not warnings.filters or warnings.filters[0] != pillow_filter:
         warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 
 

@@ -101,25 +101,27 @@ def survey(datasets: Sequence[Any], progress: Progress | None = None) -> Survey:
             if progress is not None:
                 progress(len(seen), len(places), "checking the images")
         ranges: dict[str, tuple[float, float]] = {}
-        for one in seen:
-            if one.reason is None and one.kind is not None:
-                low, high = ranges.get(one.kind, (one.low, one.high))
-                ranges[one.kind] = (min(low, one.low), max(high, one.high))
+        for image in seen:
+            if image.reason is None and image.kind is not None:
+                low, high = ranges.get(image.kind, (image.low, image.high))
+                ranges[image.kind] = (min(low, image.low), max(high, image.high))
         scales = {kind: scale_of(kind, *ends) for kind, ends in sorted(ranges.items()) if is_deep_grey(kind)}
         sampled = _sample(seen)
         depth = Depth([])
         depth.result = Survey([], None, scales, (), ())
         blank = list(run(lambda i: _blank(datasets[places[i][0]], places[i][1], depth), sampled))
-    blanks = [i for i, one in enumerate(seen) if one.reason is None and is_deep_grey(one.kind) and one.low == one.high]
+    blanks = [
+        i for i, image in enumerate(seen) if image.reason is None and is_deep_grey(image.kind) and image.low == image.high
+    ]
     blanks += [i for i, one_colour in zip(sampled, blank, strict=True) if one_colour]
-    counts = {kind: sum(one.kind == kind for one in seen) for kind in ranges}
+    counts = {kind: sum(image.kind == kind for image in seen) for kind in ranges}
     refusal, warnings, notes = _depths(scales, ranges, counts)
     blank_warning = None
     if blanks:
         d, index = places[min(blanks)]
-        checked = len(sampled) + sum(is_deep_grey(one.kind) for one in seen)
+        checked = len(sampled) + sum(is_deep_grey(image.kind) for image in seen)
         blank_warning = blank_sentence(len(blanks), checked, datasets[d].name_of(index))
-    unreadable = [(*place, one.reason) for place, one in zip(places, seen, strict=True) if one.reason is not None]
+    unreadable = [(*place, image.reason) for place, image in zip(places, seen, strict=True) if image.reason is not None]
     return Survey(unreadable, refusal, scales, tuple(warnings), tuple(notes), blank_warning)
 
 
@@ -171,8 +173,8 @@ def _sample(seen: Sequence[Seen]) -> list[int]:
     for transparent, most in ((False, PLAIN_SAMPLE), (True, TRANSPARENT_SAMPLE)):
         able = [
             i
-            for i, one in enumerate(seen)
-            if one.reason is None and not is_deep_grey(one.kind) and one.transparent == transparent
+            for i, image in enumerate(seen)
+            if image.reason is None and not is_deep_grey(image.kind) and image.transparent == transparent
         ]
         chosen += able[:: max(1, -(-len(able) // most))]
     return sorted(chosen)

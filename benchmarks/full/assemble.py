@@ -175,7 +175,7 @@ def _copy_differences(domain: Domain, row: Entry) -> list[str]:
     copies = [copy for split in SPLITS if (copy := _hub_copy(getattr(domain, split))) is not None]
     if not copies:
         return []
-    start, sentences = f"{row.name} is {copies[0].what}", []
+    start, sentences = f"{row.name} is {copies[0].where}", []
     if row.cut:
         sentences.append(f"{start}: its images are in another order, so the seeded split is not the paper's.")
     if any(copy.by_number for copy in copies):

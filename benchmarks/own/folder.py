@@ -59,9 +59,9 @@ def from_folder(
     if len(keys) < 2:
         raise UserError(f"{where} has only one class folder, {keys[0]!r}; at least two classes are needed.")
     annotations = read_annotations(root, classnames, templates)
-    given = annotations.classnames
-    matched = None if given is None else match_names(keys, given, "class folder")
-    if matched is not None and isinstance(matched.names, list) and keys != sorted(keys) and len(given or ()) == len(keys):
+    names_or_none = annotations.classnames
+    matched = None if names_or_none is None else match_names(keys, names_or_none, "class folder")
+    if matched is not None and isinstance(matched.names, list) and keys != sorted(keys) and len(matched.names) == len(keys):
         raise UserError(
             f"The class folders of {where} sort differently as numbers ({', '.join(keys[:3])}, ...) and as text "
             f"({', '.join(sorted(keys)[:3])}, ...): give the class names as 'folder<TAB>name', not as a plain list."

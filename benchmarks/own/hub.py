@@ -76,14 +76,13 @@ def from_hub(
     first = next(iter(splits.values()))
     image = find_image_column(first.features, request.columns.get("image"), where)
     annotations = read_annotations(place, classnames, templates)
-    given = annotations.classnames
-    label = find_label_column(first, request.columns.get("label"), where, named=given is None)
+    label = find_label_column(first, request.columns.get("label"), where, named=annotations.classnames is None)
     notes = [f"{where}: the splits {', '.join(left_out)} are not read"] if left_out else []
     splits, values = labelled_splits(splits, image, label.column, where, notes)
     if label.others:
         others = ", ".join(how_to_choose(where, "label", other) for other in label.others)
         notes.append(f"{where}: the labels are those of the column {label.column}; other labels are chosen with {others}")
-    classes = labels_of(splits, values, label.column, given, where)
+    classes = labels_of(splits, values, label.column, annotations.classnames, where)
     datasets: dict[str, HubImages] = {}
     start = 0
     for split, rows in splits.items():

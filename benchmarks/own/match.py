@@ -28,12 +28,12 @@ class Matched(NamedTuple):
     warnings: list[str]
 
 
-def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, key_noun: str) -> tuple[str, ...]:
+def name_classes(keys: Sequence[str], classnames: list[str] | dict[str, str] | None, key_noun: str) -> tuple[str, ...]:
     """Return one name for each class key, in the order of the keys.
 
     Args:
         keys: class folders or labels.
-        given: class names, which are matched as in `match_names`. If None, the names are the cleaned keys.
+        classnames: class names, which are matched as in `match_names`. If None, the names are the cleaned keys.
         key_noun: the noun for a key in messages ("class folder").
 
     Raises:
@@ -43,7 +43,7 @@ def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, 
     if len(keys) < 2:
         present = f"there is only the {key_noun} {keys[0]!r}" if keys else f"there are no {key_noun}s"
         raise UserError(f"At least two classes are needed, but {present}.")
-    matched = None if given is None else match_names(keys, given, key_noun).names
+    matched = None if classnames is None else match_names(keys, classnames, key_noun).names
     if matched is None:
         names = [clean(key) for key in keys]
     elif isinstance(matched, dict):
@@ -76,7 +76,7 @@ def name_classes(keys: Sequence[str], given: list[str] | dict[str, str] | None, 
     return tuple(names)
 
 
-def match_names(keys: Sequence[str], given: list[str] | dict[str, str], key_noun: str) -> Matched:
+def match_names(keys: Sequence[str], classnames: list[str] | dict[str, str], key_noun: str) -> Matched:
     """Assign class names to keys.
 
     The first rule that applies:
@@ -88,45 +88,47 @@ def match_names(keys: Sequence[str], given: list[str] | dict[str, str], key_noun
 
     Args:
         keys: class folders or labels.
-        given: the class names.
+        classnames: the class names.
         key_noun: the noun for a key in messages ("class folder").
 
     Raises:
         UserError: for a list in which a name is, or contains, the key of another place.
     """
-    if isinstance(given, dict):
-        return _by_key(keys, given, key_noun)
-    if (pairs := _pairs(keys, given, key_noun)) is not None:
+    if isinstance(classnames, dict):
+        return _by_key(keys, classnames, key_noun)
+    if (pairs := _pairs(keys, classnames, key_noun)) is not None:
         return _by_key(keys, pairs, key_noun)
-    if len(given) != len(keys) or len({folded(name) for name in given}) < len(given):
-        return Matched(list(given), [], [])  # `name_classes` reports the error
+    if len(classnames) != len(keys) or len({folded(name) for name in classnames}) < len(classnames):
+        return Matched(list(classnames), [], [])  # `name_classes` reports the error
     for form in (folded, _rough):
         index = _unique([form(key) for key in keys])
-        places = [index.get(form(name)) for name in given]
+        places = [index.get(form(name)) for name in classnames]
         if len(index) == len(keys) and None not in places and len(set(places)) == len(keys):
-            names = _without_numbers(keys, given)
+            names = _without_numbers(keys, classnames)
             named = {keys[i]: name for i, name in zip(places, names, strict=True) if i is not None}
             if places == list(range(len(keys))):
                 return Matched(named, [], [])
             return Matched(named, [f"the class names are in another order than the {key_noun}s and are matched by name"], [])
-    if (moved := _out_of_place(keys, given)) is not None:
+    if (moved := _out_of_place(keys, classnames)) is not None:
         i, j = moved
         raise UserError(
-            f"The class names are in another order than the {key_noun}s: name {i + 1} is {escaped(given[i])}, but {key_noun} "
-            f"{i + 1} is {escaped(keys[i])}, and {escaped(keys[j])} is {key_noun} {j + 1}. {_remedy(key_noun)}, or put the "
-            f"names in the order {short(keys)}."
+            f"The class names are in another order than the {key_noun}s: name {i + 1} is {escaped(classnames[i])}, but "
+            f"{key_noun} {i + 1} is {escaped(keys[i])}, and {escaped(keys[j])} is {key_noun} {j + 1}. {_remedy(key_noun)}, or "
+            f"put the names in the order {short(keys)}."
         )
-    first = ", ".join(f"{escaped(key)} is {escaped(name)}" for key, name in list(zip(keys, given, strict=True))[:3])
-    return Matched(list(given), [f"the class names are assigned by line order: {first}{', ...' if len(keys) > 3 else ''}"], [])
+    first = ", ".join(f"{escaped(key)} is {escaped(name)}" for key, name in list(zip(keys, classnames, strict=True))[:3])
+    return Matched(
+        list(classnames), [f"the class names are assigned by line order: {first}{', ...' if len(keys) > 3 else ''}"], []
+    )
 
 
-def _by_key(keys: Sequence[str], given: Mapping[str, str], key_noun: str) -> Matched:
+def _by_key(keys: Sequence[str], classnames: Mapping[str, str], key_noun: str) -> Matched:
     """Match a dictionary by its keys. If every class has a name, superfluous names are left out with a warning."""
-    count = Counter(map(folded, given))
+    count = Counter(map(folded, classnames))
     forms = (
-        given,
-        {_composed(key): name for key, name in given.items()},
-        {form: name for key, name in given.items() if count[form := folded(key)] == 1},
+        classnames,
+        {_composed(key): name for key, name in classnames.items()},
+        {form: name for key, name in classnames.items() if count[form := folded(key)] == 1},
     )
     named: dict[str, str] = {}
     for key in keys:
@@ -135,7 +137,7 @@ def _by_key(keys: Sequence[str], given: Mapping[str, str], key_noun: str) -> Mat
                 named[key] = name_by_form[form]
                 break
     used = {folded(key) for key in named}
-    extra = {key: name for key, name in given.items() if folded(key) not in used}
+    extra = {key: name for key, name in classnames.items() if folded(key) not in used}
     if len(named) < len(keys):
         return Matched({**named, **extra}, [], [])  # `name_classes` reports the unknown or missing one
     if not extra:
@@ -143,30 +145,30 @@ def _by_key(keys: Sequence[str], given: Mapping[str, str], key_noun: str) -> Mat
     return Matched(named, [], [f"{len(extra):,} class names have no {key_noun}, for example {escaped(next(iter(extra)))}"])
 
 
-def _pairs(keys: Sequence[str], given: Sequence[str], key_noun: str) -> dict[str, str] | None:
+def _pairs(keys: Sequence[str], classnames: Sequence[str], key_noun: str) -> dict[str, str] | None:
     """Return name by key if every line is a key and a name and every key has a line, else None.
 
     After a key with a digit ("n01440764 tench") any separator is accepted. "tench, Tinca tinca" is ambiguous: UserError.
     """
-    matches = [_PAIR.fullmatch(line) for line in given]
+    matches = [_PAIR.fullmatch(line) for line in classnames]
     pairs = {match["key"]: match["name"] for match in matches if match is not None}
     forms = {folded(key) for key in pairs}
-    if len(pairs) < len(given) or not all(folded(key) in forms for key in keys):
+    if len(pairs) < len(classnames) or not all(folded(key) in forms for key in keys):
         return None
     if all(any(map(str.isdigit, key)) for key in pairs):
         return pairs
     if any(match is not None and match["sign"] in ",:;" for match in matches):
-        line = given[0]
+        line = classnames[0]
         raise UserError(
             f"The class names begin with the {key_noun}s ({escaped(line)}), so their form is ambiguous. {_remedy(key_noun)}."
         )
     return None
 
 
-def _out_of_place(keys: Sequence[str], given: Sequence[str]) -> tuple[int, int] | None:
+def _out_of_place(keys: Sequence[str], classnames: Sequence[str]) -> tuple[int, int] | None:
     """Return (i, j) if name i is, or has among its words, key j and not key i; None if no name is out of place."""
     index = _unique([_rough(key) for key in keys])
-    for i, name in enumerate(given):
+    for i, name in enumerate(classnames):
         words = _words(name)
         places = [index[text] for text in (_rough(name), *words) if text in index]
         if places and i not in places and not set(_words(keys[i])) <= set(words):
@@ -180,11 +182,11 @@ def _unique(forms: Sequence[str]) -> dict[str, int]:
     return {form: i for i, form in enumerate(forms) if form and count[form] == 1}
 
 
-def _differences(keys: Sequence[str], given: Sequence[str]) -> str:
+def _differences(keys: Sequence[str], classnames: Sequence[str]) -> str:
     """Return sentences on the keys without a name and the names without a key, if most of them agree."""
-    names, folders = {folded(name): name for name in given}, {folded(key): key for key in keys}
+    names, folders = {folded(name): name for name in classnames}, {folded(key): key for key in keys}
     if len(names.keys() & folders.keys()) * 2 < len(keys):
-        return " Blank lines do not count." if len(given) < len(keys) else ""
+        return " Blank lines do not count." if len(classnames) < len(keys) else ""
     unnamed = [folders[form] for form in folders if form not in names]
     extra = [names[form] for form in names if form not in folders]
     without_name = f" Without a name: {short(unnamed)}." if unnamed else ""
@@ -196,11 +198,11 @@ def _words(name: str) -> list[str]:
     return [text for word in re.split(r"[\W_]+", name) if (text := _rough(word))]
 
 
-def _without_numbers(keys: Sequence[str], given: Sequence[str]) -> list[str]:
+def _without_numbers(keys: Sequence[str], classnames: Sequence[str]) -> list[str]:
     """Return the names without the numbers of their lines ("0 cat", "1 dog"), unless the keys have such numbers too."""
-    if all(_NUMBERED.match(name) for name in given) and not all(_NUMBERED.match(key) for key in keys):
-        return [_NUMBERED.sub("", name, count=1) for name in given]
-    return list(given)
+    if all(_NUMBERED.match(name) for name in classnames) and not all(_NUMBERED.match(key) for key in keys):
+        return [_NUMBERED.sub("", name, count=1) for name in classnames]
+    return list(classnames)
 
 
 def _rough(name: str) -> str:

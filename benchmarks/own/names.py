@@ -47,7 +47,7 @@ def short(keys: Sequence[str]) -> str:
     return ", ".join(keys) if len(keys) <= 6 else f"{', '.join(keys[:3])}, ..., {keys[-1]}"
 
 
-def read_names(given: Names) -> list[str] | dict[str, str] | None:
+def read_names(names: Names) -> list[str] | dict[str, str] | None:
     """Read class names. Accents are composed (NFC).
 
     A .txt file has one name per line, or `folder<TAB>name` on every line. A .json file has a list or an object. A .toml file
@@ -59,14 +59,14 @@ def read_names(given: Names) -> list[str] | dict[str, str] | None:
     Raises:
         UserError: naming the file, if it is missing or unreadable, or has another form.
     """
-    if given is None:
+    if names is None:
         return None
     content: Any
-    if isinstance(given, (str, Path)):
-        where = f"The class names file {given}"
-        content = _read(Path(given), "classnames", where)
+    if isinstance(names, (str, Path)):
+        where = f"The class names file {names}"
+        content = _read(Path(names), "classnames", where)
     else:
-        where, content = "The list of class names", dict(given) if isinstance(given, Mapping) else list(given)
+        where, content = "The list of class names", dict(names) if isinstance(names, Mapping) else list(names)
     if isinstance(content, Mapping) and content and all(type(value) is int for value in content.values()):
         content = {str(number): name for name, number in content.items()}  # torchvision's class_to_idx
     texts: list[Any] = [*content, *content.values()] if isinstance(content, Mapping) else list(content)
@@ -78,7 +78,7 @@ def read_names(given: Names) -> list[str] | dict[str, str] | None:
     return [unicodedata.normalize("NFC", name.strip()) for name in content]
 
 
-def read_templates(given: Templates) -> tuple[str, ...]:
+def read_templates(templates: Templates) -> tuple[str, ...]:
     """Read prompt templates; None gives the default, "a photo of a {}.".
 
     A .txt file has one template per line, a .json file a list, a .toml file a key `templates`.
@@ -86,16 +86,16 @@ def read_templates(given: Templates) -> tuple[str, ...]:
     Raises:
         UserError: for an empty list, and for a template without "{}".
     """
-    if given is None:
+    if templates is None:
         return DEFAULT_TEMPLATES
     content: Any
-    if isinstance(given, (str, Path)):
-        where = f"The templates file {given}"
-        content = _read(Path(given), "templates", where)
+    if isinstance(templates, (str, Path)):
+        where = f"The templates file {templates}"
+        content = _read(Path(templates), "templates", where)
         if isinstance(content, Mapping):
             raise UserError(f"{where} must hold a list of templates.")
     else:
-        where, content = "The list of templates", list(given)
+        where, content = "The list of templates", list(templates)
     if not content:
         raise UserError(f"{where} is empty.")
     for template in content:

@@ -110,17 +110,17 @@ def from_dataset(
         >>> from_dataset(train=CIFAR10("data"), test=CIFAR10("data", train=False)).name
         'cifar10'
     """
-    given: dict[str, Any] = {
+    datasets: dict[str, Any] = {
         split: dataset for split, dataset in {"train": train, "val": val, "test": test}.items() if dataset is not None
     }
-    if not given:
+    if not datasets:
         raise UserError("from_dataset needs a dataset: give test=, and train= to train.")
-    where = name or type(next(iter(given.values()))).__name__.lower()
-    if set(given) == {"train"}:
+    where = name or type(next(iter(datasets.values()))).__name__.lower()
+    if set(datasets) == {"train"}:
         raise UserError(
             f"from_dataset needs test= or val= in addition to train= for {where}. torch.utils.data.Subset divides a dataset."
         )
-    division = with_test(given, {split: f"a {type(dataset).__name__} object" for split, dataset in given.items()}, where)
+    division = with_test(datasets, {split: f"a {type(dataset).__name__} object" for split, dataset in datasets.items()}, where)
     splits = division.splits if ood is None else {**division.splits, "ood": ood}
     checked = {split: _checked(dataset, f"{split} split of {where}") for split, dataset in splits.items()}
     names = _classnames(splits, classnames, where)
@@ -211,9 +211,9 @@ def _has_labels(dataset: Any) -> bool:
         return False
 
 
-def _classnames(splits: dict[str, Any], given: Names, where: str) -> tuple[str, ...]:
-    """Return the class names: the given ones, else the `.classes` of the objects. Raises UserError if they disagree."""
-    names = read_names(given)
+def _classnames(splits: dict[str, Any], classnames: Names, where: str) -> tuple[str, ...]:
+    """Return the class names: those given, else the `.classes` of the objects. Raises UserError if they disagree."""
+    names = read_names(classnames)
     if isinstance(names, dict):
         raise UserError(f"The class names of {where} must be a list in the order of its labels.")
     classes_by_split = {split: classes for split, dataset in splits.items() if (classes := _classes(dataset)) is not None}

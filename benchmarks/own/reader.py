@@ -46,11 +46,11 @@ def parse_request(path: str | Path, **columns: str | None) -> Request:
 
 def read_annotations(folder: Path | None, classnames: Names, templates: Templates) -> Annotations:
     """Read class names and templates: the given ones, else those in classnames.txt and templates.txt of a folder."""
-    given: list[Any] = [classnames, templates]
     if folder is not None:
-        files = [folder / name for name in ANNOTATIONS]
-        given = [file if value is None and file.is_file() else value for value, file in zip(given, files, strict=True)]
-    return Annotations(read_names(given[0]), read_templates(given[1]))
+        names_file, templates_file = (folder / name for name in ANNOTATIONS)
+        classnames = names_file if classnames is None and names_file.is_file() else classnames
+        templates = templates_file if templates is None and templates_file.is_file() else templates
+    return Annotations(read_names(classnames), read_templates(templates))
 
 
 def make_domain(

@@ -1,4 +1,4 @@
-"""How the tiny CLIP was pretrained: names, captions, vocabulary, composed pictures, loss. No package is fetched here."""
+"""The pretraining of the tiny CLIP: names, captions, vocabulary, composed pictures, loss. No package is fetched."""
 
 import math
 from types import SimpleNamespace
@@ -24,12 +24,12 @@ def test_plain_names_lose_their_style(name, plain):
     assert names.plain(name) == plain
 
 
-def test_names_that_are_no_words_are_left_out():
+def test_names_without_words_are_left_out():
     assert names.words("shopping-cart") == "shopping cart"
     assert names.words("a-b") is None and names.words("one-two-three-four") is None and names.words("x264") is None
 
 
-def test_icons_find_their_class_and_brands_stay_apart():
+def test_icons_get_their_class_and_brands_are_separate():
     assert names.class_of("cloud-rain", ("nature",)) == ("nature", "rain")
     assert names.class_of("apple", ("nature", "transport")) is None
     assert names.class_of("apple", ("logos",)) == ("logos", "apple")
@@ -107,7 +107,7 @@ def tiny_pool():
     )
 
 
-def test_batches_have_one_caption_a_subject():
+def test_batches_have_one_caption_per_subject():
     sampler = Sampler(tiny_pool(), 64, seed=0)
     batch = sampler.batch(ease=0.5)
     assert batch.images.shape == (64, 3, 48, 48)
@@ -133,13 +133,13 @@ def test_loss_counts_all_images_of_a_subject_as_positives():
     assert pretrain.loss_of(model, images, texts, subjects) == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_half_precision_gradients_are_nearly_the_full_ones():
+def test_half_precision_gradients_are_close_to_full_precision():
     torch.manual_seed(0)
     model = pretrain.make_model(pretrain.configuration(600))
     images, tokens, subjects = torch.randn(6, 3, 48, 48), torch.randint(1, 599, (3, 16)), torch.tensor([0, 1, 2, 0, 1, 2])
     original = F.scaled_dot_product_attention
     pretrain.HalfCopy(model).gradients(images, tokens, subjects)
-    assert F.scaled_dot_product_attention is original, "the patch is taken back"
+    assert F.scaled_dot_product_attention is original, "the patch is undone"
     low = torch.cat([p.grad.flatten() for p in model.parameters()])
     model.zero_grad()
     pretrain.loss_of(model, images, tokens, subjects).backward()

@@ -16,7 +16,7 @@ def benchmark(request):
 
 @pytest.fixture
 def tried(benchmark):
-    """Candidates and scores by method."""
+    """Return candidates and scores by method."""
     rows = read_csv(tune.HERE / f"search_{benchmark}.csv")
     methods = ("finetune", *tune.SEARCHES[benchmark].methods)
     return {method: [row for row in rows if row["method"] == method] for method in methods}
@@ -32,7 +32,7 @@ def test_training_options_are_the_best_candidate(benchmark, tried):
     assert benchmark_settings.mini(benchmark)["finetune"] == tune.training_options(**options)
 
 
-def test_each_method_has_its_best_number_and_the_shared_options(benchmark, tried):
+def test_each_method_has_its_best_value_and_the_shared_options(benchmark, tried):
     settings = benchmark_settings.mini(benchmark)
     for method, search in tune.SEARCHES[benchmark].methods.items():
         rows = tried[method]

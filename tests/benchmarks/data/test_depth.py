@@ -1,4 +1,4 @@
-"""The user's own images of every mode and depth: pixel values by hand, and one scale for all images of a dataset."""
+"""Users' images of every mode and depth: pixel values worked out by hand, and one scale for all images of a dataset."""
 
 import io
 import pickle
@@ -21,7 +21,7 @@ RED, BLUE = (200, 0, 0), (0, 0, 200)
 
 
 def png(width, depth, colour, row, transparent=None, palette=None):
-    """One row of a PNG file, written by hand: Pillow does not write every depth."""
+    """Write a PNG file of one row by hand, because Pillow does not write every depth."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -56,7 +56,7 @@ def grey(*values):
         (png(4, 2, 0, b"\x1b"), grey(0, 85, 170, 255)),
         (png(2, 4, 0, b"\x5f"), grey(85, 255)),
         (png(2, 8, 0, b"\x05\xff"), grey(5, 255)),
-        # The transparent grey of tRNS is white, the same number in each depth's own scale.
+        # The transparent grey of tRNS becomes white. Its number is in the scale of the depth.
         (png(2, 1, 0, b"\x40", b"\0\0"), grey(255, 255)),
         (png(4, 2, 0, b"\x1b", b"\0\1"), grey(0, 255, 170, 255)),
         (png(2, 4, 0, b"\x0f", b"\0\0"), grey(255, 255)),
@@ -75,7 +75,7 @@ def grey(*values):
         (png(2, 8, 3, b"\0\1", None, bytes([9, 8, 7, 1, 2, 3])), [[[9, 8, 7], [1, 2, 3]]]),
         (png(2, 8, 3, b"\0\1", b"\0", bytes([9, 8, 7, 1, 2, 3])), [[[255] * 3, [1, 2, 3]]]),
         (png(2, 8, 3, b"\0\1", b"\x80\xff", bytes([0, 0, 0, 1, 2, 3])), [[[127] * 3, [1, 2, 3]]]),
-        # Numbers that the format scales itself.
+        # Numbers that the format scales.
         (b"P5\n2 1\n4095\n" + struct.pack(">HH", 0, 4095), grey(0, 255)),
         (b"P5\n2 1\n65535\n" + struct.pack(">HH", 257, 65535), grey(1, 255)),
         (b"P2\n2 1\n15\n3 15\n", grey(51, 255)),
@@ -188,7 +188,9 @@ def test_the_same_picture_in_every_depth_is_the_same_picture(shades, dtype, fact
 def test_twelve_bits_in_sixteen_are_read_as_twelve_with_a_warning(shades):
     domain = check_heads(shades(np.uint16, [0, 4080], [16, 1600], ending="png"))
     assert np.asarray(domain.train[0][0]).tolist() == grey(0, 254)
-    assert np.asarray(domain.test[0][0]).tolist() == grey(1, 100), "4095 is white here too: the scale is the dataset's"
+    assert np.asarray(domain.test[0][0]).tolist() == grey(1, 100), (
+        "4095 is white here too, because the scale is that of the dataset"
+    )
     assert domain.warnings == (
         "2 greyscale images are 16-bit (largest value 4,080) and are read as 12-bit (0 to 4,095), which is a guess: if it is "
         "wrong, save them with 8 bits",
@@ -199,23 +201,23 @@ def test_a_dark_image_stays_darker_than_a_bright_one(shades):
     domain = shades(np.float32, [0.0, 1.0], [0.0, 0.1], [0.0, 0.2])
     assert [np.asarray(domain.test[i][0]).max() for i in (0, 1)] == [26, 51]
     alone = read_image(shades(np.float32, [0, 0.1], [0, 0.1]).test.paths[0], upright=True)
-    assert np.asarray(alone).max() == 26, "floating point up to 1 is 0 to 1 whatever the image holds"
+    assert np.asarray(alone).max() == 26, "floating point up to 1 is 0 to 1 for every image"
 
 
-def test_negative_values_are_stretched_and_that_is_said(shades):
+def test_negative_values_are_stretched_with_a_warning(shades):
     domain, refusals = surveyed(shades(np.float32, [-1, 0, 1], [0, 0.5, 0]))
     assert np.asarray(domain.train[0][0]).tolist() == grey(0, 128, 255) and refusals == []
     assert "values -1 to 1) and are read as -1 (black) to 1 (white), which is a guess" in domain.warnings[0]
 
 
-def test_conventions_are_noted_and_not_warned_of(shades):
+def test_conventions_give_a_note_and_no_warning(shades):
     for dtype, values, words in ((np.float32, [0, 1], "read as 0 to 1"), (np.int32, [0, 200], "read as 8-bit (0 to 255)")):
         domain = check_heads(shades(dtype, values, values))
         assert words in domain.notes[0] and domain.warnings == ()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers(shades, value):
+def test_values_that_are_not_finite(shades, value):
     domain = shades(np.float32, [0, 1], [0, value])
     for call in (lambda: check_heads(domain), lambda: domain.test[0]):
         with pytest.raises(UserError, match=r"Cannot read the image .*1\.tif: it has values that are not finite numbers"):
@@ -241,7 +243,7 @@ def test_sixteen_bit_colour_of_twelve_bits_is_refused(tmp_path):
         check_heads(domain)
 
 
-def test_images_of_one_colour_are_warned_of(tmp_path):
+def test_images_of_one_colour_give_a_warning(tmp_path):
     Image.new("RGBA", (4, 4), (255, 255, 255, 0)).save(tmp_path / "white.png")
     Image.new("L", (4, 4), 0).save(tmp_path / "black.png")
     Image.radial_gradient("L").save(tmp_path / "good.png")
@@ -266,6 +268,6 @@ def test_floating_point_images_without_a_dataset_are_refused():
         to_rgb(Image.new("F", (2, 2), 0.5))
 
 
-def test_what_cannot_be_decoded_is_an_error_of_its_own():
+def test_undecodable_images_have_a_separate_error():
     with pytest.raises(Undecodable, match="not finite"):
         own_rgb(Image.new("F", (1, 1), float("nan")), "floating-point")

@@ -1,4 +1,4 @@
-"""Image formats: which endings are images, and what is said about other files."""
+"""Image formats: the endings of images, and the descriptions of other files."""
 
 import pytest
 from PIL import Image
@@ -31,7 +31,7 @@ def test_names_of_other_files(name):
     assert not is_image(name)
 
 
-def test_pictures_that_are_not_read_have_a_name():
+def test_unread_picture_formats_have_a_name():
     assert unread_kind("IMG_1.HEIC") == "HEIC image" and unread_kind("logo.svg") == "SVG drawing"
     assert unread_kind("notes.txt") is None
 
@@ -58,5 +58,5 @@ def test_pictures_that_are_not_read_have_a_name():
         (b"", None),
     ],
 )
-def test_what_a_file_is(head, kind):
+def test_descriptions_of_files(head, kind):
     assert describe(head[:512]) == kind

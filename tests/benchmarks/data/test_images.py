@@ -1,4 +1,4 @@
-"""Image files: fingerprints that follow the data and not how it is called, and photographs turned upright where asked."""
+"""Image files: fingerprints that depend on the data and not on its name, and upright photographs."""
 
 import os
 
@@ -13,7 +13,7 @@ from models.registry import UserError
 
 @pytest.fixture
 def photo(tmp_path):
-    """Twice as wide as high, red on its left; the camera was held so that it has to be turned by 90 degrees clockwise."""
+    """Write an image twice as wide as high, red on its left, with the EXIF tag for a turn by 90 degrees clockwise."""
     image = Image.new("RGB", (32, 16), (0, 0, 200))
     image.paste((200, 0, 0), (0, 0, 16, 16))
     exif = Image.Exif()
@@ -22,7 +22,7 @@ def photo(tmp_path):
     return tmp_path / "photo.png"
 
 
-def test_fingerprints_know_no_working_directory(photo, monkeypatch):
+def test_fingerprints_do_not_depend_on_the_working_directory(photo, monkeypatch):
     monkeypatch.chdir(photo.parent)
     there, here = ImageFiles([photo], [0]), ImageFiles(["photo.png"], [0])
     assert fingerprint_of(there) == fingerprint_of(here) == fingerprint_of(ImageFiles(["./photo.png"], [0]))
@@ -31,14 +31,14 @@ def test_fingerprints_know_no_working_directory(photo, monkeypatch):
     assert fingerprint_of(first) == fingerprint_of(second)
 
 
-def test_fingerprints_are_worked_out_once(photo, monkeypatch):
+def test_fingerprints_are_computed_once(photo, monkeypatch):
     images, calls, stat = ImageFiles([photo], [0]), [], os.stat
     monkeypatch.setattr(os, "stat", lambda path, **how: calls.append(path) or stat(path, **how))
     assert len({images.fingerprint() for _ in range(3)}) == 1
     assert calls.count(str(photo)) == 1
 
 
-def test_fingerprints_tell_how_images_are_read(photo):
+def test_fingerprints_depend_on_how_images_are_read(photo):
     kinds = [ImageFiles([photo], [0]), ImageFiles([photo], [0], None), ImageFiles([photo], [0], upright=True)]
     assert len({images.fingerprint() for images in kinds}) == 3
     before = ImageFiles([photo], [0]).fingerprint()
@@ -57,7 +57,7 @@ def test_upright(photo):
     assert read_image(photo, None, upright=True).size == (16, 32)
 
 
-def test_damaged_exif_data_is_passed_over(tmp_path):
+def test_damaged_exif_data_is_ignored(tmp_path):
     Image.new("RGB", (6, 4)).save(tmp_path / "x.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff broken")
     Image.new("RGB", (6, 4)).save(tmp_path / "y.jpg", exif=b"Exif\0\0no such thing")
     for name in ("x.jpg", "y.jpg"):
@@ -88,7 +88,7 @@ def test_an_image_with_too_many_pixels_is_counted_and_one_below_the_limit_is_rea
         assert read_image(tmp_path / "warn.png", upright=upright).size == (50, 20), "a warning would be an error here"
 
 
-def test_files_that_are_not_images_are_named_for_what_they_are(tmp_path, photo):
+def test_messages_describe_files_that_are_not_images(tmp_path, photo):
     path = tmp_path / "x.png"
     assert refused(path, b"") == "the file is empty (0 bytes)."
     assert refused(path, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n").startswith(
@@ -129,7 +129,7 @@ def test_the_content_counts_and_not_the_ending(tmp_path):
         assert max(abs(a - b) for a, b in zip(found.getpixel((1, 1)), (250, 0, 0), strict=True)) < 12, kind
 
 
-def test_palettes_with_transparency_warn_of_nothing(tmp_path):
+def test_palettes_with_transparency_give_no_warning(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)

@@ -1,4 +1,4 @@
-"""Files of cached pixels: never half a file, never a failed run, and not more than a few."""
+"""Files of cached pixels: no incomplete files, no failed runs, and a limited number of files."""
 
 import os
 import runpy
@@ -55,7 +55,7 @@ def test_a_damaged_file_is_built_again(damage, large, home, photographs, monkeyp
     assert spread(only(home)) == sound.numpy().tobytes()
 
 
-def test_a_copied_file_is_read_through_once(home, photographs, monkeypatch):
+def test_a_copied_file_is_verified_once(home, photographs, monkeypatch):
     monkeypatch.setattr(pixel_files, "ALWAYS_CHECKED", 0)
     cached(photographs, SIZE, label="x")
     built = int(only(home).stat().st_mtime)
@@ -75,7 +75,7 @@ def test_a_damaged_image_is_named_and_leaves_no_file(home, photographs):
         assert list(home.iterdir()) == []
 
 
-def test_an_interrupted_build_is_no_finished_one(home, photographs):
+def test_an_interrupted_build_leaves_no_finished_file(home, photographs):
     def interrupt(done, total, what):
         if done:
             raise KeyboardInterrupt
@@ -93,7 +93,7 @@ def test_an_interrupted_build_is_no_finished_one(home, photographs):
     assert not left.exists() and fresh.exists() and len(usage()) == 1
 
 
-def test_a_full_disk_is_told_and_survived(home, photographs, monkeypatch):
+def test_a_full_disk_is_reported_and_the_run_continues(home, photographs, monkeypatch):
     told = []
     space = namedtuple("space", "total used free")
     home.mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_a_full_disk_is_told_and_survived(home, photographs, monkeypatch):
     assert list(home.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_while_building_is_told_and_survived(home, photographs, monkeypatch):
+def test_a_disk_that_fills_up_is_reported_and_the_run_continues(home, photographs, monkeypatch):
     told, real = [], pixel_files._write_all
     written = []
 
@@ -129,7 +129,7 @@ def test_a_disk_that_fills_up_while_building_is_told_and_survived(home, photogra
     assert list(home.iterdir()) == []
 
 
-def test_a_disk_that_takes_a_little_at_a_time_gets_everything(photographs, monkeypatch):
+def test_partial_writes_are_continued(photographs, monkeypatch):
     real = pixel_files._write_all
 
     class Slow:
@@ -143,15 +143,15 @@ def test_a_disk_that_takes_a_little_at_a_time_gets_everything(photographs, monke
     assert same(cached(photographs, SIZE, label="x"), photographs)
 
 
-def test_a_folder_that_cannot_be_made_is_told_and_survived(tmp_path, photographs):
+def test_an_impossible_folder_is_reported_and_the_run_continues(tmp_path, photographs):
     told = []
     (tmp_path / "file").write_text("in the way")
     found = cached(photographs, SIZE, label="x", folder=tmp_path / "file" / "in", progress=lambda *a: told.append(a[2]))
     assert found is photographs and "is not cached" in told[-1]
 
 
-def test_who_waits_finds_the_others_file(home, photographs):
-    """Another process holds the lock; it has finished when it lets go."""
+def test_a_waiting_process_uses_the_file_of_the_other(home, photographs):
+    """Another process holds the lock and has finished the file when it releases it."""
     finished = cached(photographs, SIZE, label="x")
     path = only(home)
     kept = path.read_bytes()
@@ -170,7 +170,7 @@ def test_who_waits_finds_the_others_file(home, photographs):
 
 
 def test_building_at_once_harms_nothing(home, photographs, monkeypatch):
-    """Without locks even: as on a file system that has none."""
+    """This holds even without locks, as on a file system that does not support them."""
 
     def refused(self, **options):
         raise NotImplementedError
@@ -186,7 +186,7 @@ def test_building_at_once_harms_nothing(home, photographs, monkeypatch):
     assert only(home).name.startswith("x-")
 
 
-def test_old_versions_go_and_alternating_ones_stay(home, monkeypatch):
+def test_old_versions_are_deleted_and_alternating_ones_are_kept(home, monkeypatch):
     monkeypatch.setattr(pixel_files, "VERSIONS", 3)
     other = arrays(2, 9, 9, seed=100)
     cached(other, SIZE, label="other")
@@ -194,7 +194,7 @@ def test_old_versions_go_and_alternating_ones_stay(home, monkeypatch):
     for age, dataset in zip((400, 300, 200), made, strict=False):
         found = cached(dataset, SIZE, label="x")
         os.utime(f"{found.path}.used", (time.time() - age,) * 2)
-    first = cached(made[0], SIZE, label="x")  # used again, so the second is the one least recently used
+    first = cached(made[0], SIZE, label="x")  # used again, so the second is the least recently used one
     cached(made[3], SIZE, label="x")
     assert [item.label for item in usage()] == ["other", "x", "x", "x"]
     assert first.path.exists()
@@ -206,11 +206,11 @@ def test_old_versions_go_and_alternating_ones_stay(home, monkeypatch):
     os.utime(f"{first.path}.used", (time.time() - month,) * 2)
     cached(arrays(2, 9, 9, seed=5), 8, label="x")
     assert not list(home.glob(f"{first.path.stem}*"))
-    assert [item.size for item in usage()] == [SIZE, 8, SIZE, SIZE], "the others are not that old"
+    assert [item.size for item in usage()] == [SIZE, 8, SIZE, SIZE], "the other files are newer"
 
 
 @pytest.mark.parametrize(("files", "left"), [(3, [3, 2, 0]), (2, [3, 2]), (0, [3, 2])])
-def test_a_label_has_so_many_bytes_and_two_files_at_least(files, left, monkeypatch):
+def test_the_bytes_per_label_are_limited_but_two_files_are_kept(files, left, monkeypatch):
     monkeypatch.setattr(pixel_files, "LABEL_BYTES", files * pixels.bytes_needed(2, SIZE))
     made = [arrays(2, 9, 9, seed=seed) for seed in range(4)]
     cached(arrays(2, 9, 9, seed=9), SIZE, label="other")

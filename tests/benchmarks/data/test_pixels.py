@@ -1,4 +1,4 @@
-"""Cached pixels: the same as without a cache."""
+"""Cached pixels are the same as without a cache."""
 
 import copy
 import os
@@ -51,7 +51,7 @@ def test_every_field_of_the_transform_counts(home, photographs):
         assert same(cached(photographs, given, label="x"), photographs, given)
     assert len(usage()) == len(transforms)
     cached(photographs, SIZE, label="x")
-    assert len(usage()) == len(transforms), "a size alone means the first of them"
+    assert len(usage()) == len(transforms), "a size without more fields means the first transform"
 
 
 def test_a_second_time_reads_no_image(photographs):
@@ -125,7 +125,7 @@ def test_copies_map_the_file_again(home, photographs):
 @pytest.mark.parametrize("change", ["content", "time", "size", "order"])
 def test_another_source_or_transform_is_another_file(change, photographs):
     cached(photographs, SIZE, label="x")
-    # Another object, as in another run: one takes its files not to change.
+    # A new object, as in another run, because an object assumes that its files do not change.
     dataset, size = ImageFiles(photographs.paths, photographs.targets), SIZE
     if change == "content":
         Image.new("RGB", (50, 50), "red").save(photographs.paths[5])
@@ -169,12 +169,12 @@ def test_without_fingerprint_nothing_is_cached(home, photographs):
     assert not home.exists()
 
 
-def test_what_is_cached_is_not_cached_again(photographs):
+def test_cached_images_are_not_cached_again(photographs):
     found = cached(photographs, SIZE, label="x")
     assert cached(found, SIZE, label="x") is found
 
 
-def test_progress_says_what_it_takes(photographs):
+def test_progress_reports_images_and_bytes(photographs):
     told = []
     cached(photographs, 224, label="birds-test", progress=lambda *a: told.append(a))
     assert {what for _, _, what in told} == {"birds-test: decoding 40 images once, 6.0 MB on disk"}
@@ -189,7 +189,7 @@ def test_a_transform_of_another_size_is_a_bug_not_a_cache(home, photographs, mon
     assert list(home.iterdir()) == []
 
 
-def test_a_domain_keeps_its_training_split(photographs, toy_domain):
+def test_the_training_split_of_a_domain_is_not_cached(photographs, toy_domain):
     memory = toy_domain("red")
     domain = Domain("birds", ["a", "b", "c", "d"], ["{}"], photographs, None, Subset(photographs, [1, 2]), ood=photographs)
     found = cached_domain(domain, SIZE)

@@ -1,4 +1,4 @@
-"""Few-shot choices: exactly k of each class, and nothing else decides which."""
+"""Few-shot choices: exactly k images of each class, which depend only on the seed and the class."""
 
 from dataclasses import replace
 
@@ -12,13 +12,13 @@ from models.registry import UserError
 
 
 def make(labels, classnames=("cat", "dog", "fox"), **splits):
-    """Image i is filled with i, so that it tells which one it is."""
+    """Image i is filled with i."""
     images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
     return Domain("pets", classnames, ("{}",), TensorImages(images, labels), splits.get("val"), TensorImages(images, labels))
 
 
 def chosen(domain, label):
-    """The values of the training images of one class."""
+    """Return the values of the training images of one class."""
     return {int(domain.train[i][0][0, 0, 0]) for i, t in enumerate(targets_of(domain.train)) if t == label}
 
 
@@ -36,7 +36,7 @@ def test_seeded_nested_and_independent_of_the_other_classes():
     domain = make([0] * 20 + [1] * 20 + [2] * 20)
     assert chosen(shots(domain, 5, 0), 0) == chosen(shots(domain, 5, 0), 0) != chosen(shots(domain, 5, 1), 0)
     assert chosen(shots(domain, 3), 0) < chosen(shots(domain, 5), 0)
-    # "cat" first among images 0..19 in both; there the other classes differ in order and number.
+    # "cat" has the same images 0..19 in both; order and number of the other classes differ.
     other = make([2] * 20 + [0] * 7 + [1] * 11, classnames=("fox", "dog", "cat"))
     assert chosen(shots(other, 5), 2) == chosen(shots(domain, 5), 0)
 
@@ -46,7 +46,7 @@ def test_shots_come_first_and_validation_is_drawn_from_the_rest():
     few = with_shots(domain, 4)
     assert sorted(targets_of(few.train)) == [0] * 4 + [1] * 4 + [2] * 4
     assert [few.train.indices, with_shots(domain, 4).val.indices] == [shots(domain, 4).train.indices, few.val.indices]
-    # A tenth of the 44 training images; the class with four has none left to give.
+    # A tenth of the 44 training images. All four images of the smallest class are shots.
     assert sorted(targets_of(few.val)) == [0, 0, 1, 1] and not set(few.val.indices) & set(few.train.indices)
     assert with_shots(domain, 4, seed=1).val.indices != few.val.indices
     every = with_shots(make([0, 1, 2] * 4), 4)
@@ -55,7 +55,7 @@ def test_shots_come_first_and_validation_is_drawn_from_the_rest():
     assert len(whole.train) == 12 and len(whole.val) == 1
 
 
-def test_a_validation_split_that_is_there_stays():
+def test_an_existing_validation_split_is_kept():
     domain = make([0, 1, 2] * 5, val=object())
     assert with_shots(domain, 5).val is domain.val and len(with_shots(domain, 5).train) == 15
 

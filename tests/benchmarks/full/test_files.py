@@ -99,7 +99,7 @@ def test_a_missing_folder_is_missing_data_and_a_hub_copy_takes_its_place(name, f
     monkeypatch.setitem(ENTRIES, name, replace(row, hub=Hub("a/copy")))
     full_roots.write_hub(tmp_path / "hub" / name, {"train": 2, "test": 2}, names, "image", "label")
     domain = full.build(name, tmp_path, ("test",))
-    assert len(domain.test) == 2 and domain.test.what == "the hub copy a/copy"
+    assert len(domain.test) == 2 and domain.test.where == "the hub copy a/copy"
 
 
 def test_damaged_data_is_not_missing_data(full_roots, tmp_path):

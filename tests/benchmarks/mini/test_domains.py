@@ -1,4 +1,4 @@
-"""The mini edition's domains: what they hold, that nothing leaks between splits, and that they are drawn the same again."""
+"""The mini edition's domains: their content, no leaks between splits, and reproducible drawing."""
 
 import hashlib
 import subprocess
@@ -42,7 +42,7 @@ def test_the_table_needs_no_heavy_import():
     assert found.stdout.strip() == ""
 
 
-def test_summary_tells_what_is_built(domains):
+def test_summary_agrees_with_the_domains(domains):
     rows = {row["name"]: row for row in mini.summary()}
     for name, domain in domains.items():
         row = rows[name]
@@ -73,7 +73,7 @@ def test_a_prefix_of_a_split_holds_every_class(domains):
         assert set(domain.test.targets[:classes]) == set(range(classes))
 
 
-def test_icons_and_letters_have_a_family_held_out(domains):
+def test_icons_and_letters_have_a_held_out_family(domains):
     for name in (*concepts.ICON_DOMAINS, "letters"):
         assert len(domains[name].ood) >= 200
     assert not set(iconfonts.MAIN_FAMILIES) & set(iconfonts.HELDOUT_FAMILIES)
@@ -92,7 +92,7 @@ def test_no_image_is_in_two_splits_or_domains(domains):
 
 
 @pytest.mark.parametrize("name", ["transport", "shapes", "closeups"])
-def test_drawing_depends_on_the_name_alone(domains, name):
+def test_drawing_depends_only_on_the_name(domains, name):
     np.random.seed(5)
     before = np.random.get_state()[1].copy()
     again = mini.draw(name)
@@ -161,7 +161,7 @@ def test_shapes_cover_their_area(shape, area):
     assert set(shapes.PALETTE) == set(table.COLOURS)
 
 
-def test_groups_have_as_many_things_as_their_class_says():
+def test_groups_have_the_number_of_things_of_their_class():
     from scipy.ndimage import label
 
     for count in (1, 4, 6):
@@ -203,7 +203,7 @@ def test_cache_is_read_again(maker, tmp_path):
         arrays = cache.load_or_make("x", maker)
         assert arrays["numbers"].tolist() == list(range(2000)) and arrays["words"].tolist() == ["a", "bc"]
     assert maker.calls == 1
-    assert [p.suffix for p in (tmp_path / "mini").iterdir()] == [".npz"], "no temporary file stays"
+    assert [p.suffix for p in (tmp_path / "mini").iterdir()] == [".npz"], "no temporary file is left"
 
 
 def damage_nothing_left(path):
@@ -225,13 +225,13 @@ def damage_pickle(path):
 
 
 @pytest.mark.parametrize("damage", [damage_nothing_left, damage_cut_off, damage_one_bit, damage_pickle])
-def test_damaged_cache_is_made_anew(maker, damage):
+def test_damaged_cache_is_made_again(maker, damage):
     cache.load_or_make("x", maker)
     damage(cache.path("x"))
     assert cache.load_or_make("x", maker)["numbers"].tolist() == list(range(2000))
     assert maker.calls == 2
     cache.load_or_make("x", maker)
-    assert maker.calls == 2, "and is sound again"
+    assert maker.calls == 2, "and is valid again"
 
 
 def test_cache_file_changes_with_the_generator(monkeypatch):
@@ -251,7 +251,7 @@ def test_a_cache_that_cannot_be_written_only_costs_time(monkeypatch, tmp_path):
 
 
 def zero_shot(encoder, domain, data):
-    """Percent right, prompts averaged over the templates; written here anew, not taken from `metrics`."""
+    """Return the percentage of correct predictions with prompts averaged over the templates, without using `metrics`."""
     with torch.inference_mode():
         texts = sum(
             F.normalize(encoder.encode_texts(encoder.tokenize(domain.prompts(t))), dim=-1) for t in range(len(domain.templates))
@@ -267,7 +267,7 @@ def test_tiny_clip_has_the_files_it_needs():
     assert sum(files.values()) <= 15e6
 
 
-def test_tiny_clip_loads_with_open_clip_alone():
+def test_tiny_clip_loads_with_plain_open_clip():
     import json
 
     import open_clip

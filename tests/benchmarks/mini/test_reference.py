@@ -1,4 +1,4 @@
-"""The mini edition's reference images and sentences, and how far they stand apart from its domains."""
+"""The mini edition's reference images and sentences, which are unrelated to its domains."""
 
 import hashlib
 
@@ -29,7 +29,7 @@ def test_no_reference_image_is_in_a_domain():
                 assert not known & {hashlib.sha256(image.tobytes()).digest() for image in data.images.numpy()}
 
 
-def test_no_reference_icon_shows_what_a_domain_shows():
+def test_no_reference_icon_is_in_a_domain():
     subjects = reference.icon_subjects()
     assert len(subjects) > 1300 and len(set(subjects)) == len(subjects)
     assert iconfonts.REFERENCE_FAMILY not in iconfonts.MAIN_FAMILIES + iconfonts.HELDOUT_FAMILIES
@@ -55,7 +55,7 @@ def test_sentences_are_many_and_repeatable():
 
 
 def test_sentences_name_no_class():
-    """A whole class name as a word of its own; colours and numbers alone are allowed, letters are too short to tell."""
+    """Check for a whole class name as a separate word. Colours and numbers are allowed, and letters are too short to check."""
     names = {
         name
         for domain in (*mini.STREAM, *mini.HELDOUT)

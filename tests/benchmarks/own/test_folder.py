@@ -1,4 +1,4 @@
-"""Folders of class folders: what they become, and every mistake by its message."""
+"""Folders of class folders as domains, and the message of every mistake."""
 
 import os
 import random
@@ -31,7 +31,7 @@ def files(dataset, root):
     return [Path(path).relative_to(root).as_posix() for path in dataset.paths]
 
 
-def test_split_folders_are_taken_as_they_are(tmp_path):
+def test_split_folders_determine_the_splits(tmp_path):
     tree(tmp_path / "pets", {"train/big_dog": 3, "train/cat": 2, "val/cat": 1, "test/big_dog": 1, "test/cat": 2})
     domain = from_folder(tmp_path / "pets")
     assert domain.name == "pets"
@@ -46,18 +46,18 @@ def test_split_folders_are_taken_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("val", ["valid", "validation", "Val", None])
-def test_validation_by_any_of_its_names(tmp_path, val):
+def test_validation_folders_have_several_names(tmp_path, val):
     tree(tmp_path, {"Train/a": 2, "Train/b": 2, "test/a": 1, "test/b": 1} | ({f"{val}/a": 1} if val else {}))
     domain = from_folder(tmp_path)
     assert (domain.val is None) == (val is None) and len(domain.train) == 4
 
 
-def test_test_alone_is_enough(tmp_path):
+def test_a_test_split_without_train_is_enough(tmp_path):
     domain = from_folder(tree(tmp_path, {"test/a": 1, "test/b": 2}))
     assert domain.train is None and domain.val is None and domain.test.targets == [0, 1, 1]
 
 
-def test_without_test_the_validation_split_is_tested_on_and_said(tmp_path):
+def test_without_test_the_validation_split_is_tested_on(tmp_path):
     domain = from_folder(tree(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1}))
     assert domain.val is None and files(domain.test, tmp_path) == ["val/a/0.png", "val/b/0.png"]
     assert "tested on the validation split" in domain.source
@@ -79,7 +79,7 @@ def test_80_10_10_of_each_class_disjoint_and_complete(tmp_path):
     assert "seed 0" in domain.source
 
 
-def test_the_split_depends_on_the_seed_alone(tmp_path, monkeypatch):
+def test_the_split_depends_only_on_the_seed(tmp_path, monkeypatch):
     first = tree(tmp_path / "one" / "x", {"a": 12, "b": 12})
     second = tmp_path / "two" / "x"
     for path in reversed(sorted(first.rglob("*.png"))):
@@ -108,7 +108,7 @@ def test_the_split_depends_on_the_seed_alone(tmp_path, monkeypatch):
     assert files(from_folder(first, seed=1).test, first) != files(one.test, first)
 
 
-def test_clutter_is_ignored_and_images_inside_a_class_folder_count_with_a_warning(tmp_path):
+def test_clutter_is_ignored_and_images_below_a_class_folder_give_a_warning(tmp_path):
     tree(tmp_path, {"a": 1, "a/left/x": 2, "a/right": 1, "b": 3, ".cache": 1, "__MACOSX/a": 1, "a/.thumbs": 1})
     picture(tmp_path / "b" / "licence_plate.PNG")
     for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "README.md", "LICENSE", "License-CC.txt", "readme_first.txt"):
@@ -137,7 +137,7 @@ def test_linked_class_folders_are_followed(tmp_path):
     assert from_folder(tmp_path / "data").classnames == ("a", "b")
 
 
-def test_names_and_templates_beside_the_images(tmp_path):
+def test_names_and_templates_next_to_the_images(tmp_path):
     tree(tmp_path, {"n01": 3, "n02": 3})
     (tmp_path / "classnames.txt").write_text("tench\ngreat white shark\n", encoding="utf-8")
     (tmp_path / "templates.txt").write_text("a {} here.\n\nmy {}.\n", encoding="utf-8")
@@ -197,7 +197,7 @@ def test_a_file_among_the_images_is_named(tmp_path):
         from_folder(tmp_path)
 
 
-def test_folders_that_are_none(tmp_path):
+def test_missing_folders_and_files(tmp_path):
     with pytest.raises(UserError, match=r"There is no folder .*nowhere"):
         from_folder(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"x\.png is a file: give a folder"):
@@ -218,7 +218,7 @@ def test_unreadable_folder(tmp_path, monkeypatch):
         from_folder(tmp_path)
 
 
-def test_links_that_lead_nowhere_or_round(tmp_path):
+def test_broken_and_circular_links(tmp_path):
     tree(tmp_path, {"a": 3, "b": 3})
     link = tmp_path / "b" / "link"
     link.symlink_to(tmp_path / "gone.png")

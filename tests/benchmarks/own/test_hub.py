@@ -1,4 +1,4 @@
-"""Hugging Face datasets as a domain: folders that `datasets` itself writes, and names without a network."""
+"""Hugging Face datasets as domains: folders written by `datasets`, and names without a network."""
 
 import io
 
@@ -24,20 +24,20 @@ def png(value):
 
 
 def rows(labels, names=NAMES, first=0, column="label", **columns):
-    """A dataset whose image i is filled with first + i."""
+    """Return a dataset whose image i is filled with first + i."""
     data = {"image": [png(first + i) for i in range(len(labels))], column: list(labels), **columns}
     made = datasets.Dataset.from_dict(data).cast_column("image", datasets.Image())
     return made if names is None else made.cast_column(column, datasets.ClassLabel(names=names))
 
 
 def values(dataset):
-    """Which images a split holds, by what they are filled with."""
+    """Return the images of a split by the values that fill them."""
     return [dataset[i][0].getpixel((0, 0))[0] for i in range(len(dataset))]
 
 
 @pytest.fixture(autouse=True)
 def quiet(tmp_path, monkeypatch):
-    """No bars, and a cache of its own."""
+    """Disable progress bars and use a separate cache."""
     datasets.disable_progress_bars()
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     yield
@@ -72,7 +72,7 @@ def test_labels_are_read_without_decoding(save, monkeypatch):
     assert targets_of(from_hub(folder).train) == [0, 1]
 
 
-def test_fingerprints_are_stable_and_tell_images_apart(save):
+def test_fingerprints_are_stable_and_distinguish_images(save):
     folder = save("one", train=rows([0, 1]), test=rows([0, 1], first=9))
     one, again = from_hub(folder), from_hub(folder)
     assert fingerprint_of(one.train) == fingerprint_of(again.train) != fingerprint_of(one.test)
@@ -131,7 +131,7 @@ def test_labels_without_a_class_label(save):
     assert from_hub(save("d", **words), classnames={"n1": "cat", "n2": "dog"}).train.targets == [1, 0]
 
 
-def test_which_columns(save):
+def test_choice_of_columns(save):
     fine = rows([0, 1], column="fine_label", coarse_label=[0, 0]).cast_column(
         "coarse_label", datasets.ClassLabel(names=["animal"])
     )
@@ -154,7 +154,7 @@ def test_which_columns(save):
         from_hub(folder, label_column="kind", image_column="breed")
     twice = rows([0, 1]).rename_column("image", "left").add_column("right", [png(7)] * 2).cast_column("right", datasets.Image())
     folder = save("twice", train=twice, test=twice)
-    with pytest.raises(UserError, match=r"several columns that may be the image \(left, right\)"):
+    with pytest.raises(UserError, match=r"several possible columns for the image \(left, right\)"):
         from_hub(folder)
     assert values(from_hub(folder, image_column="right").test) == [7, 7]
     bare = rows([0, 1]).remove_columns("label")
@@ -200,7 +200,7 @@ def test_a_saved_format_does_not_matter(save):
     assert values(found.test) == [0, 1]
 
 
-def test_folders_that_are_none_or_damaged(save, tmp_path):
+def test_other_and_damaged_folders(save, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="is not a Hugging Face dataset: it was not written by save_to_disk"):
         from_hub(tmp_path / "empty")

@@ -1,4 +1,4 @@
-"""Labels and splits of Hugging Face datasets as they are met on the hub: what is read, and what is refused."""
+"""Labels and splits of Hugging Face datasets in the forms found on the Hub, accepted and refused."""
 
 import io
 
@@ -34,7 +34,7 @@ def png(value):
 
 
 def made(columns, features, labels=(0, 0, 1, 1, 2, 2)):
-    """A dataset with the image of value c for class c, and columns made by functions of the label."""
+    """Return a dataset whose images of class c have the value c, with columns that are functions of the label."""
     data = {name: [make(c) for c in labels] for name, make in columns.items()}
     image = next((name for name in features if features[name] == PIC), None)
     kinds = {name: Image() if kind == PIC else kind for name, kind in features.items()}
@@ -53,7 +53,7 @@ def save(tmp_path):
 
 
 def check(found, names):
-    """The classes, and that every image has the label of its value."""
+    """Return the class names, and check that every image has the label of its value."""
     assert found.classnames == tuple(names)
     for split in (found.train, found.val, found.test):
         for i in range(len(split or ())):
@@ -177,7 +177,7 @@ def test_only_a_validation_split_is_the_test_split(save):
     assert len(found.test) == 6 and "there is no labelled test split" in found.split_sources["test"]
 
 
-def test_classes_go_by_name_between_splits(save):
+def test_classes_are_matched_by_name_between_splits(save):
     train = made({"label": int}, {"image": PIC, "label": LABELS})
     other = made({"label": lambda c: 2 - c}, {"image": PIC, "label": ClassLabel(names=KINDS[::-1])})
     check(from_hub(save("R", train=train, test=other)), KINDS)

@@ -1,4 +1,4 @@
-"""Class names and templates: the files they are read from, and what is refused."""
+"""Class names and templates from lists and files, accepted and refused."""
 
 import json
 
@@ -154,12 +154,12 @@ def test_given_names_are_matched_by_name_before_order(keys, given, names, note):
         (["a", "b"], ["x", "caf\udce9"], r"The class name 'caf\\xe9' contains a byte that is not UTF-8"),
     ],
 )
-def test_given_names_that_are_not_clear(keys, given, message):
+def test_ambiguous_given_names(keys, given, message):
     with pytest.raises(UserError, match=message):
         name_classes(keys, given, "class folder")
 
 
-def test_names_of_no_class_are_a_warning_when_every_class_has_one():
+def test_superfluous_names_give_a_warning():
     matched = match_names(["n1", "n2"], {f"n{i}": f"thing {i}" for i in range(5)}, "class folder")
     assert matched.names == {"n1": "thing 1", "n2": "thing 2"}
     assert matched.warnings == ["3 class names have no class folder, for example 'n0'"]

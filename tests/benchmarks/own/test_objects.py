@@ -1,4 +1,4 @@
-"""Dataset objects as a domain: what is accepted, and why the rest is refused."""
+"""Dataset objects as domains, accepted and refused."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from models.registry import UserError
 
 
 class Pets:
-    """Items (PIL image, label) that are counted when they are read."""
+    """Items (PIL image, label) with a count of reads."""
 
     def __init__(self, labels=(0, 1, 0, 1, 0), classes=("cat", "big_dog"), image=None):
         self.given, self.read = list(labels), 0
@@ -35,7 +35,7 @@ class WithTargets(Pets):
         return torch.tensor(self.given)
 
 
-def test_labels_that_a_dataset_says_need_no_pass():
+def test_labels_in_attributes_need_no_pass():
     train, test = WithTargets(), WithTargets([1, 0])
     domain = from_dataset(train, test)
     assert domain.name == "withtargets" and domain.classnames == ("cat", "big dog")
@@ -43,7 +43,7 @@ def test_labels_that_a_dataset_says_need_no_pass():
     assert (train.read, test.read) == (3, 2)
 
 
-def test_other_labels_are_read_once_and_kept():
+def test_other_labels_are_read_once():
     train = Pets()
     domain = from_dataset(train=train, test=WithTargets(), name="pets", classnames=["x", "y"], templates=["a {}"])
     before = train.read
@@ -53,7 +53,7 @@ def test_other_labels_are_read_once_and_kept():
     assert (domain.name, domain.classnames, domain.templates) == ("pets", ("x", "y"), ("a {}",))
 
 
-def test_labels_follow_the_items_where_targets_say_something_else():
+def test_labels_of_items_take_precedence_over_targets():
     class Turned(WithTargets):
         def __getitem__(self, index):
             image, label = super().__getitem__(index)
@@ -70,7 +70,7 @@ def test_subsets_tensors_numpy_labels_synonyms_and_ood():
     assert targets_of(domain.train) == [0, 1, 0, 1, 1, 0]
 
 
-def test_validation_in_the_place_of_test():
+def test_validation_in_place_of_test():
     domain = from_dataset(WithTargets(), val=WithTargets([0, 1]))
     assert domain.val is None and len(domain.test) == 2 and "tested on the validation split" in domain.source
 
@@ -122,14 +122,14 @@ def test_given_names_of_the_same_classes_are_matched_by_name():
         from_dataset(test=WithTargets(), classnames=["big dog", "lion"])
 
 
-def test_images_of_other_modes_are_converted_as_files_are():
+def test_images_of_other_modes_are_converted_like_files():
     clear = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
     domain = from_dataset(test=WithTargets([0, 1], image=clear))
     assert domain.test[0][0].getpixel((0, 0)) == (255, 255, 255) and domain.test[1][1] == 1
     assert fingerprint_of(domain.test) is None and targets_of(domain.test) == [0, 1]
 
     class Steps(WithTargets):
-        """Item i is a floating-point image of 0.2 i."""
+        """Item i is a floating-point image with the value 0.2 i."""
 
         def __getitem__(self, index):
             return Image.new("F", (1, 1), 0.2 * index), self.given[index]

@@ -1,4 +1,4 @@
-"""Which data a name stands for, and its version."""
+"""The data of a name, and its version."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ def tree(root, counts):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """An empty working directory, with no cache of Hugging Face datasets."""
+    """Change to an empty working directory without a cache of Hugging Face datasets."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     work = tmp_path / "work"
     work.mkdir()
@@ -60,14 +60,14 @@ def test_kinds(place):
     assert find("birds", "root").place == str(place / "root" / "birds")
 
 
-def test_domain_is_called_by_the_last_component(place):
+def test_the_domain_has_the_name_of_the_last_component(place):
     tree(place / "root" / "my" / "pets", {"a_1": 3, "b": 3})
     found = domain("my/pets/", "root", templates=["the {}"])
     assert found.name == "pets" and found.classnames == ("a 1", "b") and found.templates == ("the {}",)
     assert domain("my/pets", "root", classnames=["x", "y"]).classnames == ("x", "y")
 
 
-def test_what_was_looked_for_is_said(place):
+def test_missing_data_messages_name_the_searched_places(place):
     with pytest.raises(UserError, match=r"No data called 'pets'.*no folder or data file pets or root/pets"):
         domain("pets", "root")
     with pytest.raises(UserError, match="No data called 'pets'"):
@@ -94,7 +94,7 @@ def test_version_of_a_folder(place):
     assert len({version, named, renamed, data_version("one")}) == 4
 
 
-def test_version_of_a_hub_name_knows_the_cache(place, tmp_path):
+def test_version_of_a_hub_name_depends_on_the_cache(place, tmp_path):
     absent = data_version("Someone/MyCars")
     assert absent != data_version("someone/other")
     info = tmp_path / "cache" / "Someone___my_cars" / "small" / "0.0.0" / "abc"
@@ -104,7 +104,7 @@ def test_version_of_a_hub_name_knows_the_cache(place, tmp_path):
     assert data_version("Someone/MyCars:small") != data_version("Someone/MyCars:large")
 
 
-def test_nothing_here_needs_torch(place):
+def test_finding_data_needs_no_torch(place):
     tree(place / "pets", {"a": 1, "b": 1})
     (place / "t.csv").write_text("path,label\npets/a/0.png,a\n")
     code = (
@@ -115,7 +115,7 @@ def test_nothing_here_needs_torch(place):
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT), "HF_HOME": str(place)})
 
 
-def test_check_images_names_what_does_not_open(place):
+def test_check_images_names_unreadable_images(place):
     tree(place, {"train/a": 300, "train/b": 1, "test/a": 1, "test/b": 1})
     (place / "train" / "b" / "0.png").write_bytes(b"no image")
     good = (place / "test" / "a" / "0.png").read_bytes()
@@ -130,7 +130,7 @@ def test_check_images_names_what_does_not_open(place):
     assert len(check_images(loaded, splits=("test",))) == 1
 
 
-def test_check_heads_finds_what_is_no_image_before_a_run(place):
+def test_check_heads_finds_other_files_before_a_run(place):
     loaded = domain(tree(place / "PHOTOS", {"a": 20, "b": 20}))
     calls = []
     check_heads(loaded, progress=lambda *call: calls.append(call))
@@ -164,7 +164,7 @@ def test_check_images_of_any_dataset(toy_domain):
 
 @pytest.mark.parametrize("kind", ["folder", "split", "csv", "hub"])
 def test_photographs_are_upright_and_deep_grey_is_not_clipped(kind, place):
-    """The same pixels, however the data comes."""
+    """The pixels are the same for every kind of data."""
     exif = Image.Exif()
     exif[0x0112] = 6
     for name in ("a", "b"):
@@ -194,7 +194,7 @@ def test_photographs_are_upright_and_deep_grey_is_not_clipped(kind, place):
     assert {image.getpixel((0, 0)) for image in images if image.size == (8, 4)} == {(117, 117, 117)}
 
 
-def test_accents_of_a_path_are_one_name(place):
+def test_both_forms_of_accents_in_a_path_are_one_name(place):
     forms = [unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD")]
     tree(place / forms[1] / "pets", {"a": 3, "b": 3})
     tree(place / "root" / forms[0], {"a": 3, "b": 3})

@@ -1,4 +1,4 @@
-"""A user's own data through the command line: folders, tables, saved datasets, mixed streams, and every mistake in one line."""
+"""Users' own data on the command line: folders, tables, saved datasets, mixed streams, and mistakes in one line each."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ QUICK = ("--strategy", "finetune", "--set", "iterations=2", "warmup=1", "batch_s
 
 @pytest.fixture
 def save(full_roots):
-    """Saves pictures as FOLDER/CLASS/NUMBER.png."""
+    """Save pictures as FOLDER/CLASS/NUMBER.png."""
 
     def write(folder, classes, count=10):
         for label, name in enumerate(classes):
@@ -35,7 +35,7 @@ def save(full_roots):
 
 @pytest.fixture
 def own(tmp_path, save, full_roots):
-    """A folder, a CSV file and a saved Hugging Face dataset, under tmp_path."""
+    """Write a folder, a CSV file and a saved Hugging Face dataset under tmp_path."""
     save(tmp_path / "trees", ("oak_tree", "pine", "birch"))
     save(tmp_path / "kitchen", ("cup", "fork"), 8)
     rows = [(f"kitchen/{kind}/{i}.png", kind, "test" if i > 5 else "train") for kind in ("cup", "fork") for i in range(8)]
@@ -47,7 +47,7 @@ def own(tmp_path, save, full_roots):
 
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
-    """A cache of this test's own; not for tests with a mini domain, whose pictures are cached too."""
+    """Use a separate cache; not for tests with a mini domain, whose pictures are cached too."""
     monkeypatch.setenv("PERENNIAL_CACHE", str(tmp_path / "cache"))
 
 
@@ -78,7 +78,7 @@ def test_every_kind_mixed_with_a_mini_domain(own, bench):
     assert folder.parent.name.startswith("stream-own-custom-")
     tested = [("test", "trees", 3), ("test", "kitchen", 4), ("test", "digits", 12), ("test", "cloth", 4)]
     assert cells(folder, 0) == cells(folder, 4) == tested
-    assert samples(folder)["train"] == [12, 11, 12, 8 - 1], "10 % of 12 and of 8, one at least, are for validation"
+    assert samples(folder)["train"] == [12, 11, 12, 8 - 1], "10 % of 12 and of 8, at least one, are validation images"
 
 
 def test_own_data_held_out(own, bench):
@@ -101,11 +101,11 @@ def test_steps_of_a_folder(own, bench, cache):
     assert [task for _, task, _ in cells(two, 0)] == ["step-1", "step-2", "kitchen"]
 
 
-def test_a_name_is_looked_for_under_the_data_root(own, bench, cache):
+def test_a_name_is_searched_under_the_data_root(own, bench, cache):
     folder = bench("stream", "--tasks", "trees,kitchen.csv", "--data-root", own, "--limit", 12)
     assert [task for _, task, _ in cells(folder, 0)] == ["trees", "kitchen", "buttons", "digits", "objects"]
     by_path = RunConfig(**read_file(str(folder / "run.json")) | {"tasks": (str(own / "trees"), str(own / "kitchen.csv"))})
-    assert folder.name == f"finetune-{resolve(by_path).key}", "where data is decides no number"
+    assert folder.name == f"finetune-{resolve(by_path).key}", "the place of the data changes no number"
 
 
 @pytest.mark.parametrize("shots", [1, 4])
@@ -113,7 +113,7 @@ def test_shots_are_per_class(shots, own, bench, cache):
     tasks = [str(own / "trees"), str(own / "kitchen.csv")]
     folder = bench("stream", "--tasks", ",".join(tasks), "--shots", shots)
     assert samples(folder)["train"] == [3 * shots, 2 * shots]
-    assert samples(folder)["test"] == [3, 4], "what is tested stays"
+    assert samples(folder)["test"] == [3, 4], "the test images do not change"
     scenario = make("stream", tasks=tasks, shots=shots, preprocess=16)
     for experience in scenario.streams["train"]:
         assert set(Counter(targets_of(experience.domain.train)).values()) == {shots}
@@ -131,7 +131,7 @@ def test_files_of_names_and_templates(own, bench, cache):
     assert (again.parent / "accuracy.csv").read_bytes() == (folder / "accuracy.csv").read_bytes()
 
 
-def test_what_decides_the_numbers_is_in_the_key(own, save, model_directory):
+def test_the_key_depends_on_everything_that_changes_the_numbers(own, save, model_directory):
     base = RunConfig("stream", "finetune", tasks=(str(own / "trees"),), model=str(model_directory))
 
     def key(**changes):
@@ -223,7 +223,7 @@ OF_TABLES = (missing_image, label_outside)
 
 @pytest.fixture
 def refused(model_directory, tmp_path, capfd, monkeypatch):
-    """Runs a command that must end with status 2 and one line that has the words, before anything is trained or written."""
+    """Run a command that must end with status 2 and one line with the words, before anything is trained or written."""
 
     def run(words, *arguments):
         monkeypatch.setattr(Strategy, "_train_exp", lambda *a, **k: pytest.fail("trained"))

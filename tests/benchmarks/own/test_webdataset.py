@@ -1,4 +1,4 @@
-"""Webdataset shards: tar files of samples as a domain, and everything in them that is refused or left alone."""
+"""Webdataset shards as domains, and members that are refused or not read."""
 
 import io
 import os
@@ -22,7 +22,7 @@ def png(value):
 
 
 def shard(path, members, mode="w"):
-    """A tar file of (name, bytes) pairs, or of TarInfo objects."""
+    """Write a tar file of (name, bytes) pairs or of TarInfo objects."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as tar:
         for member in members:
@@ -44,7 +44,7 @@ def samples(labels, first=0, ending="cls", text=str):
 
 
 def content(dataset):
-    """The first pixel of each image, and its label."""
+    """Return the first pixel of each image, and its label."""
     return [(dataset[i][0].getpixel((0, 0))[0], dataset[i][1]) for i in range(len(dataset))]
 
 
@@ -81,7 +81,7 @@ def test_a_single_tar_is_split(tmp_path):
     assert data_version(file) != before
 
 
-def test_training_shards_alone_are_split(tmp_path):
+def test_training_shards_without_test_shards_are_split(tmp_path):
     shard(tmp_path / "x" / "train-000000.tar", samples([0, 1] * 10))
     for place in (tmp_path / "x", tmp_path / "x" / "train-000000.tar"):
         found = domain(place)
@@ -95,7 +95,7 @@ def test_a_shard_of_validation_is_tested_on(tmp_path):
     assert content(found.test) == [(5, 1), (6, 0)] and "no labelled test split" in found.split_sources["test"]
 
 
-def test_which_label(tmp_path):
+def test_choice_of_the_label(tmp_path):
     def both(i, extra):
         return [(f"a/{i}.png", png(i)), *[(f"a/{i}.{ending}", text.encode()) for ending, text in extra.items()]]
 
@@ -204,7 +204,7 @@ def test_damaged_shards(tmp_path):
     assert len(problems) == 1 and problems[0].startswith("Cannot read the image of the sample 'bad.tar/z'")
 
 
-def test_what_is_no_folder_of_shards(tmp_path):
+def test_other_folders(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         (tmp_path / "photos" / name / "0.png").write_bytes(png(0))
@@ -224,5 +224,5 @@ def test_what_is_no_folder_of_shards(tmp_path):
         find_source(str(tmp_path / "w" / "train-{000000..000001}.tar"))
     with pytest.raises(UserError, match=r"x\.zip is an archive: unpack it and give the resulting folder"):
         domain(tmp_path / "x.zip")
-    with pytest.raises(UserError, match="is neither a tar file nor a folder of them"):
+    with pytest.raises(UserError, match="is neither a tar file nor a folder of tar files"):
         from_webdataset(tmp_path / "photos")

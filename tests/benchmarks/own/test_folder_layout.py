@@ -1,4 +1,4 @@
-"""Where the splits and classes of a folder are: layouts of popular downloads, and what is refused."""
+"""Splits and classes in the layouts of popular downloads, and refused layouts."""
 
 import os
 import unicodedata
@@ -11,7 +11,7 @@ from models.registry import UserError
 
 
 def tree(root, counts, files=(), links=()):
-    """Empty images ROOT/KEY/0.png ... of {key: n}, other files, and links {place: target}."""
+    """Write empty images ROOT/KEY/0.png ... for {key: n}, other files, and links {place: target}."""
     for key, n in counts.items():
         (root / key).mkdir(parents=True, exist_ok=True)
         for i in range(n):
@@ -25,7 +25,7 @@ def tree(root, counts, files=(), links=()):
 
 
 def two(*folders, n=2):
-    """Two class folders in each of several folders."""
+    """Return the specification of two class folders in each of several folders."""
     return {f"{folder}/{name}": n for folder in folders for name in ("a", "b")}
 
 
@@ -59,7 +59,7 @@ def counts(layout):
         ("valley", None, None),
     ],
 )
-def test_names_that_say_a_split(name, split, rest):
+def test_names_with_a_split(name, split, rest):
     assert mark_of(name) == (None if split is None else (split, rest))
 
 
@@ -98,7 +98,7 @@ def test_splits_inside_the_class_folders(tmp_path):
     assert any("CLASS/SPLIT" in note for note in layout.notes)
 
 
-def test_a_class_may_be_called_like_a_split(tmp_path):
+def test_a_class_may_have_the_name_of_a_split(tmp_path):
     layout = read_layout(tree(tmp_path / "a", {"car": 3, "train": 3}))
     assert counts(layout) == {"": {"car": 3, "train": 3}}
     assert "'train' in" in layout.warnings[0] and "read as a class" in layout.warnings[0]
@@ -142,12 +142,12 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
         ({os.fsdecode(b"caf\xe9"): 3, "c": 3}, r"called 'caf\\xe9' contains a byte that is not UTF-8"),
     ],
 )
-def test_layouts_that_are_not_clear(tmp_path, spec, message):
+def test_ambiguous_layouts(tmp_path, spec, message):
     with pytest.raises(UserError, match=message):
         read_layout(tree(tmp_path, spec))
 
 
-def test_what_is_left_out_next_to_split_folders(tmp_path):
+def test_folders_left_out_next_to_split_folders(tmp_path):
     root = tree(tmp_path, two("seg_train", "seg_test") | {"seg_pred": 5, "docs": 0}, files=["labels.csv"])
     layout = read_layout(root)
     assert set(layout.splits) == {"train", "test"}
@@ -264,11 +264,11 @@ def test_a_pipe_among_the_images_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("spec", [{}, {"images": 3}])
-def test_a_table_beside_the_images_is_hinted_at(tmp_path, spec):
+def test_a_table_next_to_the_images_is_mentioned(tmp_path, spec):
     with pytest.raises(UserError, match=r"If train\.csv has the labels of the images, give its path instead"):
         read_layout(tree(tmp_path, spec, files=["train.csv"]))
 
 
-def test_an_archive_is_hinted_at(tmp_path):
+def test_an_archive_is_mentioned(tmp_path):
     with pytest.raises(UserError, match=r"If the images are in photos\.zip, unpack it\."):
         read_layout(tree(tmp_path, {}, files=["photos.zip"]))

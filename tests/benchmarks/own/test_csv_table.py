@@ -1,4 +1,4 @@
-"""Tables of images as people have them: separators, headers, paths, labels, splits, and what is refused."""
+"""Tables of images in common forms: separators, headers, paths, labels, splits, and refused tables."""
 
 import os
 import unicodedata
@@ -17,7 +17,7 @@ FILES = [f"img/{key}{i}.png" for key in ("cat", "fox") for i in range(4)]
 
 @pytest.fixture
 def images(tmp_path, monkeypatch):
-    """img/cat0.png .. img/fox3.png; the working directory is another folder."""
+    """Write img/cat0.png .. img/fox3.png and change to another working directory."""
     (tmp_path / "img").mkdir()
     for i, file in enumerate(FILES):
         Image.new("L", (3, 3), i).save(tmp_path / file)
@@ -36,7 +36,7 @@ def key_of(file):
 
 
 def table(header="path,label,split", row=lambda file, key, split: f"{file},{key},{split}", end="\n"):
-    """A table of all files: the first two of each class are the test split."""
+    """Return a table of all files in which the first two of each class are the test split."""
     rows = [row(file, key_of(file), "test" if file[-5] in "01" else "train") for file in FILES]
     return "".join(line + end for line in ([header] if header else []) + rows)
 
@@ -45,7 +45,7 @@ PLAIN = table()
 
 
 def summary(found):
-    """Class names, and file -> class name by split."""
+    """Return the class names, and the class name of each file by split."""
     splits = {"train": found.train, "val": found.val, "test": found.test}
     return found.classnames, {
         split: {os.path.basename(p): found.classnames[t] for p, t in zip(images.paths, images.targets, strict=True)}
@@ -151,7 +151,7 @@ def test_numbers_as_labels(images):
     truth = write(images, table(row=lambda f, k, s: f"{f},{k == 'fox'},{s}"))
     assert from_csv(truth).classnames == ("False", "True")
     assert summary(from_csv(truth, classnames=["cat", "fox"]))[1]["test"]["fox0.png"] == "fox"
-    # Given names belong to the numbers, not to a column of other names.
+    # Given names are assigned to the numbers, not to a column of other names.
     both = table("path,label,class_name,split", lambda f, k, s: f"{f},{int(k == 'cat')},{k},{s}")
     assert summary(from_csv(write(images, both), classnames=["renard", "chat"]))[1]["test"]["fox0.png"] == "renard"
 
@@ -165,7 +165,7 @@ def test_several_labels_are_refused(images):
     assert from_csv(write(images, text)).classnames == ("cat, small", "fox")
 
 
-def test_captions_are_no_classes(images):
+def test_captions_are_not_classes(images):
     openclip = table("filepath\ttitle", lambda f, k, s: f"{f}\t{k}")
     assert from_csv(write(images, openclip)).classnames == ("cat", "fox")
     with pytest.raises(
@@ -201,8 +201,8 @@ def test_columns_are_chosen_in_the_name(images, monkeypatch):
         ("pets.csv:label=no", "has no column 'no'; its columns are path, fine, coarse, when"),
         ("pets.csv:lable=fine", "chooses a column for 'lable', which is unknown: write :image=, :label= or :split="),
         ("pets.csv:label=fine:label=coarse", "has two columns for the label"),
-        ("pets.csv:label=", "names no column after label="),
-        ("img:label=x", "chooses a column for the label, but class folders have no columns"),
+        ("pets.csv:label=", "has no column after label="),
+        ("img:label=x", "chooses a column for the label, which .*: class folders have no columns"),
     ):
         with pytest.raises(UserError, match=message):
             domain(wrong)
@@ -211,12 +211,12 @@ def test_columns_are_chosen_in_the_name(images, monkeypatch):
     assert chosen_columns("owner/name:config:label=x") == ("owner/name:config", {"label": "x"})
 
 
-def test_flags_of_splits_are_said(images):
+def test_flags_of_splits_give_a_warning(images):
     flags = table("path,label,is_valid", lambda f, k, s: f"{f},{k},{s == 'test'}")
     assert "the column is_valid is not read" in from_csv(write(images, flags)).warnings[0]
 
 
-def test_splits_in_paths_are_said(images):
+def test_splits_in_paths_give_a_warning(images):
     (images / "train").mkdir()
     (images / "test").mkdir()
     for file in FILES:
@@ -228,7 +228,7 @@ def test_splits_in_paths_are_said(images):
 
 
 def test_a_folder_with_metadata(images):
-    """As `datasets` lays out an image folder."""
+    """The layout of an image folder of `datasets`."""
     for split in ("train", "test"):
         (images / "META" / split).mkdir(parents=True)
         lines = ["file_name,label"]
@@ -292,12 +292,12 @@ def test_a_folder_with_metadata(images):
         (b"path,label\n", "has no images"),
     ],
 )
-def test_what_is_refused_has_a_sentence(images, data, message):
+def test_refused_tables_have_a_message(images, data, message):
     (images / "pets.csv").write_bytes(data)
     with pytest.raises(UserError, match=message):
         from_csv(images / "pets.csv")
 
 
-def test_lines_are_counted_from_where_a_row_begins(images):
+def test_the_line_number_is_that_of_the_start_of_a_row(images):
     text = 'path,label\n"img/cat0.png","a\nb"\nimg/fox0.png,fox\n'
     assert [row.line for row in read_table(write(images, text)).rows] == [2, 4]

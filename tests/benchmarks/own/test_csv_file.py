@@ -1,4 +1,4 @@
-"""CSV files of images: what they become, and every mistake by its message and line."""
+"""CSV files of images as domains, and the message and line of every mistake."""
 
 import random
 
@@ -37,7 +37,7 @@ def files(split):
     return [path.rsplit("/", 1)[1] for path in split.paths]
 
 
-def test_without_splits_80_10_10_whatever_the_order_of_the_rows(images):
+def test_without_splits_80_10_10_are_drawn_in_any_order_of_rows(images):
     one = from_csv(write(images, "path,label\n" + lines()))
     two = from_csv(
         write(images, "Label,FileName\n" + "\n".join(",".join(r.split(",")[::-1]) for r in lines(shuffle=1).split()), "b.csv")
@@ -134,7 +134,7 @@ def test_mistakes(images, text, names, message):
         from_csv(write(images, text), classnames=names)
 
 
-def test_files_that_are_none(images):
+def test_missing_files_and_folders(images):
     with pytest.raises(UserError, match="is a folder: give a CSV file"):
         from_csv(images)
     with pytest.raises(UserError, match="There is no file"):
@@ -144,7 +144,7 @@ def test_files_that_are_none(images):
         from_csv(images / "latin.csv")
 
 
-def test_by_name_and_version(images):
+def test_domain_and_version_by_name(images):
     table = write(images, "path,label\n" + lines())
     assert domain("pets.csv", images).classnames == domain(str(table)).classnames == ("big dog", "cat", "fox")
     version = data_version(str(table))
