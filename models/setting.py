@@ -80,9 +80,21 @@ def setting(default: Any, help: str, **details: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def described(kind: Any) -> dict[str, Setting]:
-    """Return the settings of a dataclass by field name. A field that is not declared with `setting` has no entry."""
-    return {field.name: field.metadata["setting"] for field in dataclasses.fields(kind) if "setting" in field.metadata}
+def described(kind: type) -> dict[str, Setting]:
+    """Return the settings of a dataclass by field name, in the order of its fields.
+
+    A field that only gives a setting of a base class another default keeps its description. A field that is nowhere declared
+    with `setting` has no entry.
+    """
+    fields = [field for each in reversed(kind.__mro__) for field in vars(each).get("__dataclass_fields__", {}).values()]
+    found = {field.name: field.metadata["setting"] for field in fields if "setting" in field.metadata}
+    return {field.name: found[field.name] for field in dataclasses.fields(kind) if field.name in found}
+
+
+def check_ranges(options: Any) -> None:
+    """Raise ValueError, naming the field, for a number of a dataclass instance that is out of its range."""
+    for name, setting in described(type(options)).items():
+        check_range(name, getattr(options, name), setting)
 
 
 def check_range(name: str, value: Any, setting: Setting) -> None:

@@ -24,7 +24,7 @@ from benchmarks.mini.domain_table import ENTRIES as MINI_ENTRIES
 from harness.config.resolve import outline
 from harness.config.run_config import RunConfig
 from harness.display.lists import RECORDED
-from harness.display.strategy_help import read_strategy_help
+from harness.display.strategy_help import read_docstring
 from metrics import matrix
 from metrics.suite import MEASURES, RUN_DEFAULTS
 from models.registry import UserError
@@ -146,7 +146,7 @@ def card(name: str) -> str:
             f"*{ABOUT[name][:1].upper()}{ABOUT[name][1:]}.*",
             f"```bash\npython cli.py bench mtil --strategy {name}\n```",
             "## Description",
-            prose(read_strategy_help(target).docstring),
+            prose(read_docstring(target)),
             f"Source: `{target.partition(':')[0].replace('.', '/')}.py`, class `{target.partition(':')[2]}`.",
             "## Result in the mini edition",
             *(measured or ["Not measured yet."]),

@@ -8,7 +8,7 @@ from typing import Any
 from harness.commands.parser import Parser
 from harness.config.config_file import read_file
 from harness.config.flags import add_flags, add_output, group_of, read_flags
-from harness.config.options import merged
+from harness.config.options import merge_options
 from harness.config.run_config import RunConfig
 from models.registry import UserError
 
@@ -45,7 +45,7 @@ def configs(arguments: argparse.Namespace) -> list[RunConfig]:
     """Return the runs that the flags and the file of --config ask for, one per seed. Raises UserError."""
     settings: dict[str, Any] = read_file(arguments.config) if arguments.config else {}
     flags = read_flags(arguments, RunConfig, settings.get("data_root"))
-    options = merged(settings.get("options", {}), flags.get("options", {}))
+    options = merge_options(settings.get("options", {}), flags.get("options", {}))
     if "model" in flags:
         # The weights in the file belong to the model in the file.
         settings.pop("pretrained", None)

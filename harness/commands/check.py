@@ -1,4 +1,4 @@
-"""`check FILE.py:Class`: does a method survive an interruption, and does it work under every protocol?"""
+"""`check`: check that a method survives an interruption and works under every protocol."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.config.flags import add_flags, add_output, read_flags
-from harness.config.options import merged
+from harness.config.options import merge_options
 from harness.config.run_config import RunConfig
 
 FLAGS = ("plugins", "tuning", "options", "device")
+"""Settings of a run that the user may choose."""
 TASKS = ("letters", "nature", "shapes")
 SHORT = {"iterations": 6, "epochs": 0, "batch_size": 8, "warmup": 1, "lr": 1e-3}
+"""Options of the short runs."""
 TABLES = ("accuracy.csv", "train.csv", "measures.csv")
+UNSEEDED = "Draw random numbers from torch, NumPy or random, which are seeded."
+UNSAVED = (
+    "Something changes during a run that `state` and `load` do not carry over and that the check cannot see, such as data of "
+    "another module or of a library."
+)
 
 
 class Finding(NamedTuple):
-    """What one check found: whether it passed, and a sentence."""
+    """The result of one check: whether it passed, and a sentence."""
 
     passed: bool
     text: str
@@ -45,18 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.display.screen import Screen
 
     flags = {name: value for name, value in read_flags(arguments, RunConfig).items() if name in FLAGS}
-    options = merged(SHORT, flags.pop("options", {}))
-    config = RunConfig(
-        "stream",
-        arguments.strategy,
-        tasks=TASKS,
-        heldout=(),
-        limit=80,
-        measures=("iimm",),
-        measure_n=8,
-        options=options,
-        **flags,
-    )
+    options = merge_options(SHORT, flags.pop("options", {}))
+    short: dict[str, Any] = {"tasks": TASKS, "heldout": (), "limit": 80, "measures": ("iimm",), "measure_n": 8}
+    config = RunConfig("stream", arguments.strategy, options=options, **short, **flags)
     check_names(config).check()
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch and Avalanche ...", style="dim")
@@ -68,60 +66,52 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             for finding in findings(replace(config, out=folder)):
                 failed = failed or not finding.passed
-                if not arguments.quiet or not finding.passed:
-                    screen.say(
-                        f"{'pass' if finding.passed else 'FAIL'}  {finding.text}", style=None if finding.passed else "red"
-                    )
+                if not finding.passed:
+                    screen.say(f"FAIL  {finding.text}", style="red")
+                elif not arguments.quiet:
+                    screen.say(f"pass  {finding.text}")
         except KeyboardInterrupt as error:
             complain("interrupted; the runs of a check are not kept.")
             return getattr(error, "status", 130)
     if not failed:
-        screen.say(f"{arguments.strategy} passed: an interrupted run ends with the numbers of a run in one go")
+        screen.say(f"{arguments.strategy} passed: an interrupted run ends with the numbers of an uninterrupted one")
     return int(failed)
 
 
 def findings(config: RunConfig) -> Iterator[Finding]:
-    """The checks of a configuration, one after another; its `out` is a folder for their records."""
+    """Yield the results of the checks of a configuration. Its `out` is a folder for their records."""
     out = Path(config.out)
     whole, _ = _record(replace(config, checkpoint_minutes=0), out / "whole")
-    yield Finding(True, "a run in one go: hooks, loss and evaluation work")
-    yield _resumed(config, whole, out / "between", last=True)
-    yield _resumed(config, whole, out / "within", last=False)
+    yield Finding(True, "an uninterrupted run: hooks, loss and evaluation work")
+    yield _resumed(config, whole, out / "between", between_tasks=True)
+    yield _resumed(config, whole, out / "within", between_tasks=False)
     for protocol in ("class", "agnostic"):
         _record(replace(config, protocol=protocol, options={**config.options, "iterations": 1}), out / protocol)
         yield Finding(True, f"protocol {protocol}: evaluation works")
 
 
-def _resumed(config: RunConfig, whole: Path, out: Path, last: bool) -> Finding:
-    """Interrupt a run before its last task (`last`) or after three updates of it, continue it, and compare the records."""
-    when = "interrupted between two tasks" if last else "interrupted within a task"
-    minutes = 0 if last else 1e-9
-    config = replace(config, checkpoint_minutes=minutes)
+def _resumed(config: RunConfig, whole: Path, out: Path, between_tasks: bool) -> Finding:
+    """Interrupt a run before its last task or after three updates of it, continue it, and compare it with the record `whole`."""
+    when = "interrupted between two tasks" if between_tasks else "interrupted within a task"
+    config = replace(config, checkpoint_minutes=0 if between_tasks else 1e-9)
     try:
-        _record(config, out, _Watcher(stop_at=(len(TASKS), 0 if last else 3)))
+        _record(config, out, _Watcher(stop_at=(len(TASKS), 0 if between_tasks else 3)))
     except Interrupted:
         pass
     else:
-        return Finding(True, f"{when}: nothing to interrupt, the method does not train")
-    folder, said = _record(config, out)
-    restarts = [line.partition("warning: ")[2] for line in said if "starts over" in line or "starts again" in line]
+        return Finding(True, f"{when}: nothing to interrupt, because the method does not train")
+    folder, messages = _record(config, out)
+    restarts = [m.partition("warning: ")[2] for m in messages if "starts over" in m or "starts again" in m]
     differences = compare(whole, folder)
     if differences and (again := compare(whole, _record(replace(config, checkpoint_minutes=0), out / "again")[0])):
-        seeded = "Draw random numbers from torch, NumPy or random, which are seeded."
-        return Finding(False, f"two runs in one go differ: {'; '.join(again)}. {seeded}")
+        return Finding(False, f"two uninterrupted runs differ: {'; '.join(again)}. {UNSEEDED}")
     if differences:
-        return Finding(False, f"{when}: the continued run differs: {'; '.join(differences)}. {HINT}")
+        return Finding(False, f"{when}: the continued run differs: {'; '.join(differences)}. {UNSAVED}")
     if restarts:
         return Finding(False, f"{when}: {restarts[0]}")
-    if not last and not any("continuing after update" in line for line in said):
+    if not between_tasks and not any("continuing after update" in message for message in messages):
         return Finding(True, f"{when}: starts the task again, with the same numbers (no task_state)")
     return Finding(True, f"{when}: continues with the same numbers")
-
-
-HINT = (
-    "Something changes in a run that `state` and `load` do not carry over and that cannot be seen, such as data of another "
-    "module or of a library."
-)
 
 
 class Interrupted(BaseException):
@@ -129,7 +119,7 @@ class Interrupted(BaseException):
 
 
 class _Watcher:
-    """Where to interrupt a run: before the first update of a task (from 1), or after so many updates of it."""
+    """Interrupts a run: `stop_at` is the number of a task, from 1, and the number of its updates before the interruption."""
 
     def __init__(self, stop_at: tuple[int, int] | None = None):
         self.stop_at, self.tasks, self.updates = stop_at, 0, 0
@@ -150,17 +140,17 @@ class _Watcher:
 
 
 def _record(config: RunConfig, out: Path, watcher: _Watcher | None = None) -> tuple[Path, list[str]]:
-    """Run a configuration into a folder: where its record is, and what it said."""
+    """Run a configuration into a folder. Return the folder of its record and its messages."""
     from harness.display.screen import Screen
     from harness.run.loop import run
 
-    said: list[str] = []
+    messages: list[str] = []
 
     class Silent(Screen):
-        """Keep what is said, and interrupt the run where the watcher says so."""
+        """Keeps the messages, and interrupts the run where the watcher says so."""
 
         def say(self, message: str, style: str | None = None) -> None:
-            said.append(message)
+            messages.append(message)
 
         def stage(self, kind: str, task: str, amount: int) -> None:
             if watcher is not None:
@@ -170,33 +160,34 @@ def _record(config: RunConfig, out: Path, watcher: _Watcher | None = None) -> tu
             if watcher is not None:
                 watcher.advance(kind)
 
-    return run(replace(config, out=str(out)), Silent(quiet=True)).folder, said
+    return run(replace(config, out=str(out)), Silent(quiet=True)).folder, messages
 
 
 def compare(one: Path, other: Path) -> list[str]:
-    """What differs between the records of two runs: tables, weights and the state of the method."""
+    """Return the differences between the records of two runs: in tables, weights and the state of the method."""
     import torch
     from safetensors.torch import load_file
 
-    found = []
+    differences = []
     for name in TABLES:
         lines = [(folder / name).read_text(encoding="utf-8").splitlines() for folder in (one, other)]
         for number, (a, b) in enumerate(zip(*lines, strict=False), start=1):
             if a != b:
-                found.append(f"{name} line {number} is {b}, not {a}")
+                differences.append(f"{name} line {number} is {b}, not {a}")
                 break
         else:
             if len(lines[0]) != len(lines[1]):
-                found.append(f"{name} has {len(lines[1])} lines, not {len(lines[0])}")
+                differences.append(f"{name} has {len(lines[1])} lines, not {len(lines[0])}")
     for name in ("encoder.safetensors", "strategy.safetensors"):
         a, b = (load_file(next((folder / "checkpoint").glob(f"after-*/{name}"))) for folder in (one, other))
         if a.keys() != b.keys() or any(not torch.equal(a[key], b[key]) for key in a):
-            found.append("the weights" if name.startswith("encoder") else "the tensors of `state`")
+            differences.append("the weights" if name.startswith("encoder") else "the tensors of `state`")
     a, b = (_state(folder) for folder in (one, other))
-    return [*found, *(["the values of `state`"] if a != b else [])]
+    return [*differences, *(["the values of `state`"] if a != b else [])]
 
 
 def _state(folder: Path) -> dict[str, Any]:
+    """Return the saved values of `state`, without the attributes that the loop watches."""
     path = next((folder / "checkpoint").glob("after-*/strategy.json"))
     state = json.loads(path.read_text(encoding="utf-8"))
     return {name: value for name, value in state.items() if name != "attributes"}

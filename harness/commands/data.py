@@ -11,13 +11,13 @@ from models.registry import UserError, unknown
 
 EPILOG = """\
 examples:
-  python cli.py data status                            what is there, what is lacking, what it takes on disk
-  python cli.py data status kitti                      all about one dataset: licence, where it belongs, how to get it
+  python cli.py data status                            what is there, what is missing, and its size on disk
+  python cli.py data status kitti                      one dataset: licence, folder, how to get it
   python cli.py data fetch EuroSAT DTD                 two datasets into data/
   python cli.py data fetch mtil --data-root DATA       all eleven of MTIL (SUN397 alone is 37 GB)
   python cli.py data fetch StanfordCars --from hub     the copy on the Hugging Face hub
-  python cli.py data verify                            open every image of all that is there
-  python cli.py data verify PHOTOS                     the same for a folder, CSV file or saved dataset of yours
+  python cli.py data verify                            open every image of every dataset that is there
+  python cli.py data verify PHOTOS                     the same for your own folder, CSV file or saved dataset
 """
 
 
@@ -29,57 +29,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     status = commands.add_parser(
         "status",
-        help="what is there and what is lacking",
-        description="Which datasets lie in the data folder, how complete they are (files are counted, none is opened), and how "
-        "to get the others; reference data and the cache of decoded images too.",
+        help="show what is there and what is missing",
+        description="Show which datasets are in the data folder, how complete they are (files are counted, not opened), and how "
+        "to get the others; also the reference data and the cache of decoded images.",
     )
     status.add_argument("names", nargs="*", metavar="NAME", help="datasets, or mtil, paint, cil (default: all, as tables)")
 
     fetch = commands.add_parser(
         "fetch",
         help="download datasets",
-        description="Download datasets into the data folder. What is complete is left alone; an interrupted download is "
-        "continued by the same command, and nothing unfinished is ever read.",
+        description="Download datasets into the data folder. Complete datasets are skipped. The same command continues an "
+        "interrupted download, and unfinished files are never read.",
     )
     fetch.add_argument(
-        "names", nargs="+", metavar="NAME", help="datasets, or mtil, paint or cil: all that need nobody's consent"
+        "names", nargs="+", metavar="NAME", help="datasets, or mtil, paint or cil for all of them that need no consent"
     )
     fetch.add_argument(
         "--from",
         dest="source",
         metavar="SOURCE",
-        help="torchvision: the authors' files, in its layout; hub: the Hugging Face copy (default: the first that works)",
+        help="torchvision: the authors' files, in its layout; hub: the Hugging Face copy (default: the first one that works)",
     )
 
     verify = commands.add_parser(
         "verify",
         help="count and open every image",
-        description="Build datasets, show what was understood of them, count them against the papers, and open every image: "
-        "damaged ones are named. Exit status 1 when something is wrong with the data.",
+        description="Build datasets, show a summary of each, compare their counts with the papers', and open every image. "
+        "Damaged images are named. The exit status is 1 if something is wrong with the data.",
     )
     verify.add_argument(
-        "names", nargs="*", metavar="NAME_OR_FOLDER", help="datasets, or data of yours (default: all that is there)"
+        "names", nargs="*", metavar="NAME_OR_FOLDER", help="datasets, or your own data (default: all that is there)"
     )
-    verify.add_argument("--quick", action="store_true", help="count only, open no image")
+    verify.add_argument("--quick", action="store_true", help="count images without opening them")
     verify.add_argument(
-        "--model", metavar="NAME", help="whose tokenizer reads the prompts (default: tiny, for the papers' datasets ViT-B-16)"
+        "--model",
+        metavar="NAME",
+        help="the model whose tokenizer reads the prompts (default: tiny; ViT-B-16 for the papers' datasets)",
     )
 
     clear = commands.add_parser(
         "clear-cache",
         help="delete decoded images",
-        description="Delete decoded images, which later runs make again. The datasets themselves are not touched.",
+        description="Delete decoded images. Later runs decode them again. The datasets are not changed.",
     )
-    clear.add_argument("label", nargs="?", metavar="LABEL", help="of one split, as `data status` lists it (default: all)")
+    clear.add_argument("label", nargs="?", metavar="LABEL", help="one split, as `data status` lists it (default: all)")
 
     for command in (status, fetch, verify):
         command.add_argument("--data-root", default="data", metavar="DIR", help="the data folder (default: data)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run one of the commands: 0 when all is right, 1 when `verify` finds something wrong.
+    """Run one of the commands. Return 1 if `verify` finds something wrong, otherwise 0.
 
-    Raises UserError for mistakes, and at its end for a `fetch` that could not get everything.
+    Raises UserError for mistakes, and at the end of a `fetch` that could not get everything.
     """
     commands = {"status": _status, "fetch": _fetch, "verify": _verify, "clear-cache": _clear}
     return commands[arguments.data_command](arguments)
@@ -109,7 +111,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
             work.say(f"{name}: {row.about}", "bold")
             work.say(f"  licence: {row.licence}; source: {row.source}")
             if row.consent and name not in arguments.names and not before.complete and before.kind != "differs":
-                work.say(f"  by hand: {how_to_get(row, arguments.data_root)}")  # a suite is fetched without it
+                work.say(f"  by hand: {how_to_get(row, arguments.data_root)}")  # a suite is fetched without them
                 continue
             try:
                 after = fetch(name, arguments.data_root, arguments.source, work, work.say, work.console.is_terminal)
@@ -125,7 +127,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
                 work.end()
             where = ", ".join(map(str, after.places))
             if not after.complete and after.kind != "differs":
-                failures[name] = f"It is incomplete ({images(after)}): {'; '.join(after.notes) or 'images are lacking'}."
+                failures[name] = f"It is incomplete ({images(after)}): {'; '.join(after.notes) or 'images are missing'}."
                 work.say(f"  fetched, but {after.kind}: {images(after)}, in {where}", "yellow")
             elif after == before:
                 work.say(f"  there already: {images(after)} images in {where} ({after.kind}); nothing to do.")

@@ -1,4 +1,4 @@
-"""`data status`: what lies in the data folder, and what to do about the rest. Imports no torch."""
+"""`data status`: show which datasets are in the data folder, and how to get the others. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ STYLES = {"complete": "green", "hub copy": "green", "incomplete": "yellow", "dif
 
 
 def show(names: list[str], data_root: str, console: Console) -> None:
-    """The datasets in tables, one a suite; for those that were named, all that is known of each; then the rest of the disk."""
-    asked = store.chosen(names)
+    """Show one table of datasets per suite and the use of the disk, or everything about the datasets that are named."""
+    named = store.chosen(names)
     states, sizes = {}, {}
     with DataProgress(console, lines=False) as work:
-        every = asked or list(store.ENTRIES)
+        every = named or list(store.ENTRIES)
         for done, name in enumerate(every):
             work(done, len(every), f"counting {name}")
             states[name] = store.state(name, data_root)
             for place in states[name].places:
                 if place not in sizes:
                     sizes[place] = store.size(place)
-    if asked:
+    if named:
         for state in states.values():
             _block(state, sizes, data_root, console)
         return
@@ -50,7 +50,7 @@ def show(names: list[str], data_root: str, console: Console) -> None:
 
 
 def images(state: store.State) -> str:
-    """ "6,667" of a complete set, "train 9 of 3,334, test 6 of 3,333" of another one, "-" of one that is missing."""
+    """Return "6,667" for a complete dataset, "train 9 of 3,334, test 6 of 3,333" for an incomplete one, "-" if missing."""
     if not state.counts:
         return "-"
     if state.complete and None not in state.counts.values():
@@ -58,13 +58,13 @@ def images(state: store.State) -> str:
     parts = []
     for split, number in state.counts.items():
         size = state.expected.get(split)
-        said = "not counted" if number is None else f"{number:,}"
-        parts.append(f"{'' if split == 'all' else split + ' '}{said}" + (f" of {size:,}" if size is not None else ""))
+        count = "not counted" if number is None else f"{number:,}"
+        parts.append(f"{'' if split == 'all' else split + ' '}{count}" + (f" of {size:,}" if size is not None else ""))
     return ", ".join(parts)
 
 
 def remedy(state: store.State) -> str:
-    """How what is lacking is got: "fetch" or "by hand"; nothing for what is complete."""
+    """Return how to complete a dataset: "fetch" or "by hand", or "" if it is complete."""
     if state.complete or state.kind == "differs":
         return ""
     return "fetch" if fetchable(state.row) else "by hand"
@@ -111,8 +111,7 @@ def _block(state: store.State, sizes: dict[Path, int], data_root: str, console: 
 
 
 def _rest(sizes: dict[Path, int], root: Path, console: Console) -> None:
-    """Reference data, unfinished downloads, the cache of decoded images, and the sums."""
-
+    """Show reference data, unfinished downloads, the cache of decoded images, and the size of everything."""
     line = partial(_line, console)
     line("reference data for distillation", "bold")
     for reference in store.references(root):
@@ -130,4 +129,4 @@ def _rest(sizes: dict[Path, int], root: Path, console: Console) -> None:
     for item in cached:
         line(f"    {item.label}: {item.images:,} images of {item.size} pixels, {readable(item.bytes)}", "dim")
     if cached:
-        line("    `python cli.py data clear-cache [LABEL]` deletes them; they are made again when they are needed.", "dim")
+        line("    `python cli.py data clear-cache [LABEL]` deletes them; they are made again when needed.", "dim")

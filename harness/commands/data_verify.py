@@ -1,4 +1,4 @@
-"""`data verify`: builds a dataset, counts it against the paper, and opens every image."""
+"""`data verify`: build a dataset, compare its counts with the paper's, and open every image."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ SPLITS = ("train", "val", "test", "ood")
 
 
 class Verdict(NamedTuple):
-    """One dataset's result: its line for the end, and whether all is right."""
+    """The result of one dataset: a line for the end of the output, and whether everything is right."""
 
     line: str
     right: bool
 
 
 def targets(names: list[str], data_root: str) -> list[str]:
-    """Return what to verify: the names with suites spelt out, or all that is in the data folder.
+    """Return the names to verify, with suites replaced by their datasets; without names, all datasets in the data folder.
 
-    A name means what it means in `bench` and `measure`: first a built-in domain, then data of the user. Only `mnist`, which is
-    one of the papers' datasets and a mini domain, is the former where the data folder has it.
+    A name means the same as in `bench` and `measure`: first a built-in domain, then the user's data. The exception is `mnist`,
+    which is one of the papers' datasets and a mini domain: it means the dataset if the data folder has it.
 
-    Raises UserError for a name that is neither, and for a dataset that is not there.
+    Raises UserError for an unknown name, and for a dataset that is not there.
     """
     from benchmarks import own
 
@@ -63,7 +63,13 @@ def targets(names: list[str], data_root: str) -> list[str]:
 
 
 def shadows(asked: list[str], names: list[str], data_root: str) -> list[str]:
-    """Return sentences on names that are folders of the user too: as `asked`, and `names` with suites spelt out."""
+    """Return notes on names that are also folders of the user.
+
+    Args:
+        asked: the names on the command line.
+        names: the same with suites replaced by their datasets.
+        data_root: the data folder.
+    """
     editions = {**dict.fromkeys(MINI, "mini"), **dict.fromkeys(ENTRIES, "full")}
     sources = [Source(name, editions[name], name, data_root) for name in names if name in editions]
     notes = [note for source in sources if (note := source.shadowed()) is not None]
@@ -75,21 +81,25 @@ def shadows(asked: list[str], names: list[str], data_root: str) -> list[str]:
 
 
 def verify(name: str, data_root: str, quick: bool, work: DataProgress, opened: set[str], model: str | None = None) -> Verdict:
-    """Verify one dataset, say what is wrong as it is found, and return the verdict.
+    """Verify one dataset, report problems as they are found, and return the verdict.
 
-    `model` names the model whose tokenizer reads the prompts; None: the default one for the data.
-    `opened` holds image files that another dataset has opened already, and gets this one's: several datasets of the papers
-    are made of the same files.
+    Args:
+        name: a dataset of the papers, a mini domain, or the user's data.
+        data_root: the data folder.
+        quick: do not open images.
+        work: the progress display.
+        opened: image files that are verified already, because several datasets share files. This dataset's are added.
+        model: the model whose tokenizer reads the prompts; None: the default model for the data.
     """
-    listed = name in ENTRIES and store.state(name, data_root).kind != "missing"
+    published = name in ENTRIES and store.state(name, data_root).kind != "missing"
     try:
-        domain, said, notes = _listed(name, data_root, work) if listed else _own(name, data_root, quick, work)
+        domain, differences, notes = _published(name, data_root, work) if published else _own(name, data_root, quick, work)
     except UserError as error:
         work.say(str(error), "red")
         return Verdict(f"{name}: cannot be read", False)
-    equal = _understood(domain, listed, model, work)
+    equal = _show_summary(domain, published, model, work)
     damaged: list[str] = []
-    for sentence in said:
+    for sentence in differences:
         work.say(sentence, "yellow")
     for sentence in notes:
         work.say(sentence, "dim")
@@ -98,7 +108,7 @@ def verify(name: str, data_root: str, quick: bool, work: DataProgress, opened: s
         from benchmarks.full import checksums
         from benchmarks.own.check import find_problems
 
-        if listed and all((Path(data_root) / folder).exists() for folder in ENTRIES[name].folder):
+        if published and all((Path(data_root) / folder).exists() for folder in ENTRIES[name].folder):
             damaged = checksums.wrong(ENTRIES[name], Path(data_root), work)
         left = _without(domain, opened)
         files = {split: paths for split in SPLITS if (paths := _paths(getattr(left, split))) is not None}
@@ -106,22 +116,22 @@ def verify(name: str, data_root: str, quick: bool, work: DataProgress, opened: s
         bad = {files[p.split][p.index] for p in problems if p.split in files and not p.blank}
         opened.update(path for paths in files.values() for path in paths if path not in bad)
         damaged += [problem.sentence for problem in problems if not problem.blank]
-        if not listed and (blank := [problem.sentence for problem in problems if problem.blank]):
+        if not published and (blank := [problem.sentence for problem in problems if problem.blank]):
             work.say(f"warning: {blank_sentence(len(blank), _count(left), blank[0])}", "yellow")
     for sentence in [*damaged, *equal]:
         work.say(sentence, "red")
-    line = _line(name, domain, quick, listed, said, damaged) + (", classes with equal prompts" if equal else "")
-    return Verdict(line, not said and not damaged and not equal)
+    line = _line(name, domain, quick, published, differences, damaged) + (", classes with equal prompts" if equal else "")
+    return Verdict(line, not differences and not damaged and not equal)
 
 
-def _understood(domain: Domain, listed: bool, model: str | None, work: DataProgress) -> list[str]:
-    """Show what was understood of a dataset, as a run would see it; the sentence on classes with equal prompts, if any."""
+def _show_summary(domain: Domain, published: bool, model: str | None, work: DataProgress) -> list[str]:
+    """Show the summary of a dataset as a run would show it. Return the message on classes with equal prompts, if any."""
     from benchmarks.data.domain import with_validation
     from models.loading.load import prompt_reader
     from models.prompt_reader import check_prompts
 
     work.end()
-    reader = prompt_reader(model or DEFAULT_MODELS[listed][0])
+    reader = prompt_reader(model or DEFAULT_MODELS[published][0])
     if model is None:
         work.say(f"prompts are checked for the model {reader.model} (--model NAME: for another)", "dim")
     warnings, wrong = [], []
@@ -129,24 +139,24 @@ def _understood(domain: Domain, listed: bool, model: str | None, work: DataProgr
         warnings = check_prompts(reader, [domain])
     except UserError as error:
         wrong = [str(error)]
-    # The papers' datasets are counted as they are; of other data a run takes validation images out of the training split.
-    shown = domain if listed else with_validation(domain)
+    # The papers' datasets are counted as they are. From other data a run takes validation images out of the training split.
+    shown = domain if published else with_validation(domain)
     print_data_summary([shown], work.say, work.console.print, reader, warnings=warnings)
     return wrong
 
 
-def _listed(name: str, data_root: str, work: DataProgress) -> tuple[Domain, list[str], list[str]]:
-    """The domain, what is wrong about it, and what is good to know of a hub copy."""
+def _published(name: str, data_root: str, work: DataProgress) -> tuple[Domain, list[str], list[str]]:
+    """Return the domain of a dataset of the papers, its differences from the paper, and notes on a hub copy."""
     from benchmarks import full
 
     domain = full.build(name, data_root, progress=work)
-    said = full.differences(domain)
-    notes = [sentence for sentence in said if sentence.startswith(f"{name} is the hub copy")]
-    return domain, [sentence for sentence in said if sentence not in notes], notes
+    differences = full.differences(domain)
+    notes = [sentence for sentence in differences if sentence.startswith(f"{name} is the hub copy")]
+    return domain, [sentence for sentence in differences if sentence not in notes], notes
 
 
 def _own(name: str, data_root: str, quick: bool, work: DataProgress) -> tuple[Domain, list[str], list[str]]:
-    """Read the user's domain with remarks on its images (unless `quick`), and what is wrong with the images as a whole."""
+    """Return the user's domain, and problems of its images as a whole (unless `quick`)."""
     from benchmarks import mini, own
     from benchmarks.own.check import surveyed
 
@@ -159,14 +169,14 @@ def _own(name: str, data_root: str, quick: bool, work: DataProgress) -> tuple[Do
     return *surveyed(domain, work), []
 
 
-def _line(name: str, domain: Domain, quick: bool, listed: bool, said: list[str], damaged: list[str]) -> str:
-    parts = [f"{_count(domain):,} images" + ("" if listed else f" in {len(domain.classnames)} classes")]
+def _line(name: str, domain: Domain, quick: bool, published: bool, differences: list[str], damaged: list[str]) -> str:
+    parts = [f"{_count(domain):,} images" + ("" if published else f" in {len(domain.classnames)} classes")]
     if quick:
         parts.append("not opened")
     else:
         parts.append(_several(len(damaged), "damaged file") if damaged else "all readable")
-    if listed:
-        parts.append(f"{_several(len(said), 'difference')} from the table" if said else "as the table says")
+    if published:
+        parts.append(f"{_several(len(differences), 'difference')} from the table" if differences else "as the table says")
     return f"{name}: {', '.join(parts)}"
 
 
@@ -180,7 +190,7 @@ def _several(number: int, noun: str) -> str:
 
 
 def _without(domain: Domain, opened: set[str]) -> Domain:
-    """The domain without the image files that were opened already."""
+    """Return the domain without the image files that are verified already."""
     from torch.utils.data import Subset
 
     if not opened:
@@ -195,7 +205,7 @@ def _without(domain: Domain, opened: set[str]) -> Domain:
 
 
 def _paths(dataset: Any) -> list[str] | None:
-    """The files of a split, None where its images are no files."""
+    """Return the image files of a split, or None if its images are not files."""
     from torch.utils.data import Subset
 
     from benchmarks.data.images import ImageFiles

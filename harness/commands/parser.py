@@ -45,6 +45,11 @@ class Parser(argparse.ArgumentParser):
         self.filled()
         return super().format_help()
 
+    def format_usage(self) -> str:
+        """Return the first lines of `--help`."""
+        self.filled()
+        return super().format_usage()
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the known arguments, as argparse does."""
         self.filled()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plan import StreamPlan
-from harness.config.options import make_options, plugin_options, split, tuning_options
+from harness.config.options import make_options, plugin_options, split_prefix, tuning_options
 from harness.config.run_config import RunConfig
 from harness.config.settings import check_distinct_items, check_values, declared, in_identity
 from harness.config.user_file import check_source, check_strategy, is_file, load_strategy, source_sha256
@@ -262,7 +262,7 @@ def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str
     changes, named_plugins = plugin_options([name for name in config.plugins if not is_file(name)], changes)
     by_name = {**named_plugins, **file_plugins}
     plugins = {name: by_name[name] for name in (class_name(name, file_plugins) for name in config.plugins)}
-    changes, tuning_changes = split(changes, "tuning")
+    changes, tuning_changes = split_prefix(changes, "tuning")
     options = make_options(strategy_class, settings_of(plan, model), changes)
     for name in changes:
         if name.startswith("lr_by_task.") and (task := name.removeprefix("lr_by_task.")) not in plan.names:

@@ -1,4 +1,4 @@
-"""Ask before code is run that the command line does not name. Imports neither torch nor Avalanche."""
+"""Ask before running code that the command line does not name. Imports neither torch nor Avalanche."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.names import split_names
+from benchmarks.names import names_from_words
 from harness.config.config_file import read_file
 from harness.config.user_file import file_of, is_file
 from harness.records.files import file_sha256
@@ -17,26 +17,28 @@ from models.registry import UserError
 
 
 def check_code(arguments: argparse.Namespace) -> None:
-    """Raise UserError where a configuration file names code and nobody has agreed that it is run.
+    """Raise UserError for a configuration file that names code which the user has not agreed to run.
 
-    Agreed is: the command line names the same file, --trust-code, or a yes on the terminal, which sets `trust_code`.
-    `arguments` has the flags of `bench`, and perhaps `strategies`.
+    The user agrees by naming the same file on the command line, by --trust-code, or by a yes on the terminal, which sets
+    `trust_code`.
+
+    Args:
+        arguments: the flags of `bench`, or those of `sweep`.
     """
     if not arguments.config or arguments.trust_code:
         return
-    asked = {file_of(name).resolve() for name in _named(arguments)}
-    unknown = {path for path in map(file_of, _from_file(arguments)) if path.resolve() not in asked}
-    for path in sorted(unknown):
-        what = f"{arguments.config} names {path.resolve()} (SHA-256 {_sha256(path)}), whose code would be run"
-        if not _agrees(what, arguments.quiet):
-            raise UserError(f"{what}. Read it, then add --trust-code, or name it with --strategy or --plugin.")
+    named = {file_of(name).resolve() for name in _named(arguments)}
+    for path in sorted({path for path in map(file_of, _from_file(arguments)) if path.resolve() not in named}):
+        fact = f"{arguments.config} names {path.resolve()} (SHA-256 {_sha256(path)}), whose code would be run"
+        if not _agrees(fact, arguments.quiet):
+            raise UserError(f"{fact}. Read it, then add --trust-code, or name it with --strategy or --plugin.")
         arguments.trust_code = True
 
 
 def _named(arguments: argparse.Namespace) -> list[str]:
     """Return the files of code that the command line names."""
-    given = [*(getattr(arguments, "strategies", None) or ()), arguments.strategy or "", *(arguments.plugins or ())]
-    return [name for name in split_names(",".join(given)) if is_file(name)]
+    words = [*(getattr(arguments, "strategies", None) or ()), arguments.strategy or "", *(arguments.plugins or ())]
+    return [name for name in names_from_words(words) if is_file(name)]
 
 
 def _from_file(arguments: argparse.Namespace) -> list[str]:
@@ -57,8 +59,9 @@ def _sha256(path: Path) -> str:
         raise UserError(f"Cannot read the code {path}: {reason(error)}.") from error
 
 
-def _agrees(what: str, quiet: bool) -> bool:
+def _agrees(fact: str, quiet: bool) -> bool:
+    """Ask on the terminal whether code may be run. Without a terminal the answer is no."""
     if quiet or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"{what}. Run it? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{fact}. Run it? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,4 +1,4 @@
-"""A user's strategy or plugin: a class in a file of theirs, which is run as code."""
+"""Load a user's strategy or plugin: a class in a Python file, which is run as code."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from models.paths import user_path
 from models.registry import UserError, first_line, unknown
 
 SLOW = 10.0
-"""Seconds after which an import that has not returned is reported."""
+"""Seconds after which an import that is still running is reported."""
 
 
 class _Loaded(NamedTuple):
-    """A module made from a user's file, and fingerprints of its data as it was when the import returned."""
+    """A module of a user's file, and fingerprints of its data right after the import."""
 
     module: types.ModuleType
     data: dict[str, str]
@@ -36,7 +36,7 @@ _loaded: dict[tuple[str, str], _Loaded] = {}
 
 
 def is_file(name: str) -> bool:
-    """Whether a strategy or plugin is named by a file and not by its registered name."""
+    """Return whether a strategy or plugin is given as a file, not by its registered name."""
     return name.partition(":")[0].endswith(".py")
 
 
@@ -47,8 +47,16 @@ def file_of(reference: str) -> Path:
 
 
 def check_source(reference: str, kind: str) -> None:
-    """Raise UserError for a file of code that is missing, is not Python or lacks the class. Does not run it."""
-    path, name = file_of(reference), reference.rpartition(":")[2] if not reference.endswith(".py") else ""
+    """Check a file of code without running it.
+
+    Args:
+        reference: `file.py` or `file.py:Class`.
+        kind: "strategy" or "plugin", for messages.
+
+    Raises:
+        UserError: for a file that is missing, is not Python or does not define the class.
+    """
+    path, name = file_of(reference), split_reference(reference)[1]
     try:
         tree = ast.parse(read_bytes(path), str(path))
     except FileNotFoundError as error:
@@ -60,22 +68,22 @@ def check_source(reference: str, kind: str) -> None:
     except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path} cannot be imported: {first_line(error)}.") from error
     nodes = list(ast.walk(tree))
-    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    made |= {
+    assigned = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    assigned |= {
         (alias.asname or alias.name).partition(".")[0]
         for node in nodes
         for alias in getattr(node, "names", ())
         if isinstance(alias, ast.alias)
     }
     classes = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
-    if name and name not in classes and not made & {name, "*"}:
+    if name and name not in classes and not assigned & {name, "*"}:
         raise unknown(f"{kind} in {path}", name, classes)
 
 
 def load_strategy(reference: str) -> tuple[type, str]:
-    """Return the class of `file.py:Class` (or of a file with a single strategy) and the SHA-256 of the file.
+    """Return the class of `file.py:Class`, or of a file with a single strategy, and the SHA-256 of the file.
 
-    Raises UserError for a file that is missing, cannot be imported or has no such class.
+    Raises UserError for a file that is missing, cannot be imported or does not define the class.
     """
     from strategies.engine.strategy import Strategy
 
@@ -83,28 +91,28 @@ def load_strategy(reference: str) -> tuple[type, str]:
 
 
 def load_plugin(reference: str) -> tuple[type, str]:
-    """Return the plugin class of `file.py:Class` and the SHA-256 of the file. Raises UserError like `load_strategy`."""
+    """Return the plugin class of `file.py:Class` and the SHA-256 of the file. Raises UserError as `load_strategy` does."""
     from avalanche.core import BasePlugin
 
     return _load(reference, BasePlugin, "plugin", "plugins", "avalanche.core.SupervisedPlugin")
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """The path and the class name ("" if none is given) of `file.py:Class`."""
+    """Return the path and the class name of `file.py:Class`. The class name of `file.py` is ""."""
     path, _, name = reference.rpartition(":") if not reference.endswith(".py") else (reference, "", "")
     return path, name
 
 
-def check_strategy(found: object, name: str) -> None:
-    """Raise UserError unless what is offered under a strategy's name is a subclass of `Strategy`."""
+def check_strategy(target: object, name: str) -> None:
+    """Raise UserError if the object registered as a strategy is not a subclass of `Strategy`."""
     from strategies.engine.strategy import Strategy
 
-    if not (inspect.isclass(found) and issubclass(found, Strategy)):
-        raise UserError(f"The strategy {name!r} is not a subclass of strategies.Strategy but {found!r}.")
+    if not (inspect.isclass(target) and issubclass(target, Strategy)):
+        raise UserError(f"The strategy {name!r} is not a subclass of strategies.Strategy but {target!r}.")
 
 
 def source_sha256(strategy_class: type) -> str | None:
-    """The SHA-256 of the file that a class is defined in; None for a class without a file (made in a session)."""
+    """Return the SHA-256 of the file that defines a class; None for a class from an interactive session."""
     try:
         return file_sha256(Path(inspect.getfile(strategy_class)))
     except (OSError, TypeError):
@@ -133,15 +141,15 @@ def _load(reference: str, base: type, kind: str, kinds: str, base_name: str) -> 
 
 
 def _module(path: str, sha256: str) -> types.ModuleType:
-    """The module of a user's file: imported once per content, and again once a run has changed its data.
+    """Return the module of a user's file. It is imported once per content, and again after a run that changed its data.
 
-    So every run of a command (several seeds, a run that starts over) begins with what a process of its own would begin with.
+    So every run of a command (several seeds, or a run that starts over) begins in the state of a new process.
     """
-    known = _loaded.get((path, sha256))
-    if known is not None and _data(known.module) == known.data:
-        return known.module
-    if known is not None:
-        _forget(known.module)
+    loaded = _loaded.get((path, sha256))
+    if loaded is not None and _data(loaded.module) == loaded.data:
+        return loaded.module
+    if loaded is not None:
+        _forget(loaded.module)
     name = f"perennial_user_{Path(path).stem}"
     other = sys.modules.get(name)
     if other is not None and getattr(other, "__file__", None) != path:
@@ -151,7 +159,7 @@ def _module(path: str, sha256: str) -> types.ModuleType:
         raise UserError(f"{path!r} is not a Python file.")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
-    # Its neighbours, behind everything else: a folder named `models` next to it must not hide ours.
+    # Files next to it can be imported. They come last, so that a folder named `models` next to it does not hide ours.
     folder = str(Path(path).parent)
     if folder not in sys.path:
         sys.path.append(folder)
@@ -167,7 +175,7 @@ def _module(path: str, sha256: str) -> types.ModuleType:
 
 @contextmanager
 def importing(path: str) -> Iterator[None]:
-    """Run a user's file: say when it takes long, and turn whatever ends the import early into a UserError."""
+    """Report an import that takes long, and raise UserError for everything that ends it early."""
 
     def slow() -> None:
         complain(f"still importing {path} after {SLOW:g} s (Ctrl-C stops) ...")
@@ -179,7 +187,7 @@ def importing(path: str) -> Iterator[None]:
         yield
     except SystemExit as error:
         raise UserError(
-            f"{path} calls exit() while it is imported{_line(error, path)}: put what is to run by itself under "
+            f"{path} calls exit() while it is imported{_line(error, path)}: put the code of the script under "
             '`if __name__ == "__main__":`.'
         ) from error
     except UserError:
@@ -196,24 +204,24 @@ def importing(path: str) -> Iterator[None]:
 
 
 def _line(error: BaseException, path: str) -> str:
-    """The line of a user's file in which an error was raised, as " (line 3)"; empty if the file is not in the traceback."""
+    """Return the line of a user's file that raised an error, as " (line 3)", or "" if the file is not in the traceback."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if os.path.realpath(frame.filename) == path]
     return f" (line {lines[-1]})" if lines else ""
 
 
 def _data(module: types.ModuleType) -> dict[str, str]:
-    """Fingerprints of the data of a user's module and of the classes in it."""
+    """Return fingerprints of the data of a user's module and of its classes."""
     from strategies.engine.fingerprint import Fingerprints
     from strategies.engine.unsaved_state import shared_data
 
-    prints, found = Fingerprints(), {}
+    fingerprints, data = Fingerprints(), {}
     for value in [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__]:
-        found.update({name: prints.of(data) for name, data in shared_data(value)})
-    return found
+        data.update({name: fingerprints.of(item) for name, item in shared_data(value)})
+    return data
 
 
 def _forget(module: types.ModuleType) -> None:
-    """Remove what a module has registered, and its neighbours, so that it can be imported again."""
+    """Unload a module, its neighbours and the strategies that it registered, so that it can be imported again."""
     from strategies import STRATEGIES
     from strategies.engine.unsaved_state import neighbours
 
@@ -223,19 +231,19 @@ def _forget(module: types.ModuleType) -> None:
 
 
 def exited(error: SystemExit) -> UserError:
-    """Return the error for code of the user's that calls exit() during a run, naming its file and line."""
+    """Return the error for a user's code that called exit() during a run, with its file and line."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return UserError(f"A strategy or plugin called exit() during the run{where}; raise an error instead, to say what is wrong.")
+    return UserError(f"A strategy or plugin called exit() during the run{where}; raise an exception instead.")
 
 
 @contextmanager
 def no_silent_end() -> Iterator[None]:
-    """While a run lasts, `os._exit(0)` in a user's code is reported and ends with status 1; afterwards name running threads."""
+    """Report `os._exit(0)` in a user's code during a run and end with status 1. Report threads that are left after the run."""
     process, end, threads = os.getpid(), os._exit, set(threading.enumerate())
 
     def ended(status: int) -> NoReturn:
-        # Processes that read images leave by it.
+        # Processes that read images end with os._exit too.
         if os.getpid() == process and status == 0:
             complain("a strategy or plugin called os._exit(0) during the run, which is not finished.")
             sys.stderr.flush()
@@ -250,5 +258,6 @@ def no_silent_end() -> Iterator[None]:
         running = [t.name for t in threading.enumerate() if t not in threads and not t.daemon]
         if running:
             complain(
-                f"the thread {', '.join(running)} of a strategy or plugin is still running: the command ends with it (Ctrl-C)."
+                f"the thread {', '.join(running)} of a strategy or plugin is still running; the command ends when it ends "
+                "(Ctrl-C stops it)."
             )

@@ -9,10 +9,10 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.config.options import convert, split
+from harness.config.options import convert, split_prefix
 from harness.config.user_file import is_file, load_plugin
 from models.registry import UserError, first_line, unknown
-from strategies.plugins import built_in as plugin_module
+from strategies.plugins import built_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,57 +26,63 @@ class UserPlugin:
 
 
 def user_plugins(
-    names: Sequence[str], changes: Mapping[str, Any], strategy_class: Any
+    references: Sequence[str], changes: Mapping[str, Any], strategy_class: Any
 ) -> tuple[dict[str, UserPlugin], dict[str, Any]]:
-    """The plugins among `names` that are files, by class name, and the changes of options that are not theirs.
+    """Return the plugins that are files, by class name, and the changes of options that are not theirs.
 
-    Raises UserError for a class that cannot be loaded or does not act on this strategy, two plugins of one name, and options
-    that its constructor does not take.
+    Args:
+        references: the values of `--plugin`. Those that are not files are ignored.
+        changes: the user's changes to options.
+        strategy_class: the strategy that the plugins act on.
+
+    Raises:
+        UserError: for a class that cannot be loaded or does not act on this strategy, two plugins with one name, and options
+            that the constructor does not take.
     """
-    found: dict[str, UserPlugin] = {}
-    rest = dict(changes)
-    for reference in names:
+    plugins: dict[str, UserPlugin] = {}
+    others = dict(changes)
+    for reference in references:
         if not is_file(reference):
             continue
-        # Here: it imports Avalanche, without which a sweep can be planned.
+        # Imported here, because it imports Avalanche, which planning a sweep does not need.
         from strategies.engine.plugin_checks import check_plugin_class
 
         kind, sha256 = load_plugin(reference)
         name = kind.__name__
         check_plugin_class(kind)
-        if name in found or name in plugin_module.PLUGINS:
+        if name in plugins or name in built_in.PLUGINS:
             raise UserError(f"--plugin has two plugins called {name}; rename one of the classes.")
         if not strategy_class.trains and not any("_eval" in callback for callback in vars(kind)):
             raise UserError(f"The plugin {name} acts on training, and {strategy_class.__name__} does not train.")
-        rest, given = split(rest, name)
-        found[name] = UserPlugin(reference, kind, sha256, _options(kind, given))
-    return found, rest
+        others, own_changes = split_prefix(others, name)
+        plugins[name] = UserPlugin(reference, kind, sha256, _keywords(kind, own_changes))
+    return plugins, others
 
 
-def class_name(reference: str, found: Mapping[str, UserPlugin]) -> str:
-    """The name of a plugin among those of a run: of a file, that of its class."""
-    return next((name for name, plugin in found.items() if plugin.reference == reference), reference)
+def class_name(reference: str, plugins: Mapping[str, UserPlugin]) -> str:
+    """Return the name of a plugin: the class name for a file, otherwise the reference."""
+    return next((name for name, plugin in plugins.items() if plugin.reference == reference), reference)
 
 
 def plugin_settings(options: Any) -> dict[str, Any]:
-    """What decides the effect of a plugin, as JSON."""
+    """Return what decides the effect of a plugin, as JSON."""
     if isinstance(options, UserPlugin):
         return {**options.options, "sha256": options.sha256}
     return dataclasses.asdict(options)
 
 
 def make_plugin(name: str, options: Any) -> Any:
-    """A new plugin. Raises UserError for a user's class that refuses its options."""
+    """Return a new plugin. Raises UserError for a user's class that rejects its options."""
     if not isinstance(options, UserPlugin):
-        return plugin_module.make(name, options)
+        return built_in.make(name, options)
     try:
         return options.kind(**options.options)
     except (TypeError, ValueError) as error:
         raise UserError(f"The plugin {name} cannot be made: {type(error).__name__}: {first_line(error)}.") from error
 
 
-def _options(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords of a constructor that are given, and its plain defaults."""
+def _keywords(kind: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords for a constructor: the user's values, and defaults that are plain values."""
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(kind).parameters.items()
@@ -86,23 +92,23 @@ def _options(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         hints = typing.get_type_hints(kind.__init__)
     except (NameError, TypeError):
         hints = {}
-    options = {}
-    for name, value in given.items():
+    keywords = {}
+    for name, value in changes.items():
         if name not in parameters:
             raise unknown(f"option of the plugin {kind.__name__}", name, parameters)
         default = parameters[name].default
         hint = hints.get(name, type(default) if isinstance(default, (bool, int, float, str)) else Any)
-        options[name] = _plain(value) if hint is Any else convert(f"{kind.__name__}.{name}", value, hint)
+        keywords[name] = _literal(value) if hint is Any else convert(f"{kind.__name__}.{name}", value, hint)
     for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in options:
+        if parameter.default is parameter.empty and name not in keywords:
             raise UserError(f"The plugin {kind.__name__} needs the option {name}: --set {kind.__name__}.{name}=...")
         if isinstance(parameter.default, (bool, int, float, str, type(None))):
-            options.setdefault(name, parameter.default)
-    return options
+            keywords.setdefault(name, parameter.default)
+    return keywords
 
 
-def _plain(value: Any) -> Any:
-    """A word of the command line as the number, truth value or list that it spells, else as it is."""
+def _literal(value: Any) -> Any:
+    """Return the number, truth value or list that a text spells, otherwise the text."""
     try:
         return ast.literal_eval(value) if isinstance(value, str) else value
     except (ValueError, SyntaxError):

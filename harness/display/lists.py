@@ -32,7 +32,7 @@ def print_list(what: str, long: bool = False, title: bool = False, console: Cons
     """Print the names of one kind, each with a description.
 
     Args:
-        what: kind of names, one of `cli.LISTS`.
+        what: kind of names, one of `harness.commands.list.LISTS`.
         long: add details to domains and strategies.
         title: print the kind above the list.
         console: console to print on; None makes one.
@@ -58,18 +58,19 @@ def print_list(what: str, long: bool = False, title: bool = False, console: Cons
 
 
 def _print_strategies(console: Console) -> None:
-    """Print the docstring and options of each built-in strategy. Registered strategies are listed by name."""
-    from harness.display.strategy_help import read_strategy_help
+    """Print the docstring, options and defaults of each built-in strategy. Registered strategies are listed by name."""
+    from harness.display.strategy_help import option_table, own_options, read_docstring
     from strategies import ABOUT, STRATEGIES, TARGETS
+    from strategies.engine.declared import declared
 
     for name in STRATEGIES.names():
         console.print(Text.assemble((name, "bold"), "  ", (ABOUT.get(name, ""), "dim")), highlight=False)
         if name not in TARGETS:
             continue
-        strategy = read_strategy_help(TARGETS[name])
-        console.print(Padding(Text(strategy.docstring), (0, 0, 0, 4)))
-        for option in strategy.options:
-            console.print(Padding(Text(f"--set {option}"), (0, 0, 0, 4)), style="cyan")
+        console.print(Padding(Text(read_docstring(TARGETS[name])), (0, 0, 0, 4)))
+        options = declared(name).Options()
+        if names := own_options(options):
+            console.print(Padding(option_table(options, names), (0, 0, 0, 2)), highlight=False)
         console.print()
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import models
 from benchmarks.catalog import MINI, Source, check_present, find_all
 from benchmarks.settings import mini, mtil
-from harness.config.options import make_options, split, tuning_options
+from harness.config.options import make_options, split_prefix, tuning_options
 from harness.config.settings import check_values
 from metrics.suite import ONE_MODEL, select_measures
 from models.registry import UserError
@@ -193,7 +193,7 @@ def technique(tuning: str, settings: Any, changes: Mapping[str, Any], tunings: t
     strategy_class = STRATEGIES.get(name)
     shared, own = dict(changes), dict[str, Any]()
     for other in models.TUNINGS:
-        shared, found = split(shared, other)
+        shared, found = split_prefix(shared, other)
         if found and other not in (*tunings, tuning):
             raise UserError(f"{other}.{next(iter(found))} is for a tuning that is not in the study: {other}.")
         own = found if other == tuning else own

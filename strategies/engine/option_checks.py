@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 
 def check_not_negative(name: str, value: float) -> None:
@@ -34,22 +33,3 @@ def check_fraction(name: str, value: float) -> None:
     """Raise ValueError, naming the option, unless its value is in [0, 1]."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be in [0, 1], got {value}")
-
-
-def check_training(options: Any) -> None:
-    """Raise ValueError for training options (`Strategy.Options`) that cannot work."""
-    for name in ("lr", "label_smoothing", "weight_decay", "beta1", "beta2"):
-        if not math.isfinite(getattr(options, name)):
-            raise ValueError(f"{name} must be a finite number, got {getattr(options, name)}")
-    least = {"iterations": 1, "epochs": 0, "batch_size": 1, "warmup": 0, "lr": 0, "weight_decay": 0}
-    for name, value in least.items():
-        check_at_least(name, getattr(options, name), value)
-    most = {"iterations": 10**9, "epochs": 10**6, "batch_size": 10**7, "warmup": 10**9, "lr": 1e20, "weight_decay": 1e20}
-    for name, largest in most.items():
-        check_at_most(name, getattr(options, name), largest)
-    for task, rate in options.lr_by_task.items():
-        check_not_negative(f"lr_by_task.{task}", rate)
-    check_fraction("label_smoothing", options.label_smoothing)
-    for name in ("beta1", "beta2"):
-        if not 0 <= getattr(options, name) < 1:
-            raise ValueError(f"{name} must be in [0, 1), got {getattr(options, name)}")

@@ -1,38 +1,40 @@
-"""The options that every method has: `Strategy.Options`. Imports nothing heavy."""
+"""Options that every method has: `Strategy.Options`. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from strategies.engine.option_checks import check_training
+from models.setting import check_ranges, setting
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Training options; the defaults are the paper's (MTIL, ViT-B/16), other benchmarks have their own.
+    """Training options. The defaults are the paper's (MTIL, ViT-B/16); other benchmarks have their own.
 
-    `epochs` > 0 replaces `iterations` by that many passes over the task's images and one update more (ZSCL's
-    class-incremental code); `lr_by_task` replaces `lr` for the tasks it names.
-
-    `exactness`: "plain" computes as the papers' released code does, to check the short cuts of "fast" by: texts at the
-    full context, everything a teacher says anew in each step, reference images in a pass of their own, one tensor of the
-    weights after another. The same losses but for rounding, and much slower.
+    `exactness` "plain" computes as the papers' released code does, to check the short cuts of "fast": texts at the full
+    context length, every output of a teacher computed again in each step, reference images in a separate pass, the tensors of
+    the weights one after another. The losses are the same up to rounding, and it is much slower.
     """
 
-    iterations: int = 1001
-    epochs: int = 0
-    lr: float = 1e-5
-    lr_by_task: Mapping[str, float] = field(default_factory=dict)
-    batch_size: int = 64
-    warmup: int = 100
-    label_smoothing: float = 0.2
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    exactness: Literal["fast", "plain"] = "fast"
+    iterations: int = setting(1001, "updates per task", least=1, most=10**9)
+    epochs: int = setting(
+        0,
+        "if above 0, passes over the task's images in place of iterations, plus one update",
+        least=0,
+        most=10**6,
+    )
+    lr: float = setting(1e-5, "peak learning rate", least=0, most=1e20)
+    lr_by_task: Mapping[str, float] = setting({}, "learning rates of single tasks, in place of lr", least=0)
+    batch_size: int = setting(64, "images per update", least=1, most=10**7)
+    warmup: int = setting(100, "updates in which the learning rate rises to lr", least=0, most=10**9)
+    label_smoothing: float = setting(0.2, "label smoothing of the cross-entropy", least=0, most=1)
+    weight_decay: float = setting(0.0, "decoupled weight decay of AdamW", least=0, most=1e20)
+    beta1: float = setting(0.9, "decay rate of AdamW's first moment", least=0, below=1)
+    beta2: float = setting(0.999, "decay rate of AdamW's second moment", least=0, below=1)
+    exactness: Literal["fast", "plain"] = setting("fast", "plain: compute as the papers' released code does, much slower")
 
     def __post_init__(self) -> None:
-        """Raise ValueError for values that cannot work. A subclass with checks of its own calls this first."""
-        check_training(self)
+        """Raise ValueError for a value out of range. A subclass with further checks calls this first."""
+        check_ranges(self)

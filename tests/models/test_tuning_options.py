@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from harness.config.options import split, tuning_options
+from harness.config.options import split_prefix, tuning_options
 from harness.config.resolve import resolve
 from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
@@ -16,7 +16,7 @@ from strategies.peft import LoRA
 
 
 def test_split():
-    assert split({"lr": 1, "tuning.rank": "8"}, "tuning") == ({"lr": 1}, {"rank": "8"})
+    assert split_prefix({"lr": 1, "tuning.rank": "8"}, "tuning") == ({"lr": 1}, {"rank": "8"})
 
 
 def test_options_are_checked():

@@ -208,18 +208,41 @@ def test_an_interrupt_says_how_to_go_on(flags, words, toy_benchmark, monkeypatch
 
 
 def test_methods_at_length_are_what_their_classes_say():
-    """Read from the source without importing it; the same as the classes'."""
+    """Docstrings are read from the source without importing it; they are those of the classes."""
     import inspect
-    from dataclasses import fields
 
-    from harness.display.strategy_help import read_strategy_help
+    from harness.display.strategy_help import read_docstring
     from strategies import STRATEGIES, TARGETS
 
     for name, target in TARGETS.items():
-        found, strategy = read_strategy_help(target), STRATEGIES.get(name)
-        assert found.docstring == inspect.getdoc(strategy) and len(found.docstring) > 80, name
-        options = {field.name for field in fields(strategy.Options)}
-        assert {line.split(":")[0] for line in found.options} <= options
-    assert "l2: float = 1.0" in read_strategy_help("strategies.zscl:ZSCL").options
+        docstring = read_docstring(target)
+        assert docstring == inspect.getdoc(STRATEGIES.get(name)) and len(docstring) > 80, name
     with pytest.raises(LookupError, match="no class Nothing"):
-        read_strategy_help("strategies.zscl:Nothing")
+        read_docstring("strategies.zscl:Nothing")
+
+
+def rows(out):
+    """The value of each option in the tables of `list strategies NAME`."""
+    return {line.split()[0]: line.split()[1] for line in out.splitlines() if line.startswith("  ") and len(line.split()) > 1}
+
+
+def test_one_strategy_with_the_values_in_effect(capsys):
+    from harness.config.resolve import outline
+    from harness.config.run_config import RunConfig
+
+    for flags, config in (
+        (["--benchmark", "mtil"], RunConfig("mtil", "lora")),
+        (["--benchmark", "cil"], RunConfig("cil", "lora")),
+        (["--edition", "full"], RunConfig("mtil", "lora", edition="full")),
+    ):
+        assert cli.main(["list", "strategies", "lora", *flags]) == 0
+        out, options = capsys.readouterr().out, outline(config).options
+        assert [rows(out)[n] for n in ("iterations", "lr", "batch_size")] == [
+            str(options.iterations), str(options.lr), str(options.batch_size)
+        ]  # fmt: skip
+        assert "updates per task" in out and rows(out)["tuning.rank"] == "4" and "LoRA (Hu et al. 2021" in out
+    assert cli.main(["list", "strategies", "zscl"]) == 0
+    out = capsys.readouterr().out
+    assert "Values for mtil, mini edition, Order I, model tiny" in out and rows(out)["image_loss"] == "1.0"
+    assert cli.main(["list", "strategies", "zsl"]) == 2 and "Did you mean zscl" in capsys.readouterr().err
+    assert cli.main(["list", "tunings", "lora"]) == 2 and "`list strategies NAME` does" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from harness.config.options import make_options, merged, parse_assignments
+from harness.config.options import make_options, merge_options, parse_assignments
 from models.registry import UserError
 from strategies import STRATEGIES
 from strategies.engine.strategy import Strategy
@@ -82,10 +82,10 @@ def test_tables_take_the_type_of_their_values():
     [
         (Strategy, {"lr_by_tsk.MNIST": "1"}, "Unknown option 'lr_by_tsk'. Did you mean lr_by_task"),
         (Strategy, {"l2": "1"}, "Unknown option 'l2'"),
-        (Strategy, {"lr.MNIST": "1"}, "lr is a single value, not a table: lr.MNIST has no meaning"),
+        (Strategy, {"lr.MNIST": "1"}, "lr takes a single value; lr.MNIST is not valid"),
         (Strategy, {"lr_by_task": "1e-5"}, "lr_by_task takes a table, lr_by_task.KEY=VALUE on the command line"),
         (Strategy, {"lr_by_task.MNIST": "fast"}, "lr_by_task.MNIST takes a finite number, got 'fast'"),
-        (Strategy, {"lr_by_task.MNIST": "-1"}, "lr_by_task.MNIST must be a finite number of at least 0"),
+        (Strategy, {"lr_by_task.MNIST": "-1"}, "lr_by_task.MNIST must be at least 0"),
         (Strategy, {"lr_by_task": {"MNIST": "nan"}}, "lr_by_task.MNIST takes a finite number"),
         (Strategy, {"epochs": "-1"}, "epochs must be at least 0"),
         (Strategy, {"epochs": "1.5"}, "epochs takes a whole number"),
@@ -112,10 +112,10 @@ def test_assignments_need_a_name_and_a_value(assignment):
 
 def test_the_command_line_wins_over_a_record_as_over_the_benchmark():
     recorded = {"epochs": 1, "iterations": 1000, "lr": 1e-5, "lr_by_task": {"MNIST": 5e-5}, "l2": 1.0}
-    found = make_options(ZSCL, CIL, merged(recorded, {"iterations": "50", "lr": "1e-4"}))
+    found = make_options(ZSCL, CIL, merge_options(recorded, {"iterations": "50", "lr": "1e-4"}))
     assert (found.epochs, found.iterations, found.lr, found.lr_by_task, found.l2) == (0, 50, 1e-4, {}, 1.0)
-    assert merged(recorded, {"l2": "0"}) == {**recorded, "l2": "0"}
-    assert merged({"lr": 1e-5}, {"iterations": "50"}) == {"lr": 1e-5, "iterations": "50"}
+    assert merge_options(recorded, {"l2": "0"}) == {**recorded, "l2": "0"}
+    assert merge_options({"lr": 1e-5}, {"iterations": "50"}) == {"lr": 1e-5, "iterations": "50"}
 
 
 SHARED = {"finetune": {"epochs": 1, "lr": 7.1e-6, "batch_size": 64, "label_smoothing": 0.2, "weight_decay": 0.0}}

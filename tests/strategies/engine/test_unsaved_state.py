@@ -130,7 +130,7 @@ def test_check_finds_state_that_cannot_be_seen(config, tmp_path):
     )
     found = list(findings(replace(config, strategy=str(tmp_path / "hidden.py"))))
     del json.steps
-    assert not found[1].passed and "two runs in one go differ: " in found[1].text
+    assert not found[1].passed and "two uninterrupted runs differ: " in found[1].text
 
 
 def test_the_tutorials_example_passes(config, tmp_path):

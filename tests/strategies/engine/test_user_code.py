@@ -48,7 +48,7 @@ HOOK = "from strategies import Strategy\n\n\nclass Mine(Strategy):\n    def afte
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("exit()\n", r"calls exit\(\) while it is imported \(line 1\): put what is to run by itself under"),
+        ("exit()\n", r"calls exit\(\) while it is imported \(line 1\): put the code of the script under"),
         ("import sys\nsys.exit(0)\n", r"calls exit\(\) while it is imported \(line 2\)"),
         ("raise SystemExit\n", r"calls exit\(\)"),
         ("def broken(:\n", "cannot be imported: SyntaxError in line 1: "),
