@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -110,12 +111,12 @@ def check_range(name: str, value: Any, setting: Setting) -> None:
     if not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {value}")
     for limit, words, holds in (
-        (setting.least, "at least", lambda limit: value >= limit),
-        (setting.most, "at most", lambda limit: value <= limit),
-        (setting.above, "greater than", lambda limit: value > limit),
-        (setting.below, "less than", lambda limit: value < limit),
+        (setting.least, "at least", operator.ge),
+        (setting.most, "at most", operator.le),
+        (setting.above, "greater than", operator.gt),
+        (setting.below, "less than", operator.lt),
     ):
-        if limit is not None and not holds(limit):
+        if limit is not None and not holds(value, limit):
             raise ValueError(f"{name} must be {words} {limit:,}, got {value}")
 
 

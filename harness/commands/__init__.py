@@ -3,7 +3,7 @@
 COMMANDS = {
     "bench": "run a benchmark with a strategy",
     "sweep": "run a grid of strategies, orders and seeds, on one machine or a cluster",
-    "check": "check that a method of your own survives an interruption",
+    "check": "check that your method survives an interruption",
     "measure": "measure datasets with one forward pass, before any training",
     "study": "fine-tune each domain with each tuning: what predicts gain and forgetting",
     "predict": "predict what fine-tuning on a dataset will gain and cost, from a study",

@@ -91,7 +91,7 @@ def findings(config: RunConfig) -> Iterator[Finding]:
 
 
 def _resumed(config: RunConfig, whole: Path, out: Path, between_tasks: bool) -> Finding:
-    """Interrupt a run before its last task or after three updates of it, continue it, and compare it with the record `whole`."""
+    """Interrupt a run before its last task or after three updates of it, continue it, and compare it with `whole`."""
     when = "interrupted between two tasks" if between_tasks else "interrupted within a task"
     config = replace(config, checkpoint_minutes=0 if between_tasks else 1e-9)
     try:

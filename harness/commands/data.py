@@ -14,7 +14,7 @@ examples:
   python cli.py data status                            what is there, what is missing, and its size on disk
   python cli.py data status kitti                      one dataset: licence, folder, how to get it
   python cli.py data fetch EuroSAT DTD                 two datasets into data/
-  python cli.py data fetch mtil --data-root DATA       all eleven of MTIL (SUN397 alone is 37 GB)
+  python cli.py data fetch mtil --data-root DATA       all eleven of MTIL (SUN397 is 37 GB)
   python cli.py data fetch StanfordCars --from hub     the copy on the Hugging Face hub
   python cli.py data verify                            open every image of every dataset that is there
   python cli.py data verify PHOTOS                     the same for your own folder, CSV file or saved dataset
@@ -23,14 +23,14 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the commands of `data` and their flags to its parser."""
-    parser.description = "Show which datasets are on disk, download them, and check every image of them and of your own data."
+    parser.description = "Show which datasets are on disk, download them, and check every image of them or of your data."
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="command")
 
     status = commands.add_parser(
         "status",
         help="show what is there and what is missing",
-        description="Show which datasets are in the data folder, how complete they are (files are counted, not opened), and how "
+        description="Show which datasets are in the data folder, how complete they are (files are counted, not opened) and how "
         "to get the others; also the reference data and the cache of decoded images.",
     )
     status.add_argument("names", nargs="*", metavar="NAME", help="datasets, or mtil, paint, cil (default: all, as tables)")
@@ -96,6 +96,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _fetch(arguments: argparse.Namespace) -> int:
     from benchmarks.full import data_folder as store
+    from benchmarks.full.dataset_table import ENTRIES
     from benchmarks.full.download import Offline
     from benchmarks.full.downloads import how_to_get
     from benchmarks.full.fetch import SOURCES, fetch
@@ -107,7 +108,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     failures: dict[str, str] = {}
     with DataProgress(make_console()) as work:
         for name in names:
-            row, before = store.ENTRIES[name], store.state(name, arguments.data_root)
+            row, before = ENTRIES[name], store.state(name, arguments.data_root)
             work.say(f"{name}: {row.about}", "bold")
             work.say(f"  licence: {row.licence}; source: {row.source}")
             if row.consent and name not in arguments.names and not before.complete and before.kind != "differs":

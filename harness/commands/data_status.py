@@ -11,7 +11,7 @@ from rich.text import Text
 
 from benchmarks.data import pixel_files
 from benchmarks.full import data_folder as store
-from benchmarks.full.dataset_table import root_flag
+from benchmarks.full.dataset_table import ENTRIES, root_flag, suite
 from benchmarks.full.download import readable
 from benchmarks.full.downloads import fetch_command, fetchable
 from benchmarks.full.fetch import PARTIAL
@@ -26,7 +26,7 @@ def show(names: list[str], data_root: str, console: Console) -> None:
     named = store.chosen(names)
     states, sizes = {}, {}
     with DataProgress(console, lines=False) as work:
-        every = named or list(store.ENTRIES)
+        every = named or list(ENTRIES)
         for done, name in enumerate(every):
             work(done, len(every), f"counting {name}")
             states[name] = store.state(name, data_root)
@@ -37,10 +37,10 @@ def show(names: list[str], data_root: str, console: Console) -> None:
         for state in states.values():
             _block(state, sizes, data_root, console)
         return
-    for suite in store.SUITES:
-        here = [states[name] for name in store.suite(suite)]
-        _line(console, f"{suite}: {sum(state.complete for state in here)} of {len(here)} complete in {data_root}", "bold")
-        console.print(_suite(here, sizes), highlight=False)
+    for title in store.SUITES:
+        here = [states[name] for name in suite(title)]
+        _line(console, f"{title}: {sum(state.complete for state in here)} of {len(here)} complete in {data_root}", "bold")
+        console.print(_suite_table(here, sizes), highlight=False)
     where = root_flag(data_root)
     _line(
         console,
@@ -74,7 +74,7 @@ def _line(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, highlight=False, soft_wrap=True)
 
 
-def _suite(states: list[store.State], sizes: dict[Path, int]) -> Table:
+def _suite_table(states: list[store.State], sizes: dict[Path, int]) -> Table:
     table = plain_table()
     table.add_column("  name", no_wrap=True)
     table.add_column("state", no_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.catalog import MINI, Source, find
 from benchmarks.full import data_folder as store
-from benchmarks.full.dataset_table import ENTRIES, root_flag
+from benchmarks.full.dataset_table import ENTRIES, root_flag, suite
 from benchmarks.full.downloads import how_to_get
 from harness.config.resolve import DEFAULT_MODELS
 from harness.display.data_progress import DataProgress
@@ -48,7 +48,7 @@ def targets(names: list[str], data_root: str) -> list[str]:
     for name in names:
         check_text(name, "dataset name")
         if name in store.SUITES:
-            chosen += [n for n in store.suite(name) if store.state(n, data_root).kind != "missing"]
+            chosen += [n for n in suite(name) if store.state(n, data_root).kind != "missing"]
         elif name in ENTRIES and not (name in MINI and store.state(name, data_root).kind == "missing"):
             if store.state(name, data_root).kind == "missing":
                 raise UserError(f"The dataset {name} is not in {data_root}. {how_to_get(ENTRIES[name], data_root)}")

@@ -85,7 +85,7 @@ class Parser(argparse.ArgumentParser):
     def _chosen(self, parsed: argparse.Namespace) -> Parser:
         """Return the parser of the command that was typed."""
         for action in self._commands():
-            command = action.choices.get(getattr(parsed, action.dest, None))
+            command: Parser | None = action.choices.get(getattr(parsed, action.dest, None))
             if command is not None:
                 return command._chosen(parsed)
         return self

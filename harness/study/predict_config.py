@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from benchmarks.plan import EDITIONS
+from benchmarks.registry import EDITIONS
 from models.setting import setting
 
 

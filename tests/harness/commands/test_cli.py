@@ -1,4 +1,4 @@
-"""The command line: light commands stay light, mistakes are one sentence and status 2."""
+"""The command line: light commands import nothing heavy, and a mistake is one sentence with exit status 2."""
 
 import os
 import re
@@ -208,7 +208,7 @@ def test_an_interrupt_says_how_to_go_on(flags, words, toy_benchmark, monkeypatch
 
 
 def test_methods_at_length_are_what_their_classes_say():
-    """Docstrings are read from the source without importing it; they are those of the classes."""
+    """Docstrings are read from the source without importing it. They equal those of the classes."""
     import inspect
 
     from harness.display.strategy_help import read_docstring
@@ -222,7 +222,7 @@ def test_methods_at_length_are_what_their_classes_say():
 
 
 def rows(out):
-    """The value of each option in the tables of `list strategies NAME`."""
+    """Return the value of each option in the tables of `list strategies NAME`."""
     return {line.split()[0]: line.split()[1] for line in out.splitlines() if line.startswith("  ") and len(line.split()) > 1}
 
 

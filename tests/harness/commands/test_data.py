@@ -1,4 +1,4 @@
-"""`data`: what it prints, what it returns, and what it leaves alone."""
+"""`data`: its output, its exit status, and the files that it does not change."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def papers(monkeypatch):
-    """Makes the table's rows as large as the made-up data, so that it is the papers'."""
+    """Return a function that sets the sizes in the table to those of the synthetic data."""
 
     def resize(**made):
         for name, found in made.items():
@@ -41,14 +41,14 @@ def papers(monkeypatch):
 
 @pytest.fixture
 def dtd(full_roots, tmp_path, papers):
-    """A data folder with all of DTD, which two of the papers use."""
+    """A data folder with the whole of DTD, which two papers use."""
     papers(**full_roots.write(tmp_path / "data", ["DTD", "dtd"]))
     return tmp_path / "data"
 
 
 @pytest.fixture
 def data(capfd):
-    """Runs `data` and returns its status, output and errors."""
+    """Return a function that runs `data` and returns its status, output and errors."""
 
     def run(*arguments):
         capfd.readouterr()
@@ -165,7 +165,7 @@ def test_a_truncated_image_is_named(data, dtd):
 
 
 def test_files_that_two_sets_share_are_opened_once(data, dtd, monkeypatch):
-    """But those that are damaged, whatever their names have in common."""
+    """Except damaged ones, even if their names share a part."""
     from benchmarks.data import images
 
     folder = dtd / "dtd" / "dtd" / "images" / "banded"
@@ -227,7 +227,7 @@ def test_mistakes_of_verify(data, tmp_path):
 
 @pytest.fixture
 def gets(monkeypatch):
-    """In place of the network: what is asked for, and the error of each name that has one."""
+    """Replace the network. Return the names that are asked for, and a table of errors by name."""
     asked, errors = [], {}
 
     def fetch(name, data_root, source=None, progress=None, say=None, bars=False):

@@ -1,4 +1,4 @@
-"""Names in list flags: commas and blanks alike, commas that belong to a name, and names that mean two things."""
+"""Names in list flags: separated by commas or blanks, with commas in names, and names with two meanings."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`measure`: its numbers by another formula, its samples, its flags, and what it never does."""
+"""`measure`: its numbers against another formula, its samples and its flags."""
 
 import csv
 import math
@@ -30,7 +30,7 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def trees(full_roots, tmp_path):
-    """30 pictures in three classes: 24 to train, 3 and 3 to validate and test."""
+    """30 pictures in three classes: 24 training, 3 validation and 3 test images."""
     for label, name in enumerate(CLASSES):
         for number in range(10):
             full_roots.save(tmp_path / "trees" / name / f"{number}.png", label, number)
@@ -48,7 +48,7 @@ def ask(model_directory):
 
 
 def by_measure(table, dataset="trees"):
-    """Measure -> its row."""
+    """Return the rows by measure."""
     return {row.measure: row for row in table[table.dataset == dataset].itertuples()}
 
 
@@ -65,7 +65,7 @@ def texts(encoder, template):
 
 
 def pairwise(x, t, labels):
-    """Mean similarity of pairs of images, and of images to wrong classes, one by one."""
+    """Return the mean similarity of pairs of images, and of images to wrong classes, computed one by one."""
     intra = [float(x[i] @ x[j]) for i in range(len(x)) for j in range(i)]
     inter = [float(x[i] @ t[c]) for i in range(len(x)) for c in range(len(t)) if c != labels[i]]
     return sum(intra) / len(intra), sum(inter) / len(inter)
@@ -149,7 +149,7 @@ def test_names_and_templates_from_files(trees, ask, tmp_path):
 
 
 def test_a_measure_that_is_undefined(ask, tmp_path, full_roots, capsys):
-    """One training image has no pair, and its class no other class beside it."""
+    """A single training image forms no pair, and a single class has no wrong class."""
     for label, (split, name) in enumerate((("train", "a"), ("train", "b"), ("test", "a"), ("test", "b"))):
         full_roots.save(tmp_path / "two" / split / name / "0.png", label, 0)
     rows = by_measure(ask(tmp_path / "two", measure_n=1), "two")

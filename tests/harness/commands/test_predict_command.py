@@ -1,4 +1,4 @@
-"""`predict`: a folder of one's own and a domain of the study, from a made-up study of a real model; and bad input."""
+"""`predict` for a user's folder and for a domain of the study, from a synthetic study of a real model; and bad input."""
 
 import io
 import math
@@ -31,7 +31,7 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def photos(full_roots, tmp_path):
-    """30 pictures in three classes, 24 of them to train."""
+    """30 pictures in three classes, 24 of them training images."""
     for label, name in enumerate(("birch", "oak", "pine")):
         for number in range(10):
             full_roots.save(tmp_path / "photos" / name / f"{number}.png", label, number)
@@ -40,7 +40,7 @@ def photos(full_roots, tmp_path):
 
 @pytest.fixture
 def rows(model_directory):
-    """A study of five domains around the toy model's IIMM, outcomes made up."""
+    """A study of five domains around the toy model's IIMM, with synthetic outcomes."""
     x = np.linspace(-0.5, 1.2, 5)
     named = {"domain": NAMES, "edition": "mini", "tuning": "full", "strategy": "finetune", "seed": 0}
     named |= {"model": str(model_directory), "pretrained": "", "weights": weights_sha256(str(model_directory))}

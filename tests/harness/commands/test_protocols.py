@@ -1,4 +1,4 @@
-"""Protocols by value: every cell of a real class-incremental run against features worked out here, model by model."""
+"""Protocols by value: every cell of a real class-incremental run against features that this test computes, model by model."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ QUICK = {"epochs": 0, "iterations": 6, "batch_size": 8, "warmup": 1, "lr": 0.003
 
 
 def write(root, classes, seed):
-    """Class k in a colour of its own, with 3 + 2 k test images: steps of different sizes."""
+    """Write one colour per class. Class k has 3 + 2 k test images, so that steps have different sizes."""
     rng = np.random.default_rng(seed)
     for k, name in enumerate(classes):
         colour = rng.integers(0, 256, 3)
@@ -65,7 +65,7 @@ def config(folders, model_directory, tmp_path, monkeypatch):
 
 @pytest.fixture
 def kept(monkeypatch):
-    """The weights saved after each row."""
+    """The weights that are saved after each row."""
     found, original = {}, checkpoint.save_state
 
     def save(folder, after, weights, *more):
@@ -83,7 +83,7 @@ def pixels(folder, name):
 
 @torch.no_grad()
 def correct(encoder, folder, own, competing):
-    """Images of the classes `own` whose most similar class among `competing` is theirs; and how many images."""
+    """Return the number of images of the classes `own` whose most similar class in `competing` is right, and of all images."""
     each = [F.normalize(encoder.clip.encode_text(encoder.tokenize([t.format(c) for c in competing])), dim=1) for t in TEMPLATES]
     texts = F.normalize((each[0] + each[1]) / 2, dim=1)
     right = total = 0
@@ -96,13 +96,13 @@ def correct(encoder, folder, own, competing):
 
 
 def competitors(protocol, after, step):
-    """Class names a test image of a step (from 1) is classified among, after so many steps."""
+    """Return the classes that compete for a test image of a step (from 1) after `after` steps."""
     last = {"task": None, "class": max(after, step), "agnostic": 3}[protocol]
     return list(STEPS[step - 1]) if last is None else [name for names in STEPS[:last] for name in names]
 
 
 def by_hand(weights, folders, model, protocol):
-    """{(after, stream, task): (correct, n)} of models given by their weights."""
+    """Return {(after, stream, task): (correct, n)} for models given by their weights."""
     zoo, wood = folders
     encoder, cells = models.load(model), {}
     for after, state in sorted(weights.items()):
@@ -198,7 +198,7 @@ def test_rivals_count_in_evaluation_only(encoder, toy_domain):
 
 @torch.no_grad()
 def test_a_class_that_two_tasks_share_is_one_class(encoder, toy_domain):
-    """The same prompt encoded beside others differs in its last bits, so a tie between the two would be decided by rounding."""
+    """The same prompt in another batch differs in its last bits, so rounding would decide a tie between the two."""
     first = toy_domain("a")
     names = {0: ("cat", "dog"), 1: ("fox", "dog", "gnu"), 2: ("dog", "cat")}
     templates = {0: first.templates, 1: first.templates, 2: ("another {}.",)}

@@ -1,4 +1,4 @@
-"""What commands that answer at once leave alone. Modules are counted, not seconds."""
+"""Light commands do not import heavy modules. The test counts modules, not seconds."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ TABLES = {"numpy", "pandas", "pyarrow"}
 
 
 def modules(folder, *arguments):
-    """Top-level modules that a command has imported when it is done."""
+    """Return the top-level modules that a command has imported."""
     code = (
         "import sys, cli\n"
         "try:\n    cli.main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"

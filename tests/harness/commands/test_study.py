@@ -1,4 +1,4 @@
-"""From the flags of `study` and `predict` to what is run."""
+"""The flags of `study` and `predict`, and the configurations that they give."""
 
 import subprocess
 import sys

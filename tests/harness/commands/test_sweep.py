@@ -1,4 +1,4 @@
-"""`sweep` with the real `bench` in processes of their own: few and tiny, for each takes seconds to import torch."""
+"""`sweep` with the real `bench` in separate processes. Runs are few and tiny, because each takes seconds to import torch."""
 
 import csv
 import json
@@ -37,12 +37,12 @@ def accuracies(folder):
 
 
 def test_a_sweep_of_real_runs(flags, model_directory, tmp_path, capsys, monkeypatch):
-    """One fails by its own fault; beside it one is killed in the middle and goes on. What is finished is left alone then."""
+    """One run fails. Another one is killed in the middle and then continued. Finished runs are skipped."""
     grid = "--strategies broken.py:Broken,slow.py:Slow --seeds 1 --jobs 2"
     monkeypatch.chdir(tmp_path)
     body = "from strategies import Strategy\n\n\nclass {}(Strategy):\n    {}\n    def before_experience(self):\n        {}\n"
     Path("broken.py").write_text(body.format("Broken", "", "raise RuntimeError('broken on purpose')"))
-    # Waits in the second task until it may go on.
+    # Waits in the second task until the file `wait` is removed.
     wait = "super().before_experience()\n        import os, time\n        while self.trained and os.path.exists('wait'):"
     Path("slow.py").write_text(body.format("Slow", "", f"{wait}\n            time.sleep(0.05)"))
     Path("wait").touch()
@@ -99,7 +99,7 @@ def progress(record):
 
 
 def holder(folder):
-    """The process that has the lock of a folder open."""
+    """Return the process that has the lock of a folder open."""
     lock = str((folder / ".lock").resolve())
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

@@ -1,4 +1,4 @@
-"""The identity of a run and its key do not change: folders of older runs are found again.
+"""The identity of a run and its key do not change, so that the folders of older runs are found again.
 
 `identities.json` was recorded once. To record it again after an intended change of a default, run this file as a script.
 """
@@ -13,7 +13,7 @@ from harness.config.run_config import RunConfig
 from harness.records.run_json import key_of
 
 RECORDED = Path(__file__).parent / "identities.json"
-# Digests of shipped files and drawn data, which change for reasons of their own.
+# Digests of shipped files and drawn data, which may change for other reasons.
 DIGESTS = ("weights_sha256", "data_version", "reference_version")
 CONFIGURATIONS = {
     "mtil": RunConfig(),
@@ -38,7 +38,7 @@ CONFIGURATIONS = {
 
 
 def recorded(config):
-    """The identity without digests of files, its key, and the name of the run's folder without the key."""
+    """Return the identity without digests of files, its key, and the name of the run's folder without the key."""
     resolved = outline(config)
     identity = {name: "digest" if name in DIGESTS and value else value for name, value in resolved.identity().items()}
     folder = f"{resolved.folder.parent.name}/{resolved.strategy_slug}"

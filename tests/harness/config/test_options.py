@@ -1,4 +1,4 @@
-"""A method's options: what wins over what, tables with dotted keys, and mistakes in one sentence."""
+"""Options of a method: their precedence, tables with dotted keys, and mistakes in one sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ def test_settings_of_the_base_come_first():
     ],
 )
 def test_learning_rates_by_task(changes, expected):
-    """A rate that the user gives is not hidden by the benchmark's."""
+    """The user's learning rate takes precedence over the benchmark's table of rates."""
     assert make_options(Strategy, MTIL, changes).lr_by_task == expected
 
 

@@ -129,7 +129,7 @@ def test_a_subclass_inherits_the_settings_of_its_base():
 
 
 def test_another_model_keeps_the_papers_options():
-    """What was found for the tiny model would ruin a real one."""
+    """The settings of the tiny model would ruin a real one."""
     options = resolve(RunConfig(model="ViT-B-16", pretrained="openai")).options
     assert dataclasses.replace(options, lr_by_task={}) == ZSCL.Options()
     # ZSCL's scripts train two of its datasets at 5e-5, the others at 1e-5.
@@ -165,7 +165,7 @@ def test_the_key_knows_the_weights_and_the_pictures(tmp_path, monkeypatch, model
 
 
 def test_the_seeds_of_a_command_look_at_the_data_once(tmp_path, monkeypatch):
-    """And two commands of a process that lives on see what has changed between them."""
+    """Two commands in one process see changes of the data between them."""
     drawn = []
     monkeypatch.setattr("benchmarks.mini.cache.version_key", lambda: drawn.append(1) or "drawn")
 

@@ -1,4 +1,4 @@
-"""Code that the command line does not name is run by nobody who has not agreed to it."""
+"""Code that the command line does not name runs only after the user has agreed."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def theirs(tmp_path, monkeypatch):
-    """Somebody's record and the strategy file that it names."""
+    """A record from somebody else and the strategy file that it names."""
     code = f"open({str(tmp_path / 'sprung')!r}, 'w')\nclass Evil: pass\n"
     (tmp_path / "evil.py").write_text(code)
     (tmp_path / "run.json").write_text(json.dumps({"request": {"benchmark": "mtil", "strategy": "evil.py:Evil"}}))
@@ -80,7 +80,7 @@ def test_a_terminal_asks(answer, agreed, theirs, monkeypatch):
         with pytest.raises(UserError):
             check_code(arguments)
     assert f"(SHA-256 {theirs}), whose code would be run. Run it? [y/N]" in terminal.getvalue()
-    # The runs of a sweep are commands of their own.
+    # The runs of a sweep are separate commands.
     assert arguments.trust_code is agreed
 
 
