@@ -217,7 +217,7 @@ def test_orders():
 )
 def test_order_errors(arguments, message):
     with pytest.raises(UserError, match=message):
-        stream(Ask(*arguments))
+        stream(Ask(**dict(zip(("edition", "order", "heldout"), arguments, strict=False))))
 
 
 def test_make_knows_its_benchmarks_and_editions(toy_benchmark):

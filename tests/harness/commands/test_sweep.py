@@ -83,7 +83,7 @@ def test_a_sweep_of_real_runs(flags, model_directory, tmp_path, capsys, monkeypa
     assert sweep(flags, "--strategies slow.py:Slow --seeds 1") == 0
     assert "1 run, 1 finished already, 0 to do" in capsys.readouterr().out
     assert sweep(flags, "--strategies zero-shot --seeds 1 --shard 2/2") == 0
-    assert "holds no run" in capsys.readouterr().out
+    assert "contains no run" in capsys.readouterr().out
 
 
 def waited(condition, seconds=100):

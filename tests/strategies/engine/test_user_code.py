@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 import cli
+from harness.commands import list as list_command
 from harness.commands.check import compare
 from harness.config import user_file
 from harness.config.resolve import resolve
@@ -92,7 +93,7 @@ def test_no_command_ends_with_status_0_by_exit(monkeypatch, capsys):
     def quits(arguments):
         raise SystemExit
 
-    monkeypatch.setattr(cli, "show_list", quits)
+    monkeypatch.setattr(list_command, "run", quits)
     assert cli.main(["list"]) == 2 and "called exit() before the end" in capsys.readouterr().err
 
 
