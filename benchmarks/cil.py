@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import settings
 from benchmarks.catalog import SPLITS, check_present, find, held_out, shadows, versions
@@ -24,13 +24,22 @@ if TYPE_CHECKING:
     from benchmarks.data.domain import Domain
 
 MINI_DATASET = "nature"
-STEPS = 5
-DATASETS: dict[str, dict[str, Any]] = {
-    # The paper's protocol: classes in the first step (0: it is like the others), number of steps, the single prompt.
-    "cifar100": {"base": 0, "steps": 10, "template": "a bad photo of a {}."},
-    "tinyimagenet": {"base": 100, "steps": 10, "template": "a bad photo of a {}."},
-    "imagenet100": {"base": 0, "steps": 10, "template": "a good photo of a {}."},
+
+
+class Steps(NamedTuple):
+    """Protocol of a dataset: classes in the first step (0: as in the others), number of steps, the single prompt template."""
+
+    base: int = 0
+    steps: int = 5
+    template: str | None = None
+
+
+DATASETS = {
+    "cifar100": Steps(0, 10, "a bad photo of a {}."),
+    "tinyimagenet": Steps(100, 10, "a bad photo of a {}."),
+    "imagenet100": Steps(0, 10, "a good photo of a {}."),
 }
+"""The paper's protocols."""
 
 
 def stream(ask: Ask) -> StreamPlan:
@@ -52,9 +61,9 @@ def stream(ask: Ask) -> StreamPlan:
     if source.edition == "full" and name not in DATASETS:
         raise unknown("class-incremental dataset", name, DATASETS)
     source = source.with_files(ask.classnames, ask.templates)
-    protocol: dict[str, Any] = DATASETS[name] if source.edition == "full" else {"base": 0, "steps": STEPS, "template": None}
-    steps: int = protocol["steps"] if ask.steps is None else ask.steps
-    base: int = protocol["base"] if ask.base is None else ask.base
+    protocol = DATASETS[name] if source.edition == "full" else Steps()
+    steps = protocol.steps if ask.steps is None else ask.steps
+    base = protocol.base if ask.base is None else ask.base
     if steps < 1 or base < 0:
         raise UserError(f"--steps must be at least 1 and --base at least 0, not {steps} and {base}.")
     order = None if ask.order is None or ask.order == "default" else split_names(ask.order)
@@ -65,8 +74,8 @@ def stream(ask: Ask) -> StreamPlan:
     def build(progress: Progress | None, splits: Sequence[str], heldout_splits: Sequence[str] = ("test",)) -> Built:
         domain = source.build(splits or SPLITS, progress)
         differences = source.differences(domain)
-        if protocol["template"]:
-            domain = replace(domain, templates=(protocol["template"],))
+        if protocol.template:
+            domain = replace(domain, templates=(protocol.template,))
         sizes = step_sizes(len(domain.classnames), steps, base)
         domains = split_classes(domain, class_order(domain, order, name), sizes)
         heldout_domains = [source.build(heldout_splits, progress) for source in heldout]
@@ -75,7 +84,7 @@ def stream(ask: Ask) -> StreamPlan:
         return Built(domains, heldout_domains, differences)
 
     return StreamPlan(
-        benchmark=f"cil-{_slug(source.name)}-{steps}" + (f"-base{base}" if base != protocol["base"] else ""),
+        benchmark=f"cil-{_slug(source.name)}-{steps}" + (f"-base{base}" if base != protocol.base else ""),
         edition=source.edition,
         order="default" if order is None else "custom",
         names=names,
@@ -83,7 +92,7 @@ def stream(ask: Ask) -> StreamPlan:
         build=build,
         protocol=ask.protocol or "class",
         check=lambda: check_present([source, *heldout]),
-        version=lambda: versions([source, *heldout], protocol["template"], class_orders().get(name)),
+        version=lambda: versions([source, *heldout], protocol.template, class_orders().get(name)),
         settings=settings.CIL_IMAGENET if name == "imagenet100" else settings.CIL,
         tiny_settings=settings.mini("cil"),
         full_size=source.edition == "full",

@@ -1,4 +1,4 @@
-"""Where a domain of a given name comes from, and what a name that means nothing is answered with."""
+"""Sources of domains by name, and the errors for unknown names."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def folder(path, side=8):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A working directory of its own, with a folder beside it as --data-root."""
+    """A separate working directory, with a folder next to it as --data-root."""
     monkeypatch.setenv("PERENNIAL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
@@ -114,8 +114,8 @@ def test_nothing_ends_in_a_list_of_forty_names(here):
 )
 def test_the_edition_follows_from_the_names(here, names, edition, editions):
     folder(Path("pets"))
-    found, sources = find_all(names, None, "data")
-    assert found == edition and [s.edition for s in sources] == editions and [s.name for s in sources] == names
+    edition_of_all, sources = find_all(names, None, "data")
+    assert edition_of_all == edition and [s.edition for s in sources] == editions and [s.name for s in sources] == names
 
 
 def test_an_edition_that_was_asked_for_stays(here):

@@ -1,4 +1,4 @@
-"""Class-incremental steps: no class is lost, every image is in its step under its own name, in the published orders."""
+"""Class-incremental steps: no class is lost, every image is in its step under its class name, in the published orders."""
 
 import random
 
@@ -114,7 +114,7 @@ def test_an_order_of_ones_own(animals):
     domain = animals()
     assert class_order(domain, ("elk", "ant", "dog", "bee", "cat"), "animals") == [4, 0, 3, 1, 2]
     for order, message in (
-        (("elk", "ant"), "each of the 5 classes of 'animals' once, got 2 names"),
+        (("elk", "ant"), "each of the 5 classes of 'animals' once, not 2 names"),
         (("elk", "ant", "dog", "bee", "bee"), "each of the 5 classes"),
         (("elk", "ant", "dog", "bee", "cta"), "Unknown class 'cta'. Did you mean cat"),
     ):
@@ -134,14 +134,14 @@ def test_every_image_is_in_one_step_under_its_name(animals, order, sizes):
         whole = getattr(domain, split)
         named = {whole[i][0].getpixel((0, 0)): domain.classnames[whole[i][1]] for i in range(len(whole))}
         assert len(named) == len(whole)
-        found = []
+        images = []
         for step in steps:
             data = getattr(step, split)
             items = [data[i] for i in range(len(data))]
             assert targets_of(data) == [label for _, label in items]
             assert sorted(set(targets_of(data))) == list(range(len(step.classnames))), "labels 0..c-1, each with images"
-            found += [(image.getpixel((0, 0)), step.classnames[label]) for image, label in items]
-        assert sorted(found) == sorted(named.items())
+            images += [(image.getpixel((0, 0)), step.classnames[label]) for image, label in items]
+        assert sorted(images) == sorted(named.items())
     assert all(step.templates == domain.templates and step.ood is None for step in steps)
 
 
@@ -169,7 +169,7 @@ def test_evaluation_alone_needs_no_training_images(animals):
 
 
 def test_the_papers_protocol_trains_on_everything_with_one_prompt(monkeypatch):
-    """A made-up CIFAR-100 through the plan: the steps, their order, the single prompt, no images kept from training."""
+    """A made-up CIFAR-100 through the plan: steps, order, the single prompt, training on all images."""
     import torch
 
     labels = [i % 100 for i in range(200)]
@@ -188,7 +188,7 @@ def test_the_papers_protocol_trains_on_everything_with_one_prompt(monkeypatch):
 
 def test_single_prompts():
     bad, good = "a bad photo of a {}.", "a good photo of a {}."
-    assert {name: row["template"] for name, row in DATASETS.items()} == {
+    assert {name: row.template for name, row in DATASETS.items()} == {
         "cifar100": bad,
         "tinyimagenet": bad,
         "imagenet100": good,

@@ -1,4 +1,4 @@
-"""From what a user asks for to a plan: names, held-out domains, protocols, and nothing loaded on the way."""
+"""Plans of streams: names, held-out domains, protocols. No data is loaded."""
 
 import subprocess
 import sys
@@ -52,8 +52,8 @@ def test_the_papers_two_orders():
     assert list(ORDER_I) == sorted(ORDER_I, key=str.casefold) and len(ORDER_I) == 11
     assert tuple(ORDER_I[i] for i in columns) == ORDER_II
     for order, names in (("I", ORDER_I), ("II", ORDER_II), (None, ORDER_I), ("default", ORDER_I)):
-        found = stream(Ask(edition="full", order=order))
-        assert found.names == names and found.heldout == () and found.order == (order if order in ("I", "II") else "I")
+        plan = stream(Ask(edition="full", order=order))
+        assert plan.names == names and plan.heldout == () and plan.order == (order if order in ("I", "II") else "I")
 
 
 def test_what_a_full_plan_is():
@@ -85,7 +85,7 @@ def test_heldout(ask, heldout):
 
 
 def test_heldout_names_are_of_the_streams_edition_first(full_data):
-    """The full edition's mnist has 10 made-up test images here; the mini edition's has its own number."""
+    """The full edition's mnist has 10 made-up test images here. The mini edition's has another number."""
     built = stream(Ask(edition="full", order="DTD", heldout=("mnist",), data_root=str(full_data))).build(None, ("test",))
     assert len(built.heldout[0].test) == 10
 
@@ -177,7 +177,7 @@ def test_planning_imports_nothing_heavy():
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_method_that_chooses_has_validation_images_of_all_domains(toy_domain, whole):
-    """Taken out of the training data even where the protocol trains on all of it; held-out domains are never trained."""
+    """They are taken out of the training data even if the protocol trains on all of it. Held-out domains are never trained."""
     own, none, held = toy_domain("own"), toy_domain("none", seed=1, val=0), toy_domain("held", seed=2, val=0)
     none, held = replace(none, val=None), replace(held, val=None)
     asked = []

@@ -39,7 +39,7 @@ def captions(folder, rows, name=CAPTIONS, separator="\t"):
 
 
 def values(images):
-    """Which image each one is."""
+    """Return the number of each image."""
     whole = images[:] if isinstance(images, torch.Tensor) else images[torch.arange(len(images))]
     assert whole.dtype == torch.uint8 and whole.shape[1:] == (3, 8, 8)
     assert all(len(image.unique()) == 1 for image in whole)
@@ -48,9 +48,9 @@ def values(images):
 
 def test_a_folder_and_a_text_file(root):
     Path("texts.txt").write_text("a red hat\n\n  two dogs \nthree\n")
-    found = load("pictures", "texts.txt", 8)
-    assert values(found.images) == [1, 3, 5, 7, 9, 11, 0, 2, 4, 6, 8, 10], "sorted by path"
-    assert found.sentences == ["a red hat", "two dogs", "three"]
+    reference = load("pictures", "texts.txt", 8)
+    assert values(reference.images) == [1, 3, 5, 7, 9, 11, 0, 2, 4, 6, 8, 10], "sorted by path"
+    assert reference.sentences == ["a red hat", "two dogs", "three"]
 
 
 @pytest.mark.parametrize("cache", [True, False])
@@ -78,7 +78,7 @@ def test_without_a_cache_threads_decode(root, monkeypatch):
     paths, met = image_paths("pictures"), threading.Barrier(3, timeout=20)
 
     class Meeting(ImageFiles):
-        """Goes on once three images are being read."""
+        """Wait until three images are being read."""
 
         def __getitem__(self, index):
             met.wait()
@@ -93,10 +93,10 @@ def test_without_a_cache_threads_decode(root, monkeypatch):
 
 def test_images_outside_the_choice_are_not_decoded(root):
     Path("texts.txt").write_text("one\n")
-    kept = set(values(load("pictures", "texts.txt", 8, count=4, cache=False).images))
-    for i in set(range(12)) - kept:
+    chosen = set(values(load("pictures", "texts.txt", 8, count=4, cache=False).images))
+    for i in set(range(12)) - chosen:
         next(Path("pictures").rglob(f"{i:02d}.png")).write_bytes(b"broken")
-    assert set(values(load("pictures", "texts.txt", 8, count=4).images)) == kept
+    assert set(values(load("pictures", "texts.txt", 8, count=4).images)) == chosen
 
 
 def test_ones_own_photographs_are_turned_upright(root):
@@ -118,22 +118,22 @@ def test_the_cache_changes_nothing(root, preprocess):
     rng = np.random.default_rng(0)
     for i in range(5):
         Image.fromarray(rng.integers(0, 256, (30, 20 + i, 3), dtype=np.uint8)).save(root / "pictures" / f"noise{i}.jpg")
-    kept, read = (load("pictures", "texts.txt", preprocess, cache=cache).images for cache in (True, False))
-    assert isinstance(read, FileImages) and not isinstance(kept, FileImages) and len(kept) == len(read) == 17
+    chosen, read = (load("pictures", "texts.txt", preprocess, cache=cache).images for cache in (True, False))
+    assert isinstance(read, FileImages) and not isinstance(chosen, FileImages) and len(chosen) == len(read) == 17
     index = torch.tensor([16, 0, 3, 3])
-    assert torch.equal(kept[index], read[index]) and torch.equal(kept[2:5], read[2:5])
+    assert torch.equal(chosen[index], read[index]) and torch.equal(chosen[2:5], read[2:5])
     again = load("pictures", "texts.txt", preprocess).images
-    assert torch.equal(again[:], kept[:]) and list((root / "cache").rglob("*reference-pictures*"))
+    assert torch.equal(again[:], chosen[:]) and list((root / "cache").rglob("*reference-pictures*"))
 
 
 def test_imagenet(root, full_roots):
     full_roots.write(root / "data", ["imagenet"])
     paths = image_paths("imagenet", str(root / "data"))
     assert len(paths) == 10 and all("/train/" in path for path in paths)
-    said = load_sentences("imagenet")
+    sentences = load_sentences("imagenet")
     names = [line.split("\t")[-1] for line in lines("names_imagenet")]
-    assert len(said) == 1000 and said == [f"a photo of a {name}." for name in names]
-    assert said[0] == "a photo of a tench."
+    assert len(sentences) == 1000 and sentences == [f"a photo of a {name}." for name in names]
+    assert sentences[0] == "a photo of a tench."
 
 
 @pytest.mark.parametrize("folder", ["conceptual_captions", "cc_data", "."])
@@ -143,9 +143,9 @@ def test_conceptual_captions(root, folder):
     captions(place, rows)
     for i in (1, 2, 3):
         save(place / "val" / f"{i}.png", i)
-    found = load("conceptual_captions", "conceptual_captions", 8, data_root=str(root / "data"))
-    assert values(found.images) == [1, 2], "those that the table names and that are there"
-    assert found.sentences[1:] == ["über uns", "gone", "x"], "a sentence needs no image"
+    reference = load("conceptual_captions", "conceptual_captions", 8, data_root=str(root / "data"))
+    assert values(reference.images) == [1, 2], "those that the table names and that are there"
+    assert reference.sentences[1:] == ["über uns", "gone", "x"], "a sentence needs no image"
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_quoted_cells(root):
 
 
 def test_the_mini_set_needs_no_files(root):
-    found = load("mini", "mini", 8)
-    assert found.images.shape == (1500, 3, 8, 8) and len(found.sentences) == 1500
+    reference = load("mini", "mini", 8)
+    assert reference.images.shape == (1500, 3, 8, 8) and len(reference.sentences) == 1500
 
 
 @pytest.mark.parametrize(

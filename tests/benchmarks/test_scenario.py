@@ -111,9 +111,9 @@ def test_validation_is_drawn_by_class_and_never_takes_the_last_image(seed):
 def test_classes_of_one_image_give_none_to_validation():
     single = of_counts([1, 1, 1])
     assert with_validation(single).val is None and len(with_validation(single).train) == 3
-    kept = with_validation(single, take=False)
-    assert len(kept.train) == 3 and len(kept.val) == 1
-    # What a class cannot give, another one gives.
+    unchanged = with_validation(single, take=False)
+    assert len(unchanged.train) == 3 and len(unchanged.val) == 1
+    # Other classes make up for a class with too few images.
     assert counts(with_validation(of_counts([1] * 15 + [5])).val)[15] == 2
 
 

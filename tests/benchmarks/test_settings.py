@@ -1,4 +1,4 @@
-"""Options that belong to a benchmark: the released scripts' values, and that they reach the method they are for."""
+"""Options set by a benchmark: they equal the released scripts' values and reach their methods."""
 
 import pytest
 
@@ -42,14 +42,14 @@ def options(**config):
     ],
 )
 def test_the_released_scripts(config, expected):
-    found = options(**config)
-    assert {name: getattr(found, name) for name in expected} == expected
+    values = options(**config)
+    assert {name: getattr(values, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("benchmark", ["mtil", "cil"])
 def test_mini_settings_are_for_the_tiny_model_alone(benchmark):
-    found = settings.mini(benchmark)
-    expected = {**found["finetune"], **found["zscl"]}
+    values = settings.mini(benchmark)
+    expected = {**values["finetune"], **values["zscl"]}
     assert {name: getattr(options(benchmark=benchmark), name) for name in expected} == expected
     other = options(benchmark=benchmark, **VIT)
     assert not options(benchmark=benchmark).reference_reshuffle
@@ -70,15 +70,15 @@ def test_learning_rates_of_the_eleven_datasets():
 
 
 def test_a_namesake_in_another_case_is_another_task():
-    """The mini edition's mnist is not the paper's MNIST, and its rate is not either."""
+    """The mini edition's mnist is not the paper's MNIST and has another learning rate."""
     assert "mnist" not in settings.mtil()["finetune"]["lr_by_task"]
 
 
 @pytest.mark.parametrize(
-    "found", [settings.CIL, settings.CIL_IMAGENET, settings.mtil(), settings.mini("mtil"), settings.mini("cil")]
+    "options_by_strategy", [settings.CIL, settings.CIL_IMAGENET, settings.mtil(), settings.mini("mtil"), settings.mini("cil")]
 )
-def test_settings_name_strategies_and_their_options(found):
-    for name, values in found.items():
+def test_settings_name_strategies_and_their_options(options_by_strategy):
+    for name, values in options_by_strategy.items():
         assert set(values) <= set(STRATEGIES.get(name).Options.__dataclass_fields__)
 
 

@@ -1,4 +1,4 @@
-"""`stream`: any domains in the order of their names, from one edition, another, a folder, or all of them together."""
+"""`stream`: any domains in the given order, from either edition, folders, or a mixture."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def drawn(monkeypatch, toy_domain):
-    """The mini edition's domains as toys: drawing them takes seconds."""
+    """Toy domains in place of the mini edition's: rendering those takes seconds."""
     monkeypatch.setattr(mini, "build", lambda name, progress=None: toy_domain(name))
 
 

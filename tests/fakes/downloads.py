@@ -1,4 +1,4 @@
-"""A server of our own, and archives to offer on it."""
+"""A local HTTP server, and archives to offer on it."""
 
 import hashlib
 import io
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server:
-    """Serves `files` by name on 127.0.0.1; `cut` says after how many bytes a file's connection breaks; `asked` is what came."""
+    """Server on 127.0.0.1: `files` by name, `cut` the bytes after which a connection breaks, `asked` the requests."""
 
     def __init__(self):
         self.files, self.cut, self.asked, self.tag = {}, {}, [], '"1"'
@@ -60,7 +60,7 @@ def md5(data):
 
 
 def tar_of(folder, *names, mode="w:gz"):
-    """The bytes of a tar file of these paths under a folder."""
+    """Return the bytes of a tar file of these paths under a folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as file:
         for name in names:

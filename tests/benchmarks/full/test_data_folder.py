@@ -1,4 +1,4 @@
-"""What lies in a data folder is told without torch, and agrees with what the readers find."""
+"""States of datasets in a data folder: counted without torch, equal to the readers' data."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.full import data_folder as store
+from benchmarks.full import data_folder
 from benchmarks.full.dataset_table import ENTRIES, Hub
 from benchmarks.full.downloads import fetchable
 from benchmarks.reference_lookup import CAPTIONS
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def sized(monkeypatch):
-    """Makes the table's row of a dataset as large as the made-up data."""
+    """A function that sets the table's sizes of a dataset to those of the made-up data."""
 
     def resize(name, made):
         sizes = {split: made.sizes.get(split) for split in ("train", "val", "test")}
@@ -32,23 +32,23 @@ def sized(monkeypatch):
 @pytest.mark.parametrize("name", ENTRIES)
 def test_counts_are_those_of_the_made_up_data(name, full_made, sized):
     root, made = full_made
-    state = store.state(name, root)
+    state = data_folder.state(name, root)
     assert state.kind == "incomplete" and state.notes == () and not state.complete
     sizes = made[name].sizes
     assert state.counts == ({"all": sum(sizes.values())} if ENTRIES[name].cut else sizes)
     sized(name, made[name])
-    assert store.state(name, root).kind == "complete"
+    assert data_folder.state(name, root).kind == "complete"
 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_missing(name, tmp_path):
-    state = store.state(name, tmp_path)
+    state = data_folder.state(name, tmp_path)
     assert (state.kind, state.counts, state.places) == ("missing", {}, ())
 
 
 def test_an_empty_folder_is_missing_data(tmp_path):
     (tmp_path / "dtd" / "dtd").mkdir(parents=True)
-    assert store.state("DTD", tmp_path).kind == "missing"
+    assert data_folder.state("DTD", tmp_path).kind == "missing"
 
 
 MISSING = [
@@ -78,7 +78,7 @@ def test_what_is_lacking_is_named(name, file, full_roots, tmp_path, sized):
     sized(name, full_roots.write(tmp_path, [name])[name])
     path = tmp_path / file
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    state = store.state(name, tmp_path)
+    state = data_folder.state(name, tmp_path)
     assert state.kind == "incomplete" and f"{path} is missing" in state.notes
 
 
@@ -97,16 +97,18 @@ def test_a_file_cut_short_is_not_complete(name, file, full_roots, tmp_path, size
     sized(name, full_roots.write(tmp_path, [name])[name])
     content = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(content[: len(content) // 3])
-    assert store.state(name, tmp_path).kind == "incomplete"
+    assert data_folder.state(name, tmp_path).kind == "incomplete"
 
 
 def test_fewer_and_more_images(full_roots, tmp_path, sized):
     sized("EuroSAT", full_roots.write(tmp_path, ["EuroSAT"])["EuroSAT"])
     (tmp_path / "eurosat/2750/Forest/Forest_1.jpg").unlink()
-    assert store.state("EuroSAT", tmp_path).kind == "incomplete" and store.state("EuroSAT", tmp_path).counts == {"all": 29}
+    assert data_folder.state("EuroSAT", tmp_path).kind == "incomplete" and data_folder.state("EuroSAT", tmp_path).counts == {
+        "all": 29
+    }
     for number in (1, 11):
         full_roots.save(tmp_path / f"eurosat/2750/Forest/Forest_{number}.jpg", 1, number)
-    state = store.state("EuroSAT", tmp_path)
+    state = data_folder.state("EuroSAT", tmp_path)
     assert (state.kind, state.counts, state.complete) == ("differs", {"all": 31}, False)
 
 
@@ -115,45 +117,45 @@ def test_hub_copies_are_counted_by_their_headers(full_roots, tmp_path, monkeypat
     monkeypatch.setitem(ENTRIES, "MNIST", row)
     folder = tmp_path / "hub" / "MNIST"
     full_roots.write_hub(folder, {"train": 20, "test": 10}, list("0123456789"), "image", "label")
-    state = store.state("MNIST", tmp_path)
+    state = data_folder.state("MNIST", tmp_path)
     assert (state.kind, state.is_hub_copy, state.complete, state.counts) == ("hub copy", True, True, {"train": 20, "test": 10})
     assert state.places == (folder,)
     monkeypatch.setitem(ENTRIES, "MNIST", replace(row, train=21))
-    assert store.state("MNIST", tmp_path).kind == "incomplete"
+    assert data_folder.state("MNIST", tmp_path).kind == "incomplete"
     next((folder / "test").glob("*.arrow")).write_bytes(b"no arrow")
-    state = store.state("MNIST", tmp_path)
+    state = data_folder.state("MNIST", tmp_path)
     assert state.kind == "incomplete" and "cannot be counted, a file is damaged" in state.notes[0]
 
 
 def test_a_set_that_comes_whole_as_hub_copy(full_roots, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "EuroSAT", replace(ENTRIES["EuroSAT"], train=16, test=4))
     full_roots.write_hub(tmp_path / "hub/EuroSAT", {"train": 10, "validation": 6, "test": 4}, ["a", "b"], "image", "label")
-    state = store.state("EuroSAT", tmp_path)
+    state = data_folder.state("EuroSAT", tmp_path)
     assert (state.kind, state.counts) == ("hub copy", {"all": 20})
 
 
 def test_a_hub_copy_without_a_split(full_roots, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "MNIST", replace(ENTRIES["MNIST"], train=20, test=10))
     full_roots.write_hub(tmp_path / "hub/MNIST", {"train": 20}, list("0123456789"), "image", "label")
-    state = store.state("MNIST", tmp_path)
+    state = data_folder.state("MNIST", tmp_path)
     assert state.kind == "incomplete" and state.counts == {"train": 20, "test": 0}
 
 
 @pytest.mark.parametrize("parquet", [None, "data"])
 def test_a_hub_copy_without_class_names_is_incomplete(parquet, full_roots, tmp_path):
-    """Else `fetch --from hub` would leave it alone, which is what its readers say to do."""
+    """`fetch --from hub`, which the readers' error suggests, must replace it."""
     import datasets
 
     full_roots.write_hub(tmp_path / "hub/Food", {"train": 2, "validation": 2}, ["a", "b"], "image", "label", parquet)
     notes = "the hub copy {} has no class names"
-    assert notes.format(tmp_path / "hub/Food") not in store.state("Food", tmp_path).notes
+    assert notes.format(tmp_path / "hub/Food") not in data_folder.state("Food", tmp_path).notes
     rows = datasets.Dataset.from_dict({"image": [b"1", b"2"], "label": [0, 1]})
     if parquet is None:
         datasets.DatasetDict({"train": rows, "validation": rows}).save_to_disk(str(tmp_path / "hub/food101"))
     else:
         (tmp_path / "hub/food101").mkdir()
         rows.to_parquet(str(tmp_path / "hub/food101/train-00000-of-00001.parquet"))
-    state = store.state("food101", tmp_path)
+    state = data_folder.state("food101", tmp_path)
     assert state.kind == "incomplete" and notes.format(tmp_path / "hub/food101") in state.notes
 
 
@@ -161,27 +163,27 @@ def test_images_that_are_all_missing_beside_a_hub_copy(full_roots, tmp_path, mon
     monkeypatch.setitem(ENTRIES, "dtd", replace(ENTRIES["dtd"], train=4, test=2))
     full_roots.write(tmp_path, ["dtd"])
     full_roots.write_hub(tmp_path / "hub/dtd", {"train": 4, "test": 2}, ["banded", "dotted"], "image", "label")
-    assert not store.state("dtd", tmp_path).is_hub_copy
+    assert not data_folder.state("dtd", tmp_path).is_hub_copy
     shutil.rmtree(tmp_path / "dtd/dtd/images")
-    assert store.state("dtd", tmp_path).kind == "hub copy"
+    assert data_folder.state("dtd", tmp_path).kind == "hub copy"
 
 
 def test_parquet_copies_are_not_counted(full_roots, tmp_path):
     full_roots.write_hub(
         tmp_path / "hub/MNIST", {"train": 20, "test": 10}, list("0123456789"), "image", "label", parquet="data"
     )
-    state = store.state("MNIST", tmp_path)
+    state = data_folder.state("MNIST", tmp_path)
     assert (state.kind, state.counts) == ("hub copy", {"train": None, "test": None})
 
 
 def test_incomplete_files_beside_a_hub_copy(full_roots, tmp_path, monkeypatch):
-    """As the readers have it: files that are all there are read, however few; where one is missing, the copy."""
+    """Like the readers: the layout is used if no file is missing, even with few images. Otherwise the copy is used."""
     monkeypatch.setitem(ENTRIES, "MNIST", replace(ENTRIES["MNIST"], train=30, test=10))
     full_roots.write(tmp_path, ["MNIST"])
     full_roots.write_hub(tmp_path / "hub/MNIST", {"train": 30, "test": 10}, list("0123456789"), "image", "label")
-    assert not store.state("MNIST", tmp_path).is_hub_copy
+    assert not data_folder.state("MNIST", tmp_path).is_hub_copy
     (tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
-    assert store.state("MNIST", tmp_path).kind == "hub copy"
+    assert data_folder.state("MNIST", tmp_path).kind == "hub copy"
 
 
 def test_a_hub_copy_saved_without_splits(full_roots, tmp_path):
@@ -190,14 +192,14 @@ def test_a_hub_copy_saved_without_splits(full_roots, tmp_path):
     folder = tmp_path / "hub" / "Caltech101"
     datasets.Dataset.from_dict({"image": [b"1", b"2"], "label": [0, 1]}).save_to_disk(str(folder))
     assert isinstance(ENTRIES["Caltech101"].hub, Hub)
-    assert store.state("Caltech101", tmp_path).counts == {"all": 2}
+    assert data_folder.state("Caltech101", tmp_path).counts == {"all": 2}
 
 
 def test_chosen():
-    assert store.chosen(["cil", "Food", "tinyimagenet"]) == ["cifar100", "tinyimagenet", "imagenet100", "Food"]
-    assert len(store.chosen(["mtil"])) == 11
+    assert data_folder.chosen(["cil", "Food", "tinyimagenet"]) == ["cifar100", "tinyimagenet", "imagenet100", "Food"]
+    assert len(data_folder.chosen(["mtil"])) == 11
     with pytest.raises(UserError, match="Did you mean Flowers"):
-        store.chosen(["Flower"])
+        data_folder.chosen(["Flower"])
 
 
 def test_fetchable():
@@ -210,29 +212,29 @@ def test_size(tmp_path):
     (tmp_path / "a" / "b" / "x").write_bytes(b"12345")
     (tmp_path / "a" / "y").write_bytes(b"123")
     (tmp_path / "a" / "loop").symlink_to(tmp_path / "a")
-    assert store.size(tmp_path / "a") == 8 + (tmp_path / "a" / "loop").lstat().st_size
-    assert store.size(tmp_path / "a" / "y") == 3 and store.size(tmp_path / "none") == 0
+    assert data_folder.size(tmp_path / "a") == 8 + (tmp_path / "a" / "loop").lstat().st_size
+    assert data_folder.size(tmp_path / "a" / "y") == 3 and data_folder.size(tmp_path / "none") == 0
 
 
 def test_references(full_roots, tmp_path):
-    imagenet, captions = store.references(tmp_path)
+    imagenet, captions = data_folder.references(tmp_path)
     assert not imagenet.present and not captions.present and "image-net.org" in imagenet.how_to_get
     full_roots.write(tmp_path, ["imagenet"])
     folder = tmp_path / "conceptual_captions"
     full_roots.save(folder / "val" / "1.jpg", 1, 1)
     (folder / CAPTIONS).write_text("title\tfilepath\na dog\tval/1.jpg\na cat\tval/2.jpg\n\tval/1.jpg\n")
-    imagenet, captions = store.references(tmp_path)
+    imagenet, captions = data_folder.references(tmp_path)
     assert imagenet.present and imagenet.summary == "4 class folders of reference images"
     assert captions.present and captions.summary == "2 reference sentences, 2 of their images"
     (folder / CAPTIONS).write_bytes(b"title\xff\n")
-    assert not store.references(tmp_path)[1].present and "cannot be read" in store.references(tmp_path)[1].summary
+    assert not data_folder.references(tmp_path)[1].present and "cannot be read" in data_folder.references(tmp_path)[1].summary
 
 
 def test_no_torch(full_data):
     root = str(full_data)
     code = (
-        "import sys, json\nfrom benchmarks.full import data_folder as store\n"
-        f"kinds = [store.state(name, {root!r}).kind for name in store.ENTRIES]\nstore.references({root!r})\n"
+        "import sys, json\nfrom benchmarks.full import data_folder\n"
+        f"kinds = [data_folder.state(name, {root!r}).kind for name in data_folder.ENTRIES]\ndata_folder.references({root!r})\n"
         "print(json.dumps([len(kinds), sorted({'torch', 'torchvision', 'datasets', 'avalanche'} & set(sys.modules))]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

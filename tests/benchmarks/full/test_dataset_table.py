@@ -1,4 +1,4 @@
-"""The table of the papers' datasets against facts worked out again: sums, orders, counts of templates, torchvision's lists."""
+"""The table of the papers' datasets against independent facts: sums, orders, counts of templates, torchvision's lists."""
 
 import json
 import random

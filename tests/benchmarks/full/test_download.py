@@ -1,4 +1,4 @@
-"""One file: a download is continued, checked, and says what stops it."""
+"""Download of one file: resumed, verified, and with an error that names the cause."""
 
 import runpy
 import socket
@@ -72,7 +72,7 @@ def test_killed_after_the_last_byte(server, tmp_path):
 def test_a_part_that_is_wrong_is_not_continued_twice(server, tmp_path):
     server.files["x.bin"] = b"a" * 3000
     (tmp_path / "x.bin.tag").write_text('"1"')
-    for wrong in (b"z" * 1000, b"z" * 4000):  # other bytes; more bytes than the file has
+    for wrong in (b"z" * 1000, b"z" * 4000):  # other bytes, or more bytes than the file has
         (tmp_path / "x.bin.part").write_bytes(wrong)
         (tmp_path / "x.bin.tag").write_text('"1"')
         download((server.url("x.bin"),), tmp_path / "x.bin", md5(b"a" * 3000), quiet, 0)

@@ -1,4 +1,4 @@
-"""The table of downloads: its links are torchvision's, and its pieces make what the readers need."""
+"""The table of downloads: its links are torchvision's, and its files make up the layout that readers need."""
 
 import contextlib
 import importlib
@@ -9,7 +9,7 @@ from benchmarks.full.dataset_table import ENTRIES
 
 
 def test_links_and_checksums_are_torchvisions(monkeypatch, tmp_path):
-    """What torchvision's own downloaders would ask for, recorded: the same links, checksums and folders."""
+    """Record the requests of torchvision's downloaders: the same links, checksums and folders."""
     import torchvision.datasets as tv
 
     asked = []
@@ -38,7 +38,7 @@ def test_links_and_checksums_are_torchvisions(monkeypatch, tmp_path):
 
 
 def test_every_piece_makes_what_the_readers_need(full_roots, tmp_path):
-    """The paths by which a file counts as there are in the made-up data, and without them the set is not complete."""
+    """The made-up data has the paths that mark a file as unpacked. Without them a dataset is incomplete."""
     for name, row in ENTRIES.items():
         made = full_roots.write(tmp_path / name, [name])[name]
         assert made and all(file.missing(tmp_path / name) == [] for file in downloads.remote_files(row)), name

@@ -1,4 +1,4 @@
-"""Getting whole datasets, from a server of our own and from a hub: nothing is half done."""
+"""Fetching whole datasets from a test server and from a hub: unfinished data is never published."""
 
 import io
 import runpy
@@ -28,7 +28,7 @@ def quiet(*_):
 
 @pytest.fixture
 def offered(server, full_roots, tmp_path, monkeypatch):
-    """Offers made-up datasets as the authors do; returns a function that offers one, as large as the table then says."""
+    """A function that offers a made-up dataset on the server as its authors do, and sets the table's sizes to its sizes."""
 
     def offer(name, *archives, md5s=True):
         made = full_roots.write(tmp_path / "authors", [name])[name]
@@ -61,14 +61,14 @@ PETS = (
 
 
 def get(name, root, source="torchvision"):
-    said = []
-    return fetch(name, root, source, quiet, said.append), said
+    lines = []
+    return fetch(name, root, source, quiet, lines.append), lines
 
 
 def test_fetch(offered, server):
     root = offered(*EUROSAT)
-    state, said = get("EuroSAT", root)
-    assert state.kind == "complete" and state.counts == {"all": 30} and said == []
+    state, lines = get("EuroSAT", root)
+    assert state.kind == "complete" and state.counts == {"all": 30} and lines == []
     assert sorted(path.name for path in root.iterdir()) == ["eurosat"]
     assert (root / "eurosat/2750/Forest/Forest_1.jpg").is_file()
     again, _ = get("EuroSAT", root)
@@ -89,13 +89,13 @@ def test_a_truncated_archive_is_never_read(offered, server, tmp_path):
 
 def test_the_second_piece_is_fetched_alone_next_time(offered, server):
     root = offered(*PETS)
-    kept = server.files.pop("annotations.tar.gz")
+    archive = server.files.pop("annotations.tar.gz")
     with pytest.raises(
         UserError, match=r"OxfordPet could not be fetched: .*annotations.tar.gz returned 404.* To get it by hand: torchvision"
     ):
         get("OxfordPet", root)
     assert data_folder.state("OxfordPet", root).kind == "missing", "half a dataset is not there"
-    server.files["annotations.tar.gz"] = kept
+    server.files["annotations.tar.gz"] = archive
     assert get("OxfordPet", root)[0].kind == "complete"
     assert [name for name, _ in server.asked].count("images.tar.gz") == 1
 
@@ -108,15 +108,15 @@ def test_only_what_is_lacking_is_fetched(offered, server, tmp_path):
 
 
 def test_an_incomplete_folder_is_completed(offered, server, tmp_path):
-    """A download that something else left half unpacked: everything is fetched, the person's other files stay."""
+    """A half unpacked download of another program: everything is fetched, and the user's other files stay."""
     root = offered(*PETS)
     images = root / "oxford-iiit-pet" / "images"
     images.mkdir(parents=True)
     (images / "Bengal_0.jpg").write_bytes(b"half")
     (images / "notes.txt").write_text("mine")
-    state, said = get("OxfordPet", root)
+    state, lines = get("OxfordPet", root)
     assert state.complete and (images / "notes.txt").read_text() == "mine"
-    assert (images / "Bengal_0.jpg").read_bytes() != b"half" and "fetching them again" in said[0]
+    assert (images / "Bengal_0.jpg").read_bytes() != b"half" and "fetching them again" in lines[0]
 
 
 def test_interrupted_in_the_middle(offered, server, monkeypatch):
@@ -135,7 +135,7 @@ def test_interrupted_in_the_middle(offered, server, monkeypatch):
 
 
 def test_killed_in_the_middle(offered, server, full_roots):
-    """A kill leaves half unpacked archives behind, and a half finished download without its tag."""
+    """A killed process leaves half unpacked archives, and a partial download without its tag."""
     root = offered(*EUROSAT)
     base = root / ".partial" / "EuroSAT"
     full_roots.save(base / "EuroSAT.zip.making" / "tree" / "eurosat" / "2750" / "Forest" / "Forest_1.jpg", 1, 1)
@@ -163,8 +163,8 @@ def test_a_wrong_checksum_falls_to_the_hub(offered, server, monkeypatch):
     server.files["EuroSAT.zip"] = b"another file"
     asked = []
     monkeypatch.setattr(fetch_module, "hub_copy", lambda row, *_: asked.append(row.name))
-    _, said = get("EuroSAT", root, None)
-    assert asked == ["EuroSAT"] and "MD5" in said[0] and said[0].endswith("Trying the hub copy next.")
+    _, lines = get("EuroSAT", root, None)
+    assert asked == ["EuroSAT"] and "MD5" in lines[0] and lines[0].endswith("Trying the hub copy next.")
     with pytest.raises(UserError, match=r"MD5 .*To get it by hand: torchvision downloads it"):
         get("EuroSAT", root)
     assert not (root / ".partial").exists()
@@ -200,8 +200,8 @@ def test_archives_in_archives_and_unchecked_ones(server, full_roots, tmp_path, m
     makes = ("caltech101/101_ObjectCategories",)
     piece = RemoteFile((server.url("caltech-101.zip"),), makes, None, "caltech101", "caltech-101/101.tar.gz")
     monkeypatch.setattr(downloads, "table", lambda: {"Caltech101": (piece,)})
-    state, said = get("Caltech101", tmp_path / "data")
-    assert state.complete and said == ["caltech-101.zip has no published checksum: only its length is checked."]
+    state, lines = get("Caltech101", tmp_path / "data")
+    assert state.complete and lines == ["caltech-101.zip has no published checksum: only its length is checked."]
     assert sorted(path.name for path in (tmp_path / "data").rglob("*") if "101" in path.name) == [
         "101_ObjectCategories",
         "caltech101",
@@ -281,7 +281,7 @@ def test_a_file_in_the_way(offered):
 
 @pytest.fixture
 def hub(monkeypatch, full_roots):
-    """A hub that holds one dataset; returns what it was asked for."""
+    """A function that makes a hub with one dataset and returns the list of its requests."""
     import datasets
 
     monkeypatch.setattr(fetch_module, "offline", lambda: False)
@@ -311,10 +311,10 @@ def test_hub_copy(hub, tmp_path, monkeypatch):
 
     asked = hub({"train": 20, "test": 10, "extra": 4})
     monkeypatch.setitem(ENTRIES, "svhn", replace(ENTRIES["svhn"], train=20, test=10))
-    state, said = get("svhn", tmp_path, "hub")
+    state, lines = get("svhn", tmp_path, "hub")
     assert (state.kind, state.counts) == ("hub copy", {"train": 20, "test": 10})
     assert asked == [("ufldl-stanford/svhn", "cropped_digits", str(tmp_path / ".partial/hub-svhn/cache"))]
-    assert said == ["loading ufldl-stanford/svhn (cropped_digits) from the Hugging Face hub ..."]
+    assert lines == ["loading ufldl-stanford/svhn (cropped_digits) from the Hugging Face hub ..."]
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["hub", "svhn", "test", "train"]
     domain = full.build("svhn", tmp_path)
     assert (len(domain.train), len(domain.test)) == (20, 10) and domain.train[0][0].size == (16, 16)
@@ -352,7 +352,7 @@ def test_another_hub_copy_than_expected(held, words, hub, tmp_path):
 
 
 def test_a_hub_copy_without_class_names_is_not_kept(hub, tmp_path, monkeypatch):
-    """Of a set that has none of its own; the hub's column would otherwise be read as numbers."""
+    """For a dataset whose class names the table does not have: its labels would be numbers."""
     import datasets
 
     hub({"train": 2, "test": 2})

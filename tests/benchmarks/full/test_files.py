@@ -1,4 +1,4 @@
-"""Readers on partial and damaged data: what is run with a warning, and what ends in one clear sentence."""
+"""Readers on partial and damaged data: some runs continue with a warning, others end in a one-sentence error."""
 
 import os
 import pickle
@@ -155,7 +155,7 @@ def test_pickles_of_arrays_and_plain_types(tmp_path):
 
 
 def test_a_pickle_written_by_python_2(tmp_path):
-    """CIFAR's own files are protocol 2 with byte strings and numpy's old module names."""
+    """CIFAR's files are pickles of protocol 2 with byte strings and numpy's old module names."""
     path = tmp_path / "old"
     path.write_bytes(
         b"\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\x00\x85U\x01b\x87Rq\x05"
@@ -194,9 +194,9 @@ def test_unknown_class_folders_keep_their_name(full_roots, tmp_path):
         full_roots.save(tmp_path / "eurosat/2750/Parking_Lot" / f"{number}.jpg", 5, number)
     domain = full.build("EuroSAT", tmp_path)
     assert domain.classnames[10] == "Parking Lot" and max(targets_of(domain.train)) == 10
-    said = full.differences(domain)
-    assert "EuroSAT has 11 classes here; the paper has 10." in said
-    assert "EuroSAT has classes that are not in the paper: Parking Lot." in said
+    sentences = full.differences(domain)
+    assert "EuroSAT has 11 classes here; the paper has 10." in sentences
+    assert "EuroSAT has classes that are not in the paper: Parking Lot." in sentences
 
 
 def test_images_that_a_list_names_but_are_not_there(full_roots, tmp_path):
@@ -244,10 +244,10 @@ def test_paper_sized_data_has_no_differences(full_roots, tmp_path):
 
 def test_classes_without_images_are_said(full_roots, tmp_path):
     full_roots.write(tmp_path, ["gtsrb"])
-    said = full.differences(full.build("gtsrb", tmp_path, ("test",)))
-    assert said[0] == "gtsrb has 3 test images here; the paper has 12,630."
-    assert said[1].startswith("40 of the 43 classes of gtsrb have no test images: red and white circle 30 kph")
-    assert len(said) == 2
+    sentences = full.differences(full.build("gtsrb", tmp_path, ("test",)))
+    assert sentences[0] == "gtsrb has 3 test images here; the paper has 12,630."
+    assert sentences[1].startswith("40 of the 43 classes of gtsrb have no test images: red and white circle 30 kph")
+    assert len(sentences) == 2
 
 
 def test_splits_that_name_different_classes_share_one_order(full_roots, tmp_path):

@@ -1,4 +1,4 @@
-"""The version of a dataset changes with what its reader reads, and with nothing else."""
+"""The version of a dataset changes with the files that its reader reads, and with no other file."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def built(name, root):
-    """All that the reader makes of a folder, or what it says."""
+    """Return everything that the reader makes of a folder, or its error message."""
     try:
         domain = full.build(name, root)
     except UserError as error:
@@ -64,7 +64,7 @@ PINNED = {
 
 
 def write_stubs(full_roots, root, name):
-    """Write a dataset's layout with fixed bytes in every file: versions of image libraries do not matter then."""
+    """Write a dataset's layout with fixed bytes in every file, which do not depend on versions of image libraries."""
     full_roots.write(root, [name])
     for path in root.rglob("*"):
         if path.is_file():
@@ -73,7 +73,7 @@ def write_stubs(full_roots, root, name):
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_versions_of_known_folders_never_change(name, full_roots, tmp_path):
-    """Run keys contain them: a version that changes for an unchanged folder repeats every run on it."""
+    """Run keys contain versions: if they changed for an unchanged folder, its finished runs would not be found."""
     empty = full.version(name, tmp_path)
     write_stubs(full_roots, tmp_path, name)
     whole = full.version(name, tmp_path)
@@ -151,7 +151,7 @@ def test_other_classes_of_imagenet_do_not_change_imagenet100(full_roots, tmp_pat
 
 
 def test_pictures_of_another_size_count(full_roots, tmp_path):
-    """As of a copy of the dataset that was made smaller."""
+    """For example in a copy of the dataset with smaller images."""
     full_roots.write(tmp_path, ["Food", "Aircraft"])
     for name, folder in (("Food", "food-101/images/apple_pie"), ("Aircraft", "fgvc-aircraft-2013b/data/images")):
         version = full.version(name, tmp_path)

@@ -1,4 +1,4 @@
-"""Hub copies in place of torchvision's layout: both formats, labels by name, and what is refused."""
+"""Hub copies in place of torchvision's layout: both formats, labels by name, and refused copies."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -68,9 +68,9 @@ def test_whole_set_is_put_together_and_cut(write, tmp_path):
     assert domain.train.indices == list(train.indices)
     whole = [i % 10 for i in range(12)] + [0, 1, 2, 3] + [0, 1, 2, 3]
     assert targets_of(domain.test) == [whole[i] for i in test.indices]
-    said = full.differences(domain)
-    assert any("seeded split is not the paper's" in line for line in said)
-    assert any("classes are matched by number" in line for line in said)
+    sentences = full.differences(domain)
+    assert any("seeded split is not the paper's" in line for line in sentences)
+    assert any("classes are matched by number" in line for line in sentences)
 
 
 def test_pets_are_named_as_torchvision_names_them(write, tmp_path):
@@ -164,14 +164,14 @@ def test_labels_without_names_go_by_number(tmp_path):
     save("gtsrb", 1, 46)
     with pytest.raises(UserError, match=r"labels outside its classes: 46"):
         full.build("gtsrb", tmp_path)
-    save("dtd", 1, 46)  # whose names only the copy could say
+    save("dtd", 1, 46)  # the table does not have its class names
     command = f"Fetch it again with `python cli.py data fetch dtd --data-root {tmp_path} --from hub`"
     with pytest.raises(UserError, match=f"has no class names: its column 'label' .* {command}"):
         full.build("dtd", tmp_path)
 
 
 def test_pixels_are_those_of_files(tmp_path):
-    """16-bit greyscale scaled and not clipped; photographs as torchvision reads them, without their EXIF data."""
+    """16-bit greyscale is scaled, not clipped. Photographs are read as torchvision reads them, without their EXIF data."""
     import datasets
     import numpy as np
     from PIL import Image
@@ -193,8 +193,8 @@ def test_pixels_are_those_of_files(tmp_path):
 
 def test_label_order_tolerates_what_imagenets_copy_has():
     row = replace(ENTRIES["imagenet"])
-    theirs = [f"{name}, and more" if i % 2 else name for i, name in enumerate(row.fixed.values())]
-    order, by_number = hub.label_order(theirs, row, Path("x"))
+    copy_names = [f"{name}, and more" if i % 2 else name for i, name in enumerate(row.fixed.values())]
+    order, by_number = hub.label_order(copy_names, row, Path("x"))
     assert by_number and order[999] == 999
 
 

@@ -14,8 +14,7 @@ from torch.utils.data import random_split
 from benchmarks import full
 from benchmarks.data.dataset import targets_of
 from benchmarks.data.images import ArrayImages, ImageFiles, fingerprint_of
-from benchmarks.full import assemble, read_folders
-from benchmarks.full import data_folder as store
+from benchmarks.full import assemble, data_folder, read_folders
 from benchmarks.full.dataset_files import DatasetFiles
 from benchmarks.full.dataset_table import ENTRIES
 from benchmarks.full.readers import READERS, list_images
@@ -29,7 +28,7 @@ def splits_of(domain):
 
 
 def identities(dataset):
-    """What each item is: its file, or its pixels."""
+    """Return the identity of each image: its file, or its pixels."""
     if isinstance(dataset, ImageFiles):
         return [*dataset.paths]
     return [image.tobytes() for image in dataset.images]
@@ -45,12 +44,12 @@ def test_a_reader_opens_only_files_that_the_version_depends_on(full_data):
         read_folders.food(DatasetFiles(row, full_data), "train")
 
 
-def test_what_a_new_entry_lacks_is_said(monkeypatch, tmp_path):
-    """Not that data is damaged."""
+def test_an_entry_without_a_reader_is_named(monkeypatch, tmp_path):
+    """The data is not reported as damaged."""
     (tmp_path / "food-101").mkdir()
     (tmp_path / "food-101" / "x").touch()
     monkeypatch.setitem(ENTRIES, "New", replace(ENTRIES["Food"], name="New"))
-    for ask in (full.build, store.state):
+    for ask in (full.build, data_folder.state):
         with pytest.raises(NotImplementedError, match=r"readers\.py has no reader for New: add it to READERS"):
             ask("New", tmp_path)
 

@@ -23,7 +23,7 @@ SUPPORTED = ("cifar10", "cifar100", "stl10", "food101", "fashion_mnist")
 
 @pytest.fixture(scope="module")
 def mtil(full_roots, tmp_path_factory):
-    """A data folder with every dataset and the reference data, and what was made of each."""
+    """A data folder with every dataset and the reference data, and the contents of each."""
     root = tmp_path_factory.mktemp("datasets")
     made = full_roots.write(root)
     full_roots.captions(root)
@@ -32,7 +32,7 @@ def mtil(full_roots, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def steps(full_roots, tmp_path_factory):
-    """A data folder with the class-incremental sets, an image of every class."""
+    """A data folder with the class-incremental datasets, with an image of every class."""
     root = tmp_path_factory.mktemp("classes")
     full_roots.all_classes(root)
     full_roots.captions(root)
@@ -55,7 +55,7 @@ def finished(out):
 
 @pytest.fixture
 def bench(model_directory, tmp_path, capfd):
-    """Runs `bench` on the toy model and returns the folder of its record."""
+    """A function that runs `bench` on the toy model and returns the folder of the run."""
 
     def run(benchmark, root, *arguments, out="results", workers=0):
         common = ("--data-root", root, "--model", model_directory, "--out", tmp_path / out, "--workers", workers, "--quiet")
@@ -89,7 +89,7 @@ def peaks(folder):
 
 
 def files(folder):
-    """All that a run leaves, but times."""
+    """Return everything that a run writes, except times."""
     weights = checkpoint.load_state(folder / "checkpoint", document(folder)["progress"]["after"])
     return [(folder / f"{name}.csv").read_bytes() for name in ("accuracy", "measures", "train")], weights
 
@@ -102,7 +102,7 @@ def assert_same(first, second):
 
 
 def fewer_templates(monkeypatch, *names):
-    """Two of them: 3,000 prompts take a second, after every task."""
+    """Two templates only: 3,000 prompts take a second after every task."""
     for name in names:
         monkeypatch.setitem(ENTRIES, name, replace(ENTRIES[name], templates=ENTRIES[name].templates[:2]))
 
@@ -119,10 +119,10 @@ def test_the_eleven_datasets_in_both_orders(bench, mtil, monkeypatch):
     losses = table(folder, "train")
     assert len(losses) == 22 and all(float(r["image_loss"]) > 0 and float(r["text_loss"]) > 0 for r in losses)
 
-    said = document(folder)
-    assert said["identity"]["reference"] == ["imagenet", "conceptual_captions"]
-    assert said["samples"]["train"] == [made[name].sizes["train"] for name in ORDER_I], "validation takes nothing away"
-    assert any("the paper has 3,334" in sentence for sentence in said["differences"])
+    record = document(folder)
+    assert record["identity"]["reference"] == ["imagenet", "conceptual_captions"]
+    assert record["samples"]["train"] == [made[name].sizes["train"] for name in ORDER_I], "validation takes nothing away"
+    assert any("the paper has 3,334" in sentence for sentence in record["differences"])
 
     other = bench("mtil --edition full --strategy zero-shot --order II", root)
     assert other.parent.name == "mtil-full-II"
@@ -156,7 +156,7 @@ def test_a_custom_order_and_domains_held_out(bench, mtil):
 
 
 def without_training_data(root):
-    """Deletes what only training reads."""
+    """Delete the files that only training reads."""
     for path in (
         "fgvc-aircraft-2013b/data/images_variant_train.txt",
         "fgvc-aircraft-2013b/data/images_variant_val.txt",
@@ -243,10 +243,10 @@ def test_killed_and_continued_it_leaves_identical_files(kind, bench, mtil, steps
 def test_class_incremental(dataset, asked, sizes, batch, peak, bench, steps):
     folder = bench(f"cil --dataset {dataset} --steps {asked} --strategy finetune --set warmup=1", steps)
     assert folder.parent.name == f"cil-{dataset}-{asked}-full-default"
-    said, count = document(folder), len(sizes)
-    assert said["samples"]["train"] == [2 * size for size in sizes], "validation takes nothing away"
-    assert said["identity"]["tasks"] == [f"step-{k + 1}" for k in range(count)]
-    assert said["identity"]["options"]["batch_size"] == batch
+    record, count = document(folder), len(sizes)
+    assert record["samples"]["train"] == [2 * size for size in sizes], "validation takes nothing away"
+    assert record["identity"]["tasks"] == [f"step-{k + 1}" for k in range(count)]
+    assert record["identity"]["options"]["batch_size"] == batch
     updates = [sum(r["after"] == str(k + 1) for r in table(folder, "train")) for k in range(count)]
     assert updates == [-(-2 * size // batch) + 1 for size in sizes] and set(peaks(folder).values()) == {peak}
     tested = 2 if dataset == "cifar100" else 1
@@ -254,14 +254,14 @@ def test_class_incremental(dataset, asked, sizes, batch, peak, bench, steps):
         cells = row(folder, after)
         so_far = [cells[f"step-{k + 1}"] for k in range(after)]
         assert cells["seen"] == (sum(correct for correct, _ in so_far), tested * sum(sizes[:after]))
-    assert said["summary"]["cil_last"] == pytest.approx(100 * row(folder, count)["seen"][0] / row(folder, count)["seen"][1])
+    assert record["summary"]["cil_last"] == pytest.approx(100 * row(folder, count)["seen"][0] / row(folder, count)["seen"][1])
 
     scenario = make("cil", dataset=dataset, steps=asked, data_root=str(steps), preprocess=16)
     whole = make("stream", "full", tasks=[dataset], data_root=str(steps), preprocess=16).streams["test"][0].domain
     domains = [experience.domain for experience in scenario.streams["test"]]
     names = [name for domain in domains for name in domain.classnames]
     assert names == [whole.classnames[label] for label in class_orders()[dataset]] and len(set(names)) == sum(sizes)
-    assert {domain.templates for domain in domains} == {(DATASETS[dataset]["template"],)}
+    assert {domain.templates for domain in domains} == {(DATASETS[dataset].template,)}
 
 
 def test_patching_datasets_as_a_stream(bench, mtil, monkeypatch):

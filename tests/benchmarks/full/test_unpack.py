@@ -1,4 +1,4 @@
-"""Archives stay in their folder, and a damaged one is said to be damaged."""
+"""Archives stay in their folder, and damaged ones are reported."""
 
 import io
 import runpy
@@ -57,8 +57,8 @@ def test_tar_files_that_reach_outside_are_refused(bad, tmp_path):
     write_tar(tmp_path / "x.tar", member("good.txt"), bad)
     with pytest.raises(Refused, match="was not unpacked"):
         unpack(tmp_path / "x.tar", tmp_path / "deep" / "folder", quiet)
-    found = {path.name for path in (tmp_path / "deep").rglob("*")}
-    assert found <= {"folder", "good.txt"} and not (tmp_path / "out.txt").exists()
+    names = {path.name for path in (tmp_path / "deep").rglob("*")}
+    assert names <= {"folder", "good.txt"} and not (tmp_path / "out.txt").exists()
 
 
 def test_hard_links_inside_are_files(tmp_path):

@@ -1,8 +1,7 @@
 """Small made-up data in each dataset's real on-disk layout, for tests of the full edition.
 
-`write(root, names)` writes those entries of `benchmarks.full.dataset_table` (by default all) and returns their contents:
-`Made(classes, sizes)`, class names expected of the domain where the data says them, and images per split. Loaded by path:
-tests are no package.
+`write(root, names)` writes entries of `benchmarks.full.dataset_table` (by default all) and returns their contents as
+`Made(classes, sizes)`: the number of classes and the images per split. Load this package by path: tests are not a package.
 """
 
 from __future__ import annotations
@@ -68,12 +67,12 @@ WRITERS: dict[str, Callable[[Path], Made]] = {
 
 
 def write(root: Path, names: Iterable[str] | None = None) -> dict[str, Made]:
-    """Write these entries under the root, and say what is in them."""
+    """Write these entries under the root and return their contents."""
     return {name: WRITERS[name](root) for name in (WRITERS if names is None else names)}
 
 
 def captions(root: Path) -> None:
-    """Conceptual Captions' validation table and three of its images: what the full edition distils on."""
+    """Write Conceptual Captions' validation table and three of its images, the full edition's reference data."""
     base, rows = root / "conceptual_captions", ["title\tfilepath"]
     for number, title in enumerate(("a red car on a road", "two dogs play", "the sky above a lake")):
         save(base / "validation" / f"{number}.jpg", number, number)
@@ -82,8 +81,9 @@ def captions(root: Path) -> None:
 
 
 def all_classes(root: Path) -> None:
-    """The three sets of the class-incremental benchmark with every class: two training images and a test image of each (of
-    CIFAR-100 two), and one class of ImageNet beyond its first hundred.
+    """Write the three class-incremental datasets with every class, and one class of ImageNet beyond its first hundred.
+
+    Each class has two training images and one test image (CIFAR-100: two).
     """
     from benchmarks.full.dataset_table import names
 
@@ -108,8 +108,9 @@ def all_classes(root: Path) -> None:
 def write_hub(
     folder: Path, splits: dict[str, int], classes: list[str], image: str, label: str, parquet: str | None = None
 ) -> None:
-    """A hub copy: `splits` says how many images each has, their labels in turn. `parquet` is the subfolder of a parquet
-    snapshot; without it the folder is what `save_to_disk` writes.
+    """Write a hub copy with this number of images per split, labelled 0, 1, 2, ... in turn.
+
+    `parquet` is the subfolder of a parquet snapshot. Without it the folder has the format of `save_to_disk`.
     """
     import datasets
 

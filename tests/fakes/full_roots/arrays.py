@@ -1,4 +1,4 @@
-"""Made-up data of the datasets that come as arrays."""
+"""Made-up data of datasets in array files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures, lists and the other files that made-up data is of."""
+"""Pictures, lists and other files of made-up data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Made(NamedTuple):
 
 
 def picture(label: int, number: int, side: int = 16, mode: str = "RGB") -> Image.Image:
-    """A noisy square whose colour says the class."""
+    """Return a noisy square whose colour depends on the class."""
     rng = np.random.default_rng(1000 * label + number)
     colour = np.array([40 * label % 256, (90 + 60 * label) % 256, (200 - 50 * label) % 256])
     pixels = np.clip(colour + rng.integers(-20, 20, (side, side, 3)), 0, 255).astype(np.uint8)

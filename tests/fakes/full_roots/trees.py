@@ -1,4 +1,4 @@
-"""Made-up data of the datasets that come as folders of image files."""
+"""Made-up data of datasets in folders of image files."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def gtsrb(root: Path) -> Made:
 
 
 def kitti(root: Path) -> Made:
-    """30 images of 10 videos, three a video, shuffled; distances 5, 12, 30 m and no vehicle in turn."""
+    """Write 30 images of 10 videos, three per video, shuffled, with distances of 5, 12, 30 m and no vehicle in turn."""
     base, count = root / "Kitti" / "raw", 30
     videos = [f"2011_09_26 2011_09_26_drive_{number // 3:04d}_sync {number % 3:010d}" for number in range(count)]
     order = np.random.default_rng(0).permutation(count)
