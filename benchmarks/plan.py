@@ -59,9 +59,9 @@ class Ask:
     base: int | None = setting(
         None, "cil: the number of classes in a first step before the others (tinyimagenet: 100)", group="data", metavar="N"
     )
-    classnames: str | None = setting(None, "class names of your own dataset, one per line", group="data", metavar="FILE")
+    classnames: str | None = setting(None, "class names of your dataset, one per line", group="data", metavar="FILE")
     templates: str | None = setting(
-        None, "prompt templates of your own dataset, one per line, with {} for the class name", group="data", metavar="FILE"
+        None, "prompt templates of your dataset, one per line, with {} for the class name", group="data", metavar="FILE"
     )
     data_root: str = setting("data", "folder of the papers' datasets (default: data)", group="data", metavar="DIR")
     heldout: tuple[str, ...] | None = setting(

@@ -59,9 +59,9 @@ def fetch(name: str, data_root: str | Path, source: str | None, progress: Progre
     if not sources:
         raise UserError(f"{name} cannot be fetched{f' from {source}' if source else ''}: {row.get}")
     failures = []
-    for attempt in sources:
+    for origin in sources:
         try:
-            if attempt == "hub":
+            if origin == "hub":
                 hub_copy(row, root, say, bars)
             else:
                 files(row, root, progress, say)
@@ -70,7 +70,7 @@ def fetch(name: str, data_root: str | Path, source: str | None, progress: Progre
             raise
         except UserError as error:
             failures.append(str(error))
-            if attempt != sources[-1]:
+            if origin != sources[-1]:
                 say(f"{error} Trying the hub copy next.")
     raise UserError(f"{name} could not be fetched: {' '.join(failures)} To get it by hand: {row.get}")
 
@@ -88,19 +88,19 @@ def files(row: Entry, root: Path, progress: Progress, say: Say) -> None:
     Files that were unpacked before are kept. If all of them are there and the dataset is still incomplete, all are fetched
     again, and files of the same name are replaced.
     """
-    every = remote_files(row)
+    remote = remote_files(row)
     with _locked(root, row.torchvision or row.name) as base:
         ready = base.with_name(f"{base.name}.ready")
         if ready.is_dir():  # everything was unpacked, and the move was interrupted
             _publish(ready, root)
             if state(row.name, root).kind == "complete":
                 return
-        wanted = [file for file in every if file.missing(root)] or list(every)
+        wanted = [file for file in remote if file.missing(root)] or list(remote)
         _make(wanted, base, ready, progress, say)
         _publish(ready, root)
-        if len(wanted) < len(every) and state(row.name, root).kind == "incomplete":
+        if len(wanted) < len(remote) and state(row.name, root).kind == "incomplete":
             say(f"The earlier files of {row.name} are incomplete: fetching them again.")
-            _make([file for file in every if file not in wanted], base, ready, progress, say)
+            _make([file for file in remote if file not in wanted], base, ready, progress, say)
             _publish(ready, root)
 
 
@@ -126,18 +126,18 @@ def _fetch_file(remote: RemoteFile, base: Path, progress: Progress, say: Say) ->
             unpack(archive, making / "outer", progress)
             inner = making / "outer" / remote.inner
             if not inner.is_file():
-                raise Damaged(f"{remote.file} does not hold {remote.inner}.")
+                raise Damaged(f"{remote.file} does not contain {remote.inner}.")
             unpack(inner, making / "tree" / remote.folder, progress)
         elif is_archive(remote.file):
             unpack(archive, making / "tree" / remote.folder, progress)
         else:
             (making / "tree" / remote.folder).mkdir(parents=True)
             shutil.copy(archive, making / "tree" / remote.folder / remote.file)
-        if lacking := remote.missing(making / "tree"):
-            raise Damaged(f"{remote.file} from {remote.urls[0]} does not hold {lacking[0]}.")
+        if absent := remote.missing(making / "tree"):
+            raise Damaged(f"{remote.file} from {remote.urls[0]} does not contain {absent[0]}.")
     except UserError as error:
         shutil.rmtree(making, ignore_errors=True)
-        if isinstance(error, Damaged):  # it will not unpack next time either
+        if isinstance(error, Damaged):  # a second attempt would fail too
             archive.unlink(missing_ok=True)
         raise
     os.replace(making / "tree", tree)
@@ -212,7 +212,7 @@ def _load(hub: Hub, base: Path) -> Any:
     refuse: dict[str, Any] = {"trust_remote_code": False} if datasets.__version__.startswith("3.") else {}
     what = f"The hub copy {hub.id}"
     try:
-        # A separate cache, deleted afterwards, so the disk does not hold the data twice. The hub's client resumes downloads.
+        # A separate cache, deleted afterwards, so the disk does not contain the data twice. The hub's client resumes downloads.
         return datasets.load_dataset(hub.id, hub.config, cache_dir=str(base / "cache"), **refuse)
     except datasets.exceptions.DatasetNotFoundError as error:
         raise Unreachable(f"{what} does not exist, or requires consent and a login: {first_line(error)}.") from error

@@ -173,7 +173,7 @@ def test_a_wrong_checksum_falls_to_the_hub(offered, server, monkeypatch):
 def test_an_archive_with_something_else_in_it(offered, server):
     name, (file, folder, paths, _) = EUROSAT
     root = offered(name, (file, folder, paths, ("eurosat/2750", "eurosat/labels.txt")))
-    with pytest.raises(UserError, match=r"EuroSAT\.zip from .* does not hold eurosat/labels\.txt"):
+    with pytest.raises(UserError, match=r"EuroSAT\.zip from .* does not contain eurosat/labels\.txt"):
         get("EuroSAT", root)
     assert not root.exists()
 
@@ -207,7 +207,7 @@ def test_archives_in_archives_and_unchecked_ones(server, full_roots, tmp_path, m
         "caltech101",
     ]
     monkeypatch.setattr(downloads, "table", lambda: {"Caltech101": (replace(piece, inner="caltech-101/none"),)})
-    with pytest.raises(UserError, match=r"caltech-101\.zip does not hold caltech-101/none"):
+    with pytest.raises(UserError, match=r"caltech-101\.zip does not contain caltech-101/none"):
         get("Caltech101", tmp_path / "other")
 
 
