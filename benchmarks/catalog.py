@@ -173,7 +173,7 @@ def check_present(sources: Sequence[Source]) -> None:
     root, names = sources[0].data_root, [entry.name for entry in missing]
     if len(missing) == 1:
         places = " and ".join(f"{root}/{folder}" for folder in missing[0].folder)
-        raise UserError(f"The dataset {names[0]} is missing: {places} does not exist. {how_to_get(missing[0], root)}")
+        raise UserError(f"The dataset {names[0]} is missing: {places} not found. {how_to_get(missing[0], root)}")
     raise UserError(
         f"{len(names)} datasets are missing under {root!r} (--data-root): {', '.join(names)}. "
         f"`python cli.py data status{root_flag(root)}` lists the datasets, and "

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import settings
-from benchmarks.catalog import SPLITS, check_present, find, held_out, shadows, versions
+from benchmarks.catalog import SPLITS, build_sources, check_present, find, held_out, shadows, versions
 from benchmarks.data.progress import Progress
 from benchmarks.full.dataset_table import class_orders
 from benchmarks.names import check_distinct, split_names
@@ -78,10 +78,8 @@ def stream(ask: Ask) -> StreamPlan:
             domain = replace(domain, templates=(protocol.template,))
         sizes = step_sizes(len(domain.classnames), steps, base)
         domains = split_classes(domain, class_order(domain, order, name), sizes)
-        heldout_domains = [source.build(heldout_splits, progress) for source in heldout]
-        for heldout_source, heldout_domain in zip(heldout, heldout_domains, strict=True):
-            differences += heldout_source.differences(heldout_domain)
-        return Built(domains, heldout_domains, differences)
+        others = build_sources([], heldout, progress, splits, heldout_splits)
+        return Built(domains, others.heldout, differences + others.differences)
 
     return StreamPlan(
         benchmark=f"cil-{_slug(source.name)}-{steps}" + (f"-base{base}" if base != protocol.base else ""),
@@ -121,7 +119,8 @@ def step_sizes(classes: int, steps: int, base: int = 0) -> list[int]:
     rest = classes - base
     if rest < steps:
         first = f" after a first step of {base}" if base else ""
-        raise UserError(f"{classes} classes cannot be split into {steps} steps{first}: use at most --steps {max(rest, 0)}.")
+        remedy = f"use at most --steps {rest}" if rest > 0 else "use a smaller --base"
+        raise UserError(f"{classes} classes cannot be split into {steps} steps{first}: {remedy}.")
     sizes = [rest // steps + (k < rest % steps) for k in range(steps)]
     return [base, *sizes] if base else sizes
 

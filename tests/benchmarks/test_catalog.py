@@ -127,7 +127,7 @@ def test_an_edition_that_was_asked_for_stays(here):
 
 def test_missing_data_is_named_with_how_to_get_it(here, full_data):
     check_present([find("DTD", data_root=str(full_data)), find("logos")])
-    with pytest.raises(UserError, match=r"The dataset DTD is missing: nowhere/dtd/dtd does not exist.* data fetch DTD"):
+    with pytest.raises(UserError, match=r"The dataset DTD is missing: nowhere/dtd/dtd not found.* data fetch DTD"):
         check_present([find(name, data_root="nowhere") for name in ("logos", "DTD")])
     with pytest.raises(UserError, match=r"3 datasets are missing under 'nowhere'.*: DTD, Food, MNIST.*data status"):
         check_present([find(name, data_root="nowhere") for name in ("DTD", "Food", "MNIST")])
