@@ -1,4 +1,4 @@
-"""Linear CKA: how alike two representations of the same images are, whatever their widths."""
+"""Linear CKA: the similarity of two representations of the same images, of any widths."""
 
 from __future__ import annotations
 
@@ -10,23 +10,37 @@ from metrics.labelled import Floats
 
 
 def linear_cka(X: Any, Y: Any) -> float:
-    """Linear centred kernel alignment (Kornblith et al. 1905.00414) of features X [N, d] and Y [N, e] of the same N images.
+    """Return the linear centred kernel alignment of two sets of features (Kornblith et al. 1905.00414).
 
-    With centred columns: |Y' X|^2 / (|X' X| |Y' Y|), Frobenius norms. In [0, 1], higher: more alike; 1 when one is a rotation,
-    shift and scaling of the other. In feature space: O(N d e), no N x N matrix. This is the usual biased estimate, which
-    tends to 1 as N falls below the widths: compare values at one N, well above them.
+    With centred columns and Frobenius norms, CKA = |Y' X|^2 / (|X' X| |Y' Y|). It is 1 when one representation is a rotation,
+    shift and scaling of the other. It is computed in feature space: O(N d e) time and no N x N matrix. This is the usual
+    biased estimate, which tends to 1 as N falls below the widths. Compare only values at the same N, well above the widths.
 
-    Raises ValueError for other shapes, different N, N < 2, features that are not finite or that do not vary.
+    Args:
+        X: features [N, d].
+        Y: features [N, e] of the same N images.
+
+    Returns:
+        The similarity in [0, 1]. Higher values mean more alike.
+
+    Raises:
+        ValueError: the shapes are wrong, the numbers of images differ, N < 2, or features are not finite or do not vary.
+
+    Example:
+        >>> X = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+        >>> Y = [[0.0, 2.0], [-2.0, 0.0], [-2.0, 2.0]]  # X rotated and scaled
+        >>> round(linear_cka(X, Y), 6)
+        1.0
     """
     x, y = _centred(X, "first"), _centred(Y, "second")
     if len(x) != len(y):
-        raise ValueError(f"the features are of {len(x)} and {len(y)} images")
+        raise ValueError(f"both sets of features must be of the same images, got {len(x)} and {len(y)} images")
     cross = np.linalg.norm(y.T @ x)
     return float(cross**2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
 
 
 def _centred(features: Any, which: str) -> Floats:
-    """Centred columns, scaled so that the largest entry is 1: their products must not overflow or vanish."""
+    """Return the features with centred columns, scaled to a largest entry of 1 so that products cannot overflow or vanish."""
     x = np.asarray(features, dtype=np.float64)
     if x.ndim != 2 or len(x) < 2:
         raise ValueError(f"expected {which} features [N, d] of at least 2 images, got shape {x.shape}")
@@ -35,4 +49,5 @@ def _centred(features: Any, which: str) -> Floats:
     if not np.ptp(x, axis=0).any():
         raise ValueError(f"the {which} features are the same for all images")
     x = x - x.mean(axis=0)
-    return x / abs(x).max()
+    scaled: Floats = x / abs(x).max()
+    return scaled

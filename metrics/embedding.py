@@ -1,22 +1,25 @@
-"""Labelled images and class prompts through an encoder, once: what every measure of a task starts from."""
+"""Encode labelled images and class prompts once: the features that every measure of a task starts from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from benchmarks.data.domain import ImageDataset
 from metrics.evaluate import pixel_batches
 from metrics.suite import Features
+from models.encoder import DualEncoder
 from models.modes import evaluating
 
 
 class Embedded(NamedTuple):
-    """A task through one state of an encoder, on the CPU: features and labels, and which versions of its weights they are of.
+    """A task through one state of an encoder, on the CPU: features, labels and the versions of the encoder's weights.
 
-    `raw` are the batches that the image tower gave, kept where an adapter stands behind it, which may change alone.
+    `raw` holds the image tower's output by batch. It is kept only if an adapter follows the tower, because the adapter may
+    change while the tower does not.
     """
 
     features: Features
@@ -25,12 +28,17 @@ class Embedded(NamedTuple):
     raw: tuple[Tensor, ...] = ()
 
 
-def embed(encoder: Any, images: Any, prompts: Sequence[str], known: Embedded | None = None) -> Embedded:
-    """Features of a dataset of (image, label) with the evaluation transform, and of one prompt per class.
+def embed(encoder: DualEncoder, images: ImageDataset, prompts: Sequence[str], known: Embedded | None = None) -> Embedded:
+    """Encode a dataset with the evaluation transform, and one prompt per class.
 
-    `known` is what an earlier call gave for the same images and prompts: what cannot have changed since, by the encoder's
-    counters, is taken from it, so that images pass again only through other weights; the numbers are those of a new pass to
-    the bit. The encoder's training mode is left as it was.
+    The encoder's training mode is restored afterwards.
+
+    Args:
+        encoder: the encoder.
+        images: a dataset of (image, label).
+        prompts: one prompt per class, in class order.
+        known: an earlier result for the same images and prompts. Features that cannot have changed since then, by the encoder's
+            version counters, are reused. The result is bit-exact with a new pass.
     """
     if known is not None and known.text_version == encoder.text_version:
         texts = known.features.text_features
@@ -44,27 +52,27 @@ def embed(encoder: Any, images: Any, prompts: Sequence[str], known: Embedded | N
     return Embedded(features, encoder.image_version, encoder.text_version, raw)
 
 
-def embed_images(encoder: Any, images: Any, known: Embedded | None = None) -> Tensor:
-    """The image features [N, d] of `embed` alone."""
+def embed_images(encoder: DualEncoder, images: ImageDataset, known: Embedded | None = None) -> Tensor:
+    """Return the image features [N, d] of `embed`."""
     return _images(encoder, images, known)[1]
 
 
-def _images(encoder: Any, images: Any, known: Embedded | None) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """What the tower gave where an adapter follows, features [N, d] and labels [N]."""
-    same = known is not None and known.image_version == encoder.image_version
-    if known is not None and same and encoder.image_adapter is None:
+def _images(encoder: DualEncoder, images: ImageDataset, known: Embedded | None) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """Return the tower's output (only if an adapter follows), the features [N, d] and the labels [N]."""
+    same_images = known is not None and known.image_version == encoder.image_version
+    if known is not None and same_images and encoder.image_adapter is None:
         return (), known.features.image_features, known.features.labels
     adapted = encoder.image_adapter is not None
     raw, finished, labels = [], [], [torch.zeros(0, dtype=torch.int64)]
     with evaluating(encoder), torch.no_grad():
-        if known is not None and same and known.raw:
-            # Batch by batch: an adapter's products of another shape would round in another way.
+        if known is not None and same_images and known.raw:
+            # Batch by batch: the adapter's products round differently for another shape.
             finished = [encoder.finish_images(batch.to(encoder.device)).cpu() for batch in known.raw]
             return known.raw, torch.cat(finished), known.features.labels
-        for pixels, of_batch in pixel_batches(images, encoder.preprocess):
-            given = encoder.raw_images(pixels.to(encoder.device))
-            finished.append(encoder.finish_images(given).cpu())
-            labels.append(of_batch)
+        for pixels, batch_labels in pixel_batches(images, encoder.preprocess):
+            raw_features = encoder.raw_images(pixels.to(encoder.device))
+            finished.append(encoder.finish_images(raw_features).cpu())
+            labels.append(batch_labels)
             if adapted:
-                raw.append(given.cpu())
+                raw.append(raw_features.cpu())
     return tuple(raw), torch.cat(finished) if finished else torch.zeros(0, 0), torch.cat(labels)

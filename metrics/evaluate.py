@@ -1,23 +1,26 @@
-"""Accuracy of a classifier on images, for searches and single measurements.
+"""Accuracy of a classifier on images, for alpha searches and single measurements.
 
-The accuracy matrix is filled by Avalanche's evaluation loop, so that users' plugins fire; it counts with the same function.
+Avalanche's evaluation loop fills the accuracy matrix, so that users' plugins run. It counts with the same function.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from benchmarks.data.domain import Domain
-from models.transforms import evaluation_transform
+from benchmarks.data.domain import Domain, ImageDataset
+from models.transforms import Preprocess, evaluation_transform
+
+if TYPE_CHECKING:
+    from models.classifier import PromptClassifier
 
 
 class Accuracy(NamedTuple):
-    """Correct answers and the number asked."""
+    """The number of correct answers and the number of images."""
 
     correct: int
     n: int
@@ -28,9 +31,15 @@ class Accuracy(NamedTuple):
         return 100 * self.correct / self.n if self.n else float("nan")
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Wilson's score interval (1927) of the accuracy in percent: (low, high); NaN for n = 0.
+        """Return Wilson's score interval (1927) of the accuracy in percent.
 
-        Its coverage is near the level for small n and near 0 and 100 % too, where value plus or minus standard errors fails.
+        Its coverage is close to the level for small n and near 0 and 100 %, where value plus or minus standard errors fails.
+
+        Args:
+            level: confidence level in (0, 1).
+
+        Returns:
+            The lower and upper end; NaN for n = 0.
         """
         if not self.n:
             return float("nan"), float("nan")
@@ -41,14 +50,26 @@ class Accuracy(NamedTuple):
 
 
 def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Number of rows [B, C] whose largest logit is the label [B], as a 0-d tensor left on the device (no synchronisation)."""
+    """Count the rows of logits [B, C] whose largest entry is at the label [B].
+
+    Returns:
+        A 0-d tensor that stays on the device, so that nothing is synchronised.
+    """
     return (logits.argmax(dim=1) == labels).sum()
 
 
-def pixel_batches(dataset: Any, preprocess: Any, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
-    """Evaluation-transformed batches of a dataset, in order: uint8 [B, 3, S, S] and int64 labels [B].
+def pixel_batches(
+    dataset: ImageDataset, preprocess: int | Preprocess, batch_size: int = 256
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield evaluation-transformed batches of a dataset, in order.
 
-    `preprocess` is an encoder's, or a size in pixels.
+    Args:
+        dataset: a dataset of (image, label).
+        preprocess: an encoder's preprocessing, or a size in pixels.
+        batch_size: images per batch.
+
+    Yields:
+        Pixels uint8 [B, 3, S, S] and labels int64 [B].
     """
     transform = evaluation_transform(preprocess)
     for start in range(0, len(dataset), batch_size):
@@ -57,38 +78,66 @@ def pixel_batches(dataset: Any, preprocess: Any, batch_size: int = 256) -> Itera
 
 
 def evaluate(
-    classifier: Any, domain: Domain, split: str = "test", *, task_label: int | None = None, batch_size: int = 256
+    classifier: PromptClassifier, domain: Domain, split: str = "test", *, task_label: int | None = None, batch_size: int = 256
 ) -> Accuracy:
-    """Accuracy of a `PromptClassifier` on one split of a domain, within its classes, with the template ensemble.
+    """Return the accuracy of a classifier on one split of a domain, among the domain's classes, with the template ensemble.
 
-    `task_label` is the domain's task in the classifier; None finds it, or uses a head for this call alone: the classifier
-    learns no new task by being asked. Its training mode is left as it was. Raises ValueError when the domain has no such
-    split.
+    The classifier's training mode is restored, and the classifier does not gain a task.
+
+    Args:
+        classifier: the classifier.
+        domain: the domain.
+        split: "train", "val", "test" or "ood".
+        task_label: the domain's task in the classifier. None finds the task, or makes a head for this call.
+        batch_size: images per batch.
+
+    Returns:
+        Correct answers and number of images.
+
+    Raises:
+        ValueError: the domain does not have the split.
+
+    Example:
+        from metrics.evaluate import evaluate
+        from models.classifier import PromptClassifier
+
+        accuracy = evaluate(PromptClassifier(encoder), domain, "val")
+        print(f"{accuracy.percent:.1f} % of {accuracy.n} images")
     """
     dataset = getattr(domain, split)
     if dataset is None:
-        raise ValueError(f"domain {domain.name!r} has no {split} split")
-    with _asked(classifier, domain, task_label) as (asked, label):
-        encoder = asked.encoder
+        raise ValueError(f"the domain {domain.name!r} has no {split} split")
+    with _evaluation_head(classifier, domain, task_label) as (model, label):
+        encoder = model.encoder
         correct = torch.zeros((), dtype=torch.int64, device=encoder.device)
         for pixels, labels in pixel_batches(dataset, encoder.preprocess, batch_size):
-            logits = asked(pixels.to(encoder.device), label)
+            logits = model(pixels.to(encoder.device), label)
             correct += count_correct(logits, labels.to(encoder.device))
     return Accuracy(int(correct), len(dataset))
 
 
 def evaluate_features(
-    classifier: Any, domain: Domain, image_features: Tensor, labels: Tensor, *, task_label: int | None = None
+    classifier: PromptClassifier, domain: Domain, image_features: Tensor, labels: Tensor, *, task_label: int | None = None
 ) -> Accuracy:
-    """`evaluate` of images that have passed through the image tower already: unit features [N, d] and labels [N]."""
-    with _asked(classifier, domain, task_label) as (asked, label):
-        device = asked.encoder.device
-        return Accuracy(int(count_correct(asked.classify(image_features.to(device), label), labels.to(device))), len(labels))
+    """Return the accuracy on images that have already passed through the image tower; otherwise as `evaluate`.
+
+    Args:
+        classifier: the classifier.
+        domain: the domain.
+        image_features: unit features [N, d].
+        labels: labels [N].
+        task_label: as in `evaluate`.
+    """
+    with _evaluation_head(classifier, domain, task_label) as (model, label):
+        device = model.encoder.device
+        return Accuracy(int(count_correct(model.classify(image_features.to(device), label), labels.to(device))), len(labels))
 
 
 @contextmanager
-def _asked(classifier: Any, domain: Domain, task_label: int | None) -> Iterator[tuple[Any, int]]:
-    """In evaluation mode and without gradients: the classifier that knows the domain, and the domain's task in it."""
+def _evaluation_head(
+    classifier: PromptClassifier, domain: Domain, task_label: int | None
+) -> Iterator[tuple[PromptClassifier, int]]:
+    """Yield a classifier that knows the domain, and the domain's task in it, in evaluation mode and without gradients."""
     if task_label is None:
         wanted = (domain.name, domain.classnames, domain.templates)
         task_label = next((label for label, prompts in classifier.prompts.items() if prompts == wanted), None)

@@ -1,17 +1,18 @@
-"""How sure IIMM is: jackknife standard errors and confidence intervals over the images.
+"""Jackknife standard errors and confidence intervals of IIMM over the images.
 
-The images are a sample of a task; its class texts are fixed. Leaving out image i changes the two terms of IIMM in closed form.
-With s = sum_i x_i, u = sum_c t_c, b_i = s . x_i - |x_i|^2 and c_i = (u - t_{y_i}) . x_i:
+The images are a sample of a task. The class texts are fixed. Leaving out image i changes the two terms of IIMM in closed
+form. With s = sum_i x_i, u = sum_c t_c, b_i = s . x_i - |x_i|^2 and c_i = (u - t_{y_i}) . x_i:
 
     S_intra = sum_i b_i / (N (N - 1))      without i, minus S_intra: -2 (b_i - mean b) / ((N - 1)(N - 2))
     S_inter = sum_i c_i / (N (C - 1))      without i, minus S_inter: -(c_i - mean c) / ((N - 1)(C - 1))
 
-so the exact leave-one-out jackknife costs a second pass over the features, O((N + C) d), and its mean is the estimate itself
-(no bias to correct: the terms are U-statistics). Variance: (N - 1) / N times the sum of squared differences (Efron and
-Stein 1981). Interval: value plus or minus Student's quantile with N - 1 degrees of freedom times the standard error.
+The exact leave-one-out jackknife therefore costs a second pass over the features, O((N + C) d). Its mean is the estimate
+itself: the terms are U-statistics, so there is no bias to correct. The variance is (N - 1) / N times the sum of squared
+differences (Efron and Stein 1981). The interval is the value plus or minus Student's quantile with N - 1 degrees of freedom
+times the standard error.
 
-`group_jackknife` needs no second pass: it leaves out one accumulator of several, over random parts of the data, and is
-coarser the fewer there are.
+`group_jackknife` needs no second pass. It leaves out one of several accumulators over random parts of the data, and is
+coarser with fewer of them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from metrics.sums import chunks, class_texts
 
 
 class Interval(NamedTuple):
-    """A value, its standard error, and the confidence interval's ends."""
+    """A value, its standard error, and the ends of its confidence interval."""
 
     value: float
     standard_error: float
@@ -48,18 +49,29 @@ class IIMMIntervals(NamedTuple):
 
 
 def jackknife(image_features: Tensor, text_features: Tensor, labels: Tensor, level: float = 0.95) -> IIMMIntervals:
-    """Exact leave-one-out jackknife of IIMM; arguments as `metrics.iimm.iimm`, and the confidence level in (0, 1).
+    """Return IIMM with the exact leave-one-out jackknife.
 
-    Images count as independent: near-duplicates (frames of a video) make the intervals too narrow. Raises ValueError for
-    N < 3 and as `iimm`.
+    Images count as independent. Near-duplicates, such as frames of a video, make the intervals too narrow.
+
+    Args:
+        image_features: unit image features [N, d].
+        text_features: unit text features [C, d].
+        labels: labels [N] in 0..C-1.
+        level: confidence level in (0, 1).
+
+    Returns:
+        Score, intra and inter as intervals.
+
+    Raises:
+        ValueError: N < 3, or as `metrics.iimm.iimm`.
     """
     _check_level(level)
-    seen = IIMMAccumulator().update(image_features, labels)
-    if seen.n < 3:
-        raise ValueError(f"the jackknife needs at least 3 images, got {seen.n}")
-    whole = seen.result(text_features)
-    t, n = class_texts(text_features, seen), seen.n
-    s, u = seen.sums.sum(dim=0), t.sum(dim=0)
+    accumulator = IIMMAccumulator().update(image_features, labels)
+    if accumulator.n < 3:
+        raise ValueError(f"the jackknife needs at least 3 images, got {accumulator.n}")
+    whole = accumulator.result(text_features)
+    t, n = class_texts(text_features, accumulator), accumulator.n
+    s, u = accumulator.sums.sum(dim=0), t.sum(dim=0)
     mean_b, mean_c = whole.intra * (n - 1), whole.inter * (len(t) - 1)
     squares = torch.zeros(3, dtype=torch.float64)
     for x, y in chunks(image_features, labels):
@@ -72,13 +84,22 @@ def jackknife(image_features: Tensor, text_features: Tensor, labels: Tensor, lev
 
 
 def group_jackknife(parts: Sequence[IIMMAccumulator], text_features: Tensor, level: float = 0.95) -> IIMMIntervals:
-    """Delete-a-group jackknife of IIMM from accumulators over disjoint random parts of the images, at best 20 or more.
+    """Return IIMM with the delete-a-group jackknife, from accumulators over disjoint random parts of the images.
 
     Parts of unequal size n_j are weighted by h_j = N / n_j (Busing, Meijer and van der Leeden 1999): pseudo-values
     h_j v - (h_j - 1) v_(j), variance = mean over parts of (pseudo-value - their jackknife mean)^2 / (h_j - 1). Degrees of
-    freedom: parts - 1. Parts must be drawn at random: those of a dataset sorted by class give intervals far too wide.
+    freedom: parts - 1. Draw the parts at random. Parts of a dataset that is sorted by class give intervals far too wide.
 
-    Raises ValueError for fewer than two parts with images, or when fewer than two images remain without a part.
+    Args:
+        parts: the accumulators, ideally 20 or more.
+        text_features: unit text features [C, d].
+        level: confidence level in (0, 1).
+
+    Returns:
+        Score, intra and inter as intervals.
+
+    Raises:
+        ValueError: fewer than two parts have images, or fewer than two images remain without a part.
     """
     _check_level(level)
     parts = [part for part in parts if part.n]
@@ -98,12 +119,14 @@ def group_jackknife(parts: Sequence[IIMMAccumulator], text_features: Tensor, lev
     return IIMMIntervals(score, intra, inter, total.n)
 
 
-def interval(value: float, standard_error: float, freedom: int, level: float = 0.95) -> Interval:
-    """Value plus or minus Student's quantile for the level and degrees of freedom times the standard error."""
-    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * standard_error if not math.isnan(standard_error) else math.nan
-    return Interval(value, standard_error, value - reach, value + reach)
+def interval(value: float, standard_error: float, degrees_of_freedom: int, level: float = 0.95) -> Interval:
+    """Return the value plus or minus Student's quantile for the level and degrees of freedom times the standard error."""
+    half_width = (
+        float(stats.t.ppf((1 + level) / 2, degrees_of_freedom)) * standard_error if not math.isnan(standard_error) else math.nan
+    )
+    return Interval(value, standard_error, value - half_width, value + half_width)
 
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise ValueError(f"the confidence level must lie between 0 and 1, got {level}")
+        raise ValueError(f"the confidence level must be between 0 and 1, got {level}")

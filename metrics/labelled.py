@@ -1,4 +1,4 @@
-"""Features with labels as numpy arrays, checked: what the transferability measures start from."""
+"""Checked features with labels as numpy arrays, the input of the transferability measures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Integers = NDArray[np.int64]
 
 
 class Labelled(NamedTuple):
-    """Features [N, d] and, for the K classes that have images, class numbers [N] in 0..K-1 and images per class [K]."""
+    """Features [N, d], class numbers [N] in 0..K-1 and images per class [K], for the K classes that have images."""
 
     x: Floats
     y: Integers
@@ -23,13 +23,19 @@ class Labelled(NamedTuple):
         """Class means [K, d]."""
         sums = np.zeros((len(self.counts), self.x.shape[1]))
         np.add.at(sums, self.y, self.x)
-        return sums / self.counts[:, None]
+        means: Floats = sums / self.counts[:, None]
+        return means
 
 
 def labelled(features: Any, labels: Any) -> Labelled:
-    """Features [N, d] (array or tensor on the CPU) in float64 with their labels [N]; classes without images are left out.
+    """Check features and labels and convert them to float64. Classes without images are left out.
 
-    Raises ValueError for other shapes, features that are not finite, labels that are not integers from 0, or one class.
+    Args:
+        features: array or CPU tensor [N, d].
+        labels: integers [N], from 0.
+
+    Raises:
+        ValueError: the shapes are wrong, features are not finite, labels are not integers from 0, or only one class has images.
     """
     x = np.asarray(features, dtype=np.float64)
     if x.ndim != 2:
@@ -40,7 +46,7 @@ def labelled(features: Any, labels: Any) -> Labelled:
 
 
 def class_numbers(labels: Any, n: int) -> tuple[Integers, Integers]:
-    """(class numbers [N] in 0..K-1, images per class [K]) of integer labels [N]. Raises ValueError as `labelled`."""
+    """Return class numbers [N] in 0..K-1 and images per class [K] of integer labels [N]. Raises ValueError as `labelled`."""
     y = np.asarray(labels)
     if y.shape != (n,):
         raise ValueError(f"expected labels [{n}], got shape {y.shape}")

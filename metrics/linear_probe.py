@@ -1,4 +1,4 @@
-"""The linear probe: how well a linear classifier on frozen image features learns the task."""
+"""The linear probe: cross-validated accuracy of a linear classifier on frozen image features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metrics.labelled import Floats, labelled
 
 
 class Probe(NamedTuple):
-    """Cross-validated accuracy in percent, per fold [folds], and the number of images."""
+    """Cross-validated accuracy in percent, the same per fold [folds], and the number of images."""
 
     accuracy: float
     folds: Floats
@@ -22,16 +22,27 @@ class Probe(NamedTuple):
 
 
 def linear_probe(features: Any, labels: Any, *, folds: int = 5, C: float = 1.0, seed: int = 0) -> Probe:
-    """Accuracy of scikit-learn's multinomial logistic regression on unit features [N, d] and labels [N]; chance to 100.
+    """Return the cross-validated accuracy of scikit-learn's multinomial logistic regression on unit features.
 
-    Our protocol, not a paper's: stratified folds shuffled by the seed, fewer of them when the smallest class has fewer images;
-    the accuracy is the mean over all images. Unit features are scaled by sqrt(d), so that a coordinate has mean square 1 and
-    scikit-learn's C = 1 regularises as it does for standardised columns: unscaled, it would hardly let the weights grow. The
-    scale is a constant, nothing of the held-out fold leaks into training. At most 1,000 iterations of L-BFGS; scikit-learn
-    warns when they were not enough.
+    This is our protocol, not a paper's. Folds are stratified and shuffled by the seed. There are fewer folds if the smallest
+    class has fewer images. The accuracy is the mean over all images. Unit features are scaled by sqrt(d), so that a coordinate
+    has mean square 1 and scikit-learn's C = 1 regularises as it does for standardised columns. Without the scale the weights
+    could hardly grow. The scale is a constant, so nothing of the held-out fold leaks into training. L-BFGS runs at most 1,000
+    iterations; scikit-learn warns if they were not enough.
 
-    Raises ValueError for fewer than two folds, a class of a single image (nothing would be left to train or to test on),
-    features that are not finite, wrong shapes, or fewer than two classes with images.
+    Args:
+        features: unit features [N, d].
+        labels: integer labels [N].
+        folds: number of folds.
+        C: inverse strength of the regularisation.
+        seed: seed of the shuffle.
+
+    Returns:
+        The accuracy in percent, between chance and 100.
+
+    Raises:
+        ValueError: there are fewer than two folds, a class has a single image, features are not finite, shapes are wrong, or
+            fewer than two classes have images.
     """
     data = labelled(features, labels)
     folds = min(folds, int(data.counts.min()))
@@ -40,8 +51,8 @@ def linear_probe(features: Any, labels: Any, *, folds: int = 5, C: float = 1.0, 
     model = LogisticRegression(C=C, max_iter=1000)
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed)
     scaled = data.x * math.sqrt(data.x.shape[1])
-    # The products are small: several threads wait for one another, 17 s instead of 1 s on two cores in use.
+    # The products are small, so threads only wait for each other: 17 s instead of 1 s on two busy cores.
     with threadpool_limits(1):
-        found = 100 * cross_val_score(model, scaled, data.y, cv=splits, scoring="accuracy", error_score="raise")
+        accuracy_by_fold = 100 * cross_val_score(model, scaled, data.y, cv=splits, scoring="accuracy", error_score="raise")
     sizes = [len(test) for _, test in splits.split(scaled, data.y)]
-    return Probe(float(np.average(found, weights=sizes)), found, len(data.y))
+    return Probe(float(np.average(accuracy_by_fold, weights=sizes)), accuracy_by_fold, len(data.y))

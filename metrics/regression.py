@@ -1,4 +1,4 @@
-"""Straight lines through a handful of tasks: what a measure before training says of the outcome after it.
+"""Least-squares lines through a handful of tasks: predict an outcome of training from a measure taken before it.
 
 Least squares y = a + b x over n tasks, with x-bar and y-bar the means and S = sum (x - x-bar)^2:
 
@@ -7,12 +7,12 @@ Least squares y = a + b x over n tasks, with x-bar and y-bar the means and S = s
     mean of y    a + b x plus or minus t s sqrt(1/n + (x - x-bar)^2 / S)
     a new task   a + b x plus or minus t s sqrt(1 + 1/n + (x - x-bar)^2 / S)
 
-with t Student's quantile for n - 2 degrees of freedom. IIMM's paper (Niss et al., 2407.15731) reports R2, p and Kendall's tau
-of such lines; intervals and errors of tasks that are left out are our choice. All of it takes tasks for independent and
-scatter for even; with ten tasks it is a rough guide.
+with t Student's quantile for n - 2 degrees of freedom. IIMM's paper (Niss et al., 2407.15731) reports R2, p and Kendall's
+tau of such lines. Intervals and leave-one-out errors are our choice. All formulas assume independent tasks with the same
+variance. With ten tasks they are a rough guide.
 
-Nothing is dropped and no number stands for one that is undefined: NaN among the values, fewer than three tasks or values of x
-that are all the same are ValueErrors that say so.
+Nothing is dropped and undefined values are not replaced. NaN among the values, fewer than three tasks, or equal values of x
+raise a ValueError.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
 FEWEST = 3
-# Beyond this share of the values' own size a spread is rounding.
+# A spread below this share of the largest absolute value is rounding.
 _ROUNDING = 1e-9
 
 
 class Line(NamedTuple):
     """The least-squares line through n tasks.
 
-    `p` is two-sided, of no slope; `low` and `high` are the ends of the slope's interval at `level`. Where all y are equal the
-    line is flat and `r2` and `p` are NaN. `residual` is s, `x_squares` is S; `x_low` and `x_high` are the range of x that was
-    seen, beyond which the line is a guess.
+    `p` is two-sided, for the hypothesis of a zero slope. `low` and `high` are the ends of the slope's interval at `level`. If
+    all y are equal the line is flat, and `r2` and `p` are NaN. `residual` is s, and `x_squares` is S. `x_low` and `x_high` are
+    the range of the fitted x. The line is a guess outside of it.
     """
 
     slope: float
@@ -51,12 +51,12 @@ class Line(NamedTuple):
     level: float = LEVEL
 
     def covers(self, x: float) -> bool:
-        """Whether x lies among the values that the line was fitted on."""
+        """Return whether x is within the range of the values that the line was fitted on."""
         return self.x_low <= x <= self.x_high
 
 
 class Prediction(NamedTuple):
-    """The line's value at x, and the interval in which a new task's y is expected (not the mean's, which is narrower)."""
+    """The line's value at x, and the interval in which a new task's y is expected. The interval of the mean is narrower."""
 
     value: float
     low: float
@@ -64,7 +64,7 @@ class Prediction(NamedTuple):
 
 
 class Rank(NamedTuple):
-    """Kendall's tau-b of n tasks and its two-sided p (exact where there are no ties and n is small)."""
+    """Kendall's tau-b of n tasks and its two-sided p, which is exact without ties and for small n."""
 
     tau: float
     p: float
@@ -72,31 +72,40 @@ class Rank(NamedTuple):
 
 
 def fit(x: ArrayLike, y: ArrayLike, level: float = LEVEL) -> Line:
-    """The line through (x, y), both [n]. Raises ValueError for n < 3, constant x, NaN or infinite values."""
+    """Fit the line through (x, y).
+
+    Args:
+        x: values [n].
+        y: values [n].
+        level: confidence level in (0, 1).
+
+    Raises:
+        ValueError: n < 3, x is constant, or values are NaN or infinite.
+    """
     from scipy import stats
 
     px, py = _pairs(x, y)
     if not 0 < level < 1:
-        raise ValueError(f"the confidence level must lie between 0 and 1, got {level}")
+        raise ValueError(f"the confidence level must be between 0 and 1, got {level}")
     if _constant(px):
-        raise ValueError(f"all {len(px)} values of x are {px[0]:g}: no line goes through them")
+        raise ValueError(f"all {len(px)} values of x are {px[0]:g}, so the slope of a line is undefined")
     n, flat = len(px), _constant(py)
     dx, dy = px - px.mean(), np.zeros_like(py) if flat else py - py.mean()
     squares, total = float(dx @ dx), float(dy @ dy)
     slope = float(dx @ dy) / squares
-    rest = float(((dy - slope * dx) ** 2).sum())
-    residual = (rest / (n - 2)) ** 0.5
+    unexplained = float(((dy - slope * dx) ** 2).sum())
+    residual = (unexplained / (n - 2)) ** 0.5
     error = residual / squares**0.5
-    # Through all points: no scatter that could have made the slope.
+    # The line goes through all points, so there is no scatter that could have made the slope.
     p = np.nan if flat else 0.0 if error == 0 else float(2 * stats.t.sf(abs(slope) / error, n - 2))
-    half = _quantile(level, n) * error
+    half_width = _quantile(level, n) * error
     return Line(
         slope=slope,
         intercept=float(py.mean()) - slope * float(px.mean()),
-        r2=np.nan if flat else 1 - rest / total,
+        r2=np.nan if flat else 1 - unexplained / total,
         p=p,
-        low=slope - half,
-        high=slope + half,
+        low=slope - half_width,
+        high=slope + half_width,
         n=n,
         x_mean=float(px.mean()),
         x_squares=squares,
@@ -108,30 +117,39 @@ def fit(x: ArrayLike, y: ArrayLike, level: float = LEVEL) -> Line:
 
 
 def predict(line: Line, x: float) -> Prediction:
-    """What the line expects of a new task at x. Raises ValueError for an x that is no number.
+    """Predict a new task at x.
 
-    A line says nothing of whether x is like what it was fitted on: ask `line.covers(x)`.
+    The prediction does not depend on whether x is within the fitted range; `line.covers(x)` tells.
+
+    Raises:
+        ValueError: x is not finite.
     """
     if not np.isfinite(x):
         raise ValueError(f"nothing can be predicted at x = {x}")
     value = line.intercept + line.slope * x
     spread = 1 + 1 / line.n + (x - line.x_mean) ** 2 / line.x_squares
-    half = _quantile(line.level, line.n) * line.residual * spread**0.5
-    return Prediction(float(value), float(value - half), float(value + half))
+    half_width = _quantile(line.level, line.n) * line.residual * spread**0.5
+    return Prediction(float(value), float(value - half_width), float(value + half_width))
 
 
 def band(line: Line, x: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The line at x, and the ends of the interval of the mean of y there (not of a new task's y, which is wider): [n] each."""
-    at = np.asarray(x, dtype=np.float64)
-    y = line.intercept + line.slope * at
-    half = _quantile(line.level, line.n) * line.residual * np.sqrt(1 / line.n + (at - line.x_mean) ** 2 / line.x_squares)
-    return y, y - half, y + half
+    """Return the line at x and the ends of the interval of the mean of y there: three arrays [n].
+
+    The interval of a new task's y is wider (`predict`).
+    """
+    points = np.asarray(x, dtype=np.float64)
+    y = line.intercept + line.slope * points
+    half_width = (
+        _quantile(line.level, line.n) * line.residual * np.sqrt(1 / line.n + (points - line.x_mean) ** 2 / line.x_squares)
+    )
+    return y, y - half_width, y + half_width
 
 
 def leave_one_out(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
-    """y_i less its prediction by the line through all others, [n].
+    """Return the errors [n]: y_i minus its prediction by the line through all other tasks.
 
-    Raises ValueError for n < 4 (a line needs three others), when the others have one x, and as `fit`.
+    Raises:
+        ValueError: n < 4 (a line needs three other tasks), the others have a single x, or as `fit`.
     """
     px, py = _pairs(x, y)
     if len(px) <= FEWEST:
@@ -147,33 +165,34 @@ def leave_one_out(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
 
 
 def left_out_of_mean(y: ArrayLike) -> NDArray[np.float64]:
-    """y_i less the mean of all others, [n]: what a line has to beat. Raises ValueError for n < 2."""
+    """Return y_i minus the mean of all others [n], the error that a line has to beat. Raises ValueError for n < 2."""
     py = np.asarray(y, dtype=np.float64)
     if len(py) < 2:
         raise ValueError(f"leaving one out needs at least 2 tasks, got {len(py)}")
-    return (py - py.mean()) * len(py) / (len(py) - 1)
+    errors: NDArray[np.float64] = (py - py.mean()) * len(py) / (len(py) - 1)
+    return errors
 
 
 def kendall(x: ArrayLike, y: ArrayLike) -> Rank:
-    """Kendall's tau-b of (x, y), both [n]. Raises ValueError for n < 3, constant x or y, NaN or infinite values."""
+    """Return Kendall's tau-b of x and y [n]. Raises ValueError for n < 3, constant x or y, NaN or infinite values."""
     from scipy import stats
 
     px, py = _pairs(x, y)
     for name, values in (("x", px), ("y", py)):
         if (values == values[0]).all():
-            raise ValueError(f"all {len(values)} values of {name} are {values[0]:g}: they have no order")
-    found = stats.kendalltau(px, py)
-    return Rank(float(found.statistic), float(found.pvalue), len(px))
+            raise ValueError(f"all {len(values)} values of {name} are {values[0]:g}, so they have no order")
+    result = stats.kendalltau(px, py)
+    return Rank(float(result.statistic), float(result.pvalue), len(px))
 
 
 def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     px, py = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if px.ndim != 1 or px.shape != py.shape:
-        raise ValueError(f"x and y must be of one length, got {px.shape} and {py.shape}")
+        raise ValueError(f"x and y must have the same length, got shapes {px.shape} and {py.shape}")
     if len(px) < FEWEST:
         raise ValueError(f"a line needs at least {FEWEST} tasks, got {len(px)}")
     if bad := int((~np.isfinite(px) | ~np.isfinite(py)).sum()):
-        raise ValueError(f"{bad} of {len(px)} tasks have NaN or infinity for x or y")
+        raise ValueError(f"{bad} of {len(px)} tasks have NaN or infinity in x or y")
     return px, py
 
 

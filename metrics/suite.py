@@ -1,8 +1,8 @@
-"""All measures of one task before training, by name: one table that the command line, the plugins and studies ask.
+"""All measures of a task before training, by name: the table that the command line, the plugins and studies use.
 
-Each reads what one forward pass gives (`Features`). Measures that compare checkpoints or models are functions of their own:
-`metrics.cka.linear_cka`, `metrics.weight_cosine.weight_cosine`, `metrics.discriminant.ncti`. EMMS is left out: it needs the
-label embeddings of three large encoders.
+Each measure reads the output of one forward pass (`Features`). Measures that compare checkpoints or models are separate
+functions: `metrics.cka.linear_cka`, `metrics.weight_cosine.weight_cosine`, `metrics.discriminant.ncti`. EMMS is not
+implemented, because it needs the label embeddings of three large encoders.
 
 Importing this module imports neither torch nor numpy, so that names and meanings can be listed at once.
 """
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 class Features(NamedTuple):
-    """One task through one model: unit image features [N, d], labels [N], unit class text features [C, d], logit scale."""
+    """One task through one model.
+
+    Attributes:
+        image_features: unit image features [N, d].
+        labels: labels [N].
+        text_features: unit class text features [C, d].
+        logit_scale: the factor of the cosines in the model's logits.
+    """
 
     image_features: Tensor
     labels: Tensor
@@ -30,7 +37,7 @@ class Features(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A measured value with its 95 % interval over images, where there is one; NaN comes with its reason."""
+    """A measured value with its 95 % interval over images, if it has one. NaN comes with a reason."""
 
     value: float
     low: float | None = None
@@ -41,8 +48,11 @@ class Value(NamedTuple):
 Values = Mapping[str, Value]
 
 
-class Described(NamedTuple):
-    """A measure: the function (it may give several measures at once), what it means, what a higher value says, its source."""
+class Description(NamedTuple):
+    """A measure: its function, its meaning, the meaning of higher values, and its source.
+
+    A function may return several measures at once.
+    """
 
     function: Callable[[Features], Values]
     meaning: str
@@ -51,36 +61,49 @@ class Described(NamedTuple):
 
 
 def measure_all(features: Features, names: Iterable[str] | None = None) -> dict[str, Value]:
-    """Name -> value for the measures asked, in that order; `DEFAULT` when none are named.
+    """Take measures of a task.
 
-    A measure that is undefined on this task (one class, too few images, NaN among the features) is NaN with the reason; no
-    value stands for one that could not be computed. Tensors may be in any precision and on any device; all is computed in
-    float64 on the CPU. Raises UserError for an unknown name and ValueError when the shapes do not belong together.
+    A measure that is undefined on this task (one class, too few images, NaN among the features) is NaN with the reason. No
+    value replaces one that cannot be computed. Tensors may have any precision and device. All computations are in float64 on
+    the CPU.
+
+    Args:
+        features: the features of the task.
+        names: names of measures; None: `DEFAULT`.
+
+    Returns:
+        Name -> value, in the order of `names`.
+
+    Raises:
+        UserError: a name is unknown.
+        ValueError: the shapes do not fit together.
     """
     names = list(DEFAULT if names is None else names)
     for name in names:
         if name not in MEASURES:
             raise unknown("measure", name, MEASURES)
     features = _checked(features)
-    found: dict[Callable[[Features], Values], Values | str] = {}
+    results: dict[Callable[[Features], Values], Values | str] = {}
     for function in dict.fromkeys(MEASURES[name].function for name in names):
         try:
-            found[function] = function(features)
+            results[function] = function(features)
         except ValueError as error:
-            found[function] = str(error)
-    return {name: _value(found[MEASURES[name].function], name) for name in names}
+            results[function] = str(error)
+    return {name: _value(results[MEASURES[name].function], name) for name in names}
 
 
-def _value(found: Values | str, name: str) -> Value:
-    return Value(math.nan, reason=found) if isinstance(found, str) else found[name]
+def _value(values: Values | str, name: str) -> Value:
+    """Return a measure's value, or NaN with the reason if its function failed."""
+    return Value(math.nan, reason=values) if isinstance(values, str) else values[name]
 
 
 def _checked(features: Features) -> Features:
+    """Return the features detached on the CPU. Raises ValueError if their shapes do not fit together."""
     import torch
 
-    x, y, t = (torch.as_tensor(part).detach().cpu() for part in features[:3])
+    x, y, t = (torch.as_tensor(tensor).detach().cpu() for tensor in features[:3])
     if x.ndim != 2 or t.ndim != 2 or x.shape[1] != t.shape[1] or y.shape != (len(x),):
-        shapes = ", ".join(str(tuple(part.shape)) for part in (x, y, t))
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (x, y, t))
         raise ValueError(f"expected image features [N, d], labels [N] and text features [C, d], got {shapes}")
     return Features(x, y, t, float(features.logit_scale))
 
@@ -92,8 +115,8 @@ def _iimm(f: Features) -> Values:
     names = ("iimm", "iimm_intra", "iimm_inter")
     if len(f.labels) < 3:
         return dict(zip(names, map(Value, iimm(f.image_features, f.text_features, f.labels)[:3]), strict=True))
-    found = jackknife(f.image_features, f.text_features, f.labels)[:3]
-    return {name: Value(i.value, i.low, i.high) for name, i in zip(names, found, strict=True)}
+    intervals = jackknife(f.image_features, f.text_features, f.labels)[:3]
+    return {name: Value(i.value, i.low, i.high) for name, i in zip(names, intervals, strict=True)}
 
 
 def _silhouette(f: Features) -> Values:
@@ -119,8 +142,8 @@ def _correct_pair(f: Features) -> Values:
         return {"correct_pair": Value(mean)}
     t = f.text_features.double()
     squares = sum(float(((x * t[y]).sum(dim=1) - mean).square().sum()) for x, y in chunks(f.image_features, f.labels))
-    found = interval(mean, math.sqrt(squares / (n - 1) / n), n - 1)
-    return {"correct_pair": Value(found.value, found.low, found.high)}
+    result = interval(mean, math.sqrt(squares / (n - 1) / n), n - 1)
+    return {"correct_pair": Value(result.value, result.low, result.high)}
 
 
 def _text_text(f: Features) -> Values:
@@ -137,7 +160,7 @@ def _modality_gap(f: Features) -> Values:
 
 
 def _on_labels(name: str, module: str = "metrics.transferability") -> Callable[[Features], Values]:
-    """The measure that the function of that name makes of image features and labels alone."""
+    """Return the measure of a function that takes only image features and labels."""
 
     def score(f: Features) -> Values:
         function: Any = getattr(importlib.import_module(module), name)
@@ -151,7 +174,7 @@ def _hscore(f: Features) -> Values:
 
     n, d = f.image_features.shape
     if n <= d + 1:
-        raise ValueError(f"the H-score of {n} images of width {d} is the number of classes less 1, whatever they show")
+        raise ValueError(f"the H-score needs more than d + 1 images (n = {n:,}, d = {d:,})")
     return {"hscore": Value(hscore(*_arrays(f)))}
 
 
@@ -171,7 +194,7 @@ def _ncti(f: Features) -> Values:
     from metrics.discriminant import ncti_terms
 
     terms = ncti_terms(*_arrays(f))
-    relative = "relative to other models: give the terms of several to metrics.discriminant.ncti"
+    relative = "NCTI compares several models: pass the terms of each to metrics.discriminant.ncti"
     return {
         "ncti": Value(math.nan, reason=relative),
         "ncti_seli": Value(terms.seli),
@@ -191,9 +214,14 @@ def _arrays(f: Features) -> tuple[Any, Any]:
 
 
 def select_measures(names: Iterable[str], more: Iterable[str] = ()) -> tuple[str, ...]:
-    """The measures asked for, each once, in the table's order; "all": those of `ONE_MODEL`.
+    """Return the named measures, each once, in the table's order. "all" stands for `ONE_MODEL`.
 
-    `more` are names beside the table that are valid too, and part of "all". Raises UserError for an unknown name.
+    Args:
+        names: names of measures, or "all".
+        more: further valid names that are not in the table. "all" includes them.
+
+    Raises:
+        UserError: a name is unknown.
     """
     names, more = list(names), tuple(more)
     for name in names:
@@ -204,83 +232,89 @@ def select_measures(names: Iterable[str], more: Iterable[str] = ()) -> tuple[str
 
 
 FITS = "the features fit the labels better"
-# What a run logs after an experience rather than before: it compares the model with the initial one.
+# Logged after an experience, not before it, because they compare the model with the initial one.
 AFTER_TRAINING = ("cka",)
 DEFAULT = ("iimm", "iimm_intra", "iimm_inter", "silhouette", "correct_pair")
 RUN_DEFAULTS = (*DEFAULT, *AFTER_TRAINING)
-MEASURES: dict[str, Described] = {
-    "iimm": Described(
+MEASURES: dict[str, Description] = {
+    "iimm": Description(
         _iimm, "Mean of iimm_intra and iimm_inter.", "fine-tuning gains more and forgets more", "Niss et al. 2407.15731"
     ),
-    "iimm_intra": Described(
-        _iimm, "Mean similarity of two images of the task.", "images look alike to the model", "Niss et al. 2407.15731"
+    "iimm_intra": Description(
+        _iimm, "Mean similarity of two images of the task.", "images are more alike to the model", "Niss et al. 2407.15731"
     ),
-    "iimm_inter": Described(
+    "iimm_inter": Description(
         _iimm,
         "Mean similarity of an image to the texts of wrong classes.",
-        "texts tell classes apart less",
+        "texts separate the classes less",
         "Niss et al. 2407.15731",
     ),
-    "silhouette": Described(
+    "silhouette": Description(
         _silhouette,
         "Silhouette of the images clustered by class, cosine distance.",
-        "classes lie apart",
+        "classes are better separated",
         "Rousseeuw 1987; 2402.09613",
     ),
-    "silhouette_modality": Described(
+    "silhouette_modality": Description(
         _modality_silhouette,
         "Silhouette of images and class texts clustered by modality, cosine distance.",
-        "images and texts lie apart",
+        "images and texts are farther apart",
         "Rousseeuw 1987; 2402.09613",
     ),
-    "correct_pair": Described(
-        _correct_pair, "Mean similarity of an image to the text of its class.", "already better aligned", "2402.09613"
+    "correct_pair": Description(
+        _correct_pair, "Mean similarity of an image to the text of its class.", "better aligned before training", "2402.09613"
     ),
-    "text_text": Described(
-        _text_text, "Mean similarity of two class texts.", "class names read alike", "Niss et al. 2407.15731"
+    "text_text": Description(
+        _text_text, "Mean similarity of two class texts.", "class names are more alike", "Niss et al. 2407.15731"
     ),
-    "modality_gap": Described(
+    "modality_gap": Description(
         _modality_gap,
-        "Distance of the mean image and the mean class text.",
-        "images and texts lie apart",
+        "Distance between the mean image and the mean class text.",
+        "images and texts are farther apart",
         "Liang et al. 2203.02053",
     ),
-    "logme": Described(
+    "logme": Description(
         _on_labels("logme"), "Log evidence per image of linear regressions on the labels.", FITS, "You et al. 2102.11005"
     ),
-    "leep": Described(
+    "leep": Description(
         _from_zero_shot,
         "Log likelihood of the labels through the zero-shot class probabilities (as the source classifier).",
-        "zero-shot answers say more of the labels",
+        "zero-shot answers predict the labels better",
         "Nguyen et al. 2002.12462",
     ),
-    "nce": Described(
+    "nce": Description(
         _from_zero_shot,
         "Minus the conditional entropy of the labels given the zero-shot answers, in nats.",
-        "zero-shot answers say more of the labels",
+        "zero-shot answers predict the labels better",
         "Tran et al. 1908.08142",
     ),
-    "hscore": Described(_hscore, "Variance between classes of the whitened features.", FITS, "Bao et al. 2212.10082"),
-    "transrate": Described(
+    "hscore": Description(_hscore, "Variance between classes of the whitened features.", FITS, "Bao et al. 2212.10082"),
+    "transrate": Description(
         _on_labels("transrate"), "Coding rate of all features minus the mean within classes.", FITS, "Huang et al. 2106.09362"
     ),
-    "gbc": Described(
+    "gbc": Description(
         _on_labels("gbc"),
         "Minus the overlap of spherical Gaussians of the classes.",
         "classes overlap less",
         "Pandy et al. 2111.12780",
     ),
-    "sfda": Described(
+    "sfda": Description(
         _on_labels("sfda", "metrics.discriminant"),
-        "Mean right probability of a self-challenging Fisher analysis.",
+        "Mean probability of the right class after a self-challenging Fisher analysis.",
         FITS,
         "Shao et al. 2207.03036",
     ),
-    "ncti": Described(_ncti, "Nearness to neural collapse among several models; NaN for one.", FITS, "Wang et al., ICCV 2023"),
-    "ncti_seli": Described(_ncti, "NCTI's spread of the classes.", "classes lie apart", "Wang et al., ICCV 2023"),
-    "ncti_ncc": Described(_ncti, "NCTI's right probability of the nearest centre.", FITS, "Wang et al., ICCV 2023"),
-    "ncti_vc": Described(_ncti, "NCTI's variability within the classes.", "classes are less compact", "Wang et al., ICCV 2023"),
-    "linear_probe": Described(
+    "ncti": Description(
+        _ncti, "Closeness to neural collapse among several models; NaN for one model.", FITS, "Wang et al., ICCV 2023"
+    ),
+    "ncti_seli": Description(_ncti, "NCTI's spread of the classes.", "classes are better separated", "Wang et al., ICCV 2023"),
+    "ncti_ncc": Description(
+        _ncti, "NCTI's probability of the right class by the nearest centre.", FITS, "Wang et al., ICCV 2023"
+    ),
+    "ncti_vc": Description(
+        _ncti, "NCTI's variability within the classes.", "classes are less compact", "Wang et al., ICCV 2023"
+    ),
+    "linear_probe": Description(
         _linear_probe, "Cross-validated accuracy of logistic regression on the features, in percent.", FITS, "our protocol"
     ),
 }

@@ -1,4 +1,4 @@
-"""Sums of features by class, in a stream: all that IIMM, the silhouette and the mean similarities need to see.
+"""Sums of features by class over a stream of batches, the input of IIMM, the silhouette and the mean similarities.
 
 Every measure made of dot products of pairs follows from them exactly, in time linear in the number of images.
 """
@@ -11,14 +11,15 @@ from typing import Self
 import torch
 from torch import Tensor
 
-CHUNK = 1024  # rows held in float64 at once: 4 MB at a width of 512, which caches hold; larger parts were ten times slower
+# Rows held in float64 at once: 4 MB at a width of 512, which fits in caches. Larger chunks were ten times slower.
+CHUNK = 1024
 
 
 class ClassSums:
-    """Per class sums of features, in float64: `sums` [K, d] and `counts` [K] for the labels seen, 0..K-1.
+    """Sums of features by class, in float64: `sums` [K, d] and `counts` [K] for the labels 0..K-1 seen so far.
 
     `squares` is the sum of all squared norms and `n` the number of rows. Sums over disjoint parts of the data merge by
-    addition. Features are used as they are: pass unit vectors.
+    addition. Features are used unchanged, so pass unit vectors.
     """
 
     def __init__(self) -> None:
@@ -28,10 +29,15 @@ class ClassSums:
         self.squares = torch.zeros((), dtype=torch.float64)
 
     def update(self, features: Tensor, labels: Tensor) -> Self:
-        """Add a batch: features [B, d], integer labels [B].
+        """Add a batch.
 
-        Nothing is added when it raises ValueError: for bad shapes, features that are not finite, rows of zeros, which have no
-        direction, or labels that are negative or not integers.
+        Args:
+            features: unit features [B, d].
+            labels: integer labels [B].
+
+        Raises:
+            ValueError: the shapes are wrong, features are not finite or have a row of zeros (which has no direction), or labels
+                are negative or not integers. Nothing is added then.
         """
         check_features(features, labels)
         if len(features):
@@ -44,7 +50,7 @@ class ClassSums:
         return self
 
     def merge(self, other: ClassSums) -> Self:
-        """Add what another one has seen."""
+        """Add the sums of another object."""
         if other.n:
             self._grow(*other.sums.shape)
             known = len(other.counts)
@@ -55,19 +61,19 @@ class ClassSums:
         return self
 
     def without(self, part: ClassSums) -> Self:
-        """These sums less those of a part of the data, as a new object."""
-        rest = type(self)().merge(self)
+        """Return these sums minus those of a part of the data, as a new object."""
+        remaining = type(self)().merge(self)
         known = len(part.counts)
-        rest.sums[:known] -= part.sums
-        rest.counts[:known] -= part.counts
-        rest.squares -= part.squares
-        rest.n -= part.n
-        return rest
+        remaining.sums[:known] -= part.sums
+        remaining.counts[:known] -= part.counts
+        remaining.squares -= part.squares
+        remaining.n -= part.n
+        return remaining
 
     def _grow(self, classes: int, width: int) -> None:
-        """Make room for labels below `classes`. Raises ValueError for another width than before."""
+        """Make room for labels below `classes`. Raises ValueError if the width differs from before."""
         if self.n and self.sums.shape[1] != width:
-            raise ValueError(f"features of width {width} after features of width {self.sums.shape[1]}")
+            raise ValueError(f"features must have width {self.sums.shape[1]}, as before, got {width}")
         if not self.n:
             self.sums = torch.zeros(0, width, dtype=torch.float64)
         missing = classes - len(self.counts)
@@ -77,13 +83,13 @@ class ClassSums:
 
 
 def chunks(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The rows in order, a part at a time, as float64 [b, d] and int64 [b] on the CPU."""
-    for x, y in zip(features.detach().split(CHUNK), labels.detach().split(CHUNK), strict=True):
+    """Yield the rows in order, in chunks, as float64 [b, d] and int64 [b] on the CPU."""
+    for x, y in zip(torch.split(features.detach(), CHUNK), torch.split(labels.detach(), CHUNK), strict=True):
         yield x.to("cpu", torch.float64), y.to("cpu", torch.int64)
 
 
 def check_features(features: Tensor, labels: Tensor) -> None:
-    """Raise ValueError unless features are [N, d], finite and without rows of zeros, and labels [N] integers from 0."""
+    """Raise ValueError unless features are [N, d], finite and without rows of zeros, and labels are [N] integers from 0."""
     if features.ndim != 2 or labels.shape != (len(features),):
         raise ValueError(f"expected features [B, d] and labels [B], got {tuple(features.shape)} and {tuple(labels.shape)}")
     check_finite(features, "image")
@@ -95,8 +101,8 @@ def check_features(features: Tensor, labels: Tensor) -> None:
 
 def check_finite(features: Tensor, kind: str) -> None:
     """Raise ValueError for NaN, infinity or a row of zeros."""
-    for x in features.detach().split(CHUNK):
-        # Five times faster than looking at every entry.
+    for x in torch.split(features.detach(), CHUNK):
+        # Five times faster than a check of every entry.
         norms = torch.linalg.vector_norm(x.to(torch.float64), dim=1)
         if not torch.isfinite(norms).all():
             raise ValueError(f"{kind} features contain NaN or infinity")
@@ -105,17 +111,22 @@ def check_finite(features: Tensor, kind: str) -> None:
 
 
 def class_texts(text_features: Tensor, seen: ClassSums | None = None) -> Tensor:
-    """Class text features [C, d] in float64 on the CPU, checked alone and against the images seen.
+    """Check class text features and convert them to float64 on the CPU.
 
-    Raises ValueError for another shape or width, features that are not finite, rows of zeros, or a label without text.
+    Args:
+        text_features: text features [C, d].
+        seen: sums of image features, to check labels and width against.
+
+    Raises:
+        ValueError: the shape or width is wrong, features are not finite or have a row of zeros, or a label has no text.
     """
     if text_features.ndim != 2:
         raise ValueError(f"expected text features [C, d], got {tuple(text_features.shape)}")
     t = text_features.detach().to("cpu", torch.float64)
     if seen is not None:
         if len(seen.counts) > len(t):
-            raise ValueError(f"a label of {len(seen.counts) - 1} but only {len(t)} class texts")
+            raise ValueError(f"label {len(seen.counts) - 1} has no text: there are only {len(t)} class texts")
         if seen.sums.shape[1] != t.shape[1]:
-            raise ValueError(f"image features of width {seen.sums.shape[1]} and text features of width {t.shape[1]}")
+            raise ValueError(f"image features have width {seen.sums.shape[1]} and text features {t.shape[1]}")
     check_finite(t, "text")
     return t

@@ -1,10 +1,11 @@
-"""Transferability scores: how well frozen features, or a source classifier, fit the labels of a new task. Higher is better.
+"""Transferability scores: how well frozen features, or a source classifier, fit the labels of a new task.
 
-Features [N, d] and integer labels [N] are arrays or CPU tensors; everything is computed in float64. Classes without images
-are left out. All raise ValueError for features that are not finite, wrong shapes, or fewer than two classes with images. The
-scores of two tasks with different numbers of classes are on different scales; the papers rank models on one task.
+Features [N, d] and integer labels [N] are arrays or CPU tensors. All computations are in float64. Classes without images
+are left out. All functions raise ValueError for features that are not finite, wrong shapes, or fewer than two classes with
+images. Higher scores are better. Scores of tasks with different numbers of classes are on different scales; the papers rank
+models on one task.
 
-The two that build a discriminant analysis, SFDA and NCTI, stand in `metrics.discriminant`. EMMS (2308.06262) is not here: it
+SFDA and NCTI, which build a discriminant analysis, are in `metrics.discriminant`. EMMS (2308.06262) is not implemented: it
 regresses features on the label embeddings of three large encoders.
 """
 
@@ -20,20 +21,31 @@ from metrics.labelled import Floats, class_numbers, labelled
 
 
 def logme(features: Any, labels: Any) -> float:
-    """LogME (You et al. 2102.11005): log evidence per image of linear regressions on the one-hot labels, mean over classes.
+    """Return LogME: mean log evidence per image of linear regressions on the one-hot labels (You et al. 2102.11005).
 
-    For a class with one-hot target v [N] and features F [N, d]: w ~ N(0, I / alpha), v ~ N(F w, I / beta), and the score is
+    The mean is over classes. For a class with one-hot target v [N] and features F [N, d], w ~ N(0, I / alpha),
+    v ~ N(F w, I / beta), and the score is
 
         max over alpha, beta of log p(v | F) / N
 
-    At its best beta, the evidence depends on t = alpha / beta alone: with F's singular values sigma_i and left vectors U,
+    At its best beta, the evidence depends only on t = alpha / beta. With F's singular values sigma_i and left vectors U,
 
         r(t) = |v|^2 - sum_i (u_i . v)^2 sigma_i^2 / (sigma_i^2 + t)
         log p = -N/2 (log(2 pi r(t) / N) + 1) - 1/2 sum_i log(1 + sigma_i^2 / t)
 
-    The papers iterate a fixed point from alpha = beta = 1 (at most 11 steps); here the maximum over t is searched on a grid
-    of 121 values from 1e-12 to 1e12 times the largest sigma^2 and then refined, which cannot stop early or in a lesser
-    maximum. No range; +inf when a class is an exact linear function of the features and N exceeds their rank.
+    The papers iterate a fixed point from alpha = beta = 1 (at most 11 steps). Here the maximum over t is searched on a grid of
+    121 values from 1e-12 to 1e12 times the largest sigma^2 and then refined, which cannot stop early or in a smaller maximum.
+
+    Args:
+        features: features [N, d].
+        labels: integer labels [N].
+
+    Returns:
+        The score, without a fixed range. It is +inf when a class is an exact linear function of the features and N exceeds
+        their rank.
+
+    Raises:
+        ValueError: the input is invalid, or all features are zero.
     """
     data = labelled(features, labels)
     n = len(data.x)
@@ -57,17 +69,26 @@ def logme(features: Any, labels: Any) -> float:
     for c, i in enumerate(coarse.argmax(axis=0)):
         bounds = (grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)])
         negative = lambda g, c=c: -evidence(g, projections[c], outside[c])  # noqa: E731
-        found = optimize.minimize_scalar(negative, bounds=bounds, method="bounded", options={"xatol": 1e-9})
-        best[c] = max(best[c], -found.fun)
+        optimum = optimize.minimize_scalar(negative, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+        best[c] = max(best[c], -optimum.fun)
     return float(best.mean())
 
 
 def leep(source_probabilities: Any, labels: Any) -> float:
-    """LEEP (Nguyen et al. 2002.12462): log likelihood of the labels through a source classifier. At most 0.
+    """Return LEEP: the log likelihood of the labels through a source classifier (Nguyen et al. 2002.12462).
 
     With theta [N, Z] the source classifier's probabilities: P(y, z) = mean over images of [y_i = y] theta_iz, P(y | z) =
-    P(y, z) / P(z), and LEEP = mean over images of log sum_z P(y_i | z) theta_iz. Raises ValueError, too, unless rows are
-    probabilities that sum to 1 (to 1e-4, for those that come from float32).
+    P(y, z) / P(z), and LEEP = mean over images of log sum_z P(y_i | z) theta_iz.
+
+    Args:
+        source_probabilities: probabilities [N, Z] by the source classifier. Rows sum to 1 within 1e-4, which float32 meets.
+        labels: integer labels [N].
+
+    Returns:
+        The score, at most 0.
+
+    Raises:
+        ValueError: the input is invalid, or rows are not probabilities.
     """
     theta = np.asarray(source_probabilities, dtype=np.float64)
     if theta.ndim != 2:
@@ -82,9 +103,19 @@ def leep(source_probabilities: Any, labels: Any) -> float:
 
 
 def nce(source_labels: Any, labels: Any) -> float:
-    """NCE (Tran et al. 1908.08142): minus the conditional entropy H(label | source label), in nats. Between -log K and 0.
+    """Return NCE: minus the conditional entropy H(label | source label) in nats (Tran et al. 1908.08142).
 
-    sum over pairs of P(y, z) log(P(y, z) / P(z)) with empirical shares; source_labels [N] are what a source classifier says.
+    It is the sum over pairs of P(y, z) log(P(y, z) / P(z)) with empirical shares.
+
+    Args:
+        source_labels: predictions [N] of a source classifier, as integers.
+        labels: integer labels [N].
+
+    Returns:
+        The score between -log K and 0.
+
+    Raises:
+        ValueError: the input is invalid.
     """
     y, _ = class_numbers(labels, len(np.asarray(labels)))
     z = np.asarray(source_labels)
@@ -97,11 +128,21 @@ def nce(source_labels: Any, labels: Any) -> float:
 
 
 def hscore(features: Any, labels: Any) -> float:
-    """H-score (Bao et al. 2212.10082): tr(pinv(cov X) cov(E[X | y])), the variance between classes after whitening.
+    """Return the H-score: the variance between classes after whitening, tr(pinv(cov X) cov(E[X | y])) (Bao et al. 2212.10082).
 
-    In [0, min(K - 1, rank)]. Directions with an eigenvalue of cov X below max(N, d) x machine epsilon x the largest count as
-    absent (the authors' 1e-15 keeps rounding noise). With N - 1 <= rank, as for N <= d, it is K - 1 for any labels, so it
-    says something only for N well above d; the shrunk version (2110.06893) is not implemented.
+    Directions with an eigenvalue of cov X below max(N, d) x machine epsilon x the largest count as absent (the authors' 1e-15
+    keeps rounding noise). With N - 1 <= rank, as for N <= d, it is K - 1 for any labels, so it is informative only for N well
+    above d. The shrunk version (2110.06893) is not implemented.
+
+    Args:
+        features: features [N, d].
+        labels: integer labels [N].
+
+    Returns:
+        The score in [0, min(K - 1, rank)].
+
+    Raises:
+        ValueError: the input is invalid, or all features are equal.
     """
     data = labelled(features, labels)
     centre = data.x.mean(axis=0)
@@ -113,12 +154,21 @@ def hscore(features: Any, labels: Any) -> float:
 
 
 def transrate(features: Any, labels: Any, epsilon: float = 1e-4, weighted: bool = False) -> float:
-    """TransRate (Huang et al. 2106.09362): coding rate of all features minus the mean coding rate within the classes.
+    """Return TransRate: the coding rate of all features minus the mean coding rate within classes (Huang et al. 2106.09362).
 
         R(Z) = 1/2 log det(I + Z' Z / (n epsilon)), Z [n, d] centred by the mean of all;  R(Z) - mean over classes of R(Z_c)
 
-    Classes count alike, as in the published code; `weighted` weights them by their share of the images, which makes it a
-    bound on mutual information and never negative. Grows with the scale of the features: unit features, always.
+    The score grows with the scale of the features, so always pass unit features.
+
+    Args:
+        features: unit features [N, d].
+        labels: integer labels [N].
+        epsilon: distortion, positive.
+        weighted: weight classes by their share of the images, which makes the score a bound on mutual information and never
+            negative. By default classes weigh equally, as in the published code.
+
+    Raises:
+        ValueError: the input is invalid, or epsilon is not positive.
     """
     if epsilon <= 0:
         raise ValueError(f"epsilon must be positive, got {epsilon}")
@@ -129,15 +179,23 @@ def transrate(features: Any, labels: Any, epsilon: float = 1e-4, weighted: bool 
 
 
 def gbc(features: Any, labels: Any, covariance: Literal["spherical", "diagonal"] = "spherical", floor: float = 1e-4) -> float:
-    """GBC (Pandy et al. 2111.12780): minus the Bhattacharyya overlap of Gaussians of the classes, summed over ordered pairs.
+    """Return GBC: minus the Bhattacharyya overlap of Gaussians of the classes, over ordered pairs (Pandy et al. 2111.12780).
 
         D(a, b) = 1/8 sum_k (mu_ak - mu_bk)^2 / v_k + 1/2 sum_k log(v_k / sqrt(v_ak v_bk)),  v = (v_a + v_b) / 2
         GBC     = - sum over a != b of exp(-D(a, b)),  in [-K (K - 1), 0]
 
-    Variances [K, d] are those of the class, at least `floor` in each dimension (a class of one image has the floor);
-    "spherical" replaces them by their mean over dimensions. The paper reduces the features to 64 dimensions by PCA first;
-    here they are used as they are, as by IIMM's authors. Their spherical code counts the logarithm once instead of d times:
-    so do not compare values with theirs.
+    The variances [K, d] are those of the class, at least `floor` in each dimension. A class of one image has the floor. The
+    paper first reduces the features to 64 dimensions by PCA. Here they are used unchanged, as by IIMM's authors. Their
+    spherical code counts the logarithm once instead of d times, so do not compare values with theirs.
+
+    Args:
+        features: features [N, d].
+        labels: integer labels [N].
+        covariance: "spherical" (variances are replaced by their mean over dimensions) or "diagonal".
+        floor: smallest variance.
+
+    Raises:
+        ValueError: the input or `covariance` is invalid.
     """
     if covariance not in ("spherical", "diagonal"):
         raise ValueError(f"covariance must be 'spherical' or 'diagonal', got {covariance!r}")
@@ -159,14 +217,14 @@ def gbc(features: Any, labels: Any, covariance: Literal["spherical", "diagonal"]
 
 
 def _reduced_svd(x: Floats) -> tuple[Floats, Floats, Floats]:
-    """Left vectors [N, r], singular values [r] and right vectors [r, d], those left out that are rounding noise."""
+    """Return left vectors [N, r], singular values [r] and right vectors [r, d], without those that are rounding noise."""
     u, sigma, vt = linalg.svd(x, full_matrices=False)
-    kept = sigma > sigma[0] * max(x.shape) * np.finfo(np.float64).eps
-    return u[:, kept], sigma[kept], vt[kept]
+    significant = sigma > sigma[0] * max(x.shape) * np.finfo(np.float64).eps
+    return u[:, significant], sigma[significant], vt[significant]
 
 
 def _coding_rate(z: Floats, epsilon: float) -> float:
-    """1/2 log det(I + z' z / (n epsilon)) through the smaller of the two Gram matrices."""
+    """Return 1/2 log det(I + z' z / (n epsilon)), computed from the smaller of the two Gram matrices."""
     n, d = z.shape
     gram = z.T @ z if d <= n else z @ z.T
     return float(np.linalg.slogdet(np.eye(len(gram)) + gram / (n * epsilon))[1]) / 2

@@ -60,7 +60,7 @@ def test_retention_leaves_out_zero_tasks_and_empty_rows():
 def test_retention_shape_errors():
     with pytest.raises(ValueError, match="row0"):
         retention(R, [1, 2])
-    with pytest.raises(ValueError, match="go together"):
+    with pytest.raises(ValueError, match="give both heldout and heldout0"):
         retention(R, [1, 2, 3], heldout=[[1], [2], [3]])
     with pytest.raises(ValueError, match="heldout must be"):
         retention(R, [1, 2, 3], heldout=[[1], [2]], heldout0=[1])

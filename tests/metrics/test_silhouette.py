@@ -81,7 +81,7 @@ def test_errors_of_the_second_pass_and_of_modalities():
     x, y = data()
     clusters = Clusters().update(x[y != 2], y[y != 2])
     for unseen in (2, 7):
-        with pytest.raises(ValueError, match="has not seen"):
+        with pytest.raises(ValueError, match="not in the first pass"):
             clusters.samples(x[:1], torch.tensor([unseen]))
     with pytest.raises(ValueError, match="both modalities"):
         modality_silhouette(x, x[:0])

@@ -103,7 +103,7 @@ def test_other_kinds_of_arrays(task):
         (lambda x, y, t: (x * math.nan, y, t), "NaN", {"text_text"}),
         (lambda x, y, t: (x, y, t * math.nan), "text features contain NaN", None),
         (lambda x, y, t: (x[:0], y[:0], t), "", {"text_text"}),
-        (lambda x, y, t: (x, y, t[:2]), "a label of 2 but only 2 class texts", None),
+        (lambda x, y, t: (x, y, t[:2]), "label 2 has no text: there are only 2 class texts", None),
         (lambda x, y, t: (x, y, t[:0]), "", None),
     ],
 )

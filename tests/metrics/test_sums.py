@@ -54,7 +54,7 @@ def test_a_refused_batch_leaves_no_trace():
     bad[-1, 0] = float("nan")
     with pytest.raises(ValueError, match="NaN"):
         seen.update(bad, y)
-    with pytest.raises(ValueError, match="width 3 after features of width 4"):
+    with pytest.raises(ValueError, match="must have width 4, as before, got 3"):
         seen.update(x[:, :3], y)
     same(seen, before)
 
@@ -77,7 +77,7 @@ def test_errors(change, message):
 
 def test_texts_that_do_not_fit():
     seen = ClassSums().update(*data())
-    with pytest.raises(ValueError, match="a label of 4 but only 4 class texts"):
+    with pytest.raises(ValueError, match="label 4 has no text: there are only 4 class texts"):
         class_texts(torch.ones(4, 4), seen)
     with pytest.raises(ValueError, match="width 4 and text features of width 3"):
         class_texts(torch.ones(5, 3), seen)

@@ -65,7 +65,7 @@ def test_logme_by_determinants(n, d):
 def test_logme_prefers_separated_classes_and_knows_its_limits():
     assert logme(*data(spread=0.2)) > logme(*data(spread=1)) > logme(*data(spread=5))
     y = np.array([0, 1] * 20)
-    # Features that say nothing: the evidence of noise alone around 0, with variance 1/2.
+    # Features that say nothing: the evidence of pure noise around 0, with variance 1/2.
     assert logme(np.tile([[1.0], [1], [-1], [-1]], (10, 1)), y) == pytest.approx(-(math.log(math.pi) + 1) / 2)
     assert logme(np.eye(2)[y], y) == math.inf
     with pytest.raises(ValueError, match="zero"):

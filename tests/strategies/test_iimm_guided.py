@@ -141,7 +141,7 @@ def test_what_a_study_must_be(model, stream, trained, toy_study, tmp_path, monke
     refused("has 3 other domains", rows[:4])
     refused("is not the table of a study", rows[["domain"]])
     monkeypatch.setattr(study_table, "SHIPPED", tmp_path / "absent.csv")
-    with pytest.raises(UserError, match="No study comes with this version"):
+    with pytest.raises(UserError, match="No study ships with this version"):
         trained(IIMMGuided, load(model.name), first)
 
 

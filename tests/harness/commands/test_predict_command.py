@@ -135,7 +135,7 @@ def test_the_model_is_the_studys(ask, photos, rows, model_directory, tmp_path):
     assert ask(photos, model=str(model_directory)).value == ask(photos).value
     with pytest.raises(UserError, match=f"made with {model_directory}, not with tiny"):
         ask(photos, model="tiny")
-    with pytest.raises(UserError, match="made with other weights of"):
+    with pytest.raises(UserError, match="made with earlier weights of"):
         ask(photos, table=rows.assign(weights="0" * 64))
     with pytest.raises(UserError, match="made with ViT-B-16 / openai, not with ViT-B-32"):
         ask(photos, table=rows.assign(model="ViT-B-16", pretrained="openai", weights=""), model="ViT-B-32", pretrained="openai")
@@ -172,7 +172,7 @@ def test_domains_without_numbers_are_named(ask, photos, rows):
 
 def test_without_a_study(ask, photos, monkeypatch, tmp_path):
     monkeypatch.setattr(study_table, "SHIPPED", tmp_path / "absent.csv")
-    with pytest.raises(UserError, match=r"No study comes with this version: make one with `python cli\.py study`"):
+    with pytest.raises(UserError, match=r"No study ships with this version. Make one with `python cli\.py study`"):
         ask(photos, study=None)
     with pytest.raises(UserError, match="There is no study at"):
         ask(photos, study=str(tmp_path / "elsewhere"))

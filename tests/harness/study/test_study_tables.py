@@ -131,9 +131,9 @@ def test_a_table_comes_back_from_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda rows: rows.drop(columns="gain"), "no column gain"),
-        (lambda rows: pd.concat([rows, rows[:1]]), "holds a cell twice"),
-        (lambda rows: rows.assign(iimm=["?", *rows.iimm[1:]]), "the column iimm holds something else than numbers"),
+        (lambda rows: rows.drop(columns="gain"), "the columns gain are missing"),
+        (lambda rows: pd.concat([rows, rows[:1]]), r"duplicate rows for \(domain, tuning, seed\) = \("),
+        (lambda rows: rows.assign(iimm=["?", *rows.iimm[1:]]), "the column iimm has values that are not numbers"),
         (lambda rows: pd.DataFrame(), "is not the table of a study"),
     ],
 )

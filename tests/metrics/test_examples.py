@@ -1,0 +1,12 @@
+"""The examples in docstrings of the public functions run and give the values that they show."""
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("module", ["cka", "comparison", "iimm", "matrix", "silhouette"])
+def test_examples_of_docstrings(module):
+    result = doctest.testmod(importlib.import_module(f"metrics.{module}"))
+    assert result.attempted and not result.failed
