@@ -74,7 +74,9 @@ def _fisher_probabilities(data: Labelled, share: Floats, strength: float) -> Flo
         raise ValueError("the features do not vary within any class")
     shrunk = (1 - strength) * within + strength * scale * np.eye(len(within))
     weights = linalg.solve(shrunk, data.means.T, assume_a="pos")
-    return softmax(data.x @ weights - (data.means.T * weights).sum(axis=0) / 2 + np.log(share), axis=1)
+    scores = data.x @ weights - (data.means.T * weights).sum(axis=0) / 2 + np.log(share)
+    probabilities: Floats = softmax(scores, axis=1)
+    return probabilities
 
 
 class NCTITerms(NamedTuple):

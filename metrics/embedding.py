@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.data.domain import ImageDataset
+from benchmarks.data.dataset import ImageDataset
 from metrics.evaluate import pixel_batches
 from metrics.suite import Features
 from models.encoder import DualEncoder

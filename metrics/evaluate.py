@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.data.domain import Domain, ImageDataset
+from benchmarks.data.dataset import ImageDataset
+from benchmarks.data.domain import Domain
 from models.transforms import Preprocess, evaluation_transform
 
 if TYPE_CHECKING:

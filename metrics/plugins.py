@@ -17,7 +17,7 @@ from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor
 
-from benchmarks.data.domain import ImageDataset
+from benchmarks.data.dataset import ImageDataset
 from benchmarks.data.progress import Progress
 from benchmarks.data.sampling import sample
 from benchmarks.scenario import DomainExperience

@@ -188,7 +188,7 @@ def kendall(x: ArrayLike, y: ArrayLike) -> Rank:
 def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     px, py = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if px.ndim != 1 or px.shape != py.shape:
-        raise ValueError(f"x and y must have the same length, got shapes {px.shape} and {py.shape}")
+        raise ValueError(f"x and y must both be [n], got shapes {px.shape} and {py.shape}")
     if len(px) < FEWEST:
         raise ValueError(f"a line needs at least {FEWEST} tasks, got {len(px)}")
     if bad := int((~np.isfinite(px) | ~np.isfinite(py)).sum()):

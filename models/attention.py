@@ -1,8 +1,8 @@
 """Self-attention in training without the copies of `nn.MultiheadAttention`.
 
 torch's module transposes a batch-first input for its functional form and transposes the result back: four copies of
-activations forward, as many backward. The one here projects, attends and projects in the layout that it is given. Features are
-bit-exact. Gradients of its weights are sums over the same rows in another order, so they agree to rounding.
+activations forward and as many backward. The module here projects, attends and projects in the given layout. Features are
+bit-exact. Gradients of its weights are sums over the same rows in another order, so they agree up to rounding.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LEAST = 2**20
-"""Numbers in a batch of activations from which the direct path is taken. Smaller ones stay in the cache, where a copy costs
-little. The tiny model is below it, so its published numbers do not depend on this module (our choice)."""
+"""Smallest number of activations in a batch for the direct path. Smaller batches stay in the cache, where a copy costs little.
+The tiny model is below it, so its published numbers do not depend on this module (our choice)."""
 
 
 class SelfAttention(nn.MultiheadAttention):
     """`nn.MultiheadAttention` with a direct path for large batch-first self-attention in training.
 
-    Parameters, their names, and every other use of the module (cross-attention, dropout, key padding, attention weights,
-    inference, which has a fast path of torch's) are those of the base class.
+    Parameters, their names and every other use of the module are those of the base class. Other uses are cross-attention,
+    dropout, key padding, attention weights, and inference, for which torch has a separate fast path.
     """
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *arguments: Any, **options: Any) -> Any:
-        """Attend as the base class does. [B, L, D] -> ([B, L, D], None) on the direct path.
+        """Attend as the base class does: [B, L, D] -> ([B, L, D], None) on the direct path.
 
         With H heads of size D / H: softmax(Q K^T / sqrt(D / H) + mask) V for each head, Q, K and V from one fused product.
         """
@@ -44,7 +44,7 @@ class SelfAttention(nn.MultiheadAttention):
         return self.out_proj(attended.transpose(1, 2).reshape(batch, length, width)), None
 
     def _is_direct(self, query: Tensor, mask: Tensor | None) -> bool:
-        """Whether the direct path computes what the base class would."""
+        """Return whether the direct path computes the same as the base class and is used for this input."""
         return (
             torch.is_grad_enabled()
             and query.dim() == 3
@@ -59,7 +59,7 @@ class SelfAttention(nn.MultiheadAttention):
 
 
 def streamline(module: nn.Module) -> None:
-    """Give every plain `nn.MultiheadAttention` below a module the direct path. Its tensors stay where they are."""
-    for part in module.modules():
-        if type(part) is nn.MultiheadAttention:
-            part.__class__ = SelfAttention
+    """Give every plain `nn.MultiheadAttention` below a module the direct path. Its tensors do not move."""
+    for submodule in module.modules():
+        if type(submodule) is nn.MultiheadAttention:
+            submodule.__class__ = SelfAttention

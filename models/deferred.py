@@ -1,9 +1,9 @@
-"""Stand-ins for packages that Avalanche imports at its start and a run does not use: each is imported when it is first used.
+"""Stand-ins for packages that Avalanche imports and a run does not use. Each is imported when it is first used.
 
 Avalanche 0.6 imports all its plugins, loggers and metrics, and with them these packages. wandb leaves two folders in the
-temporary directory at every start. qpsolvers brings jax, whose callback in the garbage collector swallows exceptions that
-signal handlers raise. torchmetrics brings scipy.signal and transformers, GPUtil needs distutils, gdown an HTML parser.
-Together they take as long to import as torch does.
+temporary directory at every start. qpsolvers imports jax, whose callback in the garbage collector swallows exceptions that
+signal handlers raise. torchmetrics imports scipy.signal and transformers, GPUtil needs distutils, and gdown an HTML parser.
+Together they take as long to import as torch.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ DEFERRED: dict[str, tuple[str, ...]] = {
     "torchmetrics": (),
     "torchmetrics.functional": ("accuracy",),
 }
-"""Modules, and the functions that Avalanche imports from them by name. A package comes before its modules."""
+"""Modules, and the functions that Avalanche imports from them by name. A package precedes its modules."""
 
 
 class Deferred(ModuleType):
     """A module that is imported when something in it is first read."""
 
     def __getattr__(self, name: str) -> Any:
-        # Called for what the stand-in lacks. Python looks these two up on its own.
+        # Called for attributes that the stand-in lacks. Python itself looks up these two.
         if name in ("__wrapped__", "__warningregistry__"):
             raise AttributeError(name)
         return getattr(self.load(), name)
@@ -45,7 +45,7 @@ class Deferred(ModuleType):
 
 
 class _Path(list[str]):
-    """The `__path__` of a stand-in. Python asks whether there is one, and iterates it only to find a submodule."""
+    """The `__path__` of a stand-in. Python tests its presence, and iterates it only to find a submodule."""
 
     def __init__(self, module: Deferred):
         super().__init__()
@@ -56,7 +56,7 @@ class _Path(list[str]):
 
 
 def defer() -> None:
-    """Put the stand-ins in the place of those modules that are installed and not imported yet."""
+    """Install the stand-ins for the modules that are installed and not yet imported."""
     for name, functions in DEFERRED.items():
         package = name.partition(".")[0]
         if name in sys.modules or (package != name and not isinstance(sys.modules.get(package), Deferred)):

@@ -1,4 +1,4 @@
-"""`DualEncoder`: one interface over open_clip's models, image tower and text tower."""
+"""`DualEncoder`: one interface to open_clip's models, with an image tower and a text tower."""
 
 from __future__ import annotations
 
@@ -22,43 +22,56 @@ from models.towers import check_parts
 from models.transforms import Preprocess
 
 CPU_ROWS = 32
-"""Images at a time on a CPU where there is no gradient: their activations stay in its caches, which takes a third off the time
-of 256 at once for the tiny model (`tests/speed/rows.py`). The features are the same. With a gradient nothing is gained."""
+"""Images per pass on a CPU without gradients. Their activations stay in its caches, which takes a third less time than 256 at
+once for the tiny model (`tests/speed/rows.py`). The features are the same. With gradients nothing is gained."""
 
 
-def _touch(encoder: DualEncoder, keys: Any) -> None:
-    """Tell caches that a state dict was loaded. A function of the module, because a lambda cannot be pickled."""
+def _touch(encoder: DualEncoder, _: object) -> None:
+    """Tell caches that a state dict was loaded. A module-level function, because a lambda cannot be pickled."""
     encoder.touch()
 
 
 class DualEncoder(nn.Module):
-    """An image tower and a text tower that share a space of unit vectors.
+    """An image tower and a text tower that map to unit vectors in a shared space of width d.
 
-    How they compute: `cuts_texts` (see `encode_texts`); `precision` "bf16" runs the towers' matrix products in it (autocast;
-    weights, features and logits stay what they are); `microbatch`, how many rows pass at once where there is a gradient: the
-    same gradients from less memory, for the price of one more forward pass (activations are computed again). Layers that
-    look at a batch as a whole, batch normalisation in training, then see the chunk.
+    Everything is float32, also under `precision` "bf16": autocast runs only the towers' matrix products in bfloat16.
+
+    A model that is not from open_clip needs the same parts: `encode_image(pixels, normalize=False)` and
+    `encode_text(tokens, normalize=False)`, which return [B, d], the parameter `logit_scale`, the image tower in the module
+    `visual`, and the text tower in the module `text`, which has `output_dim` d.
 
     Args:
         clip: an open_clip model (CLIP; CustomTextCLIP: SigLIP, EVA-02; CoCa) with `encode_image`, `encode_text`,
-            `logit_scale` and perhaps `logit_bias`.
-        tokenizer: callable, strings -> ids [B, context]; shorter texts are padded at the end.
+            `logit_scale` and optionally `logit_bias`.
+        tokenizer: callable, strings -> ids [B, context]. Shorter texts are padded at the end.
         image_size: side of the square input in pixels.
-        mean, std: per-channel normalisation of pixel values in 0..1.
-        name, pretrained: what `models.load` was asked for.
-        preprocess: how images become that square; None: `Preprocess(image_size)`.
+        mean: mean of each channel, for pixel values in 0..1.
+        std: standard deviation of each channel, for pixel values in 0..1.
+        name: the `name` that `models.load` was given.
+        pretrained: the `pretrained` that `models.load` was given.
+        preprocess: how images become the square input; None: `Preprocess(image_size)`.
 
-    A model that is not open_clip's needs the same parts: `encode_image(pixels, normalize=False)` and
-    `encode_text(tokens, normalize=False)`, which return [B, d]; the parameter `logit_scale`; the image tower in the module
-    `visual`, and the text tower in the module `text`, which has `output_dim` d.
-
-    `notes` are sentences for the user about how the weights were read.
+    Attributes:
+        cuts_texts: compute only the needed positions of the context (`encode_texts`).
+        precision: "fp32", or "bf16" for autocast in the towers. Weights, features and logits stay float32.
+        microbatch: rows per pass with gradients. The gradients are the same and need less memory, at the cost of one more
+            forward pass. Layers that look at the whole batch, such as batch normalisation in training, see only the chunk.
+        notes: sentences for the user about how the weights were read.
 
     Raises:
-        UserError: the model does not have these parts.
+        UserError: the model lacks one of these parts.
         ValueError: `preprocess` is for another image size.
+
+    Example:
+        import models
+
+        encoder = models.load("tiny")
+        images = encoder.encode_images(pixels)                                   # uint8 [B, 3, 48, 48] -> [B, 128]
+        texts = encoder.encode_texts(encoder.tokenize(["a cat", "a dog"]))       # [2, 128]
+        logits = encoder.logits(images, texts)                                   # [B, 2]
     """
 
+    # open_clip's model classes have no common base class or Protocol.
     clip: Any
     mean: Tensor
     std: Tensor
@@ -68,7 +81,7 @@ class DualEncoder(nn.Module):
     def __init__(
         self,
         clip: nn.Module,
-        tokenizer,
+        tokenizer: Callable[..., Tensor],
         image_size: int,
         mean: Sequence[float],
         std: Sequence[float],
@@ -79,7 +92,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.preprocess = Preprocess(image_size) if preprocess is None else preprocess
         if self.preprocess.size != image_size:
-            raise ValueError(f"images of {image_size} pixels, but preprocessing to {self.preprocess.size}")
+            raise ValueError(f"image_size is {image_size}, but the preprocessing gives {self.preprocess.size} pixels")
         check_parts(clip)
         streamline(clip)
         self.clip = clip
@@ -93,7 +106,7 @@ class DualEncoder(nn.Module):
         self.cuts_texts = True
         self.precision: Literal["fp32", "bf16"] = "fp32"
         self.microbatch: int | None = None
-        # `models.tuning` says what trains here, and puts the adapters in.
+        # `models.tuning` chooses what trains and adds the adapters.
         self.tuning = "full"
         self.image_adapter = None
         self.text_adapter = None
@@ -101,10 +114,11 @@ class DualEncoder(nn.Module):
         self.reader = PromptReader(tokenizer, name)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self.register_load_state_dict_post_hook(_touch)
+        self.register_load_state_dict_post_hook(_touch)  # type: ignore[no-untyped-call]  # torch does not annotate it
 
     @property
     def device(self) -> torch.device:
+        """The device of the encoder."""
         return self.mean.device
 
     @property
@@ -120,62 +134,76 @@ class DualEncoder(nn.Module):
             return int(tower.output_dim)
         if hasattr(tower, "ln_final"):
             return int(tower.ln_final.weight.shape[0])
-        raise UserError(f"The text tower {type(tower).__name__} needs `output_dim`, the width of its features.")
+        raise UserError(f"The text tower {type(tower).__name__} has no `output_dim`, which must be the width of its features.")
 
     @property
     def context_length(self) -> int:
-        """Tokens of a text, padding included."""
+        """Number of tokens of a text, including padding."""
         known = getattr(self._tokenizer, "context_length", None) or getattr(self.clip, "context_length", None)
         return int(known or self.tokenize(["a"]).shape[1])
 
     def tokenize(self, strings: Sequence[str]) -> Tensor:
-        """Token ids, int64 [B, context], on the encoder's device."""
+        """Return token ids, int64 [B, context], on the encoder's device.
+
+        Args:
+            strings: the texts.
+        """
         return self._tokenizer(list(strings)).to(self.device, torch.int64)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 [B, 3, S, S] -> the float pixels that the image tower was trained on."""
+        """Convert uint8 pixels [B, 3, S, S] to the floating-point pixels that the image tower was trained on."""
         return (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Unit-norm image features [B, d].
+        """Return unit image features.
 
-        `pixels` is uint8 [B, 3, S, S] (normalised here), or floating and already normalised.
+        Args:
+            pixels: uint8 [B, 3, S, S], which are normalised here, or floating point and already normalised.
+
+        Returns:
+            Features [B, d] of norm 1.
         """
         return self.finish_images(self.raw_images(pixels))
 
     def raw_images(self, pixels: Tensor) -> Tensor:
-        """What the image tower gives [B, d], before adapter and normalisation: it changes with the tower alone."""
+        """Return the image tower's output [B, d], before adapter and normalisation. Only a change of the tower changes it."""
         if pixels.dtype == torch.uint8:
             pixels = self.normalise(pixels)
         rows = None if pixels.is_cuda else CPU_ROWS
         return self._pass(partial(self.clip.encode_image, normalize=False), pixels, rows)
 
     def finish_images(self, raw: Tensor) -> Tensor:
-        """Unit-norm image features of `raw_images`: through the adapter, if there is one."""
+        """Return unit image features of `raw_images`, through the adapter if there is one."""
         if self.image_adapter is not None:
             self.image_adapter.wake()
             raw = self.image_adapter(raw)
         return F.normalize(raw, dim=-1)
 
     def encode_texts(self, tokens: Tensor, length: int | None = None) -> Tensor:
-        """Unit-norm text features [B, d] of token ids [B, context].
+        """Return unit text features.
 
-        What is pooled in a causal text tower never looks at padding, so the batch is cut to its longest text: the features
-        are those of the full context at a fraction of the arithmetic. Towers that are not causal (SigLIP) or are pooled at
-        the last position get the full context, as every tower does while `cuts_texts` is False. `length`: what
-        `needed_length` says of the tokens, where it was asked before; to ask a GPU waits for it.
+        A causal text tower pools a position that does not depend on padding, so the batch is cut to its longest text. The
+        features are those of the full context at a fraction of the arithmetic. Towers that are not causal (SigLIP) or are
+        pooled at the last position get the full context, as does every tower while `cuts_texts` is False.
+
+        Args:
+            tokens: token ids [B, context].
+            length: result of an earlier `needed_length` for these tokens. Computing it makes a GPU wait.
+
+        Returns:
+            Features [B, d] of norm 1.
         """
         return self.finish_texts(self.raw_texts(tokens, length))
 
     def raw_texts(self, tokens: Tensor, length: int | None = None) -> Tensor:
-        """What the text tower gives [B, d], before adapter and normalisation: it changes with the tower alone."""
+        """Return the text tower's output [B, d], before adapter and normalisation. Only a change of the tower changes it."""
         length = self.needed_length(tokens) if length is None else length
         if length >= tokens.shape[1]:
             return self._raw_texts_plain(tokens)
         return self._pass(self._encode_cut, tokens[:, :length])
 
     def finish_texts(self, raw: Tensor) -> Tensor:
-        """Unit-norm text features of `raw_texts`: through the adapter, if there is one."""
+        """Return unit text features of `raw_texts`, through the adapter if there is one."""
         if self.text_adapter is not None:
             if self.text_adapter.wake():
                 self.touch_text(tower=False)
@@ -183,13 +211,21 @@ class DualEncoder(nn.Module):
         return F.normalize(raw, dim=-1)
 
     def encode_texts_plain(self, tokens: Tensor) -> Tensor:
-        """The same features computed at the full context length: the slow path that `encode_texts` is checked against."""
+        """Return the features of `encode_texts`, computed at the full context length. Tests compare the two."""
         return self.finish_texts(self._raw_texts_plain(tokens))
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
-        """exp(logit_scale) * image_features @ text_features.T (+ logit_bias where the model has one): [B, C]."""
-        logits = self.clip.logit_scale.exp() * image_features @ text_features.T
-        bias = getattr(self.clip, "logit_bias", None)
+        """Return exp(logit_scale) * image_features @ text_features.T, plus logit_bias if the model has one.
+
+        Args:
+            image_features: unit features [B, d].
+            text_features: unit features [C, d].
+
+        Returns:
+            Logits [B, C].
+        """
+        logits: Tensor = self.clip.logit_scale.exp() * image_features @ text_features.T
+        bias: Tensor | None = getattr(self.clip, "logit_bias", None)
         return logits if bias is None else logits + bias
 
     def touch(self) -> None:
@@ -198,58 +234,74 @@ class DualEncoder(nn.Module):
         self.touch_text()
 
     def touch_images(self) -> None:
-        """Tell caches that what the image tower gives may have changed; the adapter behind it does not count."""
+        """Tell caches that the image tower's output may have changed. A change of the adapter after it does not count."""
         self.image_version += 1
 
     def touch_text(self, tower: bool = True) -> None:
-        """Tell caches that text features may have changed. Optimiser steps and merges call it; loading a state dict does it.
+        """Tell caches that text features may have changed.
 
-        `tower=False` says that only the text adapter may have changed: what the tower gives is still what it was.
-        Explicit counters, because tensor version counters miss fused optimisers and writes through `.data`.
+        Optimiser steps and merges call it, and so does loading a state dict. The counters are explicit, because tensor version
+        counters miss fused optimisers and writes through `.data`.
+
+        Args:
+            tower: False if only the text adapter may have changed, so that the tower's output is still valid.
         """
         self.text_version += 1
         self.text_tower_version += tower
 
     def _raw_texts_plain(self, tokens: Tensor) -> Tensor:
+        """Return the text tower's output at the full context length."""
         return self._pass(partial(self.clip.encode_text, normalize=False), tokens)
 
-    def _pass(self, tower: Callable[[Tensor], Tensor], given: Tensor, rows: int | None = None) -> Tensor:
-        """Through a tower; where there are several processes, each computes a share of the rows."""
-        return parallel.split_rows(partial(self._in_chunks, partial(self._run, tower), rows), given)
+    def _pass(self, tower: Callable[[Tensor], Tensor], inputs: Tensor, rows: int | None = None) -> Tensor:
+        """Run a tower. With several processes, each computes a share of the rows."""
+        return parallel.split_rows(partial(self._in_chunks, partial(self._run, tower), rows), inputs)
 
-    def _in_chunks(self, run: Callable[[Tensor], Tensor], rows: int | None, given: Tensor) -> Tensor:
-        """`rows` at a time; with gradient `microbatch` rows, whose activations are computed again for it."""
+    def _in_chunks(self, run: Callable[[Tensor], Tensor], rows: int | None, inputs: Tensor) -> Tensor:
+        """Run `rows` rows at a time, or with gradients `microbatch` rows.
+
+        With gradients the activations of a chunk are computed again in the backward pass.
+        """
         gradient = torch.is_grad_enabled()
         size = self.microbatch if gradient else rows
-        if size is None or len(given) <= size:
-            return run(given)
-        return torch.cat([checkpoint(run, p, use_reentrant=False) if gradient else run(p) for p in given.split(size)])
+        if size is None or len(inputs) <= size:
+            return run(inputs)
+        return torch.cat(
+            [checkpoint(run, chunk, use_reentrant=False) if gradient else run(chunk) for chunk in torch.split(inputs, size)]
+        )
 
-    def _run(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
-        """In `precision`; what comes out has the weights' type, so that similarities and losses are computed in it."""
+    def _run(self, tower: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """Run in `precision`. The output has the weights' type, so that similarities and losses are computed in it."""
         half = self.precision == "bf16"
-        with parametrize.cached(), torch.autocast(given.device.type, torch.bfloat16) if half else nullcontext():
-            return tower(given).to(self.mean.dtype)
+        with parametrize.cached(), torch.autocast(inputs.device.type, torch.bfloat16) if half else nullcontext():
+            return tower(inputs).to(self.mean.dtype)
 
     def _text_tower(self) -> Any:
-        """The module that holds the text tower's parts: CLIP itself, or the `text` of CustomTextCLIP and CoCa."""
+        """Return the module that has the text tower's parts: CLIP itself, or the `text` of CustomTextCLIP and CoCa."""
         return getattr(self.clip, "text", self.clip)
 
     def needed_length(self, tokens: Tensor) -> int:
-        """How many of the context's positions `encode_texts` computes: those that the features of these texts depend on."""
+        """Return the number of positions of the context that the features of these texts depend on.
+
+        Args:
+            tokens: token ids [B, context].
+        """
         tower, context = self._text_tower(), tokens.shape[1]
         if not self.cuts_texts or getattr(tower, "attn_mask", None) is None or not hasattr(tower, "token_embedding"):
             return context
         if getattr(tower, "cls_emb", None) is not None:
-            # CoCa: the class token behind the text attends to no padding, but open_clip's mask stands one position off
-            # (weights were trained with it), so the first padding position after a text still counts.
+            # CoCa: the class token after the text does not attend to padding. open_clip's mask is off by one position, and
+            # the weights were trained with it, so the first padding position after a text still counts.
             real = (tokens != tower.pad_id).any(dim=0)
             return min(context, int(real.nonzero().max()) + 2) if bool(real.any()) else context
         ends = self._ends(tokens)
         return context if ends is None else int(ends.max()) + 1
 
     def _ends(self, tokens: Tensor) -> Tensor | None:
-        """Where each text is pooled [B]: at its largest id or its first end-of-text id; None for other poolings."""
+        """Return the positions at which the texts are pooled [B]; None if pooling does not depend on the ids.
+
+        It is the position of the largest id or of the first end-of-text id.
+        """
         tower = self._text_tower()
         pooling: Any = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
         end: Any = getattr(tower, "eos_id", getattr(tower, "text_eos_id", None))
@@ -258,12 +310,12 @@ class DualEncoder(nn.Module):
         return torch.eq(tokens, end).int().argmax(dim=-1) if pooling == "eos" else None
 
     def _encode_cut(self, tokens: Tensor) -> Tensor:
-        """open_clip's text forward on the first positions of the context only; the causal mask is cut alike."""
+        """Run open_clip's text forward pass on only the first positions of the context. The causal mask is cut accordingly."""
         tower, length = self._text_tower(), tokens.shape[1]
         dtype = tower.transformer.get_cast_dtype()
         if getattr(tower, "cls_emb", None) is not None:
             x, mask = tower._embeds(tokens)
-            # The class token moved forward with the cut; its position embedding stays that of the end of the context.
+            # The cut moves the class token forward. Its position embedding is still that of the end of the context.
             last = (tower.cls_emb + tower.positional_embedding[-1]).to(dtype).expand(len(x), 1, -1)
             x = tower.transformer(torch.cat([x[:, :-1], last], dim=1), attn_mask=mask)
             x = tower.ln_final(x[:, -1])
@@ -273,5 +325,7 @@ class DualEncoder(nn.Module):
             x = x[torch.arange(len(x), device=x.device), self._ends(tokens)]
         projection = tower.text_projection
         if projection is None:
-            return x
-        return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+            features: Tensor = x
+        else:
+            features = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        return features

@@ -1,4 +1,4 @@
-"""Read, write and delete files without harm: no hang on a named pipe, no replaced device, nothing deleted through a link.
+"""Read, write and delete files safely: no hang on a named pipe, no replaced device, nothing deleted through a link.
 
 Imports only the standard library.
 """
@@ -26,9 +26,9 @@ SPECIAL: tuple[tuple[Callable[[int], bool], str], ...] = (
 DESCRIPTOR = re.compile(r"/(?:dev|proc/self|proc/\d+)/fd/(\d+)")
 STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 READER = 5.0
-"""Seconds to wait until somebody reads a named pipe that output goes to."""
+"""Seconds to wait for a reader of a named pipe that output is written to."""
 TEMPORARY = "[a-z0-9_]{8}"
-"""The pattern of the random part that `tempfile` adds to the name of a file that is being written."""
+"""Pattern of the random part of a temporary file's name."""
 
 REASONS = {
     errno.ENOSPC: "no space is left on the disk",
@@ -36,27 +36,27 @@ REASONS = {
     errno.EFBIG: "the file is larger than the system's limit for files (`ulimit -f`)",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied",
-    errno.EPERM: "the system does not permit it",
+    errno.EPERM: "the system does not permit the operation",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "its symbolic links form a loop",
     errno.EMFILE: "this process has too many files open; raise the limit with `ulimit -n 4096`",
     errno.ENFILE: "the machine has too many files open",
-    errno.ENOLCK: "the file system there has no lock service (a network drive without locks?)",
-    errno.ENOSYS: "the file system there does not offer this",
-    errno.EOPNOTSUPP: "the file system there does not offer this",
+    errno.ENOLCK: "the file system has no lock service (a network drive without locks?)",
+    errno.ENOSYS: "the file system does not support the operation",
+    errno.EOPNOTSUPP: "the file system does not support the operation",
     errno.EIO: "the disk reports an input/output error",
     errno.ESTALE: "the network drive no longer knows the file (stale handle)",
-    errno.ENODEV: "the disk is gone",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.ENODEV: "the disk is no longer present",
+    errno.ENOTDIR: "one component of the path is a file, not a folder",
     errno.EISDIR: "it is a folder, not a file",
     errno.ENOTEMPTY: "the folder holds other files; move them away",
-    errno.EEXIST: "a file of that name is in the way",
-    errno.ENOENT: "there is no such file or folder",
+    errno.EEXIST: "a file of that name exists",
+    errno.ENOENT: "the file or folder does not exist",
     errno.EPIPE: "the reader closed it",
     errno.EBUSY: "it is in use",
     errno.ETXTBSY: "it is in use",
 }
-# Refusals that are about the machine, a disk or a name, and never about an error in a program.
+# Errors of the machine, a disk or a name, which are never a bug of a program.
 ENVIRONMENT_ERRNOS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EIO, errno.ESTALE, errno.ENODEV),
@@ -64,7 +64,7 @@ ENVIRONMENT_ERRNOS = (
 
 
 class NotRegular(OSError):
-    """A path that leads to a named pipe, a device, a socket or a folder instead of a file."""
+    """A path that is a named pipe, a device, a socket or a folder instead of a file."""
 
     def __init__(self, path: str | Path, mode: int):
         number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
@@ -72,12 +72,12 @@ class NotRegular(OSError):
 
 
 def kind(mode: int) -> str:
-    """Return what a file mode says a path is, as a noun: "a named pipe"."""
+    """Return the kind of a path by its file mode, as a noun: "a named pipe"."""
     return next((name for test, name in SPECIAL if test(mode)), "a file")
 
 
 def reason(error: OSError) -> str:
-    """Return why the system refused, as the end of a sentence: "no space is left on the disk"."""
+    """Return the system's reason for an error, as the end of a sentence: "no space is left on the disk"."""
     if isinstance(error, NotRegular):
         return str(error.strerror)
     return REASONS.get(error.errno or 0, "") or error.strerror or str(error)
@@ -101,11 +101,13 @@ def descriptor(path: str | Path) -> int | None:
 
 
 def open_file(path: str | Path) -> io.BufferedReader:
-    """Open a regular file for reading. /dev/stdin and /dev/fd/N, as shells make them, may be pipes.
+    """Open a regular file for reading. /dev/stdin and /dev/fd/N may be pipes, as shells make them.
 
-    Raises NotRegular at once for anything else, where `open` would wait for the other end of a named pipe, and OSError.
+    Raises:
+        NotRegular: the path is not a file. `open` would wait for the other end of a named pipe instead.
+        OSError: the file cannot be opened.
     """
-    # O_NONBLOCK: opening a named pipe waits otherwise. It does nothing to a regular file.
+    # O_NONBLOCK: otherwise opening a named pipe waits. It has no effect on a regular file.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(handle).st_mode
@@ -120,19 +122,19 @@ def open_file(path: str | Path) -> io.BufferedReader:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Return the content of a file. Raises OSError, also for what is not a file (`open_file`)."""
+    """Return the content of a file. Raises OSError, also if the path is not a file (`open_file`)."""
     with open_file(path) as file:
         return file.read()
 
 
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
-    """Return the content of a text file. Raises OSError, also for what is not a file, and UnicodeDecodeError."""
+    """Return the content of a text file. Raises OSError, also if the path is not a file, and UnicodeDecodeError."""
     return read_bytes(path).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Give every OSError the name of the file that was meant: a failed write has none, a failed rename a temporary one."""
+    """Give every OSError the name of the intended file: a failed write has no name, a failed rename a temporary one."""
     try:
         yield
     except NotRegular:
@@ -144,10 +146,11 @@ def naming(path: str | Path) -> Iterator[None]:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write one of our files atomically: a temporary file in the same folder, flushed to disk, then renamed.
 
-    A symbolic link in its place is replaced and the file that it leads to stays as it is.
+    A symbolic link at the path is replaced, and its target is not changed.
 
-    Raises OSError that names the file when it cannot be written, and NotRegular for a named pipe, a device or a socket in its
-    place. What was there before is then unchanged.
+    Raises:
+        OSError: the file cannot be written. The error names the file, and the previous content is unchanged.
+        NotRegular: the path is a named pipe, a device or a socket.
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,6 +164,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def _replace(path: Path, data: bytes, mode: int) -> None:
+    """Write a temporary file next to the path and rename it to the path."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}."[:200])
     try:
         with os.fdopen(handle, "wb") as file:
@@ -176,7 +180,10 @@ def _replace(path: Path, data: bytes, mode: int) -> None:
 
 
 def check_output(path: str | Path) -> None:
-    """Raise OSError where `write_output` cannot write, as far as that shows before: a folder, a socket, a block device."""
+    """Raise OSError if `write_output` could not write to a path, as far as can be known beforehand.
+
+    That is so for a folder, a socket, a block device, and a parent folder that cannot be written.
+    """
     if descriptor(path) is not None:
         return
     if str(path).endswith(os.sep):
@@ -184,7 +191,7 @@ def check_output(path: str | Path) -> None:
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        # A dangling link names the file that is to be made.
+        # A dangling link names the file that will be created.
         parent = Path(os.path.realpath(path)).parent
         while not parent.exists():
             parent = parent.parent
@@ -200,10 +207,12 @@ def check_output(path: str | Path) -> None:
 def write_output(path: str | Path, data: bytes) -> None:
     """Write a file that the user names (--csv, --html).
 
-    A regular file or a new name is written atomically; of a symbolic link the file that it leads to. A device
-    (/dev/stdout, /dev/null) and a named pipe get the bytes and stay what they are.
+    A regular file or a new name is written atomically. For a symbolic link, its target is written. A device (/dev/stdout,
+    /dev/null) or a named pipe receives the bytes and is not replaced.
 
-    Raises OSError that names the file; NotRegular for a folder, a socket or a block device.
+    Raises:
+        OSError: the file cannot be written. The error names the file.
+        NotRegular: the path is a folder, a socket or a block device.
     """
     number = descriptor(path)
     with naming(path):
@@ -230,8 +239,8 @@ def write_output(path: str | Path, data: bytes) -> None:
 
 
 def _opened(path: str | Path, pipe: bool) -> int:
-    """Open a device or a named pipe for writing; a pipe needs a reader within `READER` seconds."""
-    until = time.monotonic() + READER
+    """Open a device or a named pipe for writing. A pipe needs a reader within `READER` seconds."""
+    deadline = time.monotonic() + READER
     while True:
         try:
             handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -239,7 +248,7 @@ def _opened(path: str | Path, pipe: bool) -> int:
         except OSError as error:
             if not pipe or error.errno != errno.ENXIO:
                 raise
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise OSError(errno.ENXIO, "nobody reads this named pipe", str(path)) from error
             time.sleep(0.05)
     os.set_blocking(handle, True)
@@ -247,39 +256,45 @@ def _opened(path: str | Path, pipe: bool) -> int:
 
 
 def _write_all(handle: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(handle, rest) :]
+    """Write all bytes to an open file."""
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(handle, remaining) :]
 
 
 def remove_named(folder: Path, *patterns: str, unfinished: bool = False) -> list[Path]:
-    """Delete the files and links of a folder whose whole name matches one of the patterns; return what could not be deleted.
+    """Delete the files and links of a folder whose whole name matches a pattern. Return the paths that could not be deleted.
 
-    Nothing happens where the folder is a symbolic link, and a link in it is deleted without what it leads to. Files that are
-    being written (`write_bytes`), left by a killed process, match by the name that they were to get; with `unfinished` only
-    these are deleted.
+    Nothing is deleted if the folder is a symbolic link. A link inside it is deleted without its target. Files that a killed
+    process left while writing (`write_bytes`) match by their intended name.
+
+    Args:
+        folder: the folder.
+        patterns: regular expressions of names.
+        unfinished: delete only files that were being written.
     """
     if folder.is_symlink() or not folder.is_dir():
         return []
-    written = "|".join(f"(?:{pattern})" for pattern in patterns)
-    names = re.compile(f"\\.(?:{written})\\.{TEMPORARY}" if unfinished else f"(?:{written})|\\.(?:{written})\\.{TEMPORARY}")
-    left = []
+    intended = "|".join(f"(?:{pattern})" for pattern in patterns)
+    names = re.compile(f"\\.(?:{intended})\\.{TEMPORARY}" if unfinished else f"(?:{intended})|\\.(?:{intended})\\.{TEMPORARY}")
+    undeleted = []
     with os.scandir(folder) as entries:
-        found = [entry for entry in entries if names.fullmatch(entry.name)]
-    for entry in sorted(found, key=lambda entry: entry.name):
+        matching = [entry for entry in entries if names.fullmatch(entry.name)]
+    for entry in sorted(matching, key=lambda entry: entry.name):
         if not (entry.is_symlink() or entry.is_file(follow_symlinks=False)):
-            left.append(Path(entry.path))
+            undeleted.append(Path(entry.path))
             continue
         try:
             os.unlink(entry.path)
         except FileNotFoundError:
             pass
         except OSError:
-            left.append(Path(entry.path))
-    return left
+            undeleted.append(Path(entry.path))
+    return undeleted
 
 
 def _umask() -> int:
+    """Return the process's file mode mask."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,7 +1,7 @@
 """Merging: pure functions on task vectors (name -> fine-tuned minus initial weights).
 
-Every function takes a list of vectors and gives one. A name that a vector lacks counts as zero there. Shapes and dtypes are
-those of the weights; a sum over vectors adds them in the order of the list.
+Every function takes a list of vectors and returns one vector. A name that a vector lacks counts as zero there. Shapes and
+types are those of the weights. A sum over vectors adds them in the order of the list.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from models.weights import State, check_same
 
 Vector = dict[str, Tensor]
 
-# Where a block's number stands in the names of open_clip's and timm's towers.
+# The tower and the number of a block in the names of open_clip's and timm's towers.
 BLOCK = re.compile(r"^(.*?)\.(?:resblocks|blocks)\.(\d+)\.")
 
 
 def task_vector(theta_0: State, theta: State) -> Vector:
-    """theta - theta_0, of the floating tensors that differ (Task Arithmetic, Ilharco et al. 2023, 2212.04089).
+    """Return theta - theta_0, of the floating-point tensors that differ (Task Arithmetic, Ilharco et al. 2023, 2212.04089).
 
-    Counters and indices are left out, as in its released code: a merged model keeps theta_0's. Raises ValueError when names
-    or shapes differ.
+    Counters and indices are left out, as in its released code: a merged model keeps theta_0's.
+
+    Raises:
+        ValueError: names or shapes differ.
     """
     check_same(theta_0, theta)
     floating = [name for name, tensor in theta.items() if tensor.is_floating_point()]
@@ -33,14 +35,17 @@ def task_vector(theta_0: State, theta: State) -> Vector:
 
 
 def add(vectors: Sequence[Mapping[str, Tensor]]) -> Vector:
-    """sum_i v_i (Task Arithmetic)."""
+    """Return sum_i v_i (Task Arithmetic)."""
     return {name: _sum(tensors) for name, tensors in aligned(vectors)}
 
 
 def weighted(vectors: Sequence[Mapping[str, Tensor]], alphas: Sequence[float]) -> tuple[Vector, float]:
-    """(d, a) such that a d = sum_i alphas_i v_i: one number for all stays outside of the sum, so a d is task arithmetic.
+    """Return (d, a) such that a d = sum_i alphas_i v_i.
 
-    Otherwise a = 1. Raises ValueError unless there is one alpha per vector.
+    If all alphas are equal, a is their value and d the plain sum, so that a d is exactly task arithmetic. Otherwise a = 1.
+
+    Raises:
+        ValueError: the number of alphas is not the number of vectors.
     """
     if len(alphas) != len(vectors):
         raise ValueError(f"{len(vectors)} task vectors need as many alphas, got {len(alphas)}")
@@ -50,19 +55,25 @@ def weighted(vectors: Sequence[Mapping[str, Tensor]], alphas: Sequence[float]) -
 
 
 def place(zero: Tensor, direction: Tensor, alpha: float, out: Tensor | None = None) -> Tensor:
-    """zero + alpha * direction, of one shape; exactly zero for alpha = 0. Writes into `out`, another tensor, if there is one.
+    """Return zero + alpha * direction, of one shape; exactly zero for alpha = 0.
 
-    A product, then a sum, each rounded as IEEE has it: the same bits in place or not, on every device.
+    A product is followed by a sum, each rounded by IEEE rules, so the bits are the same in place or not and on every device.
+
+    Args:
+        zero: the start.
+        direction: the direction.
+        alpha: the step length.
+        out: another tensor to write into; None: a new tensor.
     """
     out = torch.empty_like(zero) if out is None else out
     return out.copy_(zero) if alpha == 0 else torch.mul(direction, alpha, out=out).add_(zero)
 
 
 def patched(theta_0: State, vectors: Sequence[Mapping[str, Tensor]], alphas: Sequence[float]) -> dict[str, Tensor]:
-    """theta_0 + sum_i alphas_i v_i, a copy: PAINT's (1 - alpha) theta_0 + alpha phi, by way of the vector phi - theta_0.
+    """Return theta_0 + sum_i alphas_i v_i, as a copy.
 
-    The form is the same for one task and for several (Ilharco et al. 2022, 2208.05592); at alpha = 1 it is phi only up to the
-    rounding of a sum.
+    This is PAINT's (1 - alpha) theta_0 + alpha phi, by way of the vector phi - theta_0. The form is the same for one task and
+    for several (Ilharco et al. 2022, 2208.05592). At alpha = 1 it equals phi only up to the rounding of a sum.
     """
     direction, alpha = weighted(vectors, alphas)
     moved = {name: place(theta_0[name], d.to(theta_0[name].device), alpha) for name, d in direction.items()}
@@ -70,7 +81,7 @@ def patched(theta_0: State, vectors: Sequence[Mapping[str, Tensor]], alphas: Seq
 
 
 def ties(vectors: Sequence[Mapping[str, Tensor]], keep: float = 0.2) -> Vector:
-    """TIES (Yadav et al. 2023, 2306.01708; formula as in its released code, github.com/prateeky2806/ties-merging).
+    """Merge by TIES (Yadav et al. 2023, 2306.01708; formula as in its released code, github.com/prateeky2806/ties-merging).
 
     Trim: each vector keeps its largest values by magnitude, a share `keep` of all of them. Elect: a value's sign is that of
     the sum over vectors; an exact 0 takes the sign that most values have. Merge: the mean of the kept values of that sign.
@@ -88,22 +99,22 @@ def ties(vectors: Sequence[Mapping[str, Tensor]], keep: float = 0.2) -> Vector:
 
 
 def dare(vector: Mapping[str, Tensor], drop: float, generator: torch.Generator) -> Vector:
-    """DARE (Yu et al. 2024, 2311.03099; as in its released code, github.com/yule-BUAA/MergeLM): drop and rescale.
+    """Drop and rescale by DARE (Yu et al. 2024, 2311.03099; as in its released code, github.com/yule-BUAA/MergeLM).
 
-    Each value becomes 0 with probability `drop`, else itself / (1 - drop). The generator, on the CPU, decides alone which,
-    taking the names in their order.
+    Each value becomes 0 with probability `drop`, otherwise value / (1 - drop). Only the generator, on the CPU, decides which.
+    It takes the names in order.
     """
-    kept = {}
+    rescaled = {}
     for name, tensor in vector.items():
         mask = torch.rand(tensor.shape, generator=generator) >= drop
-        kept[name] = torch.where(mask.to(tensor.device), tensor / (1 - drop), torch.zeros_like(tensor))
-    return kept
+        rescaled[name] = torch.where(mask.to(tensor.device), tensor / (1 - drop), torch.zeros_like(tensor))
+    return rescaled
 
 
 def magmax(vectors: Sequence[Mapping[str, Tensor]]) -> Vector:
-    """MagMax (Marczak et al. 2024, 2407.06322; as in its released code, github.com/danielm1405/magmax).
+    """Merge by MagMax (Marczak et al. 2024, 2407.06322; as in its released code, github.com/danielm1405/magmax).
 
-    Each value is that of the vector in which its magnitude is largest; the later vector's in a tie.
+    Each value comes from the vector in which its magnitude is largest, in a tie from the later vector.
     """
     merged = {}
     for name, tensors in aligned(vectors):
@@ -115,10 +126,10 @@ def magmax(vectors: Sequence[Mapping[str, Tensor]]) -> Vector:
 
 
 def model_stock(vectors: Sequence[Mapping[str, Tensor]]) -> Vector:
-    """Model Stock (Jang et al. 2024, 2403.19522; formula as in mergekit's `model_stock.py`), for each tensor apart.
+    """Merge each tensor by Model Stock (Jang et al. 2024, 2403.19522; formula as in mergekit's `model_stock.py`).
 
     t * mean_i v_i with t = N c / (1 + (N - 1) c), where c is the cosine between two vectors, averaged over the N (N - 1) / 2
-    pairs. A pair with a zero vector counts as c = 0 (our choice); a single vector, which has no angle, is kept whole (ours).
+    pairs. A pair with a zero vector counts as c = 0, and a single vector, which has no angle, is kept whole (our choices).
     """
     count, merged = len(vectors), {}
     for name, tensors in aligned(vectors):
@@ -135,26 +146,27 @@ def model_stock(vectors: Sequence[Mapping[str, Tensor]]) -> Vector:
 
 
 def by_depth(vector: Mapping[str, Tensor]) -> Vector:
-    """Each tensor times l / (L - 1), l from 0 its block's number in a tower of L blocks; what is in no block times 0.
+    """Return each tensor times l / (L - 1), with l from 0 its block's number in a tower of L blocks.
 
-    LiNeS (Wang et al. 2024, 2410.17146) scales a vector by a + b l / (L - 1), by a alone outside of the blocks: that is
-    a * vector + b * by_depth(vector) (as in its released code, github.com/wang-kee/LiNeS). L is counted on the names of the
-    vector, tower by tower; a single block counts as the last one.
+    Tensors outside of the blocks are multiplied by 0. LiNeS (Wang et al. 2024, 2410.17146) scales a vector by
+    a + b l / (L - 1), and outside of the blocks by a. That is a * vector + b * by_depth(vector) (as in its released code,
+    github.com/wang-kee/LiNeS). L is counted on the names of the vector, tower by tower. A single block counts as the last one.
 
-    Raises UserError for a vector without blocks (ResNets).
+    Raises:
+        UserError: the vector has no blocks (ResNets).
     """
-    found = {name: (match[1], int(match[2])) for name in vector if (match := BLOCK.match(name))}
-    if vector and not found:
-        raise UserError("This model's towers, or what of them was trained, have no numbered blocks to scale by depth.")
+    tower_and_block = {name: (match[1], int(match[2])) for name in vector if (match := BLOCK.match(name))}
+    if vector and not tower_and_block:
+        raise UserError("The trained parameters of this model are not in numbered blocks, so they cannot be scaled by depth.")
     last: dict[str, int] = {}
-    for tower, block in found.values():
+    for tower, block in tower_and_block.values():
         last[tower] = max(block, last.get(tower, 0))
-    depth = {name: block / last[tower] if last[tower] else 1.0 for name, (tower, block) in found.items()}
+    depth = {name: block / last[tower] if last[tower] else 1.0 for name, (tower, block) in tower_and_block.items()}
     return {name: depth.get(name, 0.0) * tensor for name, tensor in vector.items()}
 
 
 def aligned(vectors: Sequence[Mapping[str, Tensor]]) -> Iterator[tuple[str, list[Tensor]]]:
-    """Name and that name's tensor in each vector, zeros where there is none; in the order in which names first come."""
+    """Yield each name with its tensor in every vector, zeros where it is missing, in the order of first appearance."""
     names = dict.fromkeys(name for vector in vectors for name in vector)
     for name in names:
         like = next(vector[name] for vector in vectors if name in vector)
@@ -162,6 +174,7 @@ def aligned(vectors: Sequence[Mapping[str, Tensor]]) -> Iterator[tuple[str, list
 
 
 def _sum(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the sum of tensors, added in order."""
     total = tensors[0].clone()
     for tensor in tensors[1:]:
         total += tensor
@@ -169,11 +182,11 @@ def _sum(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _trimmed(vector: Mapping[str, Tensor], keep: float) -> Vector:
-    """The vector with all but its largest values 0: int(keep n) of n, and those that tie with the smallest of them."""
+    """Return the vector with all but its largest values 0: int(keep n) of n, and those that tie with the smallest of them."""
     values = torch.cat([tensor.abs().flatten() for tensor in vector.values()]) if vector else torch.zeros(0)
-    kept = int(len(values) * keep)
-    if kept >= len(values):
+    count = int(len(values) * keep)
+    if count >= len(values):
         return dict(vector)
-    # The released code's threshold: the (n - kept)-th smallest, so one value more than `kept` stays.
-    threshold = values.kthvalue(len(values) - kept).values
+    # The released code's threshold is the (n - count)-th smallest value, so one value more than `count` stays.
+    threshold = values.kthvalue(len(values) - count).values
     return {name: torch.where(t.abs() >= threshold, t, torch.zeros_like(t)) for name, t in vector.items()}

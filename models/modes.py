@@ -1,4 +1,4 @@
-"""The mode of a module's layers: training or evaluation."""
+"""Training and evaluation mode of a module's layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Every layer in evaluation mode, afterwards in the mode that the module itself was in, whatever happens inside."""
+    """Set every layer to evaluation mode, and afterwards restore the mode that the module was in, also after an error."""
     was_training = module.training
     module.eval()
     try:

@@ -1,10 +1,10 @@
-"""Several processes that train one model: they share the rows of every pass through a tower, and agree on everything else.
+"""Several processes that train one model: they share the rows of every pass through a tower and agree on everything else.
 
-Each process has the whole batch and the whole model. Of a pass it computes its share of the rows; the features of all are
-gathered, so that similarities, losses and everything after are computed of the whole batch in every process, as one process
-would (a loss over the batch, ZSCL's over its images, needs all of it). Backwards each has the gradient of its own rows; the
-mean over processes of that, times their number, is the gradient of the whole, and what every process computed whole is its own
-mean. Weights start alike and get the same updates, so they stay alike.
+Each process has the whole batch and the whole model. It computes its share of the rows of a pass. The features of all rows
+are gathered, so similarities, losses and everything after them are computed from the whole batch in every process, as in a
+single process. A loss over the batch, such as ZSCL's over its images, needs all rows. In the backward pass each process has
+the gradient of its rows. The mean of that over processes, times their number, is the gradient of the whole. Quantities that
+every process computes completely are equal to their mean. Weights start equal and get the same updates, so they stay equal.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ Pass = Callable[[Tensor], Tensor]
 
 
 def size() -> int:
-    """How many processes there are; 1 without a process group."""
+    """Return the number of processes; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is; 0 without a process group."""
+    """Return the index of this process; 0 without a process group."""
     return dist.get_rank() if size() > 1 else 0
 
 
-def split_rows(run: Pass, given: Tensor) -> Tensor:
-    """`run(given)`, of which each process computes its rows; few rows are computed by each."""
+def split_rows(run: Pass, inputs: Tensor) -> Tensor:
+    """Return `run(inputs)`, with the rows divided among the processes.
+
+    If there are fewer rows than processes, each process computes all of them.
+    """
     processes = size()
-    if processes == 1 or len(given) < processes:
-        return run(given)
-    shares = [len(part) for part in given.tensor_split(processes)]
-    own = run(given.tensor_split(processes)[rank()])
-    return _Gathered.apply(own, shares)
+    if processes == 1 or len(inputs) < processes:
+        return run(inputs)
+    shares = inputs.tensor_split(processes)
+    gathered: Tensor = _Gathered.apply(run(shares[rank()]), [len(share) for share in shares])
+    return gathered
 
 
 def average_gradients(parameters: Sequence[Tensor]) -> None:
-    """Replace each gradient by its mean over processes; nothing with one process."""
+    """Replace each gradient by its mean over processes. Has no effect with one process."""
     if size() == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -48,34 +51,36 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
         flat = torch.cat([g.flatten() for g in gradients])
         dist.all_reduce(flat)
         flat /= size()
-        parts = flat.split([g.numel() for g in gradients])
-        torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
+        means = torch.split(flat, [g.numel() for g in gradients])
+        torch._foreach_copy_(gradients, [mean.view_as(g) for mean, g in zip(means, gradients, strict=True)])
 
 
 def maximum(value: int) -> int:
-    """The largest of what the processes give; waits for all of them."""
+    """Return the largest value of all processes. Waits for all of them."""
     if size() == 1:
         return value
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    found = torch.tensor(value, device=device)
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return int(found)
+    largest = torch.tensor(value, device=device)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
 
 
 class _Gathered(torch.autograd.Function):
-    """The rows of all processes, in order."""
+    """Gather the rows of all processes, in order."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, shares: list[int]) -> Tensor:
-        ctx.shares = shares
-        # Gathering takes shares of one size.
-        most = max(shares)
-        padded = torch.cat([own, own.new_zeros(most - len(own), *own.shape[1:])]).contiguous()
-        parts = [torch.empty_like(padded) for _ in shares]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:n] for part, n in zip(parts, shares, strict=True)])
+    def forward(ctx: Any, features: Tensor, sizes: list[int]) -> Tensor:
+        """Gather rows: [share of this process, ...] -> [all rows, ...]."""
+        ctx.sizes = sizes
+        # Gathering takes sizes of one size.
+        largest = max(sizes)
+        padded = torch.cat([features, features.new_zeros(largest - len(features), *features.shape[1:])]).contiguous()
+        shares = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(shares, padded)
+        return torch.cat([share[:n] for share, n in zip(shares, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Return this process's rows of the gradient, times the number of processes."""
         [gradient] = gradients
-        return gradient.split(ctx.shares)[rank()] * size(), None
+        return torch.split(gradient, ctx.sizes)[rank()] * size(), None

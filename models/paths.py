@@ -10,10 +10,10 @@ from pathlib import Path
 def user_path(text: str | Path) -> Path:
     """Return the path that a user names on the command line, relative to the working directory.
 
-    A leading "~" is the home folder only if no file or folder has the name as it is written: the shell has expanded it where
-    the user meant the home folder, except within a list such as `A,~/B`. A "~" that names no user is an ordinary character.
-    Paths that are read from a file (a table of images) do not go through here: in them "~" is always an ordinary character.
-    Accents may be composed or decomposed: of a path that does not exist the other form is taken if it exists.
+    A leading "~" is the home folder, unless a file or folder has the name exactly as written. The shell has already expanded
+    "~" except within a list such as `A,~/B`. A "~" that names no user is an ordinary character. Paths that are read from a file
+    (a table of images) are not resolved here: in them "~" is always an ordinary character. Accents may be composed or
+    decomposed. If the path does not exist in one form, the other form is used if it exists.
     """
     path = Path(text)
     if os.path.exists(path):
@@ -25,5 +25,5 @@ def user_path(text: str | Path) -> Path:
         return path
     try:
         return path.expanduser()
-    except RuntimeError:  # no such user, or no home folder
+    except RuntimeError:  # the user does not exist or has no home folder
         return path

@@ -1,7 +1,6 @@
-"""How a model's tokenizer reads class prompts: classes whose prompts are equal to it are refused, prompts that are cut are
-reported.
+"""Class prompts as the model's tokenizer reads them: refuse classes with equal prompts, report prompts that are cut.
 
-Two classes with equal token rows have equal text features, so no image can ever tell them apart, before or after training.
+Two classes with equal token rows have equal text features, so no image can ever separate them, before or after training.
 """
 
 from __future__ import annotations
@@ -21,18 +20,23 @@ SAME_NAME = "have the same name"
 
 
 class Prompted(Protocol):
-    """What is read of a domain."""
+    """The attributes of a domain that prompts are made of."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The domain's name."""
+
     @property
-    def classnames(self) -> tuple[str, ...]: ...
+    def classnames(self) -> tuple[str, ...]:
+        """The class names, by label."""
+
     @property
-    def templates(self) -> tuple[str, ...]: ...
+    def templates(self) -> tuple[str, ...]:
+        """The prompt templates, with "{}" for the class name."""
 
 
 class Pair(NamedTuple):
-    """Two classes with equal token rows: their positions, the index of the first template of these rows, and why."""
+    """Two classes with equal token rows: their labels, the index of the first such template, and the reason."""
 
     first: int
     second: int
@@ -43,10 +47,10 @@ class Pair(NamedTuple):
 class PromptReader:
     """Class prompts as token rows. Each list of names in a template is tokenised once.
 
-    A copy of an encoder shares its reader; a pickled reader leaves its rows behind.
+    A copy of an encoder shares its reader. A pickled reader does not contain the rows.
 
     Args:
-        tokenizer: strings -> ids [B, context]; open_clip's also take `context_length`.
+        tokenizer: strings -> ids [B, context]. open_clip's tokenizers also take `context_length`.
         model: the model's name, for messages.
     """
 
@@ -62,38 +66,41 @@ class PromptReader:
         return {**self.__dict__, "_rows": {}}
 
     def rows(self, template: str, classnames: Sequence[str]) -> Tensor:
-        """Token ids int64 [C, context] of the class names in a template, on the CPU."""
+        """Return token ids int64 [C, context] of the class names in a template, on the CPU."""
         key = (template, tuple(classnames))
         if key not in self._rows:
             self._rows[key] = self.tokenizer(fill(*key)).to("cpu", torch.int64)
         return self._rows[key]
 
     def keys(self, prompted: Prompted) -> list[bytes]:
-        """For each class a digest of its token rows in every template: equal keys are equal heads."""
-        each = [_bytes(self.rows(template, prompted.classnames)) for template in prompted.templates]
-        return [hashlib.blake2b(b"".join(rows)).digest() for rows in zip(*each, strict=True)]
+        """Return a digest of each class's token rows in all templates. Equal digests mean equal heads."""
+        rows_by_template = [_bytes(self.rows(template, prompted.classnames)) for template in prompted.templates]
+        return [hashlib.blake2b(b"".join(rows)).digest() for rows in zip(*rows_by_template, strict=True)]
 
     def pairs(self, prompted: Prompted) -> list[Pair]:
-        """Each class whose rows equal those of an earlier class in some template, with the first such class and template."""
-        found: dict[tuple[int, int], Pair] = {}
+        """Return the classes whose rows equal those of an earlier class in a template.
+
+        Each pair has the first such class and the first such template.
+        """
+        pairs: dict[tuple[int, int], Pair] = {}
         names = prompted.classnames
         for number, template in enumerate(prompted.templates):
-            rows, seen = self.rows(template, names), {}  # type: ignore[var-annotated]
-            for label, key in enumerate(_bytes(rows)):
-                first = seen.setdefault(key, label)
-                if first != label and (first, label) not in found:
-                    found[first, label] = Pair(first, label, number, self._reason(template, names[first], names[label]))
-        return list(found.values())
+            first_label: dict[bytes, int] = {}
+            for label, key in enumerate(_bytes(self.rows(template, names))):
+                first = first_label.setdefault(key, label)
+                if first != label and (first, label) not in pairs:
+                    pairs[first, label] = Pair(first, label, number, self._reason(template, names[first], names[label]))
+        return list(pairs.values())
 
     def lengths(self, template: str, classnames: Sequence[str]) -> dict[int, int]:
-        """The classes whose prompt is longer than the context, and how many tokens it has.
+        """Return the number of tokens of each prompt that is longer than the context, by label.
 
-        Measured with a longer context. A tokenizer that does not take `context_length` gets the prompt without its last
-        character: where that changes nothing the prompt is taken as cut, at one token more than the context.
+        Prompts are measured with a longer context. A tokenizer that does not take `context_length` gets the prompt without its
+        last character instead. If the rows do not change, the prompt counts as cut, with one token more than the context.
         """
         rows = self.rows(template, classnames)
         context, pad = rows.shape[1], int(self.tokenizer([""])[0, -1])
-        # SigLIP pads with its end-of-text id, so the last position says nothing there.
+        # SigLIP pads with its end-of-text id, so its last position carries no information.
         full = [label for label, used in enumerate((rows[:, -2:] != pad).any(dim=1).tolist()) if used]
         if not full:
             return {}
@@ -102,27 +109,27 @@ class PromptReader:
             longer = self.tokenizer(prompts, context_length=8 * context)
         except TypeError:
             shorter = self.tokenizer([prompt[:-1] for prompt in prompts]).cpu()
-            same = [bool((rows[label] == other).all()) for label, other in zip(full, shorter, strict=True)]
-            return {label: context + 1 for label, cut in zip(full, same, strict=True) if cut}
+            unchanged = [bool((rows[label] == other).all()) for label, other in zip(full, shorter, strict=True)]
+            return {label: context + 1 for label, cut in zip(full, unchanged, strict=True) if cut}
         counts = {label: (_used(rows[label], pad), _used(row, pad)) for label, row in zip(full, longer, strict=True)}
         return {label: whole + context - read for label, (read, whole) in counts.items() if whole > read}
 
     def read_text(self, template: str, classname: str) -> str:
-        """A prompt as the model gets it: the whole one, or what is left of it after the cut."""
+        """Return a prompt as the model reads it: whole, or the part before the cut."""
         [prompt] = fill(template, [classname])
         if not self.lengths(template, [classname]):
             return prompt
         row = self.rows(template, [classname])[0]
-        # The longest beginning that gives other tokens than the whole: all after it is not read.
+        # Search for the shortest beginning with the unchanged tokens as the whole. The rest is not read.
         low, high = 0, len(prompt)
         while low < high:
             middle = (low + high) // 2
-            same = bool((self.tokenizer([prompt[:middle]])[0].to("cpu", torch.int64) == row).all())
-            low, high = (low, middle) if same else (middle + 1, high)
+            unchanged = bool((self.tokenizer([prompt[:middle]])[0].to("cpu", torch.int64) == row).all())
+            low, high = (low, middle) if unchanged else (middle + 1, high)
         return prompt[:low].rstrip()
 
     def _reason(self, template: str, first: str, second: str) -> str:
-        """Why two names give equal rows, as what follows "they"."""
+        """Return the reason why two names give equal rows, as a phrase that follows "they"."""
         if first == second:
             return SAME_NAME
         if first.casefold() == second.casefold():
@@ -133,26 +140,30 @@ class PromptReader:
         return "differ only in what its tokenizer ignores (capitals, accents, punctuation, blanks, letters unknown to it)"
 
 
-def check_prompts(reader: PromptReader, domains: Sequence[Any], together: bool = False) -> list[str]:
-    """Refuse classes that are one prompt to the model, and return sentences on what else a reader of numbers should know.
+def check_prompts(reader: PromptReader, domains: Sequence[Prompted], together: bool = False) -> list[str]:
+    """Refuse classes with equal prompts, and return warnings about the prompts of a stream.
+
+    Two datasets may share a class. Equal prompts of two datasets are therefore only reported.
 
     Args:
-        domains: the tasks of a stream; `part_of` of a domain joins the steps of one dataset.
-        together: classes of different tasks compete (protocols "class" and "agnostic"). Two datasets may have a class in
-            common, so there equal prompts are only reported.
+        reader: the model's prompt reader.
+        domains: the tasks of the stream. `part_of` of a domain joins the steps of one dataset.
+        together: classes of different tasks compete (protocols "class" and "agnostic").
 
-    Returns: sentences on prompts that are cut, on classes that are equal in some evaluation templates only, on published
-        class lists that hold a class twice, and on classes that several tasks have.
+    Returns:
+        Sentences on prompts that are cut, on classes that are equal in some evaluation templates only, on published class
+        lists that contain a class twice, and on classes that several tasks share.
 
-    Raises UserError, naming both classes and the reason, for classes of one dataset that are equal in the first template, the
-    one that trains.
+    Raises:
+        UserError: classes of one dataset are equal in the first template, which trains. The message names both classes and the
+            reason.
     """
-    wholes = list(map(_joined, _by_dataset(domains)))
-    said = [sentence for whole in wholes for sentence in _check_one(reader, whole)]
-    return said + _shared(reader, wholes) if together else said
+    datasets = list(map(_joined, _by_dataset(domains)))
+    warnings = [sentence for dataset in datasets for sentence in _check_one(reader, dataset)]
+    return warnings + _shared(reader, datasets) if together else warnings
 
 
-class _Whole(NamedTuple):
+class _Dataset(NamedTuple):
     """All classes of one dataset."""
 
     name: str
@@ -161,106 +172,118 @@ class _Whole(NamedTuple):
     published: bool
 
 
-def _by_dataset(domains: Sequence[Any]) -> list[list[Any]]:
-    """The domains, those that are steps of one dataset together."""
+def _by_dataset(domains: Sequence[Prompted]) -> list[list[Prompted]]:
+    """Return the domains grouped by dataset."""
     numbered = enumerate(domains)
     grouped = groupby(numbered, lambda pair: getattr(pair[1], "part_of", None) or pair[0])
     return [[domain for _, domain in group] for _, group in grouped]
 
 
-def _joined(steps: Sequence[Any]) -> _Whole:
+def _joined(steps: Sequence[Prompted]) -> _Dataset:
+    """Return the dataset whose classes are those of the steps."""
     names = tuple(name for step in steps for name in step.classnames)
     name = getattr(steps[0], "part_of", None) or steps[0].name
-    return _Whole(name, names, tuple(steps[0].templates), all(getattr(step, "published", False) for step in steps))
+    return _Dataset(name, names, tuple(steps[0].templates), all(getattr(step, "published", False) for step in steps))
 
 
-def _check_one(reader: PromptReader, whole: _Whole) -> list[str]:
-    said, model = [], f" {reader.model!r}" if reader.model else ""
-    pairs = reader.pairs(whole)
-    # A published list is the benchmark, with its flaws, as long as the model reads it whole.
-    wrong = [p for p in pairs if p.template == 0 and not (whole.published and p.reason == SAME_NAME)]
-    if wrong:
-        raise UserError(f"{_are_one(whole, wrong)} the model{model}: they {wrong[0].reason}. {_remedy(whole, wrong[0])}")
-    if twice := [p for p in pairs if p.template == 0]:
-        said.append(
-            f"{_are_one(whole, twice)} any model: they {SAME_NAME} in the published list, so no image can tell them apart"
+def _check_one(reader: PromptReader, dataset: _Dataset) -> list[str]:
+    """Refuse equal prompts within a dataset and return warnings about it."""
+    warnings, model = [], f" {reader.model!r}" if reader.model else ""
+    pairs = reader.pairs(dataset)
+    # A published list belongs to the benchmark, with its flaws, if the model reads it uncut.
+    refused = [p for p in pairs if p.template == 0 and not (dataset.published and p.reason == SAME_NAME)]
+    if refused:
+        raise UserError(
+            f"{_are_one(dataset, refused)} the model{model}: they {refused[0].reason}. {_remedy(dataset, refused[0])}"
         )
-    if partly := [p for p in pairs if p.template > 0]:
-        template = whole.templates[partly[0].template]
-        said.append(
-            f"{_are_one(whole, partly)} the model{model} in the template {shortened(template)!r} (not in the first): they "
-            f"{partly[0].reason}"
+    if published_twice := [p for p in pairs if p.template == 0]:
+        warnings.append(
+            f"{_are_one(dataset, published_twice)} any model: they {SAME_NAME} in the published list, so no image can "
+            "separate them"
         )
-    cut: dict[int, tuple[int, str]] = {}
-    for template in whole.templates:
-        for label, count in reader.lengths(template, whole.classnames).items():
-            cut.setdefault(label, (count, template))
-    if cut:
-        label, (count, template) = max(cut.items(), key=lambda item: item[1][0])
-        context = reader.rows(template, whole.classnames).shape[1]
-        said.append(
-            f"prompts of {len(cut):,} of the {len(whole.classnames):,} classes of {whole.name} are longer than the {context} "
-            f"tokens that the model{model} reads, and are cut there: {shortened(whole.classnames[label])!r} in "
+    if partial := [p for p in pairs if p.template > 0]:
+        template = dataset.templates[partial[0].template]
+        warnings.append(
+            f"{_are_one(dataset, partial)} the model{model} in the template {shortened(template)!r} (not in the first): they "
+            f"{partial[0].reason}"
+        )
+    too_long: dict[int, tuple[int, str]] = {}
+    for template in dataset.templates:
+        for label, count in reader.lengths(template, dataset.classnames).items():
+            too_long.setdefault(label, (count, template))
+    if too_long:
+        label, (count, template) = max(too_long.items(), key=lambda item: item[1][0])
+        context = reader.rows(template, dataset.classnames).shape[1]
+        warnings.append(
+            f"prompts of {len(too_long):,} of the {len(dataset.classnames):,} classes of {dataset.name} are longer than the "
+            f"{context} tokens that the model{model} reads, and are cut there: {shortened(dataset.classnames[label])!r} in "
             f"{shortened(template)!r} has {count}"
         )
-    return said
+    return warnings
 
 
-def _are_one(whole: _Whole, pairs: Sequence[Pair]) -> str:
-    first, second = (shortened(whole.classnames[label]) for label in pairs[0][:2])
+def _are_one(dataset: _Dataset, pairs: Sequence[Pair]) -> str:
+    """Return the start of a sentence on classes with equal prompts."""
+    first, second = (shortened(dataset.classnames[label]) for label in pairs[0][:2])
     more = f" (and {len(pairs) - 1} more)" if len(pairs) > 1 else ""
-    return f"The classes {first!r} and {second!r} of {whole.name}{more} are one prompt to"
+    return f"The classes {first!r} and {second!r} of {dataset.name}{more} have the same prompt for"
 
 
-def _remedy(whole: _Whole, pair: Pair) -> str:
-    if whole.published:
-        return "Take a model that reads more tokens (--model)."
+def _remedy(dataset: _Dataset, pair: Pair) -> str:
+    """Return the sentence that says how to avoid equal prompts."""
+    if dataset.published:
+        return "Use a model that reads more tokens (--model)."
     if "tokens" in pair.reason:
         return (
             "Give shorter names with --classnames FILE (lines of folder<TAB>name), a shorter template with --templates FILE, "
-            "or take a model that reads more tokens."
+            "or use a model that reads more tokens."
         )
-    return "Give them different names with --classnames FILE (lines of folder<TAB>name), or make one class of them."
+    return "Give them different names with --classnames FILE (lines of folder<TAB>name), or merge the two classes."
 
 
-def _shared(reader: PromptReader, wholes: Sequence[_Whole]) -> list[str]:
-    """Sentences on classes that two tasks have, by prompt or by name."""
+def _shared(reader: PromptReader, datasets: Sequence[_Dataset]) -> list[str]:
+    """Return warnings about classes that two tasks share, by prompt or by name."""
     by_key: dict[Any, tuple[int, str]] = {}
     by_name: dict[str, tuple[int, str]] = {}
     same: list[str] = []
     alike: list[str] = []
-    for number, whole in enumerate(wholes):
-        for name, key in zip(whole.classnames, reader.keys(whole), strict=True):
-            other, theirs = by_key.setdefault((whole.templates, key), (number, name))
-            named, _ = by_name.setdefault(name.casefold(), (number, name))
+    for number, dataset in enumerate(datasets):
+        for name, key in zip(dataset.classnames, reader.keys(dataset), strict=True):
+            other, other_name = by_key.setdefault((dataset.templates, key), (number, name))
+            other_named, _ = by_name.setdefault(name.casefold(), (number, name))
             if other != number:
-                same.append(f"{shortened(theirs)!r} of {wholes[other].name} and {shortened(name)!r} of {whole.name}")
-            elif named != number:
-                alike.append(f"{shortened(name)!r} of {wholes[named].name} and of {whole.name}")
-    said = []
+                same.append(f"{shortened(other_name)!r} of {datasets[other].name} and {shortened(name)!r} of {dataset.name}")
+            elif other_named != number:
+                alike.append(f"{shortened(name)!r} of {datasets[other_named].name} and of {dataset.name}")
+    warnings = []
     if same:
-        said.append(
+        warnings.append(
             f"{_count(same, 'class')} with the same prompt in two tasks ({_few(same)}): each counts as one class, "
             "that of the image's own task"
         )
     if alike:
-        said.append(f"{_count(alike, 'class')} of the same name in two tasks ({_few(alike)}), told apart only by the templates")
-    return said
+        warnings.append(
+            f"{_count(alike, 'class')} of the same name in two tasks ({_few(alike)}), told apart only by the templates"
+        )
+    return warnings
 
 
 def _count(items: Sequence[str], noun: str) -> str:
+    """Return a count with the noun, such as "2 classes"."""
     return f"{len(items):,} {noun}{'' if len(items) == 1 else 'es'}"
 
 
 def _few(items: Sequence[str]) -> str:
+    """Return the first three items, and an ellipsis for more."""
     return "; ".join(items[:3]) + ("; ..." if len(items) > 3 else "")
 
 
 def _bytes(rows: Tensor) -> list[bytes]:
+    """Return each token row as bytes."""
     return [row.tobytes() for row in rows.numpy()]
 
 
 def _used(row: Tensor, pad: int) -> int:
-    """Positions of a row up to its last id that is not padding."""
+    """Return the number of positions of a row up to its last id that is not padding."""
     used = (row != pad).nonzero()
     return int(used.max()) + 1 if len(used) else 0

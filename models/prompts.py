@@ -1,4 +1,4 @@
-"""Class names in a prompt template: the one place where "{}" is filled."""
+"""Fill class names into a prompt template."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from collections.abc import Sequence
 
 
 def fill(template: str, classnames: Sequence[str]) -> list[str]:
-    """One prompt per class name, in class order. Only "{}" is replaced, so braces in class names are safe."""
+    """Return one prompt per class name, in class order. Only "{}" is replaced, so braces in class names are safe."""
     return [template.replace("{}", name) for name in classnames]

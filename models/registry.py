@@ -1,7 +1,7 @@
-"""Names: one literal table per registry, resolved late, with errors that say what was probably meant.
+"""Names: one literal table per registry, resolved late, with errors that suggest the nearest valid names.
 
-Everything a user can name (a strategy, a benchmark, a domain, a model) goes through here, so that listing names imports
-nothing heavy and a typing error reads the same everywhere.
+Everything that a user can name (a strategy, a benchmark, a domain, a model) is resolved here. Listing names imports nothing
+heavy, and a typing error gives the same message everywhere.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 
 class UserError(ValueError):
-    """A mistake in what the user asked for; the command line prints it as one sentence and exits with status 2."""
+    """A mistake in the user's input. The command line prints it as one sentence and exits with status 2."""
 
 
 def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
-    """The error for a name that does not exist: the nearest valid names first, then all of them."""
+    """Return the error for an unknown name, with the nearest valid names first and then all of them."""
     names = sorted(valid)
     folded = {n.casefold(): n for n in names}
     near = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
@@ -29,19 +29,14 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message, without its full stop, for a sentence of ours; else the error's kind."""
+    """Return the first line of another library's message without its full stop, or the class of an empty error."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def printable(text: str, multiline: bool = False) -> str:
-    r"""Return a text for a terminal or a message with the characters that could change a terminal written as escapes.
+    r"""Return a text, such as a path, for a message, with the characters that `check_text` refuses written as escapes.
 
-    These are the characters that `check_text` refuses. `multiline` keeps tabs and line feeds. Bytes of a file name that are
-    not UTF-8 appear as bytes.
-
-    Example:
-        >>> printable("caf\udce9\x1b[2J")
-        'caf\\xe9\\x1b[2J'
+    Bytes of a file name that are not UTF-8 appear as bytes: "caf" and the byte E9 give caf\xe9.
     """
     if text.isprintable():
         return text
@@ -61,22 +56,25 @@ def shortened(text: str, longest: int = 60) -> str:
 
 
 def check_text(text: str, what: str) -> str:
-    """Return a name or template unchanged, or refuse it when a record or a terminal cannot hold it.
+    """Return a name or template unchanged if records and terminals can hold it.
 
-    Every name that a user gives goes through here before it reaches a record: names of domains and tasks, class names,
-    templates, from a folder, a table, a hub dataset or Python. Letters of every script, blanks, punctuation, emoji
-    and brackets are valid.
-
-    Example:
-        name = check_text(name, "class folder")
+    Every name that a user gives is checked here before it reaches a record: names of domains and tasks, class names and
+    templates, from a folder, a table, a hub dataset or Python. Letters of every script, blanks, punctuation, emoji and brackets
+    are valid.
 
     Args:
         text: the name as the user sees it.
         what: the noun for it in the message, such as "class folder" or "label in line 3 of photos.csv".
 
+    Returns:
+        The text.
+
     Raises:
-        UserError: for line breaks, tabs and other control characters, characters that change the direction of text or
-            are invisible, and file names that are not UTF-8. The message has the name in its `escaped` form.
+        UserError: the text has line breaks, tabs or other control characters, characters that change the direction of text or
+            are invisible, or bytes of a file name that are not UTF-8. The message has the name in its `escaped` form.
+
+    Example:
+        name = check_text(name, "class folder")
     """
     problem = next(filter(None, map(problem_with, text)), None)
     if problem is not None:
@@ -90,8 +88,8 @@ _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u
 
 
 def problem_with(character: str) -> str | None:
-    """Return why a record or a terminal cannot hold a character, or None."""
-    if character.isprintable():  # the usual case, without a look at its category
+    """Return the problem with a character in a name, or None."""
+    if character.isprintable():  # the usual case, which needs no category
         return None
     if "\udc80" <= character <= "\udcff":
         return f"a byte that is not UTF-8 ({_escape(character)})"
@@ -107,19 +105,25 @@ def problem_with(character: str) -> str | None:
 
 
 def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # what Python makes of a byte of a file name
+    """Return a character as an escape sequence."""
+    if "\udc80" <= character <= "\udcff":  # Python's form of a byte of a file name
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be allocated: torch has no class of its own for it on a CPU."""
+    """Return whether an error reports that memory could not be allocated. torch has no separate class for it on a CPU."""
     texts = ("can't allocate memory", "not enough memory", "cannot allocate memory", "out of memory")
     return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)
 
 
 def lazy(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's `__getattr__` (PEP 562) for names of other modules, {name: module}, each imported when it is asked for."""
+    """Return a module's `__getattr__` (PEP 562) that imports names from other modules when they are first used.
+
+    Args:
+        module: the name of the module.
+        places: name -> module that defines it.
+    """
 
     def attribute(name: str) -> Any:
         if name not in places:
@@ -130,10 +134,14 @@ def lazy(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 class Registry:
-    """Name -> object, from a literal table of "module:attribute" targets plus what users register.
+    """Name -> object, from a literal table of "module:attribute" targets and from what users register.
 
-    `table` maps names to targets; `kind` is the word used in messages; `entry_points` is the group under which installed
-    packages offer more (a built-in name wins over theirs). Nothing is imported before `get`.
+    Nothing is imported before `get`. A built-in name takes precedence over one of an installed package.
+
+    Args:
+        kind: the noun used in messages.
+        table: name -> target.
+        entry_points: the group under which installed packages offer more objects.
     """
 
     def __init__(self, kind: str, table: Mapping[str, str], entry_points: str | None = None):
@@ -146,16 +154,17 @@ class Registry:
         return name in self._targets or name in self._objects or name in self._offered
 
     def names(self) -> list[str]:
-        """All names: the built-in ones in the table's order, then the registered ones, then those of installed packages."""
+        """Return all names: built-in ones in the table's order, then registered ones, then those of installed packages."""
         return list(dict.fromkeys([*self._targets, *self._objects, *self._offered]))
 
     @functools.cached_property
     def _offered(self) -> dict[str, importlib.metadata.EntryPoint]:
-        found = importlib.metadata.entry_points(group=self._group) if self._group else ()
-        return {point.name: point for point in found}
+        """Entry points of installed packages by name."""
+        points = importlib.metadata.entry_points(group=self._group) if self._group else ()
+        return {point.name: point for point in points}
 
     def get(self, name: str) -> Any:
-        """The object of that name. Raises UserError for an unknown one."""
+        """Return the object of a name. Raises UserError if the name is unknown or an installed package cannot be loaded."""
         if name not in self._objects:
             if name in self._targets:
                 module, attribute = self._targets[name].split(":")
@@ -167,14 +176,15 @@ class Registry:
         return self._objects[name]
 
     def remove(self, which: Callable[[Any], bool]) -> None:
-        """Remove the registered objects that `which` holds for."""
+        """Remove the registered objects for which `which` is true."""
         for name in [name for name, target in self._objects.items() if name not in self._targets and which(target)]:
             del self._objects[name]
 
     def _load(self, point: importlib.metadata.EntryPoint) -> Any:
+        """Load the object of an installed package. Raises UserError if that fails."""
         try:
             return point.load()
-        except (Exception, SystemExit) as error:  # a package of somebody else may fail in any way
+        except (Exception, SystemExit) as error:  # another project's package may fail in any way
             package = getattr(getattr(point, "dist", None), "name", None)
             raise UserError(
                 f"The {self.kind} {point.name!r} of an installed package ({package or 'unknown'}: {point.value}) cannot be "
@@ -182,7 +192,7 @@ class Registry:
             ) from error
 
     def register(self, name: str) -> Callable[[Any], Any]:
-        """Decorator that adds an object under a new name. Raises UserError when the name is taken."""
+        """Return a decorator that adds an object under a new name. Raises UserError if the name is taken."""
 
         def add(target: Any) -> Any:
             if name in self:

@@ -1,19 +1,19 @@
-"""Which parameters train.
+"""Choose which parameters train.
 
-`apply` freezes with `requires_grad`, never by leaving parameters out of the optimiser: Avalanche puts those back in.
+`apply` freezes with `requires_grad`. Leaving parameters out of the optimiser is not enough: Avalanche puts them back in.
 
-    tuning      what trains                                                  ViT-B-32
+    tuning      trainable parameters                                         ViT-B-32
     full        both towers; the logit scale too with logit_scale=True       151,277,313 with it
     visual, text  one tower
     bitfit      every bias inside the residual blocks                        168,960
     attention   the query, key and value matrices of the blocks              30,670,848
-    lora        a low-rank change of some of the blocks' matrices            61,440 x rank (q and v)
+    lora        a low-rank update of some of the blocks' matrices            61,440 x rank (q and v)
     adapter     a small MLP on each tower's embedding                        262,144 (reduction 4)
     probe       a linear head per trained task, no tensor of the encoder     512 x classes
 
-Sources: IIMM's code (mit-ll/IIMM; of its bias and attention modes, which choose by pattern, the same tensors) for the last
-five; attention is also A-CLIP's (2402.09613) as far as that code, by the same authors, tells. The sets for SigLIP, CoCa and
-EVA-02, whose tuning that code does in full only, are the same tensors by their other names (our choice).
+Source of the last five: IIMM's code (mit-ll/IIMM). Its bias and attention modes choose by pattern; these are the same
+tensors. attention is also A-CLIP's (2402.09613), as far as can be known from that code, which is by the same authors. That
+code tunes SigLIP, CoCa and EVA-02 in full only. Their sets are the corresponding tensors under other names (our choice).
 """
 
 from __future__ import annotations
@@ -35,18 +35,27 @@ from models.tuning_options import Bottleneck, LowRank, Partial, Whole, options_o
 
 
 def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.Parameter]:
-    """Set `requires_grad` on every parameter of the encoder and return the trainable ones, in the model's order.
+    """Set `requires_grad` on every parameter of the encoder and return the trainable ones.
 
-    LoRA from an earlier call is merged into the weights first. What the features never use (CoCa's text decoder,
-    `models.towers`) trains under no name. "probe" returns no parameters: its heads are the classifier's (`trainable`).
+    LoRA from an earlier call is first merged into the weights. Parameters that features never use (CoCa's text decoder,
+    `models.towers`) never train.
 
     Args:
-        name: one of `models.TUNINGS`.
-        options: those of `options_of(name)`.
+        encoder: the encoder.
+        name: one of `models.TUNINGS`: "full", "visual", "text", "bitfit", "attention", "lora", "adapter", "probe".
+        options: options of the tuning, fields of `models.tuning_options.options_of(name)`.
+
+    Returns:
+        The trainable parameters in the model's order. "probe" returns none: its heads belong to the classifier (`trainable`).
 
     Raises:
-        UserError: unknown name or option, a value out of range, or a selection that finds nothing in a tower.
-        ValueError: the encoder has adapters already, which cannot be merged into its weights.
+        UserError: the name or an option is unknown, a value is out of range, or a tower has nothing that the tuning selects.
+        ValueError: the encoder already has adapters, which cannot be merged into its weights.
+
+    Example:
+        encoder = models.load("tiny")
+        parameters = models.tuning.apply(encoder, "lora", rank=8, targets="qv")
+        optimiser = torch.optim.AdamW(parameters, lr=1e-4)
     """
     kind = options_of(name)
     valid = [field.name for field in dataclasses.fields(kind)]
@@ -61,83 +70,88 @@ def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.P
     if towers not in TOWERS:
         raise unknown("value of tuning.towers", str(towers), TOWERS)
     if encoder.image_adapter is not None or encoder.text_adapter is not None:
-        raise ValueError("the encoder has adapters already: load the model again to tune it another way")
+        raise ValueError("the encoder already has adapters; load the model again to tune it in another way")
     lora.merge(encoder)
-    trained = {id(p) for p in _chosen(encoder, name, chosen)}
+    trained_ids = {id(p) for p in _select(encoder, name, chosen)}
     for parameter in encoder.parameters():
-        parameter.requires_grad_(id(parameter) in trained)
+        parameter.requires_grad_(id(parameter) in trained_ids)
     encoder.tuning = name
     return trainable(encoder)
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that train, of an encoder or of a `PromptClassifier`, whose heads may ("probe": the current task's)."""
+    """Return the trainable parameters of an encoder or of a `PromptClassifier`.
+
+    A classifier has those of its encoder and, with "probe", the current task's head.
+    """
     return [p for p in model.parameters() if p.requires_grad]
 
 
 def trains_images(encoder: DualEncoder) -> bool:
-    """Whether anything in the image tower is trainable, LoRA included: if not, `encoder.raw_images` stays what it is."""
+    """Return whether any parameter of the image tower trains, LoRA included. If not, `encoder.raw_images` does not change."""
     return _trains(encoder, "image")
 
 
 def trains_text(encoder: DualEncoder) -> bool:
-    """Whether text features change by training: something in the text tower, or behind it, is trainable."""
+    """Return whether training changes text features: a parameter in the text tower or in the adapter after it trains."""
     adapter = encoder.text_adapter
     return trains_text_tower(encoder) or (adapter is not None and any(p.requires_grad for p in adapter.parameters()))
 
 
 def trains_text_tower(encoder: DualEncoder) -> bool:
-    """Whether anything in the text tower is trainable, LoRA included: if not, `encoder.raw_texts` stays what it is."""
+    """Return whether any parameter of the text tower trains, LoRA included. If not, `encoder.raw_texts` does not change."""
     return _trains(encoder, "text")
 
 
 def _trains(encoder: DualEncoder, tower: str) -> bool:
+    """Return whether any parameter of a tower trains."""
     return any(p.requires_grad and tower_of(name) == tower for name, p in encoder.clip.named_parameters())
 
 
 def weights(encoder: DualEncoder) -> dict[str, Tensor]:
-    """A copy of the weights, for arithmetic on them: name -> tensor.
+    """Return a copy of the weights for arithmetic on them: name -> tensor.
 
-    Names and shapes are the model's own under every tuning: LoRA's change is added to the matrices that it is for. Adapters
-    come along under names of their own, a probe's heads do not.
+    Names and shapes are the model's under every tuning. LoRA's updates are added to their matrices. Adapters have separate
+    names. A probe's heads are not included.
     """
     return lora.weights(encoder)
 
 
 def set_weights(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> None:
-    """Give the encoder weights of the names and shapes that `weights` gave; LoRA starts again from no change.
+    """Load weights with the names and shapes of `weights` into the encoder. LoRA restarts without an update.
 
-    Setting the initial weights gives the initial encoder to the bit, LoRA's A included.
+    Loading the initial weights restores the initial encoder bit-exactly, including LoRA's A.
 
-    Raises RuntimeError for other names or shapes.
+    Raises:
+        RuntimeError: names or shapes differ.
     """
-    moved = _moved(encoder, theta)
+    changed = _changed_parts(encoder, theta)
     versions = encoder.image_version, encoder.text_tower_version, encoder.text_version
     lora.load(encoder, theta)
-    # Loading has told every cache; a tower that got the values it had gives what it gave.
-    encoder.image_version = versions[0] + ("image" in moved)
-    encoder.text_tower_version = versions[1] + ("text" in moved)
-    encoder.text_version = versions[2] + bool(moved & {"text", "text_adapter"})
+    # Loading has invalidated every cache. The caches of a tower that got its present values are still valid.
+    encoder.image_version = versions[0] + ("image" in changed)
+    encoder.text_tower_version = versions[1] + ("text" in changed)
+    encoder.text_version = versions[2] + bool(changed & {"text", "text_adapter"})
 
 
 def live(encoder: DualEncoder) -> dict[str, Tensor]:
-    """The encoder's tensors themselves under the names of `weights`, to be changed in place; then call `touch`.
+    """Return the encoder's tensors themselves under the names of `weights`, to be changed in place. Call `touch` afterwards.
 
-    With LoRA these are the frozen matrices, which are the whole weights after `set_weights` and until training goes on.
+    With LoRA these are the frozen matrices. They are the whole weights after `set_weights`, until training continues.
     """
     return lora.live(encoder)
 
 
-def _moved(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> set[str]:
-    """What these weights would change, of "image", "text" and the adapters; with LoRA, which they start anew, both towers."""
+def _changed_parts(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> set[str]:
+    """Return the parts that these weights would change: "image", "text" and the adapters. With LoRA both towers count."""
     if encoder.tuning == "lora":
         return {"image", "text"}
-    differ = [n for n, t in live(encoder).items() if n in theta and not torch.equal(t, theta[n].to(t.device))]
-    return {tower_of(name.removeprefix("clip.")) if name.startswith("clip.") else name.partition(".")[0] for name in differ}
+    different = [n for n, t in live(encoder).items() if n in theta and not torch.equal(t, theta[n].to(t.device))]
+    return {tower_of(name.removeprefix("clip.")) if name.startswith("clip.") else name.partition(".")[0] for name in different}
 
 
-def _chosen(encoder: DualEncoder, name: str, options: Any) -> Iterable[nn.Parameter]:
-    """The parameters that a tuning trains; puts in the modules that it needs."""
+def _select(encoder: DualEncoder, name: str, options: object) -> Iterable[nn.Parameter]:
+    """Return the parameters that a tuning trains. Adds the modules that it needs."""
     if isinstance(options, Whole):
         parts = {"full": ("image", "text"), "visual": ("image",), "text": ("text",)}[name]
         parts = (*parts, "scale") if options.logit_scale else parts
@@ -152,26 +166,29 @@ def _chosen(encoder: DualEncoder, name: str, options: Any) -> Iterable[nn.Parame
 
 
 def _in_blocks(encoder: DualEncoder, name: str, options: Partial) -> list[nn.Parameter]:
-    """The biases of the chosen blocks, or their query, key and value matrices."""
-    found: list[nn.Parameter] = []
+    """Return the biases of the selected blocks, or their query, key and value matrices."""
+    selected: list[nn.Parameter] = []
     for tower in TOWERS[options.towers]:
-        mine: list[nn.Parameter] = []
+        of_tower: list[nn.Parameter] = []
         for block in blocks(encoder, tower, options.blocks):
             if name == "bitfit":
-                mine += biases(block)
+                of_tower += biases(block)
             else:
-                read = {(m.path, m.tensor): None for role in "qkv" for m in matrices(block)[role]}
-                mine += [getattr(encoder.clip.get_submodule(path), tensor) for path, tensor in read]
-        if not mine:
+                tensors = {(m.path, m.tensor): None for role in "qkv" for m in matrices(block)[role]}
+                of_tower += [getattr(encoder.clip.get_submodule(path), tensor) for path, tensor in tensors]
+        if not of_tower:
             raise missing_in_tower(tower, encoder, "biases" if name == "bitfit" else "query, key and value matrices")
-        found += mine
-    return found
+        selected += of_tower
+    return selected
 
 
 def _adapters(encoder: DualEncoder, options: Bottleneck) -> list[nn.Parameter]:
+    """Add adapters to the encoder and return their parameters."""
     width = encoder.feature_dim
     if options.reduction > width:
-        raise UserError(f"tuning.reduction must be at most {width}, the width of {encoder.name}'s features.")
+        raise UserError(
+            f"tuning.reduction is {options.reduction}, and must be at most {width}, the width of {encoder.name}'s features."
+        )
     for tower in TOWERS[options.towers]:
         adapter = Adapter(width, options.reduction, options.ratio).to(encoder.mean)
         setattr(encoder, f"{tower}_adapter", adapter.train(encoder.training))

@@ -15,14 +15,23 @@ TARGETS = ("q", "k", "v", "o", "fc", "proj")
 
 @dataclass(frozen=True)
 class Whole:
-    """full, visual, text. `logit_scale`: the logit scale (and bias) trains too, as IIMM's full fine-tuning has it, not MTIL."""
+    """Options of full, visual and text.
+
+    Attributes:
+        logit_scale: also train the logit scale (and bias), as IIMM's full fine-tuning does and MTIL's does not.
+    """
 
     logit_scale: bool = False
 
 
 @dataclass(frozen=True)
 class Partial:
-    """bitfit, attention. `blocks`: only the last so many residual blocks of each tower; None: all of them."""
+    """Options of bitfit and attention.
+
+    Attributes:
+        towers: "both", "image" or "text".
+        blocks: number of last residual blocks of each tower that train; None: all.
+    """
 
     towers: Towers = "both"
     blocks: int | None = None
@@ -34,7 +43,14 @@ class Partial:
 
 @dataclass(frozen=True)
 class LowRank:
-    """lora. `targets` strings together any of q, k, v, o, fc (an MLP's first layer) and proj (its second): "qv", "q,v,fc"."""
+    """Options of lora.
+
+    Attributes:
+        rank: rank of each update.
+        targets: any of q, k, v, o, fc (an MLP's first layer) and proj (its second), joined: "qv", "q,v,fc".
+        scale: factor of each update.
+        towers: "both", "image" or "text".
+    """
 
     rank: int = 4
     targets: str = "qv"
@@ -47,18 +63,24 @@ class LowRank:
         if self.rank > 65_536:
             raise ValueError(f"tuning.rank must be at most 65,536, got {self.rank}")
         if not re.fullmatch(f"(({'|'.join(TARGETS)})[, +]*)+", self.targets):
-            raise ValueError(f"tuning.targets takes any of {', '.join(TARGETS)}, got {self.targets!r}")
+            raise ValueError(f"tuning.targets must be made of {', '.join(TARGETS)}, got {self.targets!r}")
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The targets one by one, in the order of `TARGETS`."""
+        """The targets as a tuple, in the order of `TARGETS`."""
         named = re.findall("|".join(TARGETS), self.targets)
         return tuple(role for role in TARGETS if role in named)
 
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """adapter. The MLP's hidden width is the embedding's divided by `reduction`; `ratio` is the MLP's share of the result."""
+    """Options of adapter.
+
+    Attributes:
+        reduction: the MLP's hidden width is the embedding's width divided by it.
+        ratio: share of the MLP in the result.
+        towers: "both", "image" or "text".
+    """
 
     reduction: int = 4
     ratio: float = 0.2
@@ -73,7 +95,7 @@ class Bottleneck:
 
 @dataclass(frozen=True)
 class Heads:
-    """probe, which has no options."""
+    """Options of probe: none."""
 
 
 OPTIONS: dict[str, type] = {
@@ -89,7 +111,7 @@ OPTIONS: dict[str, type] = {
 
 
 def options_of(name: str) -> type:
-    """The frozen dataclass of a tuning's options. Raises UserError for an unknown tuning."""
+    """Return the frozen dataclass of a tuning's options. Raises UserError for an unknown tuning."""
     if name not in TUNINGS:
         raise unknown("tuning", name, TUNINGS)
     return OPTIONS[name]

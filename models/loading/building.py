@@ -1,4 +1,4 @@
-"""Build open_clip's model classes from a checked configuration, and find out before memory is taken whether that works."""
+"""Build open_clip's model classes from a checked configuration, after checking that the memory is sufficient."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.encoder import DualEncoder
 from models.loading import read_weights
 from models.loading.model_config import ModelConfig, invalid
 from models.loading.read_weights import Weights
@@ -21,18 +22,18 @@ TEXTS = ("a photo of a cat.", "two red boats on the sea")
 
 
 def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The model with random weights, in float32, and its complete preprocessing settings.
+    """Build the model with random weights, in float32, and return it with its complete preprocessing settings.
 
-    It is built first without data: tensors that do not fit the weights file, and models that are larger than the memory, are
+    The model is first built without data. Tensors that do not fit the weights file, and models larger than the memory, are
     refused before anything is allocated.
 
     Args:
         config: the checked configuration.
-        weights: the weights that will be copied into it; None: it keeps its random ones.
+        weights: the weights that will be copied into the model; None: it keeps its random weights.
         name: the model's name, for messages.
 
     Raises:
-        UserError: the settings give no model, the weights do not fit, or the memory is too small.
+        UserError: open_clip cannot build the settings, the weights do not fit, or the memory is too small.
     """
     from open_clip.transform import PreprocessCfg
 
@@ -44,41 +45,49 @@ def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.M
             read_weights.match(hollow.state_dict(), read_weights.unsaved(hollow), weights, name)
         _check_memory(hollow, name)
     clip = _construct(config, name)
-    preprocess = {**asdict(PreprocessCfg()), **config.preprocess, "size": clip.visual.image_size}
+    visual: Any = clip.visual
+    preprocess = {**asdict(PreprocessCfg()), **config.preprocess, "size": visual.image_size}
     return clip, preprocess
 
 
-def check(encoder: Any, config: ModelConfig) -> None:
-    """Check that the encoder maps two images and two texts to a vector each. Raises UserError, saying what it does instead."""
+def check(encoder: DualEncoder, config: ModelConfig) -> None:
+    """Check that the encoder maps two images and two texts to different vectors of the same width.
+
+    Raises:
+        UserError: it does not, or it cannot encode. The message names the problem.
+    """
     try:
         with torch.inference_mode():
             tokens = encoder.tokenize(TEXTS)
-            known = _vocabulary(encoder)
-            if known is not None and (most := int(tokens.max())) >= known:
+            size = _vocabulary(encoder)
+            if size is not None and (largest := int(tokens.max())) >= size:
                 raise invalid(
-                    config.path, f"its tokenizer gives the id {most}, and the model has {known} token embeddings (vocab_size)"
+                    config.path, f"its tokenizer gives the id {largest}, but the model has {size} token embeddings (vocab_size)"
                 )
             texts, images = encoder.encode_texts(tokens), encoder.encode_images(_pictures(encoder.image_size))
     except UserError:
         raise
-    except Exception as error:  # a configuration of a stranger may break open_clip in any way
+    except Exception as error:  # an unknown configuration may fail in open_clip in any way
         if out_of_memory(error):
             raise no_memory(encoder.name) from error
         raise invalid(config.path, f"its model cannot encode ({type(error).__name__}: {first_line(error)})") from error
     if texts.shape != images.shape or texts.dim() != 2:
         shapes = f"{list(texts.shape)} for two texts and {list(images.shape)} for two images"
-        raise invalid(config.path, f"its model gives features of the shape {shapes}")
+        raise invalid(config.path, f"its model returns features of the shape {shapes}")
     if torch.equal(texts[0], texts[1]) and not torch.equal(tokens[0], tokens[1]):
-        raise invalid(config.path, "its model gives two different texts the same features (pool_type, eos_id)")
+        raise invalid(config.path, "its model returns the same features for two different texts (pool_type, eos_id)")
     if torch.equal(images[0], images[1]):
-        raise invalid(config.path, "its model gives two different images the same features (pool_type)")
+        raise invalid(config.path, "its model returns the same features for two different images (pool_type)")
 
 
 def check_text_tower(text_cfg: Mapping[str, Any], name: str) -> None:
-    """Check a text tower of transformers: one that open_clip's own models use, and whose configuration needs no code.
+    """Check a text tower of transformers: one that open_clip's models use, and whose configuration needs no code.
 
-    Raises UserError for another one: transformers takes a local folder of that name too, and would ask on a terminal whether
-    to run the code that it brings.
+    Any other is refused, because transformers also takes a local folder of that name, and would ask on a terminal whether to
+    run the code in it.
+
+    Raises:
+        UserError: the tower is not one of open_clip's, is a local folder, or cannot be downloaded.
     """
     import open_clip
 
@@ -89,13 +98,13 @@ def check_text_tower(text_cfg: Mapping[str, Any], name: str) -> None:
     known_towers = sorted({known for known in towers if known})
     if tower not in known_towers:
         raise UserError(
-            f"The model {name!r} asks for the text tower {tower!r} of transformers; only those of open_clip's own models are "
-            f"read: {', '.join(known_towers)}."
+            f"The model {name!r} asks for the text tower {tower!r} of transformers; only those of open_clip's models are "
+            f"allowed: {', '.join(known_towers)}."
         )
     if Path(tower).exists():
         raise UserError(
-            f"The text tower {tower!r} of {name!r} would be read from the folder of that name in the working directory: "
-            "work in another directory, or rename the folder."
+            f"The text tower {tower!r} of {name!r} would be read from the folder of that name in the working directory. "
+            "Work in another directory, or rename the folder."
         )
     from transformers import AutoConfig
 
@@ -106,11 +115,12 @@ def check_text_tower(text_cfg: Mapping[str, Any], name: str) -> None:
 
 
 def no_memory(name: str) -> UserError:
+    """Return the error for a model that does not fit the memory."""
     return UserError(f"There is not enough memory for the model {name!r}.")
 
 
 def _check_image_tower(config: ModelConfig) -> None:
-    """Raise UserError for an image tower of timm that timm does not know by this name."""
+    """Raise UserError for an image tower that timm does not have under this name."""
     tower = config.model["vision_cfg"].get("timm_model_name")
     if tower:
         import timm
@@ -119,21 +129,22 @@ def _check_image_tower(config: ModelConfig) -> None:
             raise invalid(config.path, f"timm has no model {tower!r} (model_cfg.vision_cfg.timm_model_name)")
 
 
-def _construct(config: ModelConfig, name: str) -> Any:
-    """An instance of the class that open_clip's `create_model` takes for such settings."""
+def _construct(config: ModelConfig, name: str) -> nn.Module:
+    """Build the class that open_clip's `create_model` uses for these settings."""
     from open_clip.coca_model import CoCa
     from open_clip.model import CLIP, CustomTextCLIP
 
     settings = copy.deepcopy(config.model)
     custom = settings.pop("custom_text", False) or bool(config.text.get("hf_model_name"))
-    # Weights of the towers alone are never fetched.
+    # Weights of single towers are never fetched.
     if settings["vision_cfg"].get("timm_model_name"):
         settings["vision_cfg"]["timm_model_pretrained"] = False
     if settings["text_cfg"].get("hf_model_name"):
         settings["text_cfg"]["hf_model_pretrained"] = False
-    kind: Any = CoCa if "multimodal_cfg" in settings else CustomTextCLIP if custom else CLIP
+    model_class = CoCa if "multimodal_cfg" in settings else CustomTextCLIP if custom else CLIP
     try:
-        return kind(**settings)
+        model: nn.Module = model_class(**settings)
+        return model
     except Exception as error:  # open_clip asserts, divides and indexes by the settings
         if out_of_memory(error):
             raise no_memory(name) from error
@@ -141,7 +152,7 @@ def _construct(config: ModelConfig, name: str) -> Any:
 
 
 def _without_data(config: ModelConfig, name: str) -> nn.Module | None:
-    """The model on torch's device "meta", which has shapes only; None for a tower that cannot be built there."""
+    """Build the model on torch's device "meta", which has only shapes; None for a tower that cannot be built there."""
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return _construct(config, name)
@@ -152,6 +163,7 @@ def _without_data(config: ModelConfig, name: str) -> nn.Module | None:
 
 
 def _check_memory(hollow: nn.Module, name: str) -> None:
+    """Raise UserError for a model whose weights are larger than the machine's memory."""
     needed = sum(t.numel() * t.element_size() for t in (*hollow.parameters(), *hollow.buffers()))
     try:
         present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -159,19 +171,22 @@ def _check_memory(hollow: nn.Module, name: str) -> None:
         return
     if needed > present:
         raise UserError(
-            f"The model {name!r} needs {needed / 1e9:,.0f} GB for its weights, and this machine has {present / 1e9:,.0f} GB: "
-            "check the sizes in its configuration."
+            f"The model {name!r} needs {needed / 1e9:,.0f} GB for its weights, but this machine has {present / 1e9:,.0f} GB. "
+            "Check the sizes in its configuration."
         )
 
 
 def _pictures(side: int) -> torch.Tensor:
-    """A black image, and one that brightens from left to right."""
+    """Return a black image, and one that brightens from left to right."""
     ramp = torch.linspace(0, 255, side).to(torch.uint8).expand(1, 3, side, side)
     return torch.cat([torch.zeros_like(ramp), ramp])
 
 
-def _vocabulary(encoder: Any) -> int | None:
-    """How many token embeddings the text tower has."""
+def _vocabulary(encoder: DualEncoder) -> int | None:
+    """Return the number of token embeddings of the text tower, or None if it is unknown."""
     tower = getattr(encoder.clip, "text", encoder.clip)
     embedding = getattr(tower, "token_embedding", None)
-    return int(embedding.num_embeddings) if isinstance(embedding, nn.Embedding) else getattr(tower, "vocab_size", None) or None
+    if isinstance(embedding, nn.Embedding):
+        return int(embedding.num_embeddings)
+    size: int | None = getattr(tower, "vocab_size", None)
+    return size or None

@@ -1,7 +1,7 @@
-"""What a dual encoder computes that its tensors do not show: recorded with weights, and compared where weights are loaded.
+"""Settings of a dual encoder that its tensors do not show: recorded with weights, and compared when weights are loaded.
 
 QuickGELU and GELU have no parameters, and neither have the heads of an attention, the epsilon of a norm, pooling, the
-preprocessing of images or the tokenizer: with another one the same tensors give other features, without an error.
+preprocessing of images or the tokenizer. If one of them differs, the same tensors give other features without an error.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-# Letter case, punctuation, white space, accents, digits, and more words than any context holds: tokenizers differ in these.
+    from models.encoder import DualEncoder
+
+# Tokenizers differ in letter case, punctuation, white space, accents, digits, and text longer than the context.
 SENTENCES = ("a photo of a cat.", "  Two RED boats_on the sea!", "naïve café, 3,141 km²", "one two three four five " * 40)
-# Where classes of activations are defined: torch, timm, transformers.
+# Modules of torch, timm and transformers that define activations.
 ACTIVATIONS = ("torch.nn.modules.activation", "timm.layers.activations", "transformers.activations")
-WORDS = {
+LABELS = {
     "mean": "mean of the pixels",
     "std": "standard deviation of the pixels",
     "resize_mode": "resize mode",
@@ -33,12 +35,12 @@ WORDS = {
     "padding": "padding token",
 }
 QUICK = "QuickGELU"
-# Where towers of timm and transformers keep how they pool.
+# Attributes with the pooling of timm's and transformers' towers.
 POOLERS = (("trunk", "global_pool"), ("pooler", "use_pooler_output"))
 
 
-def describe(encoder: Any) -> dict[str, Any]:
-    """The settings of an encoder's function, as JSON: preprocessing, tokenizer, and "image" and "text" for the towers."""
+def describe(encoder: DualEncoder) -> dict[str, Any]:
+    """Return the settings of an encoder as JSON: preprocessing, tokenizer, and "image" and "text" for the towers."""
     preprocess = encoder.preprocess
     return {
         "mean": [round(value, 6) for value in encoder.mean.flatten().tolist()],
@@ -53,53 +55,54 @@ def describe(encoder: Any) -> dict[str, Any]:
 
 
 def differences(recorded: Mapping[str, Any], actual: Mapping[str, Any]) -> list[str]:
-    """What differs between two descriptions, as "activation of the image tower (QuickGELU in the file, GELU in the model)".
+    """Return the differences between two descriptions, in words; settings that are missing in one of them are not compared.
 
-    Settings that one of them does not have are not compared.
+    Example: "activation of the image tower (QuickGELU in the file, GELU in the model)".
     """
     found = []
     for name, value in actual.items():
-        theirs = recorded.get(name)
+        recorded_value = recorded.get(name)
         if isinstance(value, Mapping):
-            inner = theirs if isinstance(theirs, Mapping) else {}
+            inner = recorded_value if isinstance(recorded_value, Mapping) else {}
             found += [
-                f"{WORDS.get(key, key)} of the {name} tower ({_said(inner[key])} in the file, {_said(value[key])} in the model)"
+                f"{LABELS.get(key, key)} of the {name} tower "
+                f"({_text(inner[key])} in the file, {_text(value[key])} in the model)"
                 for key in value
                 if key in inner and inner[key] != value[key]
             ]
-        elif None not in (theirs, value) and theirs != value:
+        elif None not in (recorded_value, value) and recorded_value != value:
             found.append(
-                WORDS["tokens"]
+                LABELS["tokens"]
                 if name == "tokens"
-                else f"{WORDS.get(name, name)} ({_said(theirs)} in the file, {_said(value)} in the model)"
+                else f"{LABELS.get(name, name)} ({_text(recorded_value)} in the file, {_text(value)} in the model)"
             )
     return found
 
 
 def is_quick(recorded: Mapping[str, Any] | None) -> bool:
-    """Whether a description says that a tower computes QuickGELU."""
+    """Return whether a tower of a description computes QuickGELU."""
     towers = [] if recorded is None else [recorded.get("image"), recorded.get("text")]
     return any(isinstance(tower, Mapping) and QUICK in str(tower.get("activation")) for tower in towers)
 
 
 def preprocessing(recorded: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The preprocessing that a description records, in open_clip's words; nothing without a description."""
+    """Return the preprocessing of a description under open_clip's names; empty without a description."""
     names = {"mean": "mean", "std": "std", "resize_mode": "resize_mode", "interpolation": "interpolation", "fill": "fill_color"}
     return {} if recorded is None else {ours: recorded[name] for name, ours in names.items() if name in recorded}
 
 
-def _tokens(encoder: Any) -> str | None:
-    """A digest of the token ids of a few sentences: cleaning, vocabulary, context length and padding decide them."""
+def _tokens(encoder: DualEncoder) -> str | None:
+    """Return a digest of the token ids of a few sentences, which cleaning, vocabulary, context length and padding decide."""
     try:
         tokens = encoder.tokenize(SENTENCES)
-    except Exception:  # a user's tokenizer may take fewer letters, and a model may have none
+    except Exception:  # a user's tokenizer may not accept all letters, and a model may have no tokenizer
         return None
     return hashlib.sha256(str(tokens.tolist()).encode()).hexdigest()[:16]
 
 
 def _towers(clip: Any) -> dict[str, list[nn.Module]]:
-    """The modules of each tower, and the module that holds the tower's settings first."""
-    # Not at the top: `differences` is for commands that do not load torch, too.
+    """Return the modules of each tower. The first one has the tower's settings."""
+    # Imported here, because commands that do not load torch use `differences`.
     from torch import nn
 
     image = [clip.visual, *clip.visual.modules()] if isinstance(getattr(clip, "visual", None), nn.Module) else []
@@ -111,6 +114,7 @@ def _towers(clip: Any) -> dict[str, list[nn.Module]]:
 
 
 def _tower(modules: list[nn.Module]) -> dict[str, Any]:
+    """Return the settings of a tower."""
     if not modules:
         return {}
     top: Any = modules[0]
@@ -119,7 +123,7 @@ def _tower(modules: list[nn.Module]) -> dict[str, Any]:
         "eps": sorted({eps for m in modules if isinstance(eps := getattr(m, "eps", None), float)}),
         "heads": sorted({h for m in modules if isinstance(h := getattr(m, "num_heads", None), int)}),
     }
-    # CLIP keeps the text tower's settings on the model, under names of their own.
+    # CLIP has the text tower's settings on the model, under other names.
     kind = getattr(top, "text_pool_type", getattr(top, "pool_type", None))
     end = getattr(top, "text_eos_id", getattr(top, "eos_id", None)) if kind == "eos" else None
     of_trunk = [getattr(getattr(top, name, None), attribute, None) for name, attribute in POOLERS]
@@ -133,6 +137,7 @@ def _tower(modules: list[nn.Module]) -> dict[str, Any]:
 
 
 def _activations(modules: list[nn.Module]) -> Iterator[str]:
+    """Yield the names of the activations among modules."""
     from torch import nn
 
     for module in modules:
@@ -144,11 +149,13 @@ def _activations(modules: list[nn.Module]) -> Iterator[str]:
             yield f"{kind.__name__}{' (tanh)' if tanh else ''}"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
+    """Return a value that JSON can hold."""
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _said(value: Any) -> str:
+def _text(value: object) -> str:
+    """Return a setting's value for a message."""
     if isinstance(value, list):
-        return ", ".join(map(_said, value)) or "none"
+        return ", ".join(map(_text, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from models.files import ENVIRONMENT_ERRNOS, reason
 from models.registry import UserError, first_line
-
-# Reasons of the system for which a file cannot be kept; all others are failures of the network.
-STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.EIO, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -30,47 +27,48 @@ def quiet() -> Iterator[None]:
 
 
 def file(repository: str, names: Sequence[str], what: str) -> Path:
-    """The local path of the first of the named files that the repository has, downloaded where the cache does not have it.
+    """Return the local path of the first of the named files that the repository has. Downloads it if it is not in the cache.
 
     Raises:
-        UserError: the repository or the file does not exist, or it is not in the cache and cannot be downloaded.
+        UserError: the repository or the file does not exist, or the file is not in the cache and cannot be downloaded.
     """
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for name in names:
         try:
-            return Path(_asked(huggingface_hub.hf_hub_download, repository, what, filename=name))
+            return Path(_request(huggingface_hub.hf_hub_download, repository, what, filename=name))
         except LocalEntryNotFoundError as error:
             raise _unreachable(repository, what) from error
         except EntryNotFoundError:
             continue
-    raise UserError(f"The hub repository {repository!r} has no {' or '.join(names)}, so it holds no {what} for open_clip.")
+    raise UserError(f"The hub repository {repository!r} has no {' or '.join(names)}, which is the {what} for open_clip.")
 
 
 def optional(repository: str, name: str) -> Path | None:
-    """The local path of a file that most repositories do not have, or None. Raises UserError."""
+    """Return the local path of a file that most repositories do not have, or None. Raises UserError."""
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return Path(_asked(huggingface_hub.hf_hub_download, repository, name, filename=name))
+        return Path(_request(huggingface_hub.hf_hub_download, repository, name, filename=name))
     except EntryNotFoundError:  # also where the hub cannot be reached
         return None
 
 
 def folder(repository: str, patterns: Sequence[str], what: str) -> Path:
-    """The local folder with those files of the repository that match the patterns. Raises UserError."""
+    """Return the local folder with the files of the repository that match the patterns. Raises UserError."""
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return Path(_asked(huggingface_hub.snapshot_download, repository, what, allow_patterns=list(patterns)))
+        return Path(_request(huggingface_hub.snapshot_download, repository, what, allow_patterns=list(patterns)))
     except EntryNotFoundError as error:
         raise _unreachable(repository, what) from error
 
 
-def _asked(ask: Callable[..., str], repository: str, what: str, **arguments: Any) -> str:
+def _request(download: Callable[..., str], repository: str, what: str, **arguments: Any) -> str:
+    """Call a function of huggingface_hub, with its errors as UserError except for a missing file."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -81,7 +79,7 @@ def _asked(ask: Callable[..., str], repository: str, what: str, **arguments: Any
 
     try:
         with quiet():
-            return ask(repo_id=repository, **arguments)
+            return download(repo_id=repository, **arguments)
     except EntryNotFoundError:
         raise
     except GatedRepoError as error:
@@ -96,17 +94,18 @@ def _asked(ask: Callable[..., str], repository: str, what: str, **arguments: Any
     except HFValidationError as error:
         raise UserError(f"{repository!r} is not the name of a hub repository; give hf-hub:OWNER/NAME.") from error
     except HfHubHTTPError as error:
-        raise UserError(f"The hub did not give the {what} of {repository!r}: {first_line(error)}.") from error
+        raise UserError(f"The hub refused the {what} of {repository!r}: {first_line(error)}.") from error
     except OSError as error:
-        if error.errno in STORAGE:
-            where = f": {error.filename}" if error.filename else ""
-            raise UserError(f"The {what} of {repository!r} cannot be stored: {error.strerror}{where}.") from error
+        if error.errno in ENVIRONMENT_ERRNOS:  # all others are failures of the network
+            where = f" in {error.filename}" if error.filename else ""
+            raise UserError(f"The {what} of {repository!r} cannot be stored{where}: {reason(error)}.") from error
         raise _unreachable(repository, what) from error
-    except Exception as error:  # httpx, requests and their transports have classes of their own
+    except Exception as error:  # httpx, requests and their transports raise many classes
         raise _unreachable(repository, what, f" ({first_line(error)})") from error
 
 
 def _unreachable(repository: str, what: str, why: str = "") -> UserError:
+    """Return the error for a file that is not in the cache while the hub cannot be reached."""
     return UserError(
         f"The {what} of the hub repository {repository!r} is not in the cache, and the hub cannot be reached{why}: connect "
         "once to download it, or download the repository elsewhere and give its folder as a model directory."

@@ -1,8 +1,4 @@
-"""`load`: open_clip models by name, directory or hub name, as a float32 `DualEncoder`.
-
-Weights, configurations and tokenizers may come from anybody, so nothing in them is run: `read_weights` reads weights,
-`model_config` checks configurations, `tokenizers` builds tokenizers, `building` builds models.
-"""
+"""`load`: open_clip models by name, directory or hub name, as a float32 `DualEncoder`."""
 
 from __future__ import annotations
 
@@ -11,64 +7,76 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import nn
 
 from models.encoder import DualEncoder
 from models.loading import building, description, hub, model_config, read_weights, tokenizers
-from models.loading.local_files import OPEN_CLIP_CONFIG, directory_of, path_is, weights_file, weights_in
+from models.loading.architectures import HUB, unknown_model
+from models.loading.local_files import OPEN_CLIP_CONFIG, directory_of, no_weights, path_is, weights_file, weights_in
 from models.loading.model_config import ModelConfig
 from models.loading.read_weights import Weights
-from models.loading.tokenizers import MERGES
+from models.loading.tokenizers import MERGES, Tokenizer
 from models.paths import user_path
 from models.prompt_reader import PromptReader
 from models.registry import UserError, first_line, out_of_memory, unknown
 from models.transforms import Preprocess
 
-HUB = "hf-hub:"
-# In a hub repository.
+# Weights files of a hub repository, the preferred one first.
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def load(name: str, pretrained: str | None = None) -> DualEncoder:
-    """A dual encoder in float32, in evaluation mode, on the CPU.
+    """Load a dual encoder in float32, in evaluation mode, on the CPU.
+
+    QuickGELU: OpenAI and some others trained with it, and the tensors do not show it. open_clip knows it for its tags. A file
+    counts as OpenAI's if it has the entries that only OpenAI's release has: `input_resolution`, `context_length` and
+    `vocab_size`, in TorchScript archives too. The `encoder.safetensors` of a run records the activation
+    (`models.loading.description`) with the preprocessing, the tokenizer and the other settings that tensors do not show. The
+    activation and the preprocessing are then taken from the file, and any other difference is refused. Other files have no
+    record. For weights that were fine-tuned from OpenAI's, give the architecture as "ViT-B-16-quickgelu".
+
+    Preprocessing: a tag, hub name or directory has its own. For a file without a record, or random weights, it is the
+    preprocessing on which all of open_clip's tags of that architecture agree (SigLIP squashes images, for example), else
+    open_clip's default (our choice).
 
     Args:
-        name: "tiny" (ships with the project), a directory that holds an `open_clip_config.json` with its weights, a hub
-            name ("hf-hub:owner/model"), or any architecture that open_clip knows.
-        pretrained: an open_clip tag, or a weights file (a path: safetensors, or what `torch.save` wrote; see
-            `read_weights`); needed for architectures, and only for them. "random" gives random weights (drawn from
-            torch's generator) for any name; a directory or repository then needs no weights.
+        name: "tiny" (ships with the project), a directory with an `open_clip_config.json` and weights, a hub name
+            ("hf-hub:owner/model"), or an architecture that open_clip knows.
+        pretrained: an open_clip tag, or the path of a weights file (safetensors, or written by `torch.save`; see
+            `models.loading.read_weights`). Required for architectures and not allowed for other names. "random" gives random
+            weights, drawn from torch's global generator, for any name. A directory or repository then needs no weights file.
 
-    QuickGELU: OpenAI trained with it, as some others did, and the tensors do not show it. open_clip knows it of its tags.
-    A file counts as OpenAI's when it holds what only OpenAI's release does (the entries `input_resolution`, `context_length`
-    and `vocab_size`; the TorchScript archives have them too). The `encoder.safetensors` of a run records it
-    (`description`), with the preprocessing, the tokenizer and the other settings that the tensors do not show: the
-    activation and the preprocessing are then taken from the file, and anything else that differs is refused. Other files do
-    not say: for weights that were fine-tuned from OpenAI's, give the architecture as "ViT-B-16-quickgelu".
-
-    Preprocessing: a tag, hub name or directory brings its own. For a file without a record, or random weights, it is what all
-    of open_clip's tags of that architecture agree on (SigLIP squashes images, say), else open_clip's default (our choice).
-
-    `DualEncoder.notes` of the result says what was taken from a file, left out of it or cannot be known.
+    Returns:
+        The encoder. Its `notes` tell what was taken from a weights file, left out of it or cannot be known.
 
     Raises:
-        UserError: unknown name, missing or unknown tag, a directory without a configuration or weights, a configuration that is
-            not valid, weights that cannot be downloaded or read or that do not fit, a tokenizer that cannot be had.
+        UserError: the name is unknown, the tag is missing or unknown, a directory has no configuration or weights, the
+            configuration is not valid, the weights cannot be downloaded or read or do not fit, or the tokenizer is missing.
+
+    Example:
+        import models
+
+        tiny = models.load("tiny")
+        clip = models.load("ViT-B-16", "openai")
+        mine = models.load("ViT-B-16", "results/.../checkpoint/encoder.safetensors")
     """
     if (directory := directory_of(name, pretrained)) is not None or name.startswith(HUB):
         if pretrained not in (None, "random"):
-            raise UserError(f"The model {name!r} brings its own weights: leave out --pretrained {pretrained}.")
+            raise UserError(
+                f"The model {name!r} has its own weights: leave out --pretrained {pretrained}, or give --pretrained random."
+            )
         return _from_configuration(name, directory, pretrained)
     return _from_architecture(name, pretrained)
 
 
 def _from_configuration(name: str, directory: Path | None, pretrained: str | None) -> DualEncoder:
-    """A model of a directory or, with None, of a hub repository."""
+    """Return a model of a directory, or with None of a hub repository."""
     config, tokenizer = _configuration(name, directory)
     weights = None
     if pretrained != "random":
         stored = hub.file(name.removeprefix(HUB), HUB_WEIGHTS, "weights") if directory is None else weights_in(directory)
         if stored is None:
-            raise UserError(f"The model directory {name!r} holds no weights (open_clip_model.safetensors).")
+            raise no_weights(name)
         weights = read_weights.read(stored)
         if weights.openai and not config.model.get("quick_gelu"):
             problem = f"the weights in {stored} are OpenAI's, trained with QuickGELU, so model_cfg.quick_gelu must be true"
@@ -84,8 +92,8 @@ def _from_configuration(name: str, directory: Path | None, pretrained: str | Non
     return encoder
 
 
-def _configuration(name: str, directory: Path | None) -> tuple[ModelConfig, Any]:
-    """The checked configuration of a directory or, with None, of a hub repository, and the tokenizer."""
+def _configuration(name: str, directory: Path | None) -> tuple[ModelConfig, Tokenizer]:
+    """Return the checked configuration of a directory, or with None of a hub repository, and the tokenizer."""
     if directory is None:
         repository = name.removeprefix(HUB)
         config = model_config.read(hub.file(repository, [OPEN_CLIP_CONFIG], "configuration"))
@@ -96,7 +104,7 @@ def _configuration(name: str, directory: Path | None) -> tuple[ModelConfig, Any]
 
 
 def _from_architecture(name: str, pretrained: str | None) -> DualEncoder:
-    """A model that open_clip knows by name, with the weights of a tag or a file, or random ones."""
+    """Return a model that open_clip knows by name, with the weights of a tag or a file, or random ones."""
     import open_clip
 
     file = weights_file(name, pretrained)
@@ -111,7 +119,7 @@ def _from_architecture(name: str, pretrained: str | None) -> DualEncoder:
         recorded = model_config.check_preprocess(description.preprocessing(weights.description), weights.path)
         arguments["force_preprocess_cfg"] |= recorded
         arguments["force_quick_gelu"] = weights.openai or description.is_quick(weights.description)
-    # Before the weights of an architecture, which may be a long download.
+    # Before the weights, which may be a long download.
     tokenizer = tokenizers.build(config["text_cfg"], name)
     building.check_text_tower(config["text_cfg"], name)
     try:
@@ -137,7 +145,8 @@ def _from_architecture(name: str, pretrained: str | None) -> DualEncoder:
     return encoder
 
 
-def _encoder(clip: Any, tokenizer: Any, config: dict[str, Any], name: str, pretrained: str | None) -> DualEncoder:
+def _encoder(clip: nn.Module, tokenizer: Tokenizer, config: dict[str, Any], name: str, pretrained: str | None) -> DualEncoder:
+    """Return the encoder of a built model."""
     preprocess = Preprocess.from_open_clip(config)
     encoder = DualEncoder(
         clip,
@@ -153,7 +162,7 @@ def _encoder(clip: Any, tokenizer: Any, config: dict[str, Any], name: str, pretr
 
 
 def prompt_reader(name: str) -> PromptReader:
-    """Return how a model reads prompts, without its weights: `name` as in `load`. Raises UserError."""
+    """Return the prompt reader of a model, without loading its weights. `name` is as in `load`. Raises UserError."""
     directory = directory_of(name, "random")
     if directory is not None or name.startswith(HUB):
         return PromptReader(_configuration(name, directory)[1], name)
@@ -164,25 +173,26 @@ def prompt_reader(name: str) -> PromptReader:
 
 
 def _check_description(encoder: DualEncoder, weights: Weights) -> None:
-    """Raise UserError where the model computes something else than the file says that its weights were trained for."""
+    """Raise UserError if the model computes something else than the model that the weights were trained in."""
     if weights.description is None:
         return
     if different := description.differences(weights.description, description.describe(encoder)):
         raise UserError(
-            f"The weights in {weights.path} were trained in a model that computes something else than {encoder.name}: "
-            f"{'; '.join(different)}. Give the model that the weights come from."
+            f"The weights in {weights.path} were trained in a model that differs from {encoder.name}: "
+            f"{'; '.join(different)}. Give the model that the weights come from as --model."
         )
 
 
 def _left_out(weights: Weights, names: list[str]) -> tuple[str, ...]:
+    """Return the note about tensors of a file that the model does not have."""
     if not names:
         return ()
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return (f"{weights.path} also holds {names[0]!r}{more}, which the model does not have; left out",)
+    return (f"{weights.path} also has {names[0]!r}{more}, which the model does not have; left out",)
 
 
 def _activation(encoder: DualEncoder, weights: Weights, config: dict[str, Any], open_clip: Any) -> tuple[str, ...]:
-    """What to say about QuickGELU: taken from the file, or not known of a file that may come from OpenAI's weights."""
+    """Return a note about QuickGELU: taken from the file, or unknown for a file that may come from OpenAI's weights."""
     name, quick = encoder.name, bool(config.get("quick_gelu"))
     if weights.openai or weights.description is not None:
         taken = description.is_quick(description.describe(encoder)) and not quick
@@ -207,20 +217,21 @@ def _check_architecture(open_clip: Any, name: str, pretrained: str | None, tag: 
 
 
 def _check_name(open_clip: Any, name: str) -> None:
+    """Raise UserError for a name that is not an architecture of open_clip."""
     architectures = open_clip.list_models()
     if name not in architectures and path_is(user_path(name), Path.is_file):
         raise UserError(f"--model {name} is a file: give the architecture as --model, and the file as --pretrained.")
     if name not in architectures:
-        error = unknown("model", name, ["tiny", *architectures])
-        raise UserError(str(error).split(" Known:")[0] + " `list models` shows the usual ones.")
+        raise unknown_model(name, architectures)
 
 
 def _tag_setting(open_clip: Any, name: str, tag: str, key: str) -> Any:
+    """Return a setting that open_clip records for a tag, or None."""
     return open_clip.pretrained.get_pretrained_cfg(name, tag).get(key)
 
 
 def _usual_preprocessing(open_clip: Any, name: str) -> dict[str, Any]:
-    """The preprocessing settings on which all of an architecture's tags agree."""
+    """Return the preprocessing settings on which all of an architecture's tags agree."""
     agreed = {}
     for key in ("mean", "std", "interpolation", "resize_mode"):
         values = {_tag_setting(open_clip, name, tag, key) for tag in open_clip.list_pretrained_tags_by_model(name)}

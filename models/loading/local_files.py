@@ -13,15 +13,15 @@ from models.registry import UserError
 
 TINY = Path(__file__).parents[1] / "tiny"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
-# In a model directory: the first of these that there is, as open_clip prefers them.
+# Stems of weights files in a model directory, in open_clip's order of preference.
 WEIGHTS = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model", "*")
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
-# What the weights, the tokenizer and the configuration of a directory can be made of.
+# Suffixes of the weights, the tokenizer and the configuration of a directory.
 HASHED = (*SUFFIXES, ".gz", ".json", ".txt", ".model", ".vocab")
 
 
 def weights_sha256(name: str, pretrained: str | None = None) -> str | None:
-    """Return the SHA-256 of the local files that a model is made of; None for a hub's or an open_clip tag, which name them."""
+    """Return the SHA-256 of the local files of a model; None for hub names and open_clip tags, which identify the files."""
     if pretrained == "random":
         return None
     directory = directory_of(name, pretrained)
@@ -41,7 +41,11 @@ def weights_sha256(name: str, pretrained: str | None = None) -> str | None:
 
 
 def directory_of(name: str, pretrained: str | None) -> Path | None:
-    """The local model directory that `name` means, or None."""
+    """Return the local model directory that `name` means, or None.
+
+    Raises:
+        UserError: the directory has no configuration, or no weights (except for random weights).
+    """
     if name == "tiny":
         return TINY
     path = user_path(name)
@@ -50,23 +54,31 @@ def directory_of(name: str, pretrained: str | None) -> Path | None:
     if not (path / OPEN_CLIP_CONFIG).is_file():
         if (path / "config.json").is_file():
             raise UserError(
-                f"The directory {name!r} has config.json but no {OPEN_CLIP_CONFIG}: it seems to be a model of transformers, "
-                "which is not read yet. Use open_clip's release of the same model (openai/clip-vit-base-patch16 is "
+                f"The directory {name!r} has config.json but no {OPEN_CLIP_CONFIG}. It seems to be a model of transformers, "
+                "which is not supported. Use open_clip's release of the same model (openai/clip-vit-base-patch16 is "
                 "--model ViT-B-16 --pretrained openai), or convert it to open_clip."
             )
         if (checkpoint := path / "encoder.safetensors").is_file():
             raise UserError(
-                f"{name!r} is a checkpoint of a run, not a model directory: give the run's --model with --pretrained "
+                f"{name!r} is a checkpoint of a run, not a model directory. Give the run's --model with --pretrained "
                 f"{checkpoint}, or put that file next to a {OPEN_CLIP_CONFIG}."
             )
         raise UserError(f"The model directory {name!r} has no {OPEN_CLIP_CONFIG}.")
     if pretrained != "random" and weights_in(path) is None:
-        raise UserError(f"The model directory {name!r} holds no weights (open_clip_model.safetensors).")
+        raise no_weights(name)
     return path
 
 
+def no_weights(name: str) -> UserError:
+    """Return the error for a model directory without weights."""
+    return UserError(
+        f"The model directory {name!r} has no weights (open_clip_model.safetensors). Add them, or give --pretrained random "
+        "for random weights."
+    )
+
+
 def path_is(path: Path, kind: Callable[[Path], bool]) -> bool:
-    """Whether a path is a file or folder. Raises UserError where the system does not say: a name too long, a closed folder."""
+    """Return whether a path is a file or folder. Raises UserError if the system refuses: a name too long, a closed folder."""
     try:
         return kind(path)
     except OSError as error:
@@ -74,7 +86,7 @@ def path_is(path: Path, kind: Callable[[Path], bool]) -> bool:
 
 
 def weights_in(directory: Path) -> Path | None:
-    """The weights file of a model directory; safetensors before others of the same name."""
+    """Return the weights file of a model directory, or None. safetensors is preferred to other files of the same name."""
     for stem in WEIGHTS:
         for suffix in SUFFIXES:
             if files := sorted(path for path in directory.glob(stem + suffix) if path.is_file()):
@@ -83,7 +95,7 @@ def weights_in(directory: Path) -> Path | None:
 
 
 def weights_file(name: str, pretrained: str | None) -> Path | None:
-    """The file that `pretrained` means, or None for a tag of the model. Tags have neither folders nor suffixes."""
+    """Return the file that `pretrained` means, or None for a tag of the model. Tags have neither folders nor suffixes."""
     if pretrained is None or pretrained == "random":
         return None
     path = user_path(pretrained)

@@ -1,7 +1,7 @@
-"""Read `open_clip_config.json` of a model directory or hub repository, and accept only known settings.
+"""Read the `open_clip_config.json` of a model directory or hub repository, and accept only known settings.
 
 The file may come from anybody. Every key, type and range is checked against the tables below before open_clip, timm or
-transformers sees a value, so a configuration cannot name code, another repository or another file, and cannot ask for
+transformers sees a value. A configuration therefore cannot name code, another repository or another file, and cannot ask for
 more memory than the machine has. The names and defaults are open_clip's.
 """
 
@@ -14,27 +14,28 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
+from models.files import open_file, reason
 from models.registry import UserError, first_line
 
-# Patches of an image: about ten times what any model has; attention takes time and memory by their square.
+# Patches of an image, about ten times the number of any model. Attention takes time and memory by their square.
 MOST_PATCHES = 16_384
-# A configuration has about a hundred lines; a file of another kind is not read into memory.
+# Bytes of a file. A configuration has about a hundred lines, and a file of another kind is not read into memory.
 LARGEST_FILE = 1_000_000
-# The name of a hub repository, or nothing.
+# The name of a hub repository, or an empty string.
 REPOSITORY = r"([\w.-]{1,96}(/[\w.-]{1,96})?)?"
 
 
 class Rule(NamedTuple):
-    """The values that a setting may have: in words, and as a test."""
+    """The allowed values of a setting, in words and as a test."""
 
     allowed: str
     fits: Callable[[Any], bool]
 
 
 class ModelConfig(NamedTuple):
-    """A checked configuration: `model` for open_clip's model classes, `preprocess` for images, the file for messages."""
+    """A checked configuration: `model` for open_clip's model classes, `preprocess` for images, and the file for messages."""
 
     model: dict[str, Any]
     preprocess: dict[str, Any]
@@ -42,14 +43,19 @@ class ModelConfig(NamedTuple):
 
     @property
     def text(self) -> dict[str, Any]:
-        return self.model["text_cfg"]
+        """Settings of the text tower."""
+        settings: dict[str, Any] = self.model["text_cfg"]
+        return settings
 
 
 def whole(least: int, most: int) -> Rule:
+    """Return the rule for whole numbers in a range."""
     return Rule(f"a whole number from {least:,} to {most:,}", lambda v: type(v) is int and least <= v <= most)
 
 
 def number(least: float, most: float) -> Rule:
+    """Return the rule for finite numbers in a range."""
+
     def fits(value: Any) -> bool:
         return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
 
@@ -57,23 +63,28 @@ def number(least: float, most: float) -> Rule:
 
 
 def choice(*values: str) -> Rule:
+    """Return the rule for one of several strings."""
     return Rule(f"one of {', '.join(map(repr, values))}", lambda v: isinstance(v, str) and v in values)
 
 
 def optional(rule: Rule) -> Rule:
+    """Return a rule that also allows null."""
     return Rule(f"{rule.allowed}, or null", lambda v: v is None or rule.fits(v))
 
 
 def either(*rules: Rule) -> Rule:
+    """Return the rule for values that any of the rules allows."""
     return Rule(" or ".join(r.allowed for r in rules), lambda v: any(r.fits(v) for r in rules))
 
 
 def several(rule: Rule, count: int) -> Rule:
+    """Return the rule for lists of a length whose items are allowed by a rule."""
     fits = lambda v: isinstance(v, list) and len(v) == count and all(map(rule.fits, v))  # noqa: E731
     return Rule(f"a list of {count}, each {rule.allowed}", fits)
 
 
 def matching(pattern: str, allowed: str) -> Rule:
+    """Return the rule for strings that match a regular expression."""
     return Rule(allowed, lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None)
 
 
@@ -86,7 +97,7 @@ SIDE = whole(1, 4_096)
 SIZE = either(SIDE, several(SIDE, 2))
 COLOURS = several(number(-1_000, 1_000), 3)
 
-# Settings that the blocks of both towers have.
+# Settings of the blocks of both towers.
 BLOCKS: dict[str, Any] = {
     "width": WIDTH,
     "mlp_ratio": RATIO,
@@ -116,7 +127,7 @@ VISION: dict[str, Any] = {
     "no_ln_pre": FLAG,
     "pos_embed_type": choice("learnable", "sin_cos_2d"),
     "pool_type": choice("tok", "avg"),
-    # A name of timm's: no prefix such as "hf-hub:", which would fetch another repository, and no path.
+    # A name of timm: without a prefix such as "hf-hub:", which would fetch another repository, and not a path.
     "timm_model_name": optional(matching(r"[a-z0-9_]+(\.[a-z0-9_]+)?", "the name of a model that timm has")),
     "timm_model_pretrained": FLAG,
     "timm_pool": choice("", "avg", "max", "avgmax", "catavgmax", "token", "map", "abs_attn", "rot_attn"),
@@ -125,8 +136,8 @@ VISION: dict[str, Any] = {
     "timm_drop": SHARE,
     "timm_drop_path": optional(SHARE),
 }
-# `additional_special_tokens`, `bpe_path` and `reduction_mask` of open_clip's tokenizer, and whatever else transformers'
-# `from_pretrained` takes (`trust_remote_code`, `tokenizer_file`, ...), are left out on purpose.
+# `additional_special_tokens`, `bpe_path` and `reduction_mask` of open_clip's tokenizer, and all other arguments of
+# transformers' `from_pretrained` (`trust_remote_code`, `tokenizer_file`, ...), are left out on purpose.
 TOKENIZER = {
     "clean": choice("whitespace", "lower", "canonicalize"),
     "strip_sep_token": FLAG,
@@ -183,10 +194,10 @@ NEEDED = ("embed_dim", "vision_cfg", "text_cfg")
 
 
 def read(path: Path) -> ModelConfig:
-    """The checked configuration in a file.
+    """Return the checked configuration in a file.
 
     Raises:
-        UserError: the file cannot be read, is not JSON, lacks a setting, or has one that is unknown or out of its range.
+        UserError: the file cannot be read or is not JSON, or a setting is missing, unknown or out of its range.
     """
     document = _document(path)
     model, preprocess = document.get("model_cfg"), document.get("preprocess_cfg")
@@ -205,38 +216,40 @@ def read(path: Path) -> ModelConfig:
     return ModelConfig(model, preprocess, path)
 
 
-def check_preprocess(values: Any, path: Path) -> dict[str, Any]:
-    """Settings for images that a weights file records, checked like those of a configuration. Raises UserError."""
+def check_preprocess(values: object, path: Path) -> dict[str, Any]:
+    """Check the image settings that a weights file records, as those of a configuration. Raises UserError."""
     return _checked(values, PREPROCESS, "the recorded preprocessing", path)
 
 
 def invalid(path: Path, problem: str) -> UserError:
-    """The error for a configuration that cannot be used."""
+    """Return the error for a configuration that cannot be used."""
     return UserError(f"The model configuration {path} is not valid: {problem}.")
 
 
 def _check_patches(vision: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError for images with too many patches."""
     size, patch = vision.get("image_size", 224), vision.get("patch_size") or 16
     rows, columns = size if isinstance(size, list) else (size, size)
     patches = (rows // patch) * (columns // patch)
     native = not vision.get("timm_model_name") and not isinstance(vision.get("layers"), list)
     if native and patches > MOST_PATCHES:
-        problem = f"its images have {patches:,} patches (image_size, patch_size), and at most {MOST_PATCHES:,} are read"
+        problem = f"its images have {patches:,} patches (image_size, patch_size), and at most {MOST_PATCHES:,} are allowed"
         raise invalid(path, problem)
 
 
 def _document(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file."""
     try:
-        with path.open("rb") as opened:
+        with open_file(path) as opened:
             content = opened.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
         document = json.loads(content.decode("utf-8-sig"), parse_constant=_no_constant)
     except OSError as error:
-        raise UserError(f"The model configuration {path} cannot be read: {error.strerror or first_line(error)}.") from error
+        raise UserError(f"The model configuration {path} cannot be read: {reason(error)}.") from error
     except UnicodeDecodeError as error:
         raise invalid(path, "it is not UTF-8 text") from error
-    # ValueError: not JSON, or a number with too many digits. RecursionError: brackets in brackets without end.
+    # ValueError: not JSON, or a number with too many digits. RecursionError: too deeply nested brackets.
     except (ValueError, RecursionError) as error:
         raise invalid(path, f"it is not JSON ({first_line(error)})") from error
     if not isinstance(document, dict):
@@ -244,20 +257,21 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
+    """Refuse NaN and infinity."""
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _checked(values: Any, rules: Mapping[str, Any], where: str, path: Path) -> dict[str, Any]:
-    """A copy of the settings, each allowed by its rule. Settings that are null where they may not be are left out."""
+def _checked(values: object, rules: Mapping[str, Any], where: str, path: Path) -> dict[str, Any]:
+    """Return a copy of the settings, each allowed by its rule. Null is dropped for settings that may not be null."""
     if not isinstance(values, dict):
-        raise invalid(path, f"{where} is {_shown(values)}, and must be an object")
+        raise invalid(path, f"{where} is {_shown(values)}, but must be an object")
     checked: dict[str, Any] = {}
     for name, value in values.items():
         rule = rules.get(name)
         if rule is None:
             near = difflib.get_close_matches(name, rules, n=1, cutoff=0.6)
-            hint = f"; perhaps {near[0]!r} is meant" if near else ""
+            hint = f"; did you mean {near[0]!r}" if near else ""
             raise invalid(path, f"{where} has the unknown setting {_shown(name)}{hint}")
         if isinstance(rule, dict):
             if value is not None:
@@ -265,13 +279,14 @@ def _checked(values: Any, rules: Mapping[str, Any], where: str, path: Path) -> d
         elif rule.fits(value):
             checked[name] = copy.deepcopy(value)
         elif value is None and name not in NEEDED:
-            # open_clip's own writers put null for settings at their default.
+            # open_clip writes null for settings at their default.
             continue
         else:
             raise invalid(path, f"{where}.{name} is {_shown(value)}; allowed is {rule.allowed}")
     return checked
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
+    """Return a value for a message, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,9 +1,9 @@
-"""Weight files of other programs: read without running anything in them, and fitted to an open_clip model by name and shape.
+"""Read weights files of other programs without running anything in them, and fit them to an open_clip model.
 
 A mapping of tensors is looked for at the top level and under the keys of `WRAPPERS` ("state_dict" of open_clip's trainer and
 ZSCL's code, "model_state_dict", ...). Path components that wrappers of modules add ("module." of distributed training,
-"_orig_mod." of compiled models) are taken out of names. A prefix that all names of the model share ("model." of Lightning,
-"clip." of `DualEncoder`) is taken off.
+"_orig_mod." of compiled models) are removed from names. So is a prefix that all names of the model share ("model." of
+Lightning, "clip." of `DualEncoder`). Tensors are matched by name and shape.
 """
 
 from __future__ import annotations
@@ -20,30 +20,31 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.files import reason
 from models.loading import torchscript
 from models.registry import UserError, first_line, out_of_memory
 from models.towers import UNPACKED_TEXT
 
-# Written next to the weights by OpenAI's release, and by nobody else.
+# Entries next to the weights that only OpenAI's release has.
 OPENAI_EXTRAS = {"input_resolution", "context_length", "vocab_size"}
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
-# Path components of wrapped modules, wherever they are in a name.
+# Path components of wrapped modules, at any place in a name.
 COMPONENTS = ("module.", "_orig_mod.")
 PREFIXES = ("clip.", "model.")
 # A buffer that older versions of transformers saved.
 POSITION_IDS = "text.transformer.embeddings.position_ids"
 DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile)
-# The entry of a safetensors file's metadata where `harness.run.checkpoint` keeps `models.loading.description.describe`.
+# The entry of a safetensors file's metadata where `harness.run.checkpoint` stores `models.loading.description.describe`.
 DESCRIPTION = "perennial"
-# How transformers' CLIP and SigLIP name their towers.
+# Names of the towers in transformers' CLIP and SigLIP.
 TRANSFORMERS = ("vision_model.", "text_model.")
-# How the files of a tuning that keeps its change apart name their tensors.
+# Parts of tensor names in the files of tunings that store their update separately.
 TUNED = ("parametrizations.", "image_adapter.", "text_adapter.")
 TENSOR_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Weights(NamedTuple):
-    """Tensors by name, the file for messages, whether OpenAI released them, and what the file records of their model."""
+    """Tensors by name, the file for messages, whether OpenAI released them, and the file's record of its model."""
 
     state: dict[str, Tensor]
     path: Path
@@ -52,16 +53,17 @@ class Weights(NamedTuple):
 
 
 def read(path: Path) -> Weights:
-    """The weights in a file: safetensors, what `torch.save` wrote, or a TorchScript archive, told apart by their content.
+    """Read the weights in a file: safetensors, a file of `torch.save`, or a TorchScript archive, recognised by content.
 
-    Files of `torch.save` are read with `weights_only=True`; tensors are taken out of TorchScript without running it.
+    Files of `torch.save` are read with `weights_only=True`. Tensors are taken out of TorchScript without running it.
 
     Raises:
-        UserError: the file is missing, cannot be read, is damaged, holds no mapping of tensors, or would have to run code to be
-            read, or the memory is too small.
+        UserError: the file is missing, unreadable or damaged, has no mapping of tensors, or would have to run code to be read,
+            or the memory is too small.
     """
     start = _start(path)
     description = None
+    content: object
     try:
         if _is_safetensors(start, path):
             content, description = _safetensors(path)
@@ -94,30 +96,32 @@ def match(expected: Mapping[str, Tensor], unsaved: set[str], weights: Weights, n
     """Find the tensors of a model in a file. Nothing is copied.
 
     Position embeddings are not resized to other image sizes or contexts (our choice; open_clip does it silently). The text
-    tower may be named as in CLIP or with `text.` before it.
+    tower may be named as in CLIP, or with `text.` before it.
 
     Args:
-        expected: the model's state dict; tensors without data will do.
-        unsaved: names of buffers that a file may have though the model does not save them.
-        weights: what `read` returned.
+        expected: the model's state dict. Its tensors need no data.
+        unsaved: names of buffers that a file may have although the model does not save them.
+        weights: the result of `read`.
         name: the model's name, for messages.
 
     Raises:
-        UserError: naming the first tensor, in the model's order, that is missing, has another shape or is not of floating
-            point, else the first that the model does not have.
+        UserError: naming the first tensor, in the model's order, that is missing, has another shape or is not floating point,
+            else the first tensor that the model does not have.
     """
-    under_prefix, left_out = _of_one_model(expected, weights)
-    state = _named_as(expected, under_prefix)
+    tensors, left_out = _of_one_model(expected, weights)
+    state = _named_as(expected, tensors)
     problem = None
-    for key, wanted in expected.items():
+    for key, model_tensor in expected.items():
         if key not in state:
             problem = f"{key!r} is missing"
-        elif state[key].numel() == wanted.numel() == 1:
-            # Scalars were saved as [] and as [1].
-            state[key] = state[key].reshape(wanted.shape)
-        elif state[key].shape != wanted.shape:
-            problem = f"{key!r} is {list(state[key].shape)} in the file and {list(wanted.shape)} in the model{_cause(key)}"
-        if not problem and wanted.is_floating_point() and state[key].dtype not in TENSOR_TYPES:
+        elif state[key].numel() == model_tensor.numel() == 1:
+            # Scalars are saved as [] or as [1].
+            state[key] = state[key].reshape(model_tensor.shape)
+        elif state[key].shape != model_tensor.shape:
+            problem = (
+                f"{key!r} is {list(state[key].shape)} in the file and {list(model_tensor.shape)} in the model{_cause(key)}"
+            )
+        if not problem and model_tensor.is_floating_point() and state[key].dtype not in TENSOR_TYPES:
             kind = str(state[key].dtype).removeprefix("torch.")
             problem = f"{key!r} is {kind} in the file, and weights must be float16, bfloat16, float32 or float64"
         if problem:
@@ -132,53 +136,57 @@ def match(expected: Mapping[str, Tensor], unsaved: set[str], weights: Weights, n
 
 
 def fit(clip: nn.Module, weights: Weights, name: str) -> list[str]:
-    """Copy the weights into a model, converted to its precision; see `match`. Return the file's names that are left out.
+    """Copy the weights into a model, converted to its precision (`match`).
+
+    Returns:
+        The file's names that are left out.
 
     Raises:
-        UserError: they do not fit, or hold values that are not finite.
+        UserError: the weights do not fit, or have values that are not finite.
     """
     matched = match(clip.state_dict(), unsaved(clip), weights, name)
     clip.load_state_dict(matched.state)
     for key, tensor in clip.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise UserError(f"The weights in {weights.path} cannot be used: {key!r} holds NaN or infinite values.")
+            raise UserError(f"The weights in {weights.path} cannot be used: {key!r} has NaN or infinite values.")
     return matched.left_out
 
 
 def unsaved(clip: nn.Module) -> set[str]:
-    """Names that files of a model may have though its state dict does not."""
+    """Return names that files of a model may have although its state dict does not."""
     return {buffer for buffer, _ in clip.named_buffers()} | {POSITION_IDS}
 
 
 def _cause(key: str) -> str:
-    """Which setting decides the shape of a tensor."""
+    """Return the setting that decides the shape of a tensor, for a message."""
     if not key.endswith("positional_embedding"):
         return ""
     return ": another image_size or patch_size" if key.startswith("visual.") else ": another context_length"
 
 
 def _hint(weights: Weights) -> str:
-    """What a file is whose names are those of another program."""
+    """Return a hint for a file whose names are those of another program."""
     if all(any(part in key for key in weights.state) for part in TRANSFORMERS):
         return (
-            " It holds a model of transformers (names such as 'vision_model.'), which is not read yet: use open_clip's release "
+            " It is a model of transformers (names such as 'vision_model.'), which is not supported. Use open_clip's release "
             "of the same model (openai/clip-vit-base-patch16 is --model ViT-B-16 --pretrained openai), or rename the tensors "
             "to open_clip's names."
         )
     if any(part in key for key in weights.state for part in TUNED):
         return (
-            " It comes from a run with --tuning lora or adapter, which keeps its change apart from the weights: in Python, "
-            "models.tuning.apply with that tuning comes before load_state_dict."
+            " It comes from a run with --tuning lora or adapter, which stores its update separately from the weights. In "
+            "Python, call models.tuning.apply with that tuning before load_state_dict."
         )
     if re.search(r"-\d{5}-of-\d{5}", weights.path.name):
-        return " It is one of several parts of the weights: join them into one file."
+        return " It is one of several parts of the weights. Join them into one file."
     return ""
 
 
 def _of_one_model(expected: Mapping[str, Tensor], weights: Weights) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors below the prefix where the file has the model, without the prefix, and the names of all others.
+    """Return the tensors under the prefix of the model in the file, without the prefix, and the names of all others.
 
-    Raises UserError where the file has the model more than once (a student and its teacher, say).
+    Raises:
+        UserError: the file has several models, such as a student and its teacher.
     """
     state = weights.state
     # The towers' names may differ (`_named_as`); those of the image tower do not.
@@ -188,7 +196,8 @@ def _of_one_model(expected: Mapping[str, Tensor], weights: Weights) -> tuple[dic
     prefixes = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
     if len(prefixes) > 1:
         raise UserError(
-            f"The weights in {weights.path} hold several models ({', '.join(map(repr, prefixes))}): save the state dict of one."
+            f"The weights in {weights.path} are of several models ({', '.join(map(repr, prefixes))}). "
+            "Save the state dict of one."
         )
     if not prefixes:
         return state, []
@@ -198,7 +207,7 @@ def _of_one_model(expected: Mapping[str, Tensor], weights: Weights) -> tuple[dic
 
 
 def _named_as(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state with the text tower's names as the model has them: under `text.`, or unpacked."""
+    """Return the state with the text tower's names as the model has them: under `text.`, or unpacked."""
     packed = "text.positional_embedding" in expected
     unpacked = "positional_embedding" in expected
     named = {}
@@ -211,14 +220,14 @@ def _named_as(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> di
 
 
 def _start(path: Path) -> bytes:
-    """The first bytes of a file. Raises UserError where there is no file, it cannot be read, or it is something else."""
+    """Return the first bytes of a file. Raises UserError if it is missing or unreadable, or obviously not weights."""
     try:
-        there = path.is_file()
+        is_file = path.is_file()
     except OSError as error:
-        raise UserError(f"The weights file {str(path)[:200]} cannot be read: {error.strerror}.") from error
-    if not there:
+        raise UserError(f"The weights file {str(path)[:200]} cannot be read: {reason(error)}.") from error
+    if not is_file:
         raise UserError(
-            f"The weights file {path} is a folder; give the file in it, or a model directory as --model."
+            f"The weights file {path} is a folder. Give the file in it, or give a model directory as --model."
             if path.is_dir()
             else f"The weights file {path} does not exist."
         )
@@ -226,18 +235,18 @@ def _start(path: Path) -> bytes:
         with path.open("rb") as opened:
             start = opened.read(64)
     except OSError as error:
-        raise UserError(f"The weights file {path} cannot be read: {error.strerror or first_line(error)}.") from error
+        raise UserError(f"The weights file {path} cannot be read: {reason(error)}.") from error
     if start.startswith(b"version https://git-lfs"):
         raise UserError(
-            f"The weights file {path} is a pointer of Git LFS, not the weights: run `git lfs pull` in its repository."
+            f"The weights file {path} is a pointer of Git LFS, not the weights. Run `git lfs pull` in its repository."
         )
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise UserError(f"The weights file {path} is a web page, not weights: download the file again.")
+        raise UserError(f"The weights file {path} is a web page, not weights. Download the file again.")
     return start
 
 
 def _is_safetensors(start: bytes, path: Path) -> bool:
-    """Whether a file is safetensors: by its content, a length in eight bytes and a JSON header, else by its suffix.
+    """Return whether a file is safetensors: by its content, a length in eight bytes and a JSON header, else by its suffix.
 
     The length decides, because its first byte may be the one that starts a pickle.
     """
@@ -247,6 +256,7 @@ def _is_safetensors(start: bytes, path: Path) -> bool:
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Return the tensors of a safetensors file and its record of its model."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -265,50 +275,53 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
 
 
 def _torchscript(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a TorchScript archive."""
     try:
         return torchscript.read_tensors(path)
     except (pickle.UnpicklingError, RecursionError, *DAMAGE) as error:
         if out_of_memory(error):
             raise
         raise UserError(
-            f"The TorchScript archive {path} cannot be read without running it ({first_line(error)}): where you trust it, "
+            f"The TorchScript archive {path} cannot be read without running it ({first_line(error)}). If you trust it, "
             "convert it with torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)."
         ) from error
 
 
-def _pickled(path: Path) -> Any:
+def _pickled(path: Path) -> object:
+    """Return the content of a file of `torch.save`, read without running code."""
     try:
         torchscript.check_archive(path)
         with warnings.catch_warnings():
-            # Pickles of other programs are refused or read; that their protocol is newer is no news to the user.
+            # Pickles of other programs are read or refused. A warning about a newer protocol does not help the user.
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            # An opened file, because newer versions of torch go by the suffix of a path.
+            # An opened file, because newer versions of torch choose the format by the suffix of a path.
             with path.open("rb") as opened:
-                return torch.load(opened, map_location="cpu", weights_only=True)
+                content: object = torch.load(opened, map_location="cpu", weights_only=True)
+                return content
     except (pickle.UnpicklingError, RecursionError, *DAMAGE) as error:
         if out_of_memory(error):
             raise
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         with path.open("rb") as opened:
             pickled = opened.read(1) == pickle.PROTO
-        # Newer protocols stop the reader before it sees a name; only a pickle starts with its protocol.
+        # Newer protocols stop the reader before it sees a name. Only a pickle starts with its protocol.
         if isinstance(error, pickle.UnpicklingError) and (named or pickled):
             raise UserError(
                 f"The weights file {path} is a pickle that could run code when it is read{f' ({named[1]})' if named else ''}, "
-                "so it is refused: where you trust it, save its state dict alone with torch.save(STATE_DICT, NEW_FILE)."
+                "so it is refused. If you trust it, save only its state dict with torch.save(STATE_DICT, NEW_FILE)."
             ) from error
         raise _unreadable(path, error, "file of PyTorch") from error
 
 
 def _unreadable(path: Path, error: BaseException, kind: str) -> UserError:
-    """The error for a file that its reader refuses: the system's reason where it has one, else damage."""
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        return UserError(f"The weights file {path} cannot be read: {error.strerror}.")
+    """Return the error for a file that its reader refuses: the system's reason if there is one, else damage."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return UserError(f"The weights file {path} cannot be read: {reason(error)}.")
     return UserError(f"The weights file {path} is damaged, cut short or not a {kind}: {first_line(error)}.")
 
 
-def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    """The mapping of tensors in what was read. Numbers and strings next to tensors (counters of steps) are left out."""
+def _tensors(content: object, path: Path) -> dict[str, Tensor]:
+    """Return the mapping of tensors in the content. Numbers and strings next to tensors (counters of steps) are left out."""
     candidates = [content, *(content.get(key) for key in WRAPPERS)] if isinstance(content, Mapping) else []
     for plain in ((Tensor,), (Tensor, int, float, str, type(None))):
         for candidate in candidates:
@@ -316,10 +329,11 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
                 tensors = {str(key): value for key, value in candidate.items() if isinstance(value, Tensor)}
                 if tensors:
                     return tensors
-    raise UserError(f"The file {path} holds no state dict (tensors by name).")
+    raise UserError(f"The file {path} has no state dict (tensors by name).")
 
 
 def _without_components(name: str) -> str:
+    """Return a name without the path components of wrapped modules."""
     for component in COMPONENTS:
         name = name.removeprefix(component).replace(f".{component}", ".")
     return name

@@ -1,8 +1,8 @@
-"""Tensors out of a TorchScript archive without running any of it.
+"""Take the tensors out of a TorchScript archive without running any of it.
 
 OpenAI released CLIP as TorchScript. `torch.jit.load` compiles the archive's code and calls its `__setstate__` methods, and
-`torch.load(weights_only=True)` refuses such archives, so the one file that describes the modules' attributes (`data.pkl`) is
-read here by an unpickler that can build tensors, numbers, strings and containers, and nothing else.
+`torch.load(weights_only=True)` refuses such archives. The one file that describes the modules' attributes (`data.pkl`) is
+therefore read here, by an unpickler that can build only tensors, numbers, strings and containers.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DTYPES = {
     "IntStorage": torch.int32,
     "LongStorage": torch.int64,
 }
-# Far more than the code of any model.
+# Bytes, far more than the code of any model.
 LARGEST_CODE = 100_000_000
 LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether the file is a TorchScript archive: a zip with the constants of its code."""
+    """Return whether a file is a TorchScript archive: a zip with the constants of its code."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -43,21 +43,21 @@ def is_torchscript(path: Path) -> bool:
 def check_archive(path: Path) -> None:
     """Raise ValueError for a zip archive whose compressed parts could unpack to more than the memory.
 
-    torch compresses code and nothing else. Other files pass.
+    torch compresses only code. Files that are not zip archives pass.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            packed = [part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
-        if (size := sum(part.file_size for part in packed)) > LARGEST_CODE:
-            raise ValueError(f"compressed parts that unpack to {size:,} bytes, which torch does not write")
+            compressed = [entry for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+        if (size := sum(entry.file_size for entry in compressed)) > LARGEST_CODE:
+            raise ValueError(f"its compressed parts unpack to {size:,} bytes, which torch never writes")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor of every parameter and buffer, named as `state_dict` does.
+    """Return every parameter and buffer by name, named as in `state_dict`.
 
     Raises:
-        pickle.UnpicklingError: the attributes hold anything but modules, tensors and plain values.
-        zipfile.BadZipFile, KeyError, ValueError, TypeError, RuntimeError: a damaged archive.
+        pickle.UnpicklingError: the attributes are not only modules, tensors and plain values.
+        zipfile.BadZipFile: the archive is damaged. KeyError, ValueError, TypeError and RuntimeError are possible too.
     """
     check_archive(path)
     with zipfile.ZipFile(path) as archive:
@@ -70,6 +70,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _collect(module: Any, prefix: str, state: dict[str, Tensor]) -> None:
+    """Add the tensors of a module and its submodules to the state."""
     for name, value in module.attributes.items():
         if isinstance(value, Tensor):
             state[prefix + name] = value
@@ -78,14 +79,14 @@ def _collect(module: Any, prefix: str, state: dict[str, Tensor]) -> None:
 
 
 class _Attributes(pickle.Unpickler):
-    """An unpickler for which every name is one of the few below, all of them harmless."""
+    """An unpickler that resolves only the few harmless names below."""
 
     def __init__(self, opened: Any, archive: zipfile.ZipFile, folder: str):
         super().__init__(opened)
         self._archive, self._folder = archive, folder
         self._storages: dict[str, Tensor] = {}
 
-        # Made anew for every file, because a pickle may write to the objects that it names.
+        # A new class for every file, because a pickle may write to the objects that it names.
         class Module:
             attributes: dict[str, Any]
 
@@ -95,6 +96,7 @@ class _Attributes(pickle.Unpickler):
         self._module = Module
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return the harmless object for a name. Raises UnpicklingError for any other name."""
         if module == "__torch__" or module.startswith("__torch__."):
             return self._module
         if (module, name) == ("collections", "OrderedDict"):
@@ -105,13 +107,13 @@ class _Attributes(pickle.Unpickler):
             return list
         if module == "torch" and name in DTYPES:
             return name
-        raise pickle.UnpicklingError(f"{module}.{name} is no tensor")
+        raise pickle.UnpicklingError(f"{module}.{name} is not a tensor")
 
     def persistent_load(self, pid: Any) -> Tensor:
-        """A storage ("storage", dtype, file, device, length) as a flat tensor; read once, so that views stay shared."""
+        """Return a storage ("storage", dtype, file, device, length) as a flat tensor, read once so that views stay shared."""
         kind, dtype, file, _, length = pid
         if kind != "storage" or dtype not in DTYPES:
-            raise pickle.UnpicklingError(f"{kind!r} is no tensor")
+            raise pickle.UnpicklingError(f"{kind!r} is not a tensor")
         if file not in self._storages:
             data = bytearray(self._archive.read(f"{self._folder}/{file}"))
             empty = torch.empty(0, dtype=DTYPES[dtype])
@@ -121,5 +123,6 @@ class _Attributes(pickle.Unpickler):
         return self._storages[file]
 
     @staticmethod
-    def _tensor(storage: Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
+    def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
+        """Return a view of a storage."""
         return storage.as_strided(size, stride, offset)

@@ -1,4 +1,4 @@
-"""Each task's say in the summary numbers: weighted, they add up to what metrics.matrix and the harness say."""
+"""Terms of each task in the summary numbers: their weighted sums equal the numbers of metrics.matrix and of the harness."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_they_add_up_to_the_numbers_of_the_matrix(tasks):
 
 
 def test_retention_by_hand():
-    """Row 1: task 2 keeps 50 % and the held-out domain 80 %; row 2: only the held-out domain, 60 %."""
+    """Row 1: task 2 keeps 50 % and the held-out domain 80 %. Row 2: only the held-out domain counts, with 60 %."""
     found = by_task.retention([[0, 20], [0, 0]], [30, 40], [[40], [30]], [50])
     assert found.weights.tolist() == [0, 0.25, 0.75]
     assert found.values.tolist() == pytest.approx([0, 50, (80 * 0.25 + 60 * 0.5) / 0.75])

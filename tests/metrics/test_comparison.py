@@ -1,4 +1,4 @@
-"""Paired comparisons: exact where all resamples can be written down, and intervals that hold what was drawn from."""
+"""Paired comparisons: exact values where all resamples can be listed, and coverage of the intervals."""
 
 import itertools
 
@@ -39,7 +39,7 @@ def test_a_verdict_is_an_interval_without_zero():
 
 
 def test_the_interval_of_one_seed_is_students():
-    """Over n tasks of equal weight: the bootstrap variance is (n - 1) / n of s^2 / n, and the interval makes up for it."""
+    """Over n tasks of equal weight the bootstrap variance is (n - 1) / n of s^2 / n, and the interval corrects for it."""
     d = np.array([[3.0, -1.0, 4.0, 1.5, 9.0]])
     theirs = stats.t.interval(0.95, 4, d.mean(), d.std(ddof=1) / 5**0.5)
     assert interval(d, np.ones(5)) == pytest.approx(theirs, rel=0.03)
@@ -77,7 +77,7 @@ def test_one_number_has_no_interval_and_no_verdict():
     [(1, 5, 0, 1, 0, 0.98), (1, 8, 0, 1, 0, 0.98), (3, 8, 0.1, 1, 0.3, 0.98), (5, 5, 1, 1, 0.5, 0.98), (3, 8, 0, 0, 1, 1)],
 )
 def test_coverage(seeds, tasks, of_seed, of_task, of_pair, most):
-    """Differences that are 0 in expectation: 95 % intervals hold 0 about that often, more often where pairs are pure noise."""
+    """For differences with expectation 0, 95 % intervals contain 0 about that often, and more often if pairs are pure noise."""
     generator, trials, held = np.random.default_rng(1), 400, 0
     for _ in range(trials):
         d = of_seed * generator.normal(size=(seeds, 1)) + of_task * generator.normal(size=tasks)

@@ -1,4 +1,4 @@
-"""SFDA and NCTI, step by step as their papers' code goes, with general eigenvectors and loops."""
+"""SFDA and NCTI, computed step by step as in their papers' code, with general eigenvectors and loops."""
 
 import math
 
@@ -97,7 +97,7 @@ def test_ncti_terms_of_few_images():
 
 
 def test_unscaled_features():
-    """No shrinkage is left when the variance is large."""
+    """With a large variance no shrinkage is left."""
     x, y = data()
     terms = ncti_terms(100 * x, y)
     assert terms.ncc > ncti_terms(x, y).ncc

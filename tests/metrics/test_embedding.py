@@ -1,4 +1,4 @@
-"""Features of a task in one pass: those of the encoder, and those kept from before exactly where they still hold."""
+"""Features of a task in one pass: equal to the encoder's, and reused exactly where they are still valid."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The examples in docstrings of the public functions run and give the values that they show."""
+"""The examples in the docstrings of public functions run and return the values shown."""
 
 import doctest
 import importlib

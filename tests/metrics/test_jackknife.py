@@ -1,4 +1,4 @@
-"""The jackknife of IIMM against leaving images out one by one, and its coverage on draws from a known population."""
+"""The jackknife of IIMM against leaving out images one by one, and its coverage on draws from a known population."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_unequal_groups_follow_the_weighted_formula():
 
 
 def test_coverage():
-    """Samples with replacement from 500 images, whose expected IIMM is known exactly: 95 % intervals hold it."""
+    """Samples with replacement from 500 images, whose expected IIMM is known exactly: 95 % intervals contain it."""
     x, t, y = data(n=500)
     mean = x.mean(dim=0)
     inter = float(((x @ t.T).sum(dim=1) - (x * t[y]).sum(dim=1)).mean() / 4)

@@ -25,7 +25,7 @@ def test_forgetting_is_from_the_best_since_training_not_before():
 
 
 def test_transfer_is_a_mean_of_column_means():
-    """Not of all cells above the diagonal: the columns have different lengths."""
+    """It is not the mean of all cells above the diagonal, because the columns have different lengths."""
     assert transfer(R) != pytest.approx(np.mean([40, 30, 20]))
 
 
@@ -96,7 +96,7 @@ def test_published_means(order, strategy):
 
 
 def test_published_cells_are_counts_of_test_images():
-    """Each accuracy times its test size is a whole number: the matrices are facts, not typing."""
+    """Each accuracy times its test size is a whole number, so the matrices were transcribed without error."""
     for order, strategy in PUBLISHED:
         counts = published.matrix(order, strategy) / 100 * [TEST_SIZES[task] for task in published.ORDERS[order]]
         assert np.abs(counts - counts.round()).max() < 2e-4

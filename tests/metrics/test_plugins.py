@@ -1,4 +1,4 @@
-"""The metric plugins fire, and give the numbers of the pure functions."""
+"""The metric plugins are called and return the numbers of the pure functions."""
 
 import pytest
 import torch
@@ -105,7 +105,7 @@ def sample(experience, model):
 
 
 def alike(x, y):
-    """Linear CKA through the N x N kernels, as it was first written."""
+    """Linear CKA through the N x N kernels, as it was first published."""
     centre = torch.eye(len(x), dtype=torch.float64) - 1 / len(x)
     k, m = (centre @ (z @ z.T) @ centre for z in (x, y))
     return float((k * m).sum() / (k.norm() * m.norm()))

@@ -1,4 +1,4 @@
-"""Measures by name: the same numbers as their functions give, and NaN only with a reason."""
+"""Measures by name: the numbers of their functions, and NaN only with a reason."""
 
 import math
 import subprocess
@@ -126,7 +126,7 @@ def test_few_images(task):
     one = measure_all(Features(task.image_features[:1], task.labels[:1], task.text_features))
     assert "at least 2 images" in one["iimm"].reason and one["correct_pair"].low is None
     nine = measure_all(Features(task.image_features[:9], task.labels[:9], task.text_features), ["hscore"])
-    assert "9 images of width 8" in nine["hscore"].reason
+    assert "(n = 9, d = 8)" in nine["hscore"].reason
 
 
 def test_mistakes(task):

@@ -1,4 +1,4 @@
-"""Sums by class: streaming, merging, taking away, and what is refused."""
+"""Sums by class: streaming, merging, subtraction, and refused inputs."""
 
 import pytest
 import torch
@@ -79,7 +79,7 @@ def test_texts_that_do_not_fit():
     seen = ClassSums().update(*data())
     with pytest.raises(ValueError, match="label 4 has no text: there are only 4 class texts"):
         class_texts(torch.ones(4, 4), seen)
-    with pytest.raises(ValueError, match="width 4 and text features of width 3"):
+    with pytest.raises(ValueError, match="width 4 and text features 3"):
         class_texts(torch.ones(5, 3), seen)
     with pytest.raises(ValueError, match="text features contain a row of zeros"):
         class_texts(torch.zeros(5, 4), seen)

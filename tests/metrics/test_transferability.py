@@ -1,4 +1,4 @@
-"""LogME, LEEP, NCE, H-score, TransRate and GBC against formulas written another way."""
+"""LogME, LEEP, NCE, H-score, TransRate and GBC against independently written formulas."""
 
 import math
 
@@ -33,7 +33,7 @@ def evidence_by_determinants(x, v):
 
 
 def evidence_by_fixed_point(x, v):
-    """The papers' iteration, in the space of the weights, until it stands still."""
+    """The papers' iteration, in the space of the weights, until it converges."""
     n, d = x.shape
     alpha = beta = 1.0
     for _ in range(5000):
@@ -65,7 +65,7 @@ def test_logme_by_determinants(n, d):
 def test_logme_prefers_separated_classes_and_knows_its_limits():
     assert logme(*data(spread=0.2)) > logme(*data(spread=1)) > logme(*data(spread=5))
     y = np.array([0, 1] * 20)
-    # Features that say nothing: the evidence of pure noise around 0, with variance 1/2.
+    # Uninformative features: the evidence of pure noise around 0, with variance 1/2.
     assert logme(np.tile([[1.0], [1], [-1], [-1]], (10, 1)), y) == pytest.approx(-(math.log(math.pi) + 1) / 2)
     assert logme(np.eye(2)[y], y) == math.inf
     with pytest.raises(ValueError, match="zero"):
@@ -86,7 +86,7 @@ def test_leep():
         total += math.log(likelihood)
     assert leep(theta, y) == pytest.approx(total / 40, abs=1e-12)
     assert leep(np.eye(3)[y], y) == 0
-    # A source that knows nothing: minus the entropy of the labels.
+    # An uninformative source: minus the entropy of the labels.
     assert leep(np.full((40, 2), 0.5), y) == pytest.approx(-stats.entropy(np.bincount(y)))
 
 

@@ -1,4 +1,4 @@
-"""CLIP-Adapter: its formula, its start at the initial model, and prompts that go through the tower once."""
+"""CLIP-Adapter: its formula, its start at the initial model, and prompts that pass the tower once."""
 
 import copy
 import runpy
@@ -60,7 +60,7 @@ def test_the_mixture_by_hand(kind, monkeypatch):
 
 
 def test_the_initial_model_is_the_initial_model(kind, monkeypatch):
-    """Random adapters take no part until training looks at them: the zero-shot row and teachers see the towers alone."""
+    """Random adapters have no effect until training uses them: the zero-shot row and teachers see only the towers."""
     plain, model = small(kind, monkeypatch), small(kind, monkeypatch)
     tuning.apply(model, "adapter")
     raw = torch.randn(5, model.feature_dim, generator=torch.Generator().manual_seed(0))
@@ -78,7 +78,7 @@ def test_the_initial_model_is_the_initial_model(kind, monkeypatch):
 
 def test_the_adapters_alone_train(kind, monkeypatch):
     model = small(kind, monkeypatch)
-    # So narrow a bottleneck can be dead behind its ReLU from the start.
+    # A narrow bottleneck can be dead after its ReLU from the start.
     with torch.random.fork_rng():
         torch.manual_seed(0)
         trained = tuning.apply(model, "adapter")
@@ -129,7 +129,7 @@ def test_half_way_between_start_and_trained(encoder):
     assert encoder.image_adapter.ratio.item() == pytest.approx(0.2)
     up = "image_adapter.mlp.2.weight"
     torch.testing.assert_close(encoder.state_dict()[up], (theta_0[up] + theta_1[up]) / 2)
-    # Training goes on from there.
+    # Training continues from there.
     loss(encoder).backward()
     assert encoder.image_adapter.ratio.item() == pytest.approx(0.2)
 
@@ -151,7 +151,7 @@ def count_tower_passes(encoder, monkeypatch):
 
 
 def test_prompts_go_through_the_tower_once(classifier, monkeypatch):
-    """The same heads and gradients as when the tower runs at each step, over steps that change the adapter."""
+    """The heads and gradients equal those of running the tower at each step, over steps that change the adapter."""
     encoder = classifier.encoder
     passes = count_tower_passes(encoder, monkeypatch)
     direction = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
@@ -197,7 +197,7 @@ def test_heads_are_not_stale_after_waking_touching_or_loading(classifier, monkey
     with torch.no_grad():
         asleep = classifier.text_features(0)[0].clone()
     check(2)
-    # The first pass in training; what the tower gave is still good.
+    # The first pass in training. The tower's output is still valid.
     encoder.train().finish_texts(torch.ones(1, 32))
     encoder.eval()
     awake = check(2)
@@ -214,8 +214,8 @@ def test_heads_are_not_stale_after_waking_touching_or_loading(classifier, monkey
 
 
 def test_training_with_the_base_strategy(toy_encoder, stream):
-    """The towers stay to the bit, row 0 is zero-shot, the loss falls, and WiSE-FT back to the start is zero-shot again."""
-    # So narrow a bottleneck can be dead behind its ReLU from the start.
+    """The towers stay bit-exact, row 0 is zero-shot, the loss falls, and WiSE-FT back to the start is zero-shot again."""
+    # A narrow bottleneck can be dead after its ReLU from the start.
     torch.manual_seed(0)
     encoder = toy_encoder()
     strategy = Strategy(
@@ -238,7 +238,7 @@ def test_training_with_the_base_strategy(toy_encoder, stream):
 
 
 def test_no_dead_start(encoder):
-    """A ReLU at the end lets no gradient through where all is zero: some units of every adapter must be alive."""
+    """A final ReLU passes no gradient where all is zero, so some units of every adapter must be alive."""
     tuning.apply(encoder, "adapter")
     loss(encoder).backward()
     for adapter in (encoder.image_adapter, encoder.text_adapter):
@@ -258,7 +258,7 @@ def test_the_share_of_a_sum_of_changes_is_cut(toy_encoder):
 
 
 def test_a_pass_in_evaluation_mode_does_not_wake_it(toy_encoder):
-    """A plugin's importances record gradients too, after the task; the model is evaluated as it was."""
+    """A plugin's importances record gradients after the task, too. The model must be evaluated unchanged."""
     encoder = toy_encoder().eval()
     tuning.apply(encoder, "adapter")
     pixels = torch.zeros(2, 3, 48, 48, dtype=torch.uint8)

@@ -15,7 +15,7 @@ B, L, D, H = 3, 5, 8, 2
 
 @pytest.fixture
 def pair(monkeypatch):
-    """A module of torch's and its copy with the direct path, in float64."""
+    """A module of torch and its copy with the direct path, in float64."""
     monkeypatch.setattr(attention, "LEAST", 1)
     torch.manual_seed(0)
     theirs = nn.MultiheadAttention(D, H, batch_first=True).double()

@@ -78,7 +78,7 @@ def test_loading_a_state_dict_is_noticed_at_any_level(classifier, toy_encoder):
 
 
 def test_heads_carry_gradient_in_evaluation_mode_too(classifier):
-    """Avalanche's EWC takes its importances in evaluation mode; without this the text tower would count for nothing."""
+    """Avalanche's EWC computes its importances in evaluation mode. Without gradients the text tower would not count."""
     classifier(images(), 0).logsumexp(1).sum().backward()
     assert classifier.encoder.clip.text_projection.grad.abs().sum() > 0
 
@@ -114,7 +114,7 @@ def test_a_task_keeps_its_domain(classifier, toy_domain):
 
 
 def test_a_head_follows_weights_that_are_written_in_place(toy_encoder, toy_domain):
-    """A teacher that is a running mean of the model: its prompts change with it, without `touch`."""
+    """A teacher that is a running mean of the model: its heads change with it, without `touch`."""
     classifier = PromptClassifier(toy_encoder().requires_grad_(False)).eval()
     classifier.register_domain(0, toy_domain("a", 3))
     teacher = copy.deepcopy(classifier)

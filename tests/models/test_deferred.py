@@ -1,4 +1,4 @@
-"""What Avalanche imports and a run does not use is imported on first use."""
+"""Packages that Avalanche imports and a run does not use are imported on first use."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Named pipes, devices and links as input and output: no hang, nothing replaced that is not a file."""
+"""Named pipes, devices and links as input and output: no hang, and nothing is replaced that is not a file."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def pipe(tmp_path):
 
 
 def test_a_named_pipe_is_read_by_nobody(pipe):
-    """Each of these would wait for ever."""
+    """Each of these calls would otherwise wait forever."""
     for read in (open_file, read_text, write_json):
         with pytest.raises(NotRegular):
             read(pipe, {}) if read is write_json else read(pipe)
@@ -75,7 +75,7 @@ def test_a_lock_says_whose_it_is(tmp_path, monkeypatch):
         assert mine.pid == os.getpid() and mine.host == socket.gethostname() and mine.is_here
         with pytest.raises(AtWork, match=rf"at work on {tmp_path}: process {mine.pid} on {mine.host} since \d{{4}}.*\d\.$"):
             locked(tmp_path).__enter__()
-        # As the file of another machine on a drive without locks reads.
+        # The error for a file of another machine on a drive without locks.
         (tmp_path / ".lock").write_text("42\nnode7\n")
         with pytest.raises(AtWork, match=r"process 42 on node7 since .*If it does not run there any more \(`ps"):
             locked(tmp_path).__enter__()
@@ -131,7 +131,7 @@ def test_output_to_devices_pipes_and_links(pipe, tmp_path, capfd, monkeypatch):
     write_output(dangling, b"2")
     assert link.is_symlink() and table.read_text() == "1" and stat.S_IMODE(table.stat().st_mode) == 0o640
     assert dangling.is_symlink() and (tmp_path / "new.csv").read_text() == "2"
-    # A record's own file: the link is replaced and what it leads to stays.
+    # A file of a record: the link is replaced, and its target stays.
     write_bytes(link, b"3")
     assert not link.is_symlink() and table.read_text() == "1"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -152,7 +152,7 @@ def test_standard_output_that_is_a_file_keeps_what_is_in_it(tmp_path):
         ("new/", "it is a folder, not a file"),
         ("socket", "it is a socket, not a file"),
         ("loop", "its symbolic links form a loop"),
-        ("file/x.csv", "a part of the path is a file"),
+        ("file/x.csv", "one component of the path is a file"),
         ("n" * 300, "the name is too long"),
         ("unread/new/t.csv", "permission denied"),
     ],

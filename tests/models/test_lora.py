@@ -1,4 +1,4 @@
-"""LoRA: what it adds, once; what trains; merging, restarting, arithmetic on weights."""
+"""LoRA: it is added once, the right tensors train, and it merges, restarts and takes part in arithmetic on weights."""
 
 import contextlib
 import copy
@@ -36,7 +36,7 @@ def randomise(model, seed=0):
 
 
 def by_hand(adapted, plain, scale, thirds):
-    """Add scale * B A to a plain model, reading A and B by their names: whose they are and which rows they change."""
+    """Add scale * B A to a plain model, reading A, B and their rows from the names."""
     tensors = dict(adapted.named_parameters())
     targets = dict(plain.named_parameters())
     changed = set()
@@ -67,12 +67,12 @@ def kind(request):
 
 @pytest.mark.parametrize("targets", ROLES)
 def test_the_change_is_added_once(kind, targets, monkeypatch):
-    """In training, in evaluation, in inference mode and however often: IIMM's code adds it again at every forward pass."""
+    """In training, in evaluation and in inference mode, however often. IIMM's code adds it again in every forward pass."""
     plain, adapted = small(kind, monkeypatch).double(), small(kind, monkeypatch)
     tuning.apply(adapted, "lora", rank=3, targets=targets, scale=0.7)
     adapted.double()
     with torch.no_grad():
-        # B = 0 changes nothing; matrix products differ in the last bit with where a matrix lies in memory.
+        # B = 0 has no effect. Matrix products differ in the last bit with a matrix's alignment in memory.
         torch.testing.assert_close(features(adapted), features(plain), rtol=0, atol=1e-14)
     randomise(adapted)
     before = features(plain).detach()
@@ -88,7 +88,7 @@ def test_the_change_is_added_once(kind, targets, monkeypatch):
             torch.testing.assert_close(features(adapted).clone(), expected, rtol=0, atol=1e-10)
     blocks = {"clip": 4, "siglip": 4, "coca": 4, "eva02": 4}[kind]
     per_block = {"qv": 1, EVERYWHERE: 4}[targets]
-    # EVA-02's image tower has matrices of its own for q, k and v, and two for the first layer of the MLP.
+    # EVA-02's image tower has separate matrices for q, k and v, and two for the first layer of the MLP.
     extra = {"qv": 2, EVERYWHERE: 6}[targets] if kind == "eva02" else 0
     assert len(changed) == blocks * per_block + extra
 
@@ -161,7 +161,7 @@ def test_merging_leaves_a_plain_model_with_the_same_features(kind, targets, monk
     assert [type(m) for m in model.modules()] == [type(m) for m in plain.modules()]
     merged = model.state_dict()
     assert merged.keys() == plain.state_dict().keys() and all(torch.equal(merged[name], theta[name]) for name in theta)
-    # What another tuning does with LoRA in place.
+    # Another tuning while LoRA is in place.
     tuning.apply(model, "full")
     assert len(tuning.trainable(model)) == len(tuning.apply(plain, "full"))
 
@@ -213,7 +213,7 @@ def test_a_copy_is_a_model_of_its_own(kind, monkeypatch):
 
 @pytest.mark.parametrize("targets", ["qv", EVERYWHERE])
 def test_interpolating_weights(kind, targets, monkeypatch):
-    """Between the start and the trained model: the start to the bit at 0, the trained weights at 1, half the change at 0.5."""
+    """Between the start and the trained model: bit-exact at 0 and at 1, and half the update at 0.5."""
     plain, model = small(kind, monkeypatch), small(kind, monkeypatch)
     tuning.apply(model, "lora", targets=targets)
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -259,7 +259,7 @@ def test_weights_of_another_model_are_refused(encoder):
 
 
 def test_computing_the_matrix_once_a_pass_changes_nothing(kind, monkeypatch):
-    """nn.MultiheadAttention asks for its matrix several times; the encoder keeps it for the pass."""
+    """nn.MultiheadAttention reads its matrix several times. The encoder keeps it for the pass."""
     model = small(kind, monkeypatch)
     tuning.apply(model, "lora")
     randomise(model)

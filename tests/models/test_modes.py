@@ -1,4 +1,4 @@
-"""Layers in evaluation mode for a while."""
+"""Temporary evaluation mode of a module's layers."""
 
 import pytest
 from torch import nn

@@ -57,7 +57,7 @@ def test_one_process_shares_nothing():
 
 
 def test_gradients_are_those_of_the_whole_batch(tmp_path):
-    """Two processes, seven images: shares of four and three; a single text, which both compute."""
+    """Two processes and seven images, in shares of four and three, and a single text, which both compute."""
     script = tmp_path / "gradients.py"
     script.write_text(GRADIENTS)
     for processes in (1, 2):
@@ -87,7 +87,7 @@ def bench(model_directory, tmp_path):
 
 
 def test_the_record_is_that_of_one_process(bench):
-    """For each of two seeds, one after the other. The toy model knows nothing, the tiny one has something to lose."""
+    """For each of two seeds in turn. The toy model is at chance level, the tiny one has accuracy to lose."""
     _, alone = bench(1, "alone", "--seed", "0", "1", "--model", "tiny")
     done, together = bench(2, "together", "--seed", "0", "1", "--model", "tiny")
     assert done.stdout.count("record: ") == 2, done.stdout
@@ -109,7 +109,7 @@ def column(file, name):
 
 
 def test_stopped_within_a_task(bench, tmp_path):
-    """By SIGTERM, which torchrun hands on: all processes stop after the same update, and go on to the same files."""
+    """By SIGTERM, which torchrun passes on: all processes stop after the same update, and continue to the same files."""
 
     def stop(process):
         until = time.monotonic() + 120

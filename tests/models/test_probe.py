@@ -1,4 +1,4 @@
-"""Linear probes: heads that start from prompts, one task's at a time, and what saves them."""
+"""Linear probes: heads that start from prompts, one task's head at a time, and saved heads."""
 
 import copy
 from types import SimpleNamespace
@@ -120,7 +120,7 @@ def test_heads_survive_a_checkpoint(classifier, adapt, encoder, domains):
     with torch.no_grad():
         for label in range(3):
             torch.testing.assert_close(other(images(), label), classifier(images(), label))
-        # What was saved is a copy, and so is what was loaded.
+        # Saved and loaded heads are copies.
         saved["0"].zero_()
         assert other.heads["0"].abs().sum() > 0 and classifier.heads["0"].abs().sum() > 0
     adapt(other, 1)

@@ -25,13 +25,13 @@ def domain(name, classnames, templates=("a photo of a {}.",), **more):
 
 @pytest.fixture(scope="module")
 def tiny():
-    """How the tiny model reads prompts: 16 tokens, lower case."""
+    """The tiny model's prompt reader: 16 tokens, lower case."""
     return prompt_reader("tiny")
 
 
 @pytest.fixture(scope="module")
 def clip():
-    """How OpenAI's models read prompts: 77 tokens, lower case."""
+    """The prompt reader of OpenAI's models: 77 tokens, lower case."""
     return prompt_reader("ViT-B-16")
 
 
@@ -47,7 +47,7 @@ def test_classes_that_differ_only_after_the_context_are_refused(tiny, clip):
         UserError, match=r"Hybrid Crew Cab 2012' and 'Chevrolet Silverado 1500 Extended Cab 2012'.* \(and 1 more\)"
     ):
         check_prompts(tiny, [domain("cars", cars)])
-    with pytest.raises(UserError, match=r"Take a model that reads more tokens"):
+    with pytest.raises(UserError, match=r"Use a model that reads more tokens"):
         check_prompts(tiny, [domain("cars", cars, published=True)])
 
 
@@ -62,7 +62,7 @@ def test_classes_that_differ_only_after_the_context_are_refused(tiny, clip):
 )
 def test_the_reason_is_named(tiny, names, reason):
     with pytest.raises(
-        UserError, match=f"{names[0]!r} and {names[-1]!r} of d are one prompt to the model 'tiny': they {reason}"
+        UserError, match=f"{names[0]!r} and {names[-1]!r} of d have the same prompt for the model 'tiny': they {reason}"
     ):
         check_prompts(tiny, [domain("d", names)])
 
@@ -71,7 +71,9 @@ def test_a_tokenizer_that_drops_accents():
     def plain(strings, context_length=24):
         return torch.tensor([[*text.replace("è", "e").encode("ascii")[:24], *[0] * (24 - len(text))] for text in strings])
 
-    with pytest.raises(UserError, match="'crème' and 'creme' of d are one prompt to the model: they differ only in what"):
+    with pytest.raises(
+        UserError, match="'crème' and 'creme' of d have the same prompt for the model: they differ only in what"
+    ):
         check_prompts(PromptReader(plain), [domain("d", ("crème", "creme"), ("{}",))])
 
 
@@ -112,7 +114,9 @@ def test_an_end_of_text_that_pads_too():
 def test_other_templates_than_the_first_only_warn(tiny):
     templates = ("a {}.", "one of the many pictures that somebody took on a sunny morning of a nice {}.")
     same, cut = check_prompts(tiny, [domain("d", ("dog", "cat"), templates)])
-    assert "'dog' and 'cat' of d are one prompt to the model 'tiny' in the template" in same and "not in the first" in same
+    assert (
+        "'dog' and 'cat' of d have the same prompt for the model 'tiny' in the template" in same and "not in the first" in same
+    )
     assert cut.startswith("prompts of 2 of the 2 classes")
 
 
@@ -121,7 +125,7 @@ def test_published_lists_with_a_name_twice_only_warn(clip):
     entry = ENTRIES["imagenet"]
     imagenet = domain("imagenet", entry.fixed.values(), entry.templates[:1], published=True)
     [said] = check_prompts(clip, [imagenet])
-    assert "'missile' and 'missile' of imagenet (and 1 more) are one prompt to any model" in said
+    assert "'missile' and 'missile' of imagenet (and 1 more) have the same prompt for any model" in said
     with pytest.raises(UserError, match="have the same name"):
         check_prompts(clip, [replace(imagenet, published=False)])
 
@@ -150,14 +154,14 @@ def test_python_users_are_refused_too(tiny, toy_domain):
 
     encoder = models.load("tiny")
     data = replace(toy_domain("a", 3), classnames=SHAPES, templates=("a photo of a {}.",))
-    with pytest.raises(UserError, match="are one prompt to the model 'tiny'"):
+    with pytest.raises(UserError, match="have the same prompt for the model 'tiny'"):
         PromptClassifier(encoder).register_domain(0, data)
-    with pytest.raises(UserError, match="are one prompt to the model 'tiny'"):
+    with pytest.raises(UserError, match="have the same prompt for the model 'tiny'"):
         scenario([data], encoder=encoder)
     strategy = Strategy(encoder=encoder, options=Strategy.Options(iterations=1))
     made = scenario([data], preprocess=encoder.preprocess)
     for use in (lambda: strategy.train(made.train_stream[0], eval_streams=[]), lambda: strategy.eval(made.test_stream)):
-        with pytest.raises(UserError, match="are one prompt to the model 'tiny'"):
+        with pytest.raises(UserError, match="have the same prompt for the model 'tiny'"):
             use()
 
 

@@ -1,4 +1,4 @@
-"""One interface over open_clip's model classes: which tower a parameter is in, what trains, what features depend on."""
+"""One interface to open_clip's model classes: the tower of a parameter, trainable parameters, inputs of features."""
 
 import runpy
 from pathlib import Path
@@ -13,7 +13,7 @@ from models.encoder import DualEncoder
 from models.towers import tower_of
 from models.transforms import Preprocess
 
-# Parameters in millions, image and text tower: open_clip's own table (docs/model_profile.csv), and the context and feature
+# Parameters in millions, image and text tower: open_clip's table (docs/model_profile.csv), and the context and feature
 # widths of the model configurations.
 REAL = {
     "ViT-B-16": ("CLIP", 86.19, 63.43, 149.62, 77, 512),
@@ -89,7 +89,7 @@ def test_texts_are_cut_exactly(kind, monkeypatch):
 
 @pytest.mark.parametrize("correct_mask", [False, True])
 def test_coca_is_cut_exactly_with_token_0_inside_and_nothing_at_all(correct_mask, monkeypatch):
-    """In CLIP's vocabulary 0 is the exclamation mark as well as the padding; CoCa's mask takes it for padding."""
+    """In CLIP's vocabulary 0 is both the exclamation mark and the padding, and CoCa's mask takes it for padding."""
     model = small("coca", monkeypatch).double()
     model.clip.text.correct_cls_mask = correct_mask
     tokens = torch.zeros(3, 20, dtype=torch.long)

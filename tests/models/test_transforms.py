@@ -18,7 +18,7 @@ def test_an_image_of_the_right_size_is_left_alone():
 
 
 def test_rgb_comes_after_resizing():
-    """A palette image is resized by index first, as in the reference code; converting first would blend colours."""
+    """A palette image is resized by index first, as in the reference code. Converting it first would blend colours."""
     pixels = np.zeros((8, 8), dtype=np.uint8)
     pixels[:, 4:] = 1
     image = Image.fromarray(pixels, mode=None).convert("P")
@@ -57,7 +57,7 @@ def picture(mode, width, height):
 
 
 def open_clips(preprocess, image):
-    """open_clip's own evaluation transform, without its normalisation, back in uint8."""
+    """open_clip's evaluation transform without its normalisation, back in uint8."""
     size, resize_mode, interpolation, fill = preprocess
     config = PreprocessCfg(size, "RGB", (0.0,) * 3, (1.0,) * 3, interpolation, resize_mode, fill)
     return (image_transform_v2(config, is_train=False)(image) * 255).round().to(torch.uint8)
@@ -73,7 +73,7 @@ def test_the_pixels_are_those_of_open_clip(mode, resize_mode, interpolation):
         ours, theirs = evaluation_transform(preprocess)(image), open_clips(preprocess, image)
         assert ours.shape == (3, 24, 24) and ours.dtype == torch.uint8
         if resize_mode == "longest" and mode in ("P", "CMYK", "1"):
-            # open_clip pads with palette entry 9, or a little black ink; ours pads with grey 9, in RGB.
+            # open_clip pads with palette entry 9, or a little black ink. Ours pads with grey 9 in RGB.
             padding = (ours == 9).all(dim=0)
             ratio = max(width, height) / 24
             assert int((~padding).sum()) <= round(width / ratio) * round(height / ratio)
@@ -113,13 +113,13 @@ def test_strips(resize_mode, size):
     result = evaluation_transform(preprocess)(image)
     assert result.shape == (3, 16, 16)
     if resize_mode != "longest":
-        # Cutting the ends first moves the sampling grid by a fraction of a pixel where the scale is no whole number.
+        # Cutting the ends first moves the sampling grid by a fraction of a pixel if the scale is not a whole number.
         assert int((result.int() - open_clips(preprocess, image).int()).abs().max()) <= (0 if 1 in size else 2)
     assert training_transform(preprocess)(image).shape == (3, 16, 16)
 
 
 def test_a_long_strip_takes_no_memory_to_speak_of():
-    """Resized whole, it would be 224 x 22,400,000 pixels."""
+    """Resized whole, it would have 224 x 22,400,000 pixels."""
     result = evaluation_transform(224)(Image.new("RGB", (100_000, 1), (1, 2, 3)))
     assert result.shape == (3, 224, 224) and result[:, 0, 0].tolist() == [1, 2, 3]
 

@@ -1,4 +1,4 @@
-"""Which parameters train."""
+"""Trainable parameters of every tuning."""
 
 import logging
 import re
@@ -21,9 +21,9 @@ from strategies.wise_ft import WiSEFT
 
 small = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "towers.py"))["small"]
 KINDS = ("clip", "siglip", "coca", "eva02")
-# Tensors and parameters that train. ViT-B-32's are IIMM's own counts; the others follow from 12 blocks a tower of widths 768
-# and 512 (SigLIP: 768 and 768), and EVA-02's matrices of their own for q, k and v, its norms inside attention and MLP, and
-# its hidden width of 2048 twice.
+# Trainable tensors and parameters. ViT-B-32's are IIMM's counts. The others follow from 12 blocks per tower of widths 768 and
+# 512 (SigLIP: 768 and 768), and from EVA-02's separate matrices for q, k and v, its norms inside attention and MLP, and two
+# hidden widths of 2048.
 REAL = {
     "ViT-B-32": {
         ("full", "logit_scale=True"): (302, 151_277_313),
@@ -73,7 +73,7 @@ def test_the_counts_of_the_real_architectures(name, caplog):
         assert count(tuning.apply(encoder, tuned, **options)) == expected, (tuned, option)
 
 
-# The tensors inside the residual blocks by name, one pattern a family, without its towers' other parts.
+# The tensors inside the residual blocks by name, one pattern per family, without the other parts of its towers.
 BLOCK = {
     "clip": r"(visual\.)?transformer\.resblocks\.\d\.",
     "coca": r"(visual|text)\.transformer\.resblocks\.\d\.",
@@ -110,7 +110,7 @@ def test_the_last_blocks_of_one_tower(name, toy_encoder):
 @pytest.mark.parametrize("name", [n for n in TUNINGS if n != "probe"])
 def test_what_trains_gets_a_gradient_and_nothing_else_does(name, kind, monkeypatch):
     model = small(kind, monkeypatch)
-    # A narrow adapter can be dead behind its ReLU from the start.
+    # A narrow adapter can be dead after its ReLU from the start.
     with torch.random.fork_rng():
         torch.manual_seed(0)
         trained = tuning.apply(model, name)
@@ -188,7 +188,7 @@ def test_every_tuning_has_options_and_a_text():
 
 @pytest.mark.parametrize("name", ["bitfit", "attention", "lora", "adapter"])
 def test_training_moves_what_trains_and_nothing_else(name, toy_encoder, stream):
-    """Two tasks with decay: Avalanche and AdamW leave frozen tensors as they are."""
+    """Two tasks with weight decay: Avalanche and AdamW do not change frozen tensors."""
     options = Strategy.Options(iterations=4, lr=1e-2, batch_size=8, warmup=2, weight_decay=0.1)
     strategy = Strategy(encoder=toy_encoder(), options=options, tuning_name=name)
     before = {n: t.clone() for n, t in strategy.encoder.state_dict().items()}
@@ -203,7 +203,7 @@ def test_training_moves_what_trains_and_nothing_else(name, toy_encoder, stream):
 
 @pytest.mark.parametrize("name", ["visual", "bitfit", "attention", "lora", "adapter"])
 def test_wise_ft_back_to_the_start(name, toy_encoder, stream):
-    """alpha = 0 gives the initial encoder under every tuning, task after task: state dicts equal to the bit."""
+    """alpha = 0 restores the initial encoder under every tuning, task after task: state dicts are bit-exact."""
     options = WiSEFT.Options(iterations=3, lr=1e-2, batch_size=8, warmup=1, alpha=0.0)
     strategy = WiSEFT(encoder=toy_encoder(), options=options, tuning_name=name)
     before = {n: t.clone() for n, t in strategy.encoder.state_dict().items()}
@@ -215,7 +215,7 @@ def test_wise_ft_back_to_the_start(name, toy_encoder, stream):
 
 @pytest.mark.parametrize("name", ["bitfit", "attention", "lora", "adapter"])
 def test_a_resumed_run_is_the_uninterrupted_one(name, toy_encoder, stream):
-    """What a tuning puts in is part of the encoder's state dict, so a checkpoint of it is enough."""
+    """Modules that a tuning adds are in the encoder's state dict, so a checkpoint of it is sufficient."""
     options = Strategy.Options(iterations=3, lr=1e-2, batch_size=8, warmup=1)
     whole = Strategy(encoder=toy_encoder(), options=options, tuning_name=name)
     whole.train(stream.train_stream[0], eval_streams=[])
@@ -235,7 +235,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(name, toy_encoder, stream):
     [(peft.BitFit, "bitfit"), (peft.Attention, "attention"), (peft.LoRA, "lora"), (peft.Adapter, "adapter")],
 )
 def test_the_strategies_of_these_names(method, name, toy_encoder, toy_domain):
-    """Plain fine-tuning under another tuning: the same losses as the base strategy's with it."""
+    """Plain fine-tuning under another tuning: the same losses as the base strategy with that tuning."""
     stream = scenario([toy_domain("a", 3)])
     options = method.Options(iterations=3, lr=1e-2, batch_size=8)
     assert (options.label_smoothing, options.weight_decay, options.warmup, method.Options().batch_size) == (0, 1e-4, 0, 128)

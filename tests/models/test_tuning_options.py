@@ -1,4 +1,4 @@
-"""Options of a tuning, from the command line to the record; and names that installed packages offer."""
+"""Options of a tuning from the command line to the record, and names that installed packages offer."""
 
 import json
 from importlib.metadata import EntryPoint
@@ -38,7 +38,7 @@ def test_a_strategy_has_a_tuning_of_its_own_and_any_goes_with_any():
 
 @pytest.mark.parametrize("tuning", ["lora", "adapter", "probe", "bitfit", "attention"])
 def test_a_killed_run_continues_to_the_same_numbers(tuning, toy_benchmark, model_directory, tmp_path, killed):
-    """LoRA's pairs, adapters and a probe's heads are in the checkpoint; the record says what trained."""
+    """LoRA's pairs, adapters and a probe's heads are in the checkpoint, and the record names what trained."""
     options = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.01}
     config = RunConfig(benchmark=toy_benchmark, strategy=tuning, model=str(model_directory), options=options, measure_n=4)
 

@@ -171,6 +171,6 @@ def test_the_study_is_a_part_of_the_run(toy_benchmark, model_directory, toy_stud
     table.write_text(toy_study.read_text().replace("plum", "pear"))
     assert resolve(config).key != before
     table.unlink()
-    with pytest.raises(UserError, match=r"Cannot read .*table\.csv: there is no such file"):
+    with pytest.raises(UserError, match=r"Cannot read .*table\.csv: the file or folder does not exist"):
         resolve(config)
     assert "files" not in resolve(replace(config, strategy="finetune", options=QUICK)).identity()

@@ -264,7 +264,7 @@ def test_a_tree_on_transparency_is_a_tree_on_white(tmp_path):
 
 
 def test_floating_point_images_without_a_dataset_are_refused():
-    with pytest.raises(UserError, match="floating-point values, and their scale is unknown"):
+    with pytest.raises(UserError, match="floating-point values of unknown scale"):
         to_rgb(Image.new("F", (2, 2), 0.5))
 
 

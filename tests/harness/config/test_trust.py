@@ -94,5 +94,5 @@ def test_quiet_asks_nobody(theirs, monkeypatch):
 
 def test_a_file_that_is_not_there(theirs, tmp_path):
     (tmp_path / "evil.py").unlink()
-    with pytest.raises(UserError, match=r"Cannot read the code evil\.py: there is no such file"):
+    with pytest.raises(UserError, match=r"Cannot read the code evil\.py: the file or folder does not exist"):
         check_code(parsed("bench", "--config", "run.json"))

@@ -1,4 +1,4 @@
-"""What a model computes that its tensors do not show: recorded with a run's weights and compared where they are loaded."""
+"""Settings that a model's tensors do not show: recorded with a run's weights and compared when the weights are loaded."""
 
 import copy
 import json
@@ -151,7 +151,7 @@ def test_an_encoder_is_pickled_and_copied(encoder, tmp_path):
 
 
 class Mine(nn.Module):
-    """A dual encoder that is not open_clip's."""
+    """A dual encoder that is not from open_clip."""
 
     def __init__(self, image="visual", text="text"):
         super().__init__()

@@ -1,4 +1,4 @@
-"""models.load: names, tags, directories, and their mistakes. Nothing is downloaded."""
+"""models.load: names, tags and directories, and user mistakes. Nothing is downloaded."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def test_a_directory_says_how_its_images_are_prepared(model_directory, tmp_path)
 
 
 def test_files_and_random_weights_are_prepared_for_as_all_tags_agree(monkeypatch, toy, tmp_path):
-    """A file of SigLIP's weights says nothing of squashing, and open_clip would crop."""
+    """A file of SigLIP's weights does not record that images are squashed, and open_clip would crop."""
     assert models.load("Toy", "random").preprocess == Preprocess(24)
     squash = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
     monkeypatch.setitem(
@@ -153,7 +153,7 @@ def test_a_tokenizer_that_cannot_be_had(repository):
 
 
 def test_a_directory_may_hold_its_own_tokenizer(tmp_path, monkeypatch):
-    """SigLIP's way without a hub: the tokenizer's files beside the weights."""
+    """SigLIP's tokenizer without a hub: its files are next to the weights."""
     from tokenizers import Tokenizer, pre_tokenizers, processors
     from tokenizers import models as kinds
     from transformers import PreTrainedTokenizerFast

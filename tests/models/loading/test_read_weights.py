@@ -1,4 +1,4 @@
-"""Weights files as other programs save them are read, and none of them is run."""
+"""Weights files of other programs are read, and nothing in them is run."""
 
 import pickle
 import shutil
@@ -35,7 +35,7 @@ def same(encoder, state):
 
 
 def archive_of(state, path):
-    """A TorchScript archive with these parameters and buffers, as OpenAI's are."""
+    """A TorchScript archive with these parameters and buffers, like OpenAI's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         root = torch.nn.Module()
@@ -112,7 +112,7 @@ def test_scalars_of_any_shape_and_buffers_that_are_not_saved(toy, tmp_path):
 
 
 def test_torchscript_tensors_are_those_of_its_state_dict(tmp_path):
-    """Views, half precision, empty tensors, integers, attributes that are no tensors."""
+    """Views, half precision, empty tensors, integers, attributes that are not tensors."""
 
     class Inner(torch.nn.Module):
         def __init__(self):
@@ -157,7 +157,7 @@ EVIL = ""
 
 @pytest.fixture
 def trap(tmp_path, monkeypatch):
-    """The folder that an `Evil` makes when it is unpickled."""
+    """The folder that `Evil` creates when it is unpickled."""
     monkeypatch.setitem(globals(), "EVIL", str(tmp_path / "ran"))
     return tmp_path / "ran"
 

@@ -1,4 +1,4 @@
-"""Model directories and hub repositories of strangers: nothing in them is run, and what is wrong in them is one sentence."""
+"""Model directories and hub repositories of unknown origin: nothing in them is run, and every problem is one sentence."""
 
 import gzip
 import json
