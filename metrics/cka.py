@@ -26,7 +26,7 @@ def linear_cka(X: Any, Y: Any) -> float:
     Raises:
         ValueError: the shapes are wrong, the numbers of images differ, N < 2, or features are not finite or do not vary.
 
-    Example:
+    Examples:
         >>> X = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
         >>> Y = [[0.0, 2.0], [-2.0, 0.0], [-2.0, 2.0]]  # X rotated and scaled
         >>> round(linear_cka(X, Y), 6)

@@ -66,7 +66,7 @@ def paired(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = None, more_is
     Raises:
         ValueError: the shapes differ, a value is not finite, or no task has a positive weight.
 
-    Example:
+    Examples:
         >>> result = paired([[70.0, 80.0, 60.0]], [[68.0, 79.0, 57.0]])
         >>> result.difference, result.wins
         (2.0, 3)

@@ -98,12 +98,14 @@ def evaluate(
     Raises:
         ValueError: the domain does not have the split.
 
-    Example:
+    Examples:
+        ```python
         from metrics.evaluate import evaluate
         from models.classifier import PromptClassifier
 
         accuracy = evaluate(PromptClassifier(encoder), domain, "val")
         print(f"{accuracy.percent:.1f} % of {accuracy.n} images")
+        ```
     """
     dataset = getattr(domain, split)
     if dataset is None:

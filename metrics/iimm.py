@@ -47,7 +47,7 @@ class IIMMAccumulator(ClassSums):
     `update` adds a batch, `merge` adds another accumulator, `result` returns the measure. Sums over disjoint parts of the data
     can be computed in different processes and merged.
 
-    Example:
+    Examples:
         >>> import torch
         >>> accumulator = IIMMAccumulator()
         >>> for batch in torch.eye(2).split(1):
@@ -95,7 +95,7 @@ def iimm(image_features: Tensor, text_features: Tensor, labels: Tensor) -> IIMM:
     Raises:
         ValueError: N < 2, C < 2, a label is outside 0..C-1, or features are not finite or have a row of zeros.
 
-    Example:
+    Examples:
         >>> import torch
         >>> images = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
         >>> texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

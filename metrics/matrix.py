@@ -39,7 +39,7 @@ def transfer(R: ArrayLike) -> float:
     Raises:
         ValueError: R is not a square matrix.
 
-    Example:
+    Examples:
         Task 2 counts 60. Task 3 counts (50 + 40) / 2 = 45. Transfer is (60 + 45) / 2 = 52.5. The mean of the three cells above
         the diagonal would be 50.
 
@@ -65,7 +65,7 @@ def average(R: ArrayLike) -> float:
     Raises:
         ValueError: R is not a square matrix.
 
-    Example:
+    Examples:
         The nine cells sum to 640.
 
         >>> round(average([[80, 60, 50], [85, 90, 40], [60, 80, 95]]), 2)
@@ -86,7 +86,7 @@ def last(R: ArrayLike) -> float:
     Raises:
         ValueError: R is not a square matrix.
 
-    Example:
+    Examples:
         (60 + 80 + 95) / 3.
 
         >>> round(last([[80, 60, 50], [85, 90, 40], [60, 80, 95]]), 2)
@@ -111,7 +111,7 @@ def forgetting(R: ArrayLike) -> float:
     Raises:
         ValueError: R is not a square matrix.
 
-    Example:
+    Examples:
         Task 1 drops from max(80, 85) to 60. Task 2 drops from 90 to 80. Forgetting is (25 + 10) / 2.
 
         >>> forgetting([[80, 60, 50], [85, 90, 40], [60, 80, 95]])
@@ -138,7 +138,7 @@ def backward_transfer(R: ArrayLike) -> float:
     Raises:
         ValueError: R is not a square matrix.
 
-    Example:
+    Examples:
         Task 1 changes from 80 to 60 and task 2 from 90 to 80.
 
         >>> backward_transfer([[80, 60, 50], [85, 90, 40], [60, 80, 95]])
@@ -183,7 +183,7 @@ def retention(R: ArrayLike, row0: ArrayLike, heldout: ArrayLike | None = None, h
     Raises:
         ValueError: the shapes do not fit, or only one of `heldout` and `heldout0` is given.
 
-    Example:
+    Examples:
         Zero-shot accuracies are 50, 64, 50 on the tasks and 40 on one held-out domain. Row 1 is the mean of 60/64, 50/50 and
         38/40. Row 2 is the mean of 40/50 and 36/40. Row 3 is 30/40.
 

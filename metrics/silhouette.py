@@ -86,7 +86,7 @@ def silhouette(features: Tensor, clusters: Tensor) -> float:
         ValueError: there are fewer than two clusters, no cluster has two samples, or features are not finite or have a row of
             zeros.
 
-    Example:
+    Examples:
         >>> import torch
         >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
         >>> silhouette(features, torch.tensor([0, 0, 1, 1]))

@@ -37,6 +37,7 @@ Weights:
 
 Files and names, used by every package:
     registry                    names, `UserError`, texts in messages
+    setting                     settings declared as dataclass fields
     files, paths                safe reading and writing, paths as users write them
 """
 

@@ -61,10 +61,12 @@ class PromptClassifier(MultiTaskModule):
     Args:
         encoder: the encoder. It is shared, not copied.
 
-    Example:
+    Examples:
+        ```python
         classifier = PromptClassifier(models.load("tiny")).eval()
         classifier.register_domain(0, domain)
         logits = classifier(pixels, 0)                          # uint8 [B, 3, 48, 48] -> [B, number of classes]
+        ```
     """
 
     def __init__(self, encoder: DualEncoder):

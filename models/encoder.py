@@ -62,13 +62,15 @@ class DualEncoder(nn.Module):
         UserError: the model lacks one of these parts.
         ValueError: `preprocess` is for another image size.
 
-    Example:
+    Examples:
+        ```python
         import models
 
         encoder = models.load("tiny")
         images = encoder.encode_images(pixels)                                   # uint8 [B, 3, 48, 48] -> [B, 128]
         texts = encoder.encode_texts(encoder.tokenize(["a cat", "a dog"]))       # [2, 128]
         logits = encoder.logits(images, texts)                                   # [B, 2]
+        ```
     """
 
     # open_clip's model classes have no common base class or Protocol.

@@ -73,8 +73,10 @@ def check_text(text: str, what: str) -> str:
         UserError: the text has line breaks, tabs or other control characters, characters that change the direction of text or
             are invisible, or bytes of a file name that are not UTF-8. The message has the name in its `escaped` form.
 
-    Example:
+    Examples:
+        ```python
         name = check_text(name, "class folder")
+        ```
     """
     problem = next(filter(None, map(problem_with, text)), None)
     if problem is not None:

@@ -52,10 +52,12 @@ def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.P
         UserError: the name or an option is unknown, a value is out of range, or a tower has nothing that the tuning selects.
         ValueError: the encoder already has adapters, which cannot be merged into its weights.
 
-    Example:
+    Examples:
+        ```python
         encoder = models.load("tiny")
         parameters = models.tuning.apply(encoder, "lora", rank=8, targets="qv")
         optimiser = torch.optim.AdamW(parameters, lr=1e-4)
+        ```
     """
     kind = options_of(name)
     valid = [field.name for field in dataclasses.fields(kind)]

@@ -35,7 +35,7 @@ def interpolate(theta_0: State, theta_1: State, alpha: float) -> dict[str, Tenso
     Raises:
         ValueError: names or shapes differ.
 
-    Example:
+    Examples:
         >>> import torch
         >>> interpolate({"w": torch.tensor([0.0, 4.0])}, {"w": torch.tensor([2.0, 4.0])}, 0.25)
         {'w': tensor([0.5000, 4.0000])}
@@ -78,7 +78,7 @@ class RunningAverage:
         theta: the first state dict.
         foreach: update all tensors in one call; False: one tensor after another.
 
-    Example:
+    Examples:
         >>> import torch
         >>> average = RunningAverage({"w": torch.tensor([0.0])})
         >>> average.update({"w": torch.tensor([3.0])})

@@ -162,7 +162,8 @@ class Validation:
         asked = [i for i, point in enumerate(points) if any(point) or known is None]
         correct = torch.zeros(len(points), dtype=torch.int64, device=self.encoder.device)
         heads = {i: self._head(path, points[i], question) for i in asked}
-        batches = pixel_batches(self.domains[question.label].val, self.encoder.preprocess, self.batch_size) if asked else ()
+        images = self.domains[question.label].val
+        batches = pixel_batches(images, self.encoder.preprocess, self.batch_size) if asked and images is not None else ()
         for pixels, labels in batches:
             pixels = self.encoder.normalise(pixels.to(self.encoder.device))
             labels = labels.to(self.encoder.device)

@@ -53,12 +53,14 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
         UserError: the name is unknown, the tag is missing or unknown, a directory has no configuration or weights, the
             configuration is not valid, the weights cannot be downloaded or read or do not fit, or the tokenizer is missing.
 
-    Example:
+    Examples:
+        ```python
         import models
 
         tiny = models.load("tiny")
         clip = models.load("ViT-B-16", "openai")
         mine = models.load("ViT-B-16", "results/.../checkpoint/encoder.safetensors")
+        ```
     """
     if (directory := directory_of(name, pretrained)) is not None or name.startswith(HUB):
         if pretrained not in (None, "random"):

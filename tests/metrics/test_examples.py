@@ -6,7 +6,9 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("module", ["cka", "comparison", "iimm", "matrix", "silhouette"])
+@pytest.mark.parametrize(
+    "module", [*("metrics." + name for name in ("cka", "comparison", "iimm", "matrix", "silhouette")), "models.weights"]
+)
 def test_examples_of_docstrings(module):
-    result = doctest.testmod(importlib.import_module(f"metrics.{module}"))
+    result = doctest.testmod(importlib.import_module(module))
     assert result.attempted and not result.failed

@@ -223,6 +223,18 @@ def test_random_weights_come_from_the_generator(model_directory):
     assert not torch.equal(one.state_dict()[weight], stored.state_dict()[weight])
 
 
+def test_random_weights_need_no_weights_in_the_directory(model_directory, tmp_path):
+    folder = shutil.copytree(model_directory, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(UserError, match=r"has no weights .* give --pretrained random"):
+        models.load(str(folder))
+    torch.manual_seed(1)
+    without = models.load(str(folder), "random")
+    torch.manual_seed(1)
+    expected = models.load(str(model_directory), "random")
+    assert all(torch.equal(tensor, expected.state_dict()[name]) for name, tensor in without.state_dict().items())
+    assert without.pretrained == "random" and without.preprocess == expected.preprocess and without.notes == ()
+
+
 def test_an_architecture_without_a_tag_lists_the_tags():
     with pytest.raises(UserError, match=r"--pretrained, one of: .*openai.*random, or a weights file"):
         models.load("ViT-B-32")
