@@ -75,9 +75,9 @@ class IIMMAccumulator(ClassSums):
             raise ValueError(f"IIMM needs at least 2 classes, got {classes}")
         t = class_texts(text_features, self)
         s = self.sums.sum(dim=0)
-        own = (self.sums * t[: len(self.sums)]).sum()
+        right = (self.sums * t[: len(self.sums)]).sum()
         intra = (s @ s - self.squares) / (self.n * (self.n - 1))
-        inter = (s @ t.sum(dim=0) - own) / (self.n * (classes - 1))
+        inter = (s @ t.sum(dim=0) - right) / (self.n * (classes - 1))
         return IIMM(float((intra + inter) / 2), float(intra), float(inter), self.n)
 
 

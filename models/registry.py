@@ -34,14 +34,19 @@ def first_line(error: BaseException) -> str:
 
 
 def printable(text: str, multiline: bool = False) -> str:
-    r"""Return a text, such as a path, for a message, with the characters that `check_text` refuses written as escapes.
+    r"""Return a text for a terminal or a message with the characters that could change a terminal written as escapes.
 
-    Bytes of a file name that are not UTF-8 appear as bytes: "caf" and the byte E9 give caf\xe9.
+    These are the characters that `check_text` refuses. `multiline` keeps tabs and line feeds. Bytes of a file name that are
+    not UTF-8 appear as bytes.
+
+    Examples:
+        >>> printable("caf\udce9\x1b[2J")
+        'caf\\xe9\\x1b[2J'
     """
     if text.isprintable():
         return text
-    kept = "\t\n" if multiline else ""
-    return "".join(_escape(c) if c not in kept and problem_with(c) else c for c in text)
+    unescaped = "\t\n" if multiline else ""
+    return "".join(_escape(c) if c not in unescaped and problem_with(c) else c for c in text)
 
 
 def escaped(text: str) -> str:

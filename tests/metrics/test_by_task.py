@@ -21,28 +21,28 @@ def test_they_add_up_to_the_numbers_of_the_matrix(tasks):
     generator = np.random.default_rng(tasks)
     r, zero = generator.uniform(0, 100, (tasks, tasks)), generator.uniform(10, 90, tasks)
     held, held0 = generator.uniform(0, 100, (tasks, 3)), np.array([20.0, 0.0, 50.0])
-    for ours, theirs in (
+    for ours, reference in (
         (by_task.transfer, matrix.transfer),
         (by_task.average, matrix.average),
         (by_task.last, matrix.last),
         (by_task.forgetting, matrix.forgetting),
         (by_task.backward_transfer, matrix.backward_transfer),
     ):
-        assert ours(r).mean == pytest.approx(theirs(r)) and ours(r).weights.sum() == pytest.approx(1)
+        assert ours(r).mean == pytest.approx(reference(r)) and ours(r).weights.sum() == pytest.approx(1)
     for zeros in (zero, np.where(np.arange(tasks) == 1, 0, zero)):
-        found = by_task.retention(r, zeros, held, held0)
-        assert found.mean == pytest.approx(matrix.retention(r, zeros, held, held0).summary)
-        assert found.weights.sum() == pytest.approx(1) and found.weights[0] == found.weights[tasks + 1] == 0
+        result = by_task.retention(r, zeros, held, held0)
+        assert result.mean == pytest.approx(matrix.retention(r, zeros, held, held0).summary)
+        assert result.weights.sum() == pytest.approx(1) and result.weights[0] == result.weights[tasks + 1] == 0
         alone = by_task.retention(r, zeros, np.zeros((tasks, 0)), [])
         assert alone.mean == pytest.approx(matrix.retention(r, zeros).summary, nan_ok=True)
 
 
 def test_retention_by_hand():
     """Row 1: task 2 keeps 50 % and the held-out domain 80 %. Row 2: only the held-out domain counts, with 60 %."""
-    found = by_task.retention([[0, 20], [0, 0]], [30, 40], [[40], [30]], [50])
-    assert found.weights.tolist() == [0, 0.25, 0.75]
-    assert found.values.tolist() == pytest.approx([0, 50, (80 * 0.25 + 60 * 0.5) / 0.75])
-    assert found.mean == pytest.approx((65 + 60) / 2)
+    result = by_task.retention([[0, 20], [0, 0]], [30, 40], [[40], [30]], [50])
+    assert result.weights.tolist() == [0, 0.25, 0.75]
+    assert result.values.tolist() == pytest.approx([0, 50, (80 * 0.25 + 60 * 0.5) / 0.75])
+    assert result.mean == pytest.approx((65 + 60) / 2)
 
 
 def test_class_incremental_numbers_are_over_images():

@@ -11,12 +11,12 @@ from metrics.comparison import interval, paired, resampled
 
 def test_means_records_and_verdicts_by_hand():
     a, b = [[10, 20, 30], [12, 20, 33]], [[8, 20, 31], [7, 19, 30]]
-    found = paired(a, b)
-    assert found.mean_a == pytest.approx(125 / 6) and found.mean_b == pytest.approx(115 / 6)
-    assert found.difference == pytest.approx(10 / 6) and found.low < found.difference < found.high
-    assert (found.wins, found.ties, found.losses, found.seeds, found.tasks) == (4, 1, 1, 2, 3)
+    result = paired(a, b)
+    assert result.mean_a == pytest.approx(125 / 6) and result.mean_b == pytest.approx(115 / 6)
+    assert result.difference == pytest.approx(10 / 6) and result.low < result.difference < result.high
+    assert (result.wins, result.ties, result.losses, result.seeds, result.tasks) == (4, 1, 1, 2, 3)
     less = paired(a, b, more_is_better=False)
-    assert (less.wins, less.ties, less.losses) == (1, 1, 4) and less[:5] == found[:5]
+    assert (less.wins, less.ties, less.losses) == (1, 1, 4) and less[:5] == result[:5]
     weighted = paired(a, b, [1, 0, 3])
     assert weighted.difference == pytest.approx((7 / 2 + 3 * 2 / 2) / 4) and weighted.tasks == 2
 
@@ -41,9 +41,9 @@ def test_a_verdict_is_an_interval_without_zero():
 def test_the_interval_of_one_seed_is_students():
     """Over n tasks of equal weight the bootstrap variance is (n - 1) / n of s^2 / n, and the interval corrects for it."""
     d = np.array([[3.0, -1.0, 4.0, 1.5, 9.0]])
-    theirs = stats.t.interval(0.95, 4, d.mean(), d.std(ddof=1) / 5**0.5)
-    assert interval(d, np.ones(5)) == pytest.approx(theirs, rel=0.03)
-    assert interval(d.T, np.ones(1)) == pytest.approx(theirs, rel=0.03)
+    reference = stats.t.interval(0.95, 4, d.mean(), d.std(ddof=1) / 5**0.5)
+    assert interval(d, np.ones(5)) == pytest.approx(reference, rel=0.03)
+    assert interval(d.T, np.ones(1)) == pytest.approx(reference, rel=0.03)
 
 
 def test_two_tasks_that_disagree_show_nothing():
@@ -67,9 +67,9 @@ def test_resamples_are_those_that_can_be_written_down():
 
 
 def test_one_number_has_no_interval_and_no_verdict():
-    found = paired([[9.0]], [[1.0]])
-    assert found.difference == 8 and np.isnan(found.low) and np.isnan(found.high)
-    assert found.verdict() == "no difference shown"
+    result = paired([[9.0]], [[1.0]])
+    assert result.difference == 8 and np.isnan(result.low) and np.isnan(result.high)
+    assert result.verdict() == "no difference shown"
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,9 @@ def ncti_by_steps(x, y, dimensions):
 @pytest.mark.parametrize("k", [2, 4])
 def test_sfda(k):
     x, y = data(k=k)
-    kept = x.copy()
+    stored = x.copy()
     assert sfda(x, y) == pytest.approx(sfda_by_steps(x, y), abs=1e-10)
-    assert (x == kept).all()
+    assert (x == stored).all()
     # Fewer images than dimensions.
     assert sfda(*data(20, 30, k)) == pytest.approx(sfda_by_steps(*data(20, 30, k)), abs=1e-8)
 

@@ -18,12 +18,12 @@ def images(toy_domain):
 @torch.no_grad()
 def test_the_features_are_the_encoders(encoder, images):
     encoder.clip.logit_scale.fill_(3.0)
-    found = embed(encoder, images, PROMPTS)
-    features = found.features
+    result = embed(encoder, images, PROMPTS)
+    features = result.features
     assert torch.allclose(features.image_features, encoder.encode_images(images.images), atol=1e-6)
     assert torch.equal(features.text_features, encoder.encode_texts(encoder.tokenize(PROMPTS)))
     assert features.labels.tolist() == images.targets and features.labels.dtype == torch.int64
-    assert features.logit_scale == pytest.approx(20.0855, abs=1e-3) and found.raw == ()
+    assert features.logit_scale == pytest.approx(20.0855, abs=1e-3) and result.raw == ()
     assert torch.equal(embed_images(encoder, images), features.image_features)
 
 
@@ -58,10 +58,10 @@ def test_an_adapter_changes_features_behind_a_tower_that_stays(encoder, images):
     assert [len(batch) for batch in known.raw] == [256, 44]
     with torch.no_grad():
         encoder.image_adapter.ratio.fill_(0.5)
-    found = embed(encoder, images, PROMPTS, known)
-    assert not torch.allclose(found.features.image_features, known.features.image_features)
-    assert torch.equal(found.features.image_features, embed(encoder, images, PROMPTS).features.image_features)
-    assert torch.equal(embed_images(encoder, images, known), found.features.image_features)
+    result = embed(encoder, images, PROMPTS, known)
+    assert not torch.allclose(result.features.image_features, known.features.image_features)
+    assert torch.equal(result.features.image_features, embed(encoder, images, PROMPTS).features.image_features)
+    assert torch.equal(embed_images(encoder, images, known), result.features.image_features)
 
 
 def test_no_images(encoder, images):

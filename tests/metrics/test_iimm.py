@@ -25,20 +25,20 @@ def data(n=40, c=7, d=16, seed=0):
 
 def test_against_the_definition():
     x, t, y = data()
-    found = iimm(x, t, y)
+    result = iimm(x, t, y)
     intra, inter = by_definition(x, t, y)
-    assert found.intra == pytest.approx(intra, abs=1e-12)
-    assert found.inter == pytest.approx(inter, abs=1e-12)
-    assert found.score == pytest.approx((intra + inter) / 2, abs=1e-12)
-    assert found.n == 40
+    assert result.intra == pytest.approx(intra, abs=1e-12)
+    assert result.inter == pytest.approx(inter, abs=1e-12)
+    assert result.score == pytest.approx((intra + inter) / 2, abs=1e-12)
+    assert result.n == 40
 
 
 def test_by_hand():
     x = torch.tensor([[1.0, 0], [0, 1], [1, 0]])
     t = torch.tensor([[1.0, 0], [0, 1]])
-    found = iimm(x, t, torch.tensor([0, 1, 1]))
-    assert found.intra == pytest.approx(1 / 3)
-    assert found.inter == pytest.approx(1 / 3)
+    result = iimm(x, t, torch.tensor([0, 1, 1]))
+    assert result.intra == pytest.approx(1 / 3)
+    assert result.inter == pytest.approx(1 / 3)
 
 
 def test_streaming_and_merging_give_the_same():

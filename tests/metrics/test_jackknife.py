@@ -22,16 +22,16 @@ def data(n=40, c=5, d=8, seed=0):
 def test_against_leaving_out_one_by_one(monkeypatch):
     monkeypatch.setattr(sums, "CHUNK", 7)
     x, t, y = data()
-    found = jackknife(x, t, y)
+    result = jackknife(x, t, y)
     left_out = np.array([iimm(x[keep], t, y[keep])[:3] for keep in ~torch.eye(40, dtype=torch.bool)])
     errors = np.sqrt(39 / 40 * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0))
-    for part, value, error in zip(found[:3], iimm(x, t, y)[:3], errors, strict=True):
+    for part, value, error in zip(result[:3], iimm(x, t, y)[:3], errors, strict=True):
         assert part.value == pytest.approx(value, abs=1e-14)
         assert part.standard_error == pytest.approx(error, rel=1e-9)
         assert part.high - part.value == pytest.approx(stats.t.ppf(0.975, 39) * error, rel=1e-9)
         assert part.value - part.low == pytest.approx(part.high - part.value)
-    assert found.n == 40
-    assert jackknife(x, t, y, level=0.5).score.high < found.score.high
+    assert result.n == 40
+    assert jackknife(x, t, y, level=0.5).score.high < result.score.high
 
 
 def test_groups_of_one_are_the_exact_jackknife():
@@ -66,8 +66,8 @@ def test_coverage():
         chosen = torch.randint(0, 500, (80,), generator=generator)
         a, b = x[chosen], y[chosen]
         parts = [IIMMAccumulator().update(a[i : i + 4], b[i : i + 4]) for i in range(0, 80, 4)]
-        for hits, found in ((exact, jackknife(a, t, b)), (grouped, group_jackknife(parts, t))):
-            hits += [part.low <= value <= part.high for part, value in zip(found[:3], truth, strict=True)]
+        for hits, result in ((exact, jackknife(a, t, b)), (grouped, group_jackknife(parts, t))):
+            hits += [part.low <= value <= part.high for part, value in zip(result[:3], truth, strict=True)]
     assert (exact >= 180).all() and (grouped >= 180).all()
     assert (exact < 200).any()
 

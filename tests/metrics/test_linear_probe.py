@@ -36,10 +36,10 @@ def test_against_a_general_optimiser():
     folds = [
         (predicted(scaled[a], y[a], scaled[b]) == y[b]) for a, b in StratifiedKFold(5, shuffle=True, random_state=3).split(x, y)
     ]
-    found = linear_probe(x, y, seed=3)
-    assert found.folds == pytest.approx([100 * f.mean() for f in folds])
-    assert found.accuracy == pytest.approx(100 * np.concatenate(folds).mean())
-    assert found.n == 63 and 40 < found.accuracy < 100
+    result = linear_probe(x, y, seed=3)
+    assert result.folds == pytest.approx([100 * f.mean() for f in folds])
+    assert result.accuracy == pytest.approx(100 * np.concatenate(folds).mean())
+    assert result.n == 63 and 40 < result.accuracy < 100
 
 
 def test_separated_classes_and_noise():

@@ -41,19 +41,19 @@ def test_shape_errors(bad):
 
 
 def test_retention_by_hand():
-    kept = retention(R, [50, 80, 40], heldout=[[10], [20], [5]], heldout0=[20])
-    assert kept.rows == pytest.approx(
+    stored = retention(R, [50, 80, 40], heldout=[[10], [20], [5]], heldout0=[20])
+    assert stored.rows == pytest.approx(
         [100 * np.mean([40 / 80, 30 / 40, 10 / 20]), 100 * np.mean([20 / 40, 20 / 20]), 100 * 5 / 20]
     )
-    assert kept.counts.tolist() == [3, 2, 1]
-    assert kept.summary == pytest.approx(kept.rows.mean())
+    assert stored.counts.tolist() == [3, 2, 1]
+    assert stored.summary == pytest.approx(stored.rows.mean())
 
 
 def test_retention_leaves_out_zero_tasks_and_empty_rows():
-    kept = retention(R, [50, 0, 40])
-    assert kept.rows[:2] == pytest.approx([100 * 30 / 40, 100 * 20 / 40])
-    assert math.isnan(kept.rows[2]) and kept.counts.tolist() == [1, 1, 0]
-    assert kept.summary == pytest.approx((75 + 50) / 2)
+    stored = retention(R, [50, 0, 40])
+    assert stored.rows[:2] == pytest.approx([100 * 30 / 40, 100 * 20 / 40])
+    assert math.isnan(stored.rows[2]) and stored.counts.tolist() == [1, 1, 0]
+    assert stored.summary == pytest.approx((75 + 50) / 2)
     assert math.isnan(retention([[1.0]], [1]).summary)
 
 
@@ -91,8 +91,8 @@ TEST_SIZES = dict(
 @pytest.mark.parametrize(("order", "strategy"), PUBLISHED)
 def test_published_means(order, strategy):
     matrix = published.matrix(order, strategy)
-    found = (transfer(matrix), average(matrix), last(matrix))
-    assert found == pytest.approx(PUBLISHED[order, strategy], abs=0.0051)
+    result = (transfer(matrix), average(matrix), last(matrix))
+    assert result == pytest.approx(PUBLISHED[order, strategy], abs=0.0051)
 
 
 def test_published_cells_are_counts_of_test_images():

@@ -23,13 +23,13 @@ def run(encoder, toy_domain):
     domains = [toy_domain(n, c, seed=i) for i, (n, c) in enumerate((("a", 3), ("b", 5), ("h", 4)))]
     stream = scenario(domains[:2], domains[2:])
     accuracy, measure = AccuracyMatrix(), MeasuresBeforeTraining(sample=20, seed=1)
-    kept = ZeroShotRetention(accuracy, ["a", "b"], ["h"])
-    strategy = Strategy(encoder=encoder, options=QUICK, metrics=[accuracy, measure, kept], eval_batch_size=7)
+    stored = ZeroShotRetention(accuracy, ["a", "b"], ["h"])
+    strategy = Strategy(encoder=encoder, options=QUICK, metrics=[accuracy, measure, stored], eval_batch_size=7)
     tests = [*stream.streams["test"], *stream.streams["heldout"]]
     strategy.prepare_run()
     measure.measure_initial(strategy, stream.train_stream)
     strategy.eval(tests)
-    return strategy, stream, tests, accuracy, measure, kept
+    return strategy, stream, tests, accuracy, measure, stored
 
 
 def by_hand(encoder, domain, dataset):
@@ -65,8 +65,8 @@ def test_accuracy_matrix(run):
 def test_evaluate_gives_the_same_as_the_loop(run):
     strategy, stream, _, accuracy, _, _ = run
     for experience in (*stream.streams["test"], *stream.streams["heldout"]):
-        found = evaluate(strategy.classifier, experience.domain, batch_size=5)
-        assert found == accuracy.rows[0][experience.origin_stream.name, experience.domain.name]
+        result = evaluate(strategy.classifier, experience.domain, batch_size=5)
+        assert result == accuracy.rows[0][experience.origin_stream.name, experience.domain.name]
     for mode in (True, False):
         strategy.classifier.train(mode)
         evaluate(strategy.classifier, experience.domain)
@@ -85,11 +85,11 @@ def test_asking_teaches_the_classifier_no_task(run, toy_domain):
 
 
 def test_values_are_published_under_their_names(run):
-    strategy, stream, tests, accuracy, _, kept = run
+    strategy, stream, tests, accuracy, _, stored = run
     strategy.train(stream.train_stream[0], eval_streams=[])
     published = strategy.eval(tests)
     assert published["Accuracy/test/a"] == accuracy.rows[1]["test", "a"].percent
-    assert published["ZeroShotRetention"] == kept.rows[1][0] and published["ZeroShotRetention/n"] == kept.rows[1][1]
+    assert published["ZeroShotRetention"] == stored.rows[1][0] and published["ZeroShotRetention/n"] == stored.rows[1][1]
     names = ("iimm", "iimm_intra", "iimm_inter", "iimm_zero_shot", "silhouette", "correct_pair", "cka")
     assert {f"{name}/a" for name in names} <= set(published)
     assert published["measured_images/a"] == 20
@@ -167,15 +167,15 @@ def test_what_is_not_asked_costs_no_pass(names, initial, rows, encoder, toy_doma
 @pytest.fixture
 def passes(monkeypatch):
     """The sizes of the batches that pass through the image tower without gradients."""
-    found, original = [], DualEncoder.raw_images
+    result, original = [], DualEncoder.raw_images
 
     def raw_images(self, pixels):
         if not torch.is_grad_enabled():
-            found.append(len(pixels))
+            result.append(len(pixels))
         return original(self, pixels)
 
     monkeypatch.setattr(DualEncoder, "raw_images", raw_images)
-    return found
+    return result
 
 
 @pytest.mark.parametrize(("tuning", "again"), [("full", [20] * 3), ("text", []), ("adapter", []), ("probe", [])])
@@ -199,12 +199,12 @@ def test_the_same_images_do_not_pass_twice_and_no_number_changes(tuning, again, 
                 strategy.train(experience, eval_streams=[])
         return measure.values
 
-    kept = values(True)
+    stored = values(True)
     assert passes == again
     passes.clear()
-    assert values(False) == kept, "to the bit"
+    assert values(False) == stored, "bit-exact"
     assert passes == [20] * 4
-    last = {m.measure: m.value for m in kept if m.experience == 2}
+    last = {m.measure: m.value for m in stored if m.experience == 2}
     assert (last["iimm"] == last["iimm_zero_shot"]) == (tuning == "probe")
     assert (last["cka"] == pytest.approx(1, abs=1e-12)) == (tuning in ("text", "probe"))
 
@@ -220,7 +220,7 @@ def test_undefined_measures_are_nan(encoder, toy_domain):
 
 
 def test_retention_rows(run):
-    strategy, stream, tests, accuracy, _, kept = run
+    strategy, stream, tests, accuracy, _, stored = run
     for experience in stream.train_stream:
         strategy.train(experience, eval_streams=[])
         strategy.eval(tests)
@@ -228,15 +228,15 @@ def test_retention_rows(run):
     R = [percent(j, "test", "ab") for j in (1, 2)]
     held = [percent(j, "heldout", "h") for j in (1, 2)]
     expected = retention(R, percent(0, "test", "ab"), held, percent(0, "heldout", "h"))
-    assert [kept.rows[j][0] for j in (1, 2)] == pytest.approx(expected.rows.tolist())
-    assert [kept.rows[j][1] for j in (1, 2)] == expected.counts.tolist() == [2, 1]
+    assert [stored.rows[j][0] for j in (1, 2)] == pytest.approx(expected.rows.tolist())
+    assert [stored.rows[j][1] for j in (1, 2)] == expected.counts.tolist() == [2, 1]
 
 
 def test_retention_waits_for_the_whole_stream(run):
-    strategy, stream, tests, _, _, kept = run
+    strategy, stream, tests, _, _, stored = run
     strategy.train(stream.train_stream[0], eval_streams=[])
     strategy.eval(tests[:1])
-    assert kept.rows == {}
+    assert stored.rows == {}
 
 
 def test_measuring_leaves_the_training_mode_alone(run):

@@ -30,10 +30,10 @@ def test_a_line_by_hand():
 
 def test_a_line_agrees_with_scipy():
     x, y = made()
-    line, theirs = fit(x, y), stats.linregress(x, y)
-    assert (line.slope, line.intercept, line.p) == pytest.approx((theirs.slope, theirs.intercept, theirs.pvalue))
-    assert line.r2 == pytest.approx(theirs.rvalue**2)
-    assert line.high - line.slope == pytest.approx(stats.t.ppf(0.975, 7) * theirs.stderr)
+    line, reference = fit(x, y), stats.linregress(x, y)
+    assert (line.slope, line.intercept, line.p) == pytest.approx((reference.slope, reference.intercept, reference.pvalue))
+    assert line.r2 == pytest.approx(reference.rvalue**2)
+    assert line.high - line.slope == pytest.approx(stats.t.ppf(0.975, 7) * reference.stderr)
 
 
 def test_a_prediction_agrees_with_the_normal_equations():

@@ -23,9 +23,9 @@ def test_against_scikit_learn():
     y[0], x = 9, x * torch.arange(1, 121)[:, None]
     assert silhouette(x, y) == pytest.approx(silhouette_score(x, y, metric="cosine"), abs=1e-12)
     clusters = Clusters().update(x, y)
-    found = clusters.samples(x, y).numpy()
-    np.testing.assert_allclose(found, silhouette_samples(x, y, metric="cosine"), rtol=0, atol=1e-12)
-    assert found[0] == 0
+    result = clusters.samples(x, y).numpy()
+    np.testing.assert_allclose(result, silhouette_samples(x, y, metric="cosine"), rtol=0, atol=1e-12)
+    assert result[0] == 0
 
 
 def test_two_passes_in_batches(monkeypatch):

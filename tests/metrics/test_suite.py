@@ -32,8 +32,8 @@ def task():
 
 
 def test_every_measure_against_its_function(task):
-    found = measure_all(task, MEASURES)
-    assert list(found) == list(MEASURES)
+    result = measure_all(task, MEASURES)
+    assert list(result) == list(MEASURES)
     x, y, t, scale = task
     images, labels = x.double().numpy(), y.numpy()
     p = torch.softmax(scale * x.double() @ t.double().T, dim=1).numpy()
@@ -61,22 +61,22 @@ def test_every_measure_against_its_function(task):
         "ncti_vc": terms.vc,
         "linear_probe": linear_probe(images, labels).accuracy,
     }
-    assert {name: value.value for name, value in found.items()} == pytest.approx(expected, abs=1e-7, nan_ok=True)
-    for name, value in found.items():
+    assert {name: value.value for name, value in result.items()} == pytest.approx(expected, abs=1e-7, nan_ok=True)
+    for name, value in result.items():
         assert math.isnan(value.value) == bool(value.reason), name
-    assert "several" in found["ncti"].reason
+    assert "several" in result["ncti"].reason
 
 
 def test_default_measures_and_their_intervals(task):
-    found = measure_all(task)
-    assert tuple(found) == DEFAULT == ("iimm", "iimm_intra", "iimm_inter", "silhouette", "correct_pair")
+    result = measure_all(task)
+    assert tuple(result) == DEFAULT == ("iimm", "iimm_intra", "iimm_inter", "silhouette", "correct_pair")
     score = jackknife(task.image_features, task.text_features, task.labels).score
-    assert (found["iimm"].low, found["iimm"].high) == (pytest.approx(score.low), pytest.approx(score.high))
-    assert found["silhouette"].low is None
+    assert (result["iimm"].low, result["iimm"].high) == (pytest.approx(score.low), pytest.approx(score.high))
+    assert result["silhouette"].low is None
     pairs = (task.image_features.double() * task.text_features.double()[task.labels]).sum(dim=1).numpy()
     error = pairs.std(ddof=1) / math.sqrt(60)
     # Student's 97.5 % quantile with 59 degrees of freedom.
-    assert found["correct_pair"].high == pytest.approx(pairs.mean() + 2.000995 * error, rel=1e-6)
+    assert result["correct_pair"].high == pytest.approx(pairs.mean() + 2.000995 * error, rel=1e-6)
     assert list(measure_all(task, ["gbc", "iimm"])) == ["gbc", "iimm"]
 
 
@@ -108,9 +108,9 @@ def test_other_kinds_of_arrays(task):
     ],
 )
 def test_undefined_measures_are_nan_with_the_reason(task, change, reason, still):
-    found = measure_all(Features(*change(*task[:3])), MEASURES)
+    result = measure_all(Features(*change(*task[:3])), MEASURES)
     texts = {"iimm", "iimm_intra", "iimm_inter", "correct_pair", "leep", "nce", "modality_gap"}
-    for name, value in found.items():
+    for name, value in result.items():
         if still is None:
             undefined = name in texts
         else:
@@ -148,10 +148,10 @@ def test_the_table_is_complete_and_light():
 
 
 def test_measuring_changes_nothing(task):
-    kept = [part.clone() for part in task[:3]]
+    stored = [part.clone() for part in task[:3]]
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
     measure_all(task, MEASURES)
-    assert all(torch.equal(a, b) for a, b in zip(task[:3], kept, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(task[:3], stored, strict=True))
     assert (np.random.get_state()[1] == before[0]).all() and torch.equal(torch.get_rng_state(), before[1])
 
 

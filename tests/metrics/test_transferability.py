@@ -28,8 +28,8 @@ def evidence_by_determinants(x, v):
         covariance = np.eye(len(v)) * math.exp(-p[1]) + x @ x.T * math.exp(-p[0])
         return -stats.multivariate_normal.logpdf(v, np.zeros(len(v)), covariance, allow_singular=True)
 
-    found = optimize.minimize(negative, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10})
-    return -found.fun / len(v)
+    result = optimize.minimize(negative, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10})
+    return -result.fun / len(v)
 
 
 def evidence_by_fixed_point(x, v):

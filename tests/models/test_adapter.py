@@ -102,7 +102,7 @@ def test_mistakes(toy_encoder):
         tuning.apply(toy_encoder(), "adapter", ratio=0)
     encoder = toy_encoder()
     tuning.apply(encoder, "adapter")
-    with pytest.raises(ValueError, match="adapters already"):
+    with pytest.raises(ValueError, match="already has adapters"):
         tuning.apply(encoder, "full")
 
 
@@ -137,10 +137,10 @@ def test_half_way_between_start_and_trained(encoder):
 @pytest.fixture
 def classifier(encoder, toy_domain):
     tuning.apply(encoder, "adapter")
-    found = PromptClassifier(encoder)
+    result = PromptClassifier(encoder)
     for label, domain in enumerate((toy_domain("cat", 2), toy_domain("dog", 4, seed=1))):
-        found.register_domain(label, domain)
-    return found
+        result.register_domain(label, domain)
+    return result
 
 
 def count_tower_passes(encoder, monkeypatch):

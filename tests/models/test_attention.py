@@ -18,11 +18,11 @@ def pair(monkeypatch):
     """A module of torch and its copy with the direct path, in float64."""
     monkeypatch.setattr(attention, "LEAST", 1)
     torch.manual_seed(0)
-    theirs = nn.MultiheadAttention(D, H, batch_first=True).double()
-    nn.init.normal_(theirs.in_proj_bias)
-    ours = copy.deepcopy(theirs)
+    reference = nn.MultiheadAttention(D, H, batch_first=True).double()
+    nn.init.normal_(reference.in_proj_bias)
+    ours = copy.deepcopy(reference)
     streamline(ours)
-    return theirs, ours
+    return reference, ours
 
 
 def causal(length):
@@ -43,15 +43,15 @@ def by_formula(module, x, mask):
 @pytest.mark.parametrize("mask", [None, causal(L)], ids=["full", "causal"])
 def test_features_and_gradients_are_those_of_the_formula_and_of_torch(pair, mask):
     x = torch.randn(B, L, D, dtype=torch.float64, requires_grad=True)
-    found = []
+    result = []
     for module in pair:
         out, weights = module(x, x, x, need_weights=False, attn_mask=mask)
         assert weights is None
-        found.append((out, *torch.autograd.grad(out.square().sum(), [x, *module.parameters()])))
-    torch.testing.assert_close(found[1][0], by_formula(pair[0], x, mask), rtol=1e-12, atol=1e-12)
-    for theirs, ours in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    assert torch.equal(found[0][0], found[1][0])
+        result.append((out, *torch.autograd.grad(out.square().sum(), [x, *module.parameters()])))
+    torch.testing.assert_close(result[1][0], by_formula(pair[0], x, mask), rtol=1e-12, atol=1e-12)
+    for reference, ours in zip(*result, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)
+    assert torch.equal(result[0][0], result[1][0])
 
 
 def test_it_is_the_direct_path_that_was_taken(pair, monkeypatch):
@@ -77,8 +77,8 @@ def test_it_is_the_direct_path_that_was_taken(pair, monkeypatch):
 )
 def test_every_other_use_is_torchs(pair, use):
     x = torch.randn(B, L, D, dtype=torch.float64)
-    theirs, ours = (use(module, x) for module in pair)
-    torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=0)
+    reference, ours = (use(module, x) for module in pair)
+    torch.testing.assert_close(ours[0], reference[0], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("options", [{"batch_first": False}, {"dropout": 0.5}, {"add_bias_kv": True}, {"kdim": 4, "vdim": 4}])
@@ -124,5 +124,5 @@ def test_a_step_of_towers_agrees(toy_encoder, monkeypatch):
         loss = encoder.logits(encoder.encode_images(pixels), encoder.encode_texts(tokens)).diag().sum()
         loss.backward()
         gradients.append([p.grad for p in encoder.parameters() if p.grad is not None])
-    for theirs, ours in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    for reference, ours in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-9)

@@ -12,10 +12,10 @@ from models.classifier import PromptClassifier
 
 @pytest.fixture
 def classifier(encoder, toy_domain):
-    found = PromptClassifier(encoder)
-    found.register_domain(0, toy_domain("cat", 2))
-    found.register_domain(1, toy_domain("dog", 4, seed=1))
-    return found.eval()
+    result = PromptClassifier(encoder)
+    result.register_domain(0, toy_domain("cat", 2))
+    result.register_domain(1, toy_domain("dog", 4, seed=1))
+    return result.eval()
 
 
 def images(n=6):

@@ -50,13 +50,13 @@ def test_a_named_pipe_is_read_by_nobody(pipe):
 
 @pytest.mark.parametrize("what", ["a named pipe", "a symbolic link", "a folder", "a socket"])
 def test_what_is_in_the_lock_files_place(what, tmp_path):
-    path, theirs = tmp_path / "run" / ".lock", tmp_path / "thesis.tex"
+    path, reference = tmp_path / "run" / ".lock", tmp_path / "thesis.tex"
     path.parent.mkdir()
-    theirs.write_text("years of work")
+    reference.write_text("years of work")
     if what == "a named pipe":
         os.mkfifo(path)
     elif what == "a symbolic link":
-        path.symlink_to(theirs)
+        path.symlink_to(reference)
     elif what == "a folder":
         path.mkdir()
     else:
@@ -65,7 +65,7 @@ def test_what_is_in_the_lock_files_place(what, tmp_path):
     assert not at_work(path.parent)
     with pytest.raises(UserError, match=f"The lock file .* is {what}, not a file: remove it"), locked(path.parent):
         pass
-    assert theirs.read_text() == "years of work"
+    assert reference.read_text() == "years of work"
 
 
 def test_a_lock_says_whose_it_is(tmp_path, monkeypatch):

@@ -267,10 +267,10 @@ def test_computing_the_matrix_once_a_pass_changes_nothing(kind, monkeypatch):
     forward = lora.RankUpdate.forward
     monkeypatch.setattr(lora.RankUpdate, "forward", lambda self, weight: calls.append(1) or forward(self, weight))
     with torch.no_grad():
-        kept = features(model)
+        stored = features(model)
         once = len(calls)
         monkeypatch.setattr(parametrize, "cached", contextlib.nullcontext)
-        close(features(model), kept)
+        close(features(model), stored)
     assert once < len(calls) - once or kind == "siglip"
     fused = sum(isinstance(m, lora.RankUpdate) for m in model.modules())
     text = sum(isinstance(m, lora.RankUpdate) for n, m in model.named_modules() if "visual" not in n)

@@ -51,9 +51,9 @@ def torchrun(processes, *arguments, folder, meanwhile=lambda process: None):
 
 def test_one_process_shares_nothing():
     assert (parallel.size(), parallel.rank()) == (1, 0)
-    given = torch.arange(6.0).reshape(3, 2)
-    assert parallel.split_rows(lambda x: x + 1, given).equal(given + 1)
-    parallel.average_gradients([given])
+    inputs = torch.arange(6.0).reshape(3, 2)
+    assert parallel.split_rows(lambda x: x + 1, inputs).equal(inputs + 1)
+    parallel.average_gradients([inputs])
 
 
 def test_gradients_are_those_of_the_whole_batch(tmp_path):
@@ -64,10 +64,10 @@ def test_gradients_are_those_of_the_whole_batch(tmp_path):
         done = torchrun(processes, str(script), str(tmp_path / "found"), folder=tmp_path)
         assert done.returncode == 0, done.stderr[-2000:]
     whole, *both = (torch.load(tmp_path / f"found-{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
-    for found in both:
-        torch.testing.assert_close(found["loss"], whole["loss"], rtol=1e-12, atol=0)
-        torch.testing.assert_close(found["features"], whole["features"], rtol=1e-12, atol=1e-14)
-        for one, other in zip(found["gradients"], whole["gradients"], strict=True):
+    for result in both:
+        torch.testing.assert_close(result["loss"], whole["loss"], rtol=1e-12, atol=0)
+        torch.testing.assert_close(result["features"], whole["features"], rtol=1e-12, atol=1e-14)
+        for one, other in zip(result["gradients"], whole["gradients"], strict=True):
             assert (one is None) == (other is None)
             if one is not None:
                 torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-13)

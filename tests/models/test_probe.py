@@ -20,10 +20,10 @@ def domains(toy_domain):
 def classifier(encoder, domains):
     assert tuning.apply(encoder, "probe") == []
     assert not tuning.trains_text(encoder)
-    found = PromptClassifier(encoder)
+    result = PromptClassifier(encoder)
     for label, domain in enumerate(domains):
-        found.register_domain(label, domain)
-    return found
+        result.register_domain(label, domain)
+    return result
 
 
 @pytest.fixture
@@ -85,10 +85,10 @@ def test_evaluation_makes_no_head_and_training_one_again_keeps_it(classifier, ad
     adapt(classifier, 0)
     with torch.no_grad():
         classifier.heads["0"].mul_(2)
-    kept = classifier.heads["0"].detach().clone()
+    stored = classifier.heads["0"].detach().clone()
     adapt(classifier, 1)
     adapt(classifier, 0)
-    assert torch.equal(classifier.heads["0"], kept)
+    assert torch.equal(classifier.heads["0"], stored)
 
 
 def test_rivals_answer_with_their_trained_heads(classifier, adapt):

@@ -79,10 +79,10 @@ def test_a_tokenizer_that_drops_accents():
 
 def test_a_cut_prompt_is_said_with_its_class_and_length(tiny):
     names = ("circle", "high resolution studio photograph of one single star")
-    [said] = check_prompts(tiny, [domain("d", names)])
-    assert said.startswith("prompts of 1 of the 2 classes of d are longer than the 16 tokens that the model 'tiny' reads")
+    [messages] = check_prompts(tiny, [domain("d", names)])
+    assert messages.startswith("prompts of 1 of the 2 classes of d are longer than the 16 tokens that the model 'tiny' reads")
     whole = tiny.tokenizer(["a photo of a " + names[1] + "."], context_length=200)[0]
-    assert said.endswith(f"'{names[1]}' in 'a photo of a {{}}.' has {int((whole != 0).sum())}")
+    assert messages.endswith(f"'{names[1]}' in 'a photo of a {{}}.' has {int((whole != 0).sum())}")
     assert tiny.read_text("a photo of a {}.", names[1]) == "a photo of a high resolution studio photograph of one"
     assert tiny.read_text("a photo of a {}.", "circle") == "a photo of a circle."
 
@@ -105,8 +105,8 @@ def test_an_end_of_text_that_pads_too():
     """SigLIP's tokenizer ends a text with the id that it pads with."""
 
     def siglip(strings, context_length=6):
-        kept = [list(text.encode())[: context_length - 1] for text in strings]
-        return torch.tensor([[*ids, *[1] * (context_length - len(ids))] for ids in kept])
+        stored = [list(text.encode())[: context_length - 1] for text in strings]
+        return torch.tensor([[*ids, *[1] * (context_length - len(ids))] for ids in stored])
 
     assert PromptReader(siglip).lengths("{}", ["abcd", "abcde", "abcdef", "abcdefgh"]) == {2: 7, 3: 9}
 
@@ -124,8 +124,8 @@ def test_published_lists_with_a_name_twice_only_warn(clip):
     """ImageNet's 1,000 names hold "missile" and "sunglasses" twice."""
     entry = ENTRIES["imagenet"]
     imagenet = domain("imagenet", entry.fixed.values(), entry.templates[:1], published=True)
-    [said] = check_prompts(clip, [imagenet])
-    assert "'missile' and 'missile' of imagenet (and 1 more) have the same prompt for any model" in said
+    [messages] = check_prompts(clip, [imagenet])
+    assert "'missile' and 'missile' of imagenet (and 1 more) have the same prompt for any model" in messages
     with pytest.raises(UserError, match="have the same name"):
         check_prompts(clip, [replace(imagenet, published=False)])
 
@@ -139,11 +139,11 @@ def test_the_other_papers_lists_have_no_equal_prompts(clip):
 def test_between_tasks_equal_prompts_are_said_and_steps_of_one_dataset_are_one_task(tiny):
     one, two = domain("one", ("Dog", "cat")), domain("two", ("dog", "cow"))
     assert check_prompts(tiny, [one, two]) == []
-    [said] = check_prompts(tiny, [one, two], together=True)
-    assert said.startswith("1 class with the same prompt in two tasks ('Dog' of one and 'dog' of two)")
+    [messages] = check_prompts(tiny, [one, two], together=True)
+    assert messages.startswith("1 class with the same prompt in two tasks ('Dog' of one and 'dog' of two)")
     other = domain("three", ("cat", "x"), ("the {}.",))
-    [said] = check_prompts(tiny, [one, other], together=True)
-    assert said == "1 class of the same name in two tasks ('cat' of one and of three), told apart only by the templates"
+    [messages] = check_prompts(tiny, [one, other], together=True)
+    assert messages == "1 class of the same name in two tasks ('cat' of one and of three), told apart only by the templates"
     steps = [replace(each, part_of="pets") for each in (one, two)]
     with pytest.raises(UserError, match="'Dog' and 'dog' of pets are one prompt"):
         check_prompts(tiny, steps, together=True)

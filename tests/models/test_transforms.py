@@ -70,16 +70,16 @@ def test_the_pixels_are_those_of_open_clip(mode, resize_mode, interpolation):
     preprocess = Preprocess(24, resize_mode, interpolation, 9)
     for width, height in ((90, 30), (31, 77), (24, 24), (7, 5)):
         image = picture(mode, width, height)
-        ours, theirs = evaluation_transform(preprocess)(image), open_clips(preprocess, image)
+        ours, reference = evaluation_transform(preprocess)(image), open_clips(preprocess, image)
         assert ours.shape == (3, 24, 24) and ours.dtype == torch.uint8
         if resize_mode == "longest" and mode in ("P", "CMYK", "1"):
             # open_clip pads with palette entry 9, or a little black ink. Ours pads with grey 9 in RGB.
             padding = (ours == 9).all(dim=0)
             ratio = max(width, height) / 24
             assert int((~padding).sum()) <= round(width / ratio) * round(height / ratio)
-            ours, theirs = ours[:, ~padding], theirs[:, ~padding]
+            ours, reference = ours[:, ~padding], reference[:, ~padding]
             assert ours.numel()
-        assert torch.equal(ours, theirs)
+        assert torch.equal(ours, reference)
 
 
 def test_an_int_is_the_shorter_side_with_bicubic():
@@ -97,9 +97,9 @@ def test_longest_keeps_the_whole_image_and_pads_it():
 def test_tensors_go_the_same_way(resize_mode):
     image = picture("RGB", 50, 30)
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
-    for given in (pixels, pixels[:1]):
-        of_tensor = evaluation_transform(Preprocess(20, resize_mode))(given).int()
-        pil = image if len(given) == 3 else Image.fromarray(given[0].numpy())
+    for inputs in (pixels, pixels[:1]):
+        of_tensor = evaluation_transform(Preprocess(20, resize_mode))(inputs).int()
+        pil = image if len(inputs) == 3 else Image.fromarray(inputs[0].numpy())
         of_image = evaluation_transform(Preprocess(20, resize_mode))(pil).int()
         assert of_tensor.shape == (3, 20, 20)
         assert int((of_tensor - of_image).abs().max()) <= 1, "rounding of two resizers"

@@ -240,10 +240,10 @@ def test_the_strategies_of_these_names(method, name, toy_encoder, toy_domain):
     options = method.Options(iterations=3, lr=1e-2, batch_size=8)
     assert (options.label_smoothing, options.weight_decay, options.warmup, method.Options().batch_size) == (0, 1e-4, 0, 128)
     torch.manual_seed(0)
-    mine = method(encoder=toy_encoder(), options=options)
+    ours = method(encoder=toy_encoder(), options=options)
     torch.manual_seed(0)
     base = Strategy(encoder=toy_encoder(), options=options, tuning_name=name)
-    for strategy in (mine, base):
+    for strategy in (ours, base):
         strategy.train(stream.train_stream[0], eval_streams=[])
-    assert mine.encoder.tuning == name and mine.history == base.history
+    assert ours.encoder.tuning == name and ours.history == base.history
     assert peft.Probe.default_tuning == "probe"

@@ -138,7 +138,7 @@ def test_depth_of_blocks():
     scaled = by_depth({name: torch.tensor([2.0]) for name in names})
     assert [t.item() for t in scaled.values()] == [0.0, 1.0, 2.0, 0.0, 2.0, 2.0]
     assert by_depth({}) == {}
-    with pytest.raises(UserError, match="no numbered blocks"):
+    with pytest.raises(UserError, match="not in numbered blocks"):
         by_depth({"clip.visual.layer1.0.w": torch.ones(1)})
 
 

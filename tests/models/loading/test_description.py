@@ -189,5 +189,5 @@ def test_an_own_model_is_told_which_parts_are_wanted():
     assert encoder.encode_texts(encoder.tokenize(["a cat"])).shape == (1, 4) and encoder.context_length == 4
     assert encoder.encode_images(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)).shape == (2, 4)
     assert json.dumps(description.describe(encoder))
-    with pytest.raises(UserError, match="needs `output_dim`"):
+    with pytest.raises(UserError, match="has no `output_dim`"):
         _ = encoder.feature_dim

@@ -19,8 +19,8 @@ from models.registry import UserError
 
 def as_openai(state):
     """Half precision where OpenAI's is, and the entries that only OpenAI writes."""
-    kept = ("ln_", "embedding", "logit_scale")
-    half = {k: v if any(part in k for part in kept) else v.half() for k, v in state.items()}
+    stored = ("ln_", "embedding", "logit_scale")
+    half = {k: v if any(part in k for part in stored) else v.half() for k, v in state.items()}
     extras = {"input_resolution": 24, "context_length": 77, "vocab_size": 300}
     return {**half, **{k: torch.tensor(v) for k, v in extras.items()}}
 
@@ -87,12 +87,12 @@ def test_openai_weights_are_recognised_and_computed_with_quickgelu(toy, tmp_path
     encoder = models.load("Toy", str(path))
     assert quick(encoder) and same(encoder, state)
 
-    theirs = build_model_from_openai_state_dict(dict(state)).float()
+    reference = build_model_from_openai_state_dict(dict(state)).float()
     tokens = torch.zeros(2, 77, dtype=torch.long)
     tokens[:, :4] = torch.tensor([[298, 7, 8, 299], [298, 9, 299, 0]])
     pixels = torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        images, texts = theirs.encode_image(pixels, normalize=True), theirs.encode_text(tokens, normalize=True)
+        images, texts = reference.encode_image(pixels, normalize=True), reference.encode_text(tokens, normalize=True)
         torch.testing.assert_close(encoder.encode_images(pixels), images)
         torch.testing.assert_close(encoder.encode_texts_plain(tokens), texts)
 
@@ -139,10 +139,10 @@ def test_torchscript_tensors_are_those_of_its_state_dict(tmp_path):
         warnings.simplefilter("ignore")
         scripted = torch.jit.script(Outer())
         scripted.save(str(tmp_path / "archive.pt"))
-    expected, found = scripted.state_dict(), read_tensors(tmp_path / "archive.pt")
-    assert expected.keys() == found.keys()
+    expected, result = scripted.state_dict(), read_tensors(tmp_path / "archive.pt")
+    assert expected.keys() == result.keys()
     for name, tensor in expected.items():
-        assert tensor.dtype == found[name].dtype and torch.equal(tensor, found[name])
+        assert tensor.dtype == result[name].dtype and torch.equal(tensor, result[name])
 
 
 class Evil:
@@ -216,7 +216,7 @@ def test_files_that_hold_something_else(tmp_path, toy):
     torch.save({"accuracy": 1.0}, tmp_path / "other.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     for file in ("other.pt", "list.pt"):
-        with pytest.raises(UserError, match=f"{file} holds no state dict"):
+        with pytest.raises(UserError, match=f"{file} has no state dict"):
             models.load("Toy", str(tmp_path / file))
     with pytest.raises(UserError, match=r"missing\.pt does not exist"):
         models.load("Toy", str(tmp_path / "missing.pt"))
@@ -291,7 +291,7 @@ def test_names_of_wrapped_modules(toy, tmp_path, wrap):
 def test_two_models_in_a_file_and_tunings_that_are_kept_apart(toy, tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({f"{of}.{k}": v for k, v in toy.items() for of in ("student", "teacher")}, path)
-    with pytest.raises(UserError, match=r"hold several models \('student\.', 'teacher\.'\)"):
+    with pytest.raises(UserError, match=r"are of several models \('student\.', 'teacher\.'\)"):
         models.load("Toy", str(path))
     torch.save({f"clip.{k}": v for k, v in toy.items()} | {"image_adapter.down.weight": torch.ones(2, 2)}, path)
     with pytest.raises(UserError, match=r"the model has no 'image_adapter\.down\.weight'.* --tuning lora or adapter"):
@@ -309,7 +309,7 @@ def test_a_file_is_known_by_its_content(toy, tmp_path, monkeypatch):
 
 def test_weights_of_transformers_are_named(tmp_path, toy):
     torch.save({f"{part}.layer.weight": torch.ones(2) for part in ("text_model", "vision_model")}, tmp_path / "weights.pt")
-    with pytest.raises(UserError, match="It holds a model of transformers"):
+    with pytest.raises(UserError, match="It is a model of transformers"):
         models.load("Toy", str(tmp_path / "weights.pt"))
 
 

@@ -49,9 +49,9 @@ def sentence(folder, pretrained=None):
 
 
 TOKENIZER_CODE = [
-    ({"auto_map": {"AutoTokenizer": ["tok.Evil", None]}, "tokenizer_class": "Evil"}, "brings Python code"),
-    ({"auto_map": ["tok.Evil", None]}, "brings Python code"),
-    ({"auto_map": {"AutoTokenizer": ["other/repository--tok.Evil", None]}}, "brings Python code"),
+    ({"auto_map": {"AutoTokenizer": ["tok.Evil", None]}, "tokenizer_class": "Evil"}, "has Python code"),
+    ({"auto_map": ["tok.Evil", None]}, "has Python code"),
+    ({"auto_map": {"AutoTokenizer": ["other/repository--tok.Evil", None]}}, "has Python code"),
     ({"tokenizer_class": "Trainer"}, "asks for the tokenizer class 'Trainer'"),
     ({"tokenizer_class": "tok.Evil"}, "asks for the tokenizer class"),
     ({"tokenizer_class": ["Evil"]}, "asks for the tokenizer class"),
@@ -113,10 +113,10 @@ BROKEN = [
     (("embed_dim",), 32.0, "model_cfg.embed_dim is 32.0"),
     (("embed_dim",), 10**30, "model_cfg.embed_dim is 1000000000"),
     (("vision_cfg",), None, "model_cfg.vision_cfg is missing"),
-    (("vision_cfg",), [1], "model_cfg.vision_cfg is [1], and must be an object"),
+    (("vision_cfg",), [1], "model_cfg.vision_cfg is [1], but must be an object"),
     (("vision_cfg", "layers"), -2, "model_cfg.vision_cfg.layers is -2"),
     (("vision_cfg", "layers"), 10**9, "model_cfg.vision_cfg.layers is 1000000000"),
-    (("vision_cfg", "layer"), 2, "unknown setting 'layer'; perhaps 'layers' is meant"),
+    (("vision_cfg", "layer"), 2, "unknown setting 'layer'; did you mean 'layers'"),
     (("vision_cfg", "head_width"), 64, "open_clip cannot build it"),
     (("vision_cfg", "image_size"), 4000, "its images have 110,889 patches"),
     (("vision_cfg", "image_size"), 0, "model_cfg.vision_cfg.image_size is 0"),
@@ -124,7 +124,7 @@ BROKEN = [
     (("text_cfg", "pool_type"), "mean", "allowed is one of 'argmax', 'eos', 'last', 'first'"),
     (("text_cfg", "context_length"), "32", "model_cfg.text_cfg.context_length is '32'"),
     (("vision_cfg", "output_tokens"), True, "its model cannot encode"),
-    (("text_cfg", "pool_type"), "eos", "its model gives two different texts the same features (pool_type, eos_id)"),
+    (("text_cfg", "pool_type"), "eos", "its model returns the same features for two different texts (pool_type, eos_id)"),
     (("multimodal_cfg",), {}, "model_cfg.multimodal_cfg needs model_cfg.custom_text to be true"),
     (("nothing",), 1, "model_cfg has the unknown setting 'nothing'"),
 ]
@@ -165,7 +165,7 @@ def test_configurations_that_contradict_the_weights_are_refused_before_memory_is
 def test_a_random_model_that_is_larger_than_the_memory(stranger):
     for name, value in (("width", 65_536), ("layers", 100)):
         change(stranger, value, "model_cfg", "text_cfg", name)
-    assert "GB for its weights, and this machine has" in sentence(stranger, "random")
+    assert "GB for its weights, but this machine has" in sentence(stranger, "random")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_merges_that_are_damaged_unpack_without_end_or_belong_to_another_model(s
         opened.write(b" " * (LARGEST_MERGES + 10))
     assert "unpack to more than" in sentence(stranger)
     merges.unlink()
-    assert "its tokenizer gives the id 49407, and the model has" in sentence(stranger)
+    assert "its tokenizer gives the id 49407, but the model has" in sentence(stranger)
     merges.write_bytes(whole)
     assert models.load(str(stranger)).image_size == 48
 
@@ -219,8 +219,8 @@ def test_merges_that_are_damaged_unpack_without_end_or_belong_to_another_model(s
     [
         (lambda t: t.to(torch.int8), "is int8 in the file, and weights must be"),
         (lambda t: t.to(torch.complex64), "is complex64 in the file"),
-        (lambda t: t * float("nan"), "holds NaN or infinite values"),
-        (lambda t: t.double() * 1e300, "holds NaN or infinite values"),
+        (lambda t: t * float("nan"), "has NaN or infinite values"),
+        (lambda t: t.double() * 1e300, "has NaN or infinite values"),
     ],
 )
 def test_tensors_of_other_kinds_and_values_are_refused(stranger, change_tensor, message):
@@ -234,14 +234,14 @@ def test_tensors_of_other_kinds_and_values_are_refused(stranger, change_tensor, 
 def test_a_directory_without_weights_can_have_random_ones(stranger):
     (stranger / "open_clip_model.safetensors").unlink()
     assert models.load(str(stranger), "random").image_size == 48
-    assert "holds no weights" in sentence(stranger)
+    assert "has no weights" in sentence(stranger)
     (stranger / "open_clip_model.safetensors").mkdir()
-    assert "holds no weights" in sentence(stranger)
+    assert "has no weights" in sentence(stranger)
 
 
 def test_a_directory_of_transformers_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
-    assert "it seems to be a model of transformers" in sentence(tmp_path)
+    assert "It seems to be a model of transformers" in sentence(tmp_path)
 
 
 def test_a_directory_with_weights_of_openai_says_so_in_its_configuration(stranger):
