@@ -116,7 +116,9 @@ class DualEncoder(nn.Module):
         self.reader = PromptReader(tokenizer, name)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self.register_load_state_dict_post_hook(_touch)  # type: ignore[no-untyped-call]  # torch does not annotate it
+        # torch does not annotate this method.
+        register_hook: Any = self.register_load_state_dict_post_hook
+        register_hook(_touch)
 
     @property
     def device(self) -> torch.device:
