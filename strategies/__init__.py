@@ -1,4 +1,4 @@
-"""How it is learned: one method a file. Names resolve lazily, so that listing them imports neither torch nor Avalanche."""
+"""Continual-learning methods, one per file. Names resolve lazily, so that listing them does not import torch or Avalanche."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ if TYPE_CHECKING:
     from strategies.engine.strategy import Batch as Batch
     from strategies.engine.strategy import Strategy as Strategy
 
-# Names, where they are, and what they are in a line.
+# Name: ("module:class", one line about it).
 _TABLE = {
     "zero-shot": ("strategies.zero_shot:ZeroShot", "no training; the reference row"),
     "finetune": ("strategies.engine.strategy:Strategy", "continual fine-tuning with the papers' protocol"),
     "joint": ("strategies.joint:Joint", "all tasks so far trained together from the initial weights: the upper reference"),
-    "l2": ("strategies.l2:L2", "fine-tuning with L2 to the start of the task"),
+    "l2": ("strategies.l2:L2", "fine-tuning with an L2 penalty to the start of the task"),
     "lwf": ("strategies.lwf:LwF", "distillation of the previous model on current images and class names (1606.09282)"),
-    "lwf-vr": ("strategies.lwf:LwFVR", "the same with random sentences (ZSCL's baseline)"),
+    "lwf-vr": ("strategies.lwf:LwFVR", "LwF with random sentences (ZSCL's baseline)"),
     "icarl": ("strategies.icarl:ICaRL", "a herding memory under a budget, distillation on it (1611.07725)"),
     "wise-ft": ("strategies.wise_ft:WiSEFT", "fine-tuning, then interpolation with the weights before the task (2109.01903)"),
     "iimm-guided": (
         "strategies.iimm_guided:IIMMGuided",
-        "interpolation, as far as a study says of tasks with its measure before training (2407.15731)",
+        "WiSE-FT with an alpha per task, set from a measure before training (2407.15731)",
     ),
     "zscl": (
         "strategies.zscl:ZSCL",
-        "distilling the initial model on reference data, weight ensemble, L2 (2303.06628)",
+        "distillation of the initial model on reference data, weight average, L2 (2303.06628)",
     ),
     "zscl-star": ("strategies.zscl:ZSCLStar", "ZSCL without L2 (ZSCL* in its tables)"),
     "paint-sequential": (
         "strategies.paint:PaintSequential",
-        "patching: after a task back as far as validation says (2208.05592)",
+        "patching: after each task go back as far as validation says (2208.05592)",
     ),
     "paint-joint": ("strategies.paint:PaintJoint", "patching: all tasks so far trained together, then one interpolation"),
     "paint-parallel": ("strategies.paint:PaintParallel", "patching: each task from the initial weights, the changes added up"),
-    "task-arithmetic": ("strategies.merging:TaskArithmetic", "task vectors added up, times one number (2212.04089)"),
+    "task-arithmetic": ("strategies.merging:TaskArithmetic", "the sum of the task vectors, scaled by one number (2212.04089)"),
     "ties": ("strategies.merging:Ties", "task vectors trimmed, signs elected, then averaged (2306.01708)"),
-    "dare": ("strategies.merging:Dare", "task vectors thinned out at random and rescaled (2311.03099)"),
+    "dare": ("strategies.merging:Dare", "values of task vectors dropped at random, the others rescaled (2311.03099)"),
     "model-stock": (
         "strategies.merging:ModelStock",
         "interpolation by the angle between task vectors (2403.19522)",
     ),
-    "magmax": ("strategies.merging:MagMax", "sequential fine-tuning, the largest change of each weight (2407.06322)"),
+    "magmax": ("strategies.merging:MagMax", "sequential fine-tuning, then the largest change of each weight (2407.06322)"),
     "lines": ("strategies.merging:Lines", "task vectors scaled by depth (2410.17146)"),
     "bitfit": ("strategies.peft:BitFit", "only biases train (IIMM, 2407.15731)"),
     "attention": ("strategies.peft:Attention", "only attention weights train (A-CLIP, 2402.09613)"),
     "lora": ("strategies.peft:LoRA", "low-rank changes of query and value matrices (IIMM)"),
     "adapter": ("strategies.peft:Adapter", "CLIP-Adapter: a bottleneck behind each tower (IIMM)"),
-    "probe": ("strategies.peft:Probe", "a linear head a task on frozen features"),
+    "probe": ("strategies.peft:Probe", "one linear head per task on frozen features"),
 }
 TARGETS = {name: target for name, (target, _) in _TABLE.items()}
 STRATEGIES = Registry("strategy", TARGETS, entry_points="perennial.strategies")

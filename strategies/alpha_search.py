@@ -1,4 +1,4 @@
-"""The alpha search: how far to go from some weights along task vectors, by validation accuracy."""
+"""The alpha search: choose by validation accuracy how far to go from some weights along task vectors."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ Rule = Literal["mean", "bounded"]
 
 
 class Question(NamedTuple):
-    """The validation images of a task, asked among its own classes and those of its rivals (task labels)."""
+    """The validation images of a task, classified among its own classes and those of its rivals (task labels)."""
 
     label: int
     rivals: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
+        """Name in saved states."""
         return "-".join(str(label) for label in (self.label, *self.rivals))
 
 
@@ -41,11 +42,18 @@ class Scores(NamedTuple):
 
 
 def choose(points: Sequence[Point], scores: Scores, rule: Rule, epsilon: float = 1.0, start: float | None = None) -> int:
-    """Which of the points to take: the best score, and among equals the one with the smallest sum of alphas.
+    """Return the index of the point with the best score, and among equals of that with the smallest sum of alphas.
 
-    "mean": the score is the mean of patching and supported accuracy, each a mean over its tasks (PAINT, 2208.05592). "bounded":
-    it is patching accuracy, of the points that lose at most `epsilon` points of supported accuracy against `start`, the
-    initial model's; where no point does, supported accuracy. Without supported tasks it is patching accuracy alone.
+    For the rule "mean" the score is the mean of patching and supported accuracy, each a mean over its tasks (PAINT,
+    2208.05592). For "bounded" it is patching accuracy, among the points that lose at most `epsilon` points of supported
+    accuracy against `start`. If no point does, it is supported accuracy. Without supported tasks it is patching accuracy.
+
+    Args:
+        points: the points.
+        scores: their accuracies.
+        rule: "mean" or "bounded".
+        epsilon: in points of accuracy.
+        start: supported accuracy of the initial model, for "bounded".
     """
     best = scores.patching
     if scores.supported is not None:
@@ -54,19 +62,19 @@ def choose(points: Sequence[Point], scores: Scores, rule: Rule, epsilon: float =
             assert start is not None, "a bound needs the initial model's accuracy"
             allowed = start - scores.supported <= epsilon + 1e-9
             best = np.where(allowed, scores.patching, -np.inf) if allowed.any() else scores.supported
-    # Rounded, so that means of other counts that are equal do tie.
+    # Rounded, so that equal means of different counts tie.
     ranked = sorted(range(len(points)), key=lambda i: (-round(float(best[i]), 9), sum(points[i])))
     return ranked[0]
 
 
 def refine(score: Callable[[Point], float], start: Point, limit: float, evaluations: int) -> None:
-    """Ask for the scores of about `evaluations` points in [0, limit]^K, from `start` on, in search of the largest.
+    """Search [0, limit]^K for the point with the largest score, with about `evaluations` points, starting at `start`.
 
-    Powell's successors in scipy: COBYQA keeps quadratic models in a trust region and stays inside the box. It needs no
-    gradient, starts where the shared alpha left off, and its first radius (a fifth of the box) looks over the steps that
-    accuracy has. Of scipy's other methods for such functions, on piecewise constant ones with 9 and 11 alphas and 50
-    evaluations, COBYLA came next, and Powell, Nelder-Mead and DIRECT gained less than 70 % as much. Deterministic. Alphas
-    are rounded to hundredths.
+    The search is COBYQA, a successor of Powell's methods in scipy. It keeps quadratic models in a trust region, stays inside
+    the box and needs no gradient. It starts at the shared alpha, and its first radius (a fifth of the box) spans the steps of
+    the accuracy. It was compared with scipy's other methods for such functions, on piecewise constant ones with 9 and 11 alphas
+    and 50 evaluations: COBYLA was second, and Powell, Nelder-Mead and DIRECT gained less than 70 % as much. The search is
+    deterministic. Alphas are rounded to hundredths.
     """
     from scipy.optimize import minimize
 
@@ -78,10 +86,10 @@ def refine(score: Callable[[Point], float], start: Point, limit: float, evaluati
 
 
 class Path:
-    """Moves an encoder to theta_0 + sum_i alphas_i v_i, in place: only the tensors that a vector changes are written.
+    """Moves an encoder to theta_0 + sum_i alphas_i v_i in place. Only the tensors that a vector changes are written.
 
-    Every move starts from theta_0, so that rounding does not add up: the weights are those of `models.merging.patched`, bit by
-    bit. What a tuning trains beside the weights (LoRA) is at no change from here on.
+    Every move starts from theta_0, so that rounding does not add up. The weights are bit-exactly those of
+    `models.merging.patched`. LoRA restarts from no change.
     """
 
     def __init__(self, encoder: DualEncoder, theta_0: Mapping[str, Tensor], vectors: Sequence[Vector]):
@@ -113,12 +121,12 @@ class Path:
     def _direction(self, alphas: Point) -> tuple[Mapping[str, Tensor], float]:
         if len(set(alphas)) > 1:
             if not self._placed:
-                # On the encoder's device: a whole search combines them.
+                # On the encoder's device, because a whole search combines them.
                 self.vectors = [{n: d.to(self.theta_0[n].device) for n, d in vector.items()} for vector in self.vectors]
                 self._placed = True
             return weighted(self.vectors, alphas)
         if not self._shared:
-            # Kept on the encoder's device: a whole search goes along it.
+            # Kept on the encoder's device, because a whole search uses it.
             self._shared = {n: d.to(self.theta_0[n].device) for n, d in weighted(self.vectors, alphas)[0].items()}
         return self._shared, alphas[0]
 
@@ -126,8 +134,8 @@ class Path:
 class Validation:
     """Counts correct answers on validation splits, for many weights in one pass over the decoded images.
 
-    `domains` by task label. `known` keeps what is known of a path's start, alpha = 0: correct answers by question. Heads are
-    template ensembles, made once per run unless the text tower trains. The predictions are those of `metrics.evaluate`.
+    `domains` are by task label. `known` has the correct answers at a path's start, alpha = 0, by question. Heads are template
+    ensembles, made once per run unless the text tower trains. The predictions are those of `metrics.evaluate`.
     """
 
     def __init__(
@@ -139,17 +147,20 @@ class Validation:
     ):
         self.encoder, self.domains, self.batch_size, self.progress = encoder, domains, batch_size, progress
         self.known: dict[str, int] = {}
-        self._judge = PromptClassifier(encoder)
-        self._judge.training = False
+        self._classifier = PromptClassifier(encoder)
+        self._classifier.training = False
         self._heads: dict[str, Tensor] = {}
 
     def size(self, question: Question) -> int:
-        """Number of a question's images."""
+        """Return the number of a question's images."""
         split: Any = self.domains[question.label].val
         return 0 if split is None else len(split)
 
     def count(self, path: Path, points: Sequence[Point], questions: Sequence[Question]) -> np.ndarray:
-        """Correct answers [P, Q] of the path's points. The encoder stays at one of them; its training mode is as before."""
+        """Return the correct answers [P, Q] at the path's points.
+
+        The encoder is left at one of the points, in the training mode that it had.
+        """
         columns = []
         with evaluating(self.encoder), torch.inference_mode():
             for i, question in enumerate(questions):
@@ -178,24 +189,24 @@ class Validation:
         return counts
 
     def _head(self, path: Path, point: Point, question: Question) -> Tensor:
-        """Unit rows: the task's classes, then its rivals'."""
+        """Return the head's unit rows: the task's classes, then its rivals'."""
         if not path.moves_text and question.key in self._heads:
             return self._heads[question.key]
         for label in (question.label, *question.rivals):
-            self._judge.register_domain(label, self.domains[label])
+            self._classifier.register_domain(label, self.domains[label])
         path.move(point)
-        self._judge.compete(question.label, question.rivals)
-        head = self._judge.head(question.label)
+        self._classifier.compete(question.label, question.rivals)
+        head = self._classifier.head(question.label)
         if not path.moves_text:
             self._heads[question.key] = head
         return head
 
 
 class Search:
-    """The points asked so far along a path, and which of them to take; no point is asked twice.
+    """The points evaluated so far along a path, and the choice among them. No point is evaluated twice.
 
-    `start`, shared by the searches of a run, collects the initial model's correct answers on supported tasks: those of the
-    run's first point of all zeros. For rule "bounded" that point is asked even if no grid holds it.
+    `start`, shared by the searches of a run, collects the initial model's correct answers on supported tasks. These are the
+    answers at the run's first point of all zeros. For the rule "bounded" that point is evaluated even if it is not on the grid.
     """
 
     def __init__(
@@ -229,12 +240,12 @@ class Search:
                     self.start.setdefault(question.key, counts[question.key])
 
     def best(self) -> Point:
-        """The best of the points asked (`choose`)."""
+        """Return the best of the evaluated points (`choose`)."""
         points = list(self.counts)
         return points[choose(points, self.scores(points), self.rule, self.epsilon, self._initial())]
 
     def value(self, point: Point) -> float:
-        """What an optimiser should make large: the rule's score, with a price of 10 on each point lost beyond the bound."""
+        """Return the score for an optimiser: the rule's, minus 10 for each point of accuracy lost beyond the bound."""
         self.ask([point])
         scores = self.scores([point])
         patching = float(scores.patching[0])
@@ -246,24 +257,25 @@ class Search:
         return patching - 10 * max(0.0, initial - supported - self.epsilon)
 
     def scores(self, points: Sequence[Point]) -> Scores:
+        """Return the mean accuracies at evaluated points."""
         sizes = np.array([self.validation.size(question) for question in self.questions])
         percent = 100 * np.stack([self.counts[point] for point in points]) / sizes
         split = len(self.patching)
         return Scores(percent[:, :split].mean(axis=1), percent[:, split:].mean(axis=1) if self.supported else None)
 
     def correct(self, point: Point) -> dict[str, int]:
-        """Correct answers at a point asked, by question."""
+        """Return the correct answers at an evaluated point, by question."""
         return {question.key: int(count) for question, count in zip(self.questions, self.counts[point], strict=True)}
 
     def record(self) -> dict[str, list[Any]]:
-        """Everything asked: points, and their mean accuracies in percent (`supported` is empty without such tasks)."""
+        """Return all evaluated points and their mean accuracies in percent (`supported` is empty without supported tasks)."""
         points = list(self.counts)
         scores = self.scores(points)
         supported = [] if scores.supported is None else scores.supported.tolist()
         return {"points": [list(point) for point in points], "patching": scores.patching.tolist(), "supported": supported}
 
     def _initial(self) -> float | None:
-        """The initial model's mean accuracy on the supported tasks, in percent, where it is known."""
+        """Return the initial model's mean accuracy on the supported tasks, in percent, or None if it is not known."""
         if not self.supported or not all(question.key in self.start for question in self.supported):
             return None
         return float(np.mean([100 * self.start[q.key] / self.validation.size(q) for q in self.supported]))

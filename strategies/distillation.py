@@ -1,13 +1,13 @@
-"""Distillation: its losses, teachers that do not move, and what of them can be computed once."""
+"""Distillation: its loss functions, its two kinds of teacher, and the base class of the methods that distil."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,17 +22,26 @@ from models.weights import interpolate
 from strategies.engine.batches import kept_on, mixed_seed, rows_of, sent
 from strategies.engine.option_checks import check_fraction, check_not_negative
 from strategies.engine.strategy import Batch, Strategy
-from strategies.negatives import CAPTIONS, Kind, Negatives
-from strategies.reference_sources import NoiseImages, random_sentences
+from strategies.negatives import Kind, Negatives, make_negatives
+from strategies.reference_sources import NoiseImages, random_sentences, reference_batches
+from strategies.teacher_outputs import Images, embed_images, embed_texts, holding_weights
 
 DIAGONAL = -1e4
 
 
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0) -> Tensor:
-    """T^2 * mean over rows of the soft cross-entropy -sum_j softmax(teacher / T)_j log_softmax(student / T)_j.
+    """Return T^2 * mean over rows of the soft cross-entropy -sum_j softmax(teacher / T)_j log_softmax(student / T)_j.
 
-    Logits [B, M]; the teacher is detached. Cross-entropy, not KL: it differs by the teacher's entropy, a constant, so the
-    gradient is the same (ZSCL's released code).
+    This is cross-entropy and not KL divergence, as in ZSCL's released code. They differ by the teacher's entropy, which is a
+    constant, so the gradient is the same.
+
+    Args:
+        student_logits: logits [B, M].
+        teacher_logits: logits [B, M]; they are detached.
+        temperature: T.
+
+    Returns:
+        A scalar.
     """
     target = F.softmax(teacher_logits.detach() / temperature, dim=1)
     rows = -(target * F.log_softmax(student_logits / temperature, dim=1)).sum(dim=1)
@@ -40,52 +49,110 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
 
 
 def image_image_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0) -> Tensor:
-    """`distillation_loss` of the images' similarities to each other [B, B], an image's to itself replaced by -1e4.
+    """Return `distillation_loss` of the similarities [B, B] between images, with -1e4 on the diagonal.
 
-    ZSCL's released code (--ablation_loss_2).
+    Source: ZSCL's released code (--ablation_loss_2).
     """
-    itself = torch.eye(len(student_logits), dtype=torch.bool, device=student_logits.device)
-    student, teacher = (logits.masked_fill(itself, DIAGONAL) for logits in (student_logits, teacher_logits))
+    diagonal = torch.eye(len(student_logits), dtype=torch.bool, device=student_logits.device)
+    student, teacher = (logits.masked_fill(diagonal, DIAGONAL) for logits in (student_logits, teacher_logits))
     return distillation_loss(student, teacher, temperature)
 
 
-class Distillation(Strategy):
-    """What methods share that keep a model near a teacher's outputs on reference data; by itself it is no method.
+class Teacher(Protocol):
+    """A model that the student is kept near on reference data. Its outputs carry no gradient."""
 
-    Loss: cross-entropy + image_loss * D(Z_s, Z_t) + text_loss * D(Z_s^T, Z_t^T) + feature_mse * mean (V_s - V_t)^2
-    + image_image * D'(V_s V_s^T, V_t V_t^T). V are unit features of a batch of reference images by student and teacher, R the
-    teacher's of all reference sentences, Z = exp(logit_scale) * V R^T; V V^T is scaled like it; D is `distillation_loss`, D'
-    `image_image_loss`. R is the teacher's in both Z_s and Z_t, so distillation sends gradient to the image tower only.
-    `weight_adjust` halves image_loss, text_loss and image_image. A term of weight 0 is not computed. Names, formulas and
-    defaults are those of ZSCL's released code (2303.06628).
+    def texts(self) -> Tensor:
+        """Return R, the unit features [M, d] of all reference sentences."""
 
-    teacher: "zero-shot", the initial model; "previous", the model at the start of the task; "wise", between them at
-    (1 - teacher_alpha) * initial + teacher_alpha * previous. It stands still during a task. (The teacher of the released
-    class-incremental code, where it is the previous model, shares its tensors with the student, so that its losses have no
-    gradient.)
+    def images(self, index: Tensor, pixels: Tensor) -> Tensor:
+        """Return V_t, the unit features [B, d] of the reference images of one step: their indices [B] and pixels."""
 
-    Reference images and sentences are named by words (`sources`): those of `reference_sources`, or data that came with the run.
-    What the teacher says of them is computed once: per run where neither teacher nor data change, otherwise at the start of a
-    task, of those images that the task will look at. Only of "batch", whose images are augmented, is a copy of the teacher
-    asked in each step; with `exactness` "plain" of everything. Other images have the evaluation transform and pass through the
-    student together with the batch, or in a pass of their own.
 
-    negatives: texts that compete with the task's classes in the cross-entropy (`strategies.negatives`). "captions": 100 of the
-    run's reference sentences, drawn anew in each step; "previous": the class names of earlier tasks, less those that the
-    current one has too (our choice). The released class-incremental code's ce_method "ext" and "previous".
+class ComputedOnce:
+    """A teacher whose outputs were computed before the first step.
+
+    `features` [N, d] are of all reference images, or of those with the indices `looked_at` [N] out of `count`.
     """
 
-    images: Any
-    initial: dict[str, Tensor]
-    teacher: DualEncoder | None
-    teacher_texts: Tensor
-    teacher_images: Tensor
+    def __init__(self, texts: Tensor, features: Tensor, looked_at: Tensor | None = None, count: int = 0):
+        self._texts, self._features = texts, features
+        self._rows: Tensor | None = None
+        if looked_at is not None:
+            self._rows = torch.full((count,), -1)
+            self._rows[looked_at] = torch.arange(len(looked_at))
+
+    def texts(self) -> Tensor:
+        """Return the stored text features [M, d]."""
+        return self._texts
+
+    def images(self, index: Tensor, pixels: Tensor) -> Tensor:
+        """Return the stored features [B, d] of these images."""
+        rows = index if self._rows is None else self._rows[index]
+        return self._features[rows.to(self._features.device, non_blocking=True)]
+
+
+class AskedEachStep:
+    """A teacher that is a frozen model and encodes the reference images again in each step.
+
+    `texts` returns the text features R [M, d].
+    """
+
+    def __init__(self, model: DualEncoder, texts: Callable[[DualEncoder], Tensor]):
+        self.model, self._texts = model, texts
+
+    @torch.no_grad()
+    def texts(self) -> Tensor:
+        """Return the text features [M, d]."""
+        return self._texts(self.model)
+
+    @torch.no_grad()
+    def images(self, index: Tensor, pixels: Tensor) -> Tensor:
+        """Encode the images: unit features [B, d]."""
+        return self.model.encode_images(pixels)
+
+
+class Distillation(Strategy):
+    """Base class of the methods that keep a model near a teacher's outputs on reference data.
+
+    V_s and V_t are the unit features of a batch of reference images by student and teacher. R are the teacher's unit features
+    of all reference sentences. Z_s = exp(logit_scale) * V_s R^T and Z_t = exp(logit_scale) * V_t R^T are logits, and
+    S_s = exp(logit_scale) * V_s V_s^T (S_t alike) are similarities between images. D is `distillation_loss`, D' is
+    `image_image_loss`:
+
+        loss = cross-entropy + image_loss * D(Z_s, Z_t) + text_loss * D(Z_s^T, Z_t^T)
+               + feature_mse * mean (V_s - V_t)^2 + image_image * D'(S_s, S_t)
+
+    R is the teacher's in both Z_s and Z_t, so distillation sends gradient to the image tower only. `weight_adjust` halves
+    image_loss, text_loss and image_image. A term of weight 0 is not computed. Names, formulas and defaults are those of ZSCL's
+    released code (2303.06628).
+
+    `teacher` is "zero-shot", the initial model; "previous", the model at the start of the task; or "wise", the mixture
+    (1 - teacher_alpha) * initial + teacher_alpha * previous. It is fixed during a task. In the released class-incremental code
+    the previous model shares its tensors with the student, so that its distillation losses have no gradient; here it does not.
+
+    The outputs of a fixed teacher are computed once: per run if neither the teacher nor the data change from task to task,
+    otherwise at the start of a task, and only of the images that the task will use. A frozen copy of the model is asked in each
+    step only for reference_images=batch, whose images are augmented, and for everything with exactness=plain. Other reference
+    images have the evaluation transform. They pass through the student together with the batch, or in a separate pass with
+    exactness=plain.
+
+    `negatives` are texts that compete with the task's classes in the cross-entropy (`strategies.negatives`).
+
+    A subclass overrides `sources`, and where it needs them `task_images`, `task_tokens`, `reference_size`, `reference_seed`.
+    """
+
+    options: Options
+    images: Images | None
+    teacher: Teacher | None
     negatives: Negatives | None
-    _rows: Tensor | None
-    _sentences: Tensor | None
+    initial: dict[str, Tensor]
+    _run_texts: Tensor | None
+    _run_images: Tensor | None
 
     @dataclass(frozen=True)
     class Options(Strategy.Options):
+        """Options of every method that distils."""
+
         image_loss: float = 1.0
         text_loss: float = 1.0
         feature_mse: float = 0.0
@@ -104,19 +171,19 @@ class Distillation(Strategy):
                 raise ValueError(f"temperature must be greater than 0, got {self.temperature}")
             check_fraction("teacher_alpha", self.teacher_alpha)
 
-    # What a method says
+    # Reference data
 
     def sources(self) -> tuple[str, str]:
-        """The words for this method's reference images and sentences."""
-        return self.options.reference_images, self.options.reference_sentences
+        """Return the words that name this method's reference images and sentences (`benchmarks.reference`)."""
+        raise NotImplementedError
 
-    @property
-    def reference_size(self) -> int:
-        """Reference images in a step: as many as in a batch (the released code)."""
-        return self.options.batch_size
+    def from_run(self) -> tuple[bool, bool]:
+        """Return whether the images and the sentences are those of `reference`, the same in every task."""
+        images, sentences = self.sources()
+        return images not in OWN_IMAGES, sentences not in OWN_SENTENCES
 
-    def task_images(self, word: str) -> Any:
-        """The current task's reference images, indexed by a tensor of indices; None: the batch itself."""
+    def task_images(self, word: str) -> Images | None:
+        """Return the current task's reference images; None if they are the training batch."""
         if word == "batch":
             return None
         if word == "noise":
@@ -124,242 +191,197 @@ class Distillation(Strategy):
         return FileImages(self.experience.domain.train, self.encoder.preprocess)
 
     def task_tokens(self, word: str) -> Tensor:
-        """The tokens [M, context] of the current task's reference sentences."""
+        """Return the tokens [M, context] of the current task's reference sentences."""
         if word == "random":
             return random_sentences(self.encoder, mixed_seed(self.seed, self.experience.current_experience, 2))
         return self.encoder.tokenize(self.experience.domain.prompts(0))
 
+    @property
+    def reference_size(self) -> int:
+        """Reference images per step: as many as in a batch (the released code)."""
+        return self.options.batch_size
+
+    @property
+    def reference_seed(self) -> int:
+        """Seed of the order of the reference images. Here each task has a different one."""
+        return mixed_seed(self.seed, self.experience.current_experience)
+
     @classmethod
     def reference_count(cls, options: Any, updates: Sequence[int]) -> int | None:
-        """Those of the longest task where every task looks at the same ones, else of all tasks together."""
-        looks = sum(updates) if getattr(options, "reference_reshuffle", True) else max(updates)
-        return looks * getattr(options, "reference_batch", options.batch_size)
+        """Return how many reference images all tasks together look at."""
+        return sum(updates) * int(options.batch_size)
 
     # Hooks
 
     def before_run(self) -> None:
+        """Check the reference data, and compute the outputs of a fixed teacher on the data of the run."""
         super().before_run()
-        o, reference = self.options, self.reference
-        self.images, self.teacher, self.negatives, self._rows = None, None, None, None
-        if o.negatives == "captions":
-            if reference is None or not reference.sentences:
-                raise ValueError("negatives=captions needs reference sentences")
-            self._captions = self.encoder.tokenize(reference.sentences)
+        o = self.options
+        self.images = self.teacher = self.negatives = self._run_texts = self._run_images = None
+        sentences = [] if self.reference is None else self.reference.sentences
+        if o.negatives == "captions" and not sentences:
+            raise ValueError("negatives=captions needs reference sentences; set reference_sentences")
         self.distils = max(o.image_loss, o.text_loss, o.feature_mse, o.image_image) > 0
         if not self.distils:
             return
-        self.refuse_probe("the image tower that distillation acts on")
+        self.refuse_probe("the image tower, which distillation acts on, does not train")
         if not tuning.trains_images(self.encoder) and self.encoder.image_adapter is None:
             raise UserError(
-                f"{type(self).__name__} distils images, and under this tuning nothing trains that images pass through."
+                f"{type(self).__name__} distils image features, but this tuning trains no image-tower parameters. "
+                "Choose another one with --tuning."
             )
-        given_images, given_sentences = self._given()
-        fixed = o.teacher == "zero-shot"
-        if given_images and (reference is None or not len(reference.images)):
-            raise ValueError(f"{type(self).__name__} needs reference images")
-        if given_sentences and (reference is None or not reference.sentences):
-            raise ValueError(f"{type(self).__name__} needs reference sentences")
-        if o.teacher == "wise" or (fixed and not (given_images and given_sentences)):
+        run_images, run_sentences = self.from_run()
+        if run_images:
+            if self.reference is None or not len(self.reference.images):
+                raise ValueError(f"{type(self).__name__} needs reference images; set reference_images")
+            self.images = kept_on(self.reference.images, self.device)
+        if run_sentences and not sentences:
+            raise ValueError(f"{type(self).__name__} needs reference sentences; set reference_sentences")
+        once_per_run = o.teacher == "zero-shot" and not self.plain
+        if o.teacher != "previous" and not (once_per_run and run_images and run_sentences):
             self.initial = self.weights()
-        if given_images:
-            self.images = kept_on(reference.images, self.device)
-        if self.plain:
-            self.teacher = self._copy() if fixed else None
-            self._sentences = self.encoder.tokenize(reference.sentences) if given_sentences else None
-        elif fixed:
-            with self.teaching(initial=True):
-                if given_sentences:
-                    self.teacher_texts = self.embed_sentences()
-                if given_images:
-                    self.teacher_images = self.embed_images()
+        if once_per_run:
+            with holding_weights(self.encoder, None):
+                if run_sentences:
+                    self._run_texts = embed_texts(self.encoder, self._sentence_tokens(), self.progress)
+                if self.images is not None:
+                    everything = torch.arange(len(self.images))
+                    self._run_images = embed_images(self.encoder, self.images, everything, self.progress)
 
     def before_experience(self) -> None:
+        """Prepare the task's reference images, teacher and negatives."""
         super().before_experience()
-        self.negatives = self._negatives()
-        self.distils_now = self.distils
+        captions = () if self.reference is None else self.reference.sentences
+        seed = mixed_seed(self.seed, self.experience.current_experience, 3)
+        self.negatives = make_negatives(self.options.negatives, self.encoder, captions, self.experiences, seed)
+        self.teacher = None
         if not self.distils:
             return
-        (image_word, sentence_word), (given_images, given_sentences) = self.sources(), self._given()
-        fixed = self.options.teacher == "zero-shot"
-        if not given_images:
-            self.images = self.task_images(image_word)
-        self.distils_now = self.images is None or len(self.images) > 0
-        if not self.distils_now:
+        run_images, _ = self.from_run()
+        if not run_images:
+            self.images = self.task_images(self.sources()[0])
+        if self.images is not None and not len(self.images):
             return
         self._reference_order = self._reference_batches()
-        if self.plain:
-            if not given_sentences:
-                self._sentences = self.task_tokens(sentence_word)
-            if not fixed:
-                with self.teaching():
-                    self.teacher = self._copy()
-            return
-        texts_known, images_known = fixed and given_sentences, fixed and given_images
-        if texts_known and images_known:
-            return
-        with self.teaching():
-            if not texts_known:
-                self.teacher_texts = (
-                    self.embed_sentences() if given_sentences else self._embed_tokens(self.task_tokens(sentence_word))
-                )
-            if self.images is None:
-                self.teacher = self._copy()
-            elif not images_known:
-                looked_at = torch.cat(list(islice(self._reference_batches(), self.budget(self.experience)))).unique()
-                self._rows = torch.full((len(self.images),), -1)
-                self._rows[looked_at] = torch.arange(len(looked_at))
-                self.teacher_images = self.embed_images(looked_at)
+        self.teacher = self._make_teacher()
 
     def companion_images(self) -> Tensor | None:
-        if not self.distils_now or self.images is None:
+        """Return the next reference images, to be encoded together with the batch."""
+        if self.teacher is None or self.images is None:
             return None
         self.reference_index = next(self._reference_order)
-        if not self.plain:
-            return rows_of(self.images, self.reference_index)
-        self._reference_pixels = sent(rows_of(self.images, self.reference_index), self.device)
-        return None
+        self.reference_pixels = rows_of(self.images, self.reference_index)
+        return None if self.plain else self.reference_pixels
 
     def class_logits(self, features: Tensor) -> Tensor:
+        """Keep the batch's features [B, d] for the loss."""
         self.batch_features = features
         return super().class_logits(features)
 
     def compute_loss(self, batch: Batch) -> Tensor:
+        """Return the cross-entropy plus the weighted distillation terms."""
         loss = self.classification_loss(batch)
         self.log(cross_entropy=loss)
-        for name, weight, term in self.distillation_terms(batch) if self.distils_now else ():
+        if self.teacher is None:
+            return loss
+        student, teacher = self.reference_features(self.teacher, batch)
+        for name, weight, term in self.distillation_terms(student, teacher, self.teacher):
             self.log(**{name: term})
             loss = loss + weight * term
         return loss
 
     def load_task(self, state: dict[str, Any], step: int) -> None:
+        """Skip the reference images and negatives of the first `step` updates."""
         super().load_task(state, step)
-        if self.distils_now and self.images is not None:
+        if self.teacher is not None and self.images is not None:
             for _ in range(step):
                 next(self._reference_order)
         if self.negatives is not None:
             self.negatives.skip(step)
 
-    # Pieces
+    # The loss
+
+    def distillation_terms(self, v_s: Tensor, v_t: Tensor, teacher: Teacher) -> Iterator[tuple[str, float, Tensor]]:
+        """Yield (name, weight, value) of each distillation term with a weight, from the features V_s and V_t [B, d]."""
+        o, logits = self.options, self.encoder.logits
+        half = 0.5 if o.weight_adjust else 1.0
+        if o.image_loss or o.text_loss:
+            r = teacher.texts()
+            z_s, z_t = logits(v_s, r), logits(v_t, r)
+            if o.image_loss:
+                yield "image_loss", half * o.image_loss, distillation_loss(z_s, z_t, o.temperature)
+            if o.text_loss:
+                yield "text_loss", half * o.text_loss, distillation_loss(z_s.T, z_t.T, o.temperature)
+        if o.feature_mse:
+            yield "feature_mse", o.feature_mse, F.mse_loss(v_s, v_t)
+        if o.image_image:
+            s_s, s_t = logits(v_s, v_s), logits(v_t, v_t)
+            yield "image_image", half * o.image_image, image_image_loss(s_s, s_t, o.temperature)
+
+    def reference_features(self, teacher: Teacher, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return V_s [B, d], with gradient, and V_t [B, d] of this step's reference images."""
+        if self.images is None:
+            return self.batch_features, teacher.images(torch.arange(len(batch.images)), batch.images)
+        index, pixels = self.reference_index, self.reference_pixels
+        if self.companion_features is not None:
+            return self.companion_features, teacher.images(index, pixels)
+        pixels = sent(pixels, self.device)
+        return self.encoder.encode_images(pixels), teacher.images(index, pixels)
 
     def classification_loss(self, batch: Batch) -> Tensor:
-        """Smoothed cross-entropy over the task's classes, and over the negatives where there are any."""
+        """Return the smoothed cross-entropy over the task's classes and the negatives."""
         if self.negatives is None:
             return super().compute_loss(batch)
-        against = self.encoder.logits(self.batch_features, self.negatives.features())
-        total, everywhere = against.new_zeros(()), self.options.negatives == "captions"
+        negative_logits = self.encoder.logits(self.batch_features, self.negatives.features())
+        total = negative_logits.new_zeros(())
         for task in torch.unique(batch.task_labels).tolist():
-            mine = batch.task_labels == task
-            logits = self.mb_output[mine, : self.classifier.classes(task)]
-            # Images of an earlier task (replay) would have their own class among the previous tasks' names.
-            if everywhere or task == self.experience.task_label:
-                logits = torch.cat([logits, against[mine]], dim=1)
-            total = total + self._criterion(logits, batch.labels[mine]) * mine.sum()
+            rows = batch.task_labels == task
+            logits = self.mb_output[rows, : self.classifier.classes(task)]
+            # With replay, the own class of an earlier task's image is among the previous tasks' names.
+            if self.options.negatives == "captions" or task == self.experience.task_label:
+                logits = torch.cat([logits, negative_logits[rows]], dim=1)
+            total = total + self._criterion(logits, batch.labels[rows]) * rows.sum()
         return total / len(batch.labels)
 
-    def distillation_terms(self, batch: Batch) -> Iterator[tuple[str, float, Tensor]]:
-        """(name, weight, value) of each distillation term of this step that has a weight."""
-        o, logits = self.options, self.encoder.logits
-        student, teacher = self._both(batch)
-        adjusted = 0.5 if o.weight_adjust else 1.0
-        if o.image_loss or o.text_loss:
-            texts = self._texts_now() if self.plain else self.teacher_texts
-            ours, theirs = logits(student, texts), logits(teacher, texts)
-            if o.image_loss:
-                yield "image_loss", adjusted * o.image_loss, distillation_loss(ours, theirs, o.temperature)
-            if o.text_loss:
-                yield "text_loss", adjusted * o.text_loss, distillation_loss(ours.T, theirs.T, o.temperature)
-        if o.feature_mse:
-            yield "feature_mse", o.feature_mse, F.mse_loss(student, teacher)
-        if o.image_image:
-            similar = image_image_loss(logits(student, student), logits(teacher, teacher), o.temperature)
-            yield "image_image", adjusted * o.image_image, similar
+    # The teacher
 
-    @contextmanager
-    def teaching(self, initial: bool = False) -> Iterator[None]:
-        """The encoder as the teacher, in evaluation mode, without gradients; afterwards it is the student again, to the bit.
+    def _make_teacher(self) -> Teacher:
+        """Return the teacher of the current task, with the outputs that can be computed once."""
+        texts, features = self._run_texts, self._run_images
+        if texts is not None and features is not None:
+            return ComputedOnce(texts, features)
+        with self._as_teacher():
+            if self.plain:
+                tokens = self._sentence_tokens()
+                return AskedEachStep(self._frozen_copy(), lambda model: embed_texts(model, tokens))
+            r = embed_texts(self.encoder, self._sentence_tokens(), self.progress) if texts is None else texts
+            if self.images is None:
+                return AskedEachStep(self._frozen_copy(), lambda model: r)
+            if features is not None:
+                return ComputedOnce(r, features)
+            used = torch.unique(torch.cat(list(islice(self._reference_batches(), self.budget(self.experience)))))
+            return ComputedOnce(r, embed_images(self.encoder, self.images, used, self.progress), used, len(self.images))
 
-        For the start of a task, where the model is the previous one; `initial`: for the start of the run.
-        """
-        o, encoder, student = self.options, self.encoder, None
-        was_training = encoder.training
-        if not initial and o.teacher != "previous":
-            student = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
-            zero_shot = o.teacher == "zero-shot"
-            self.set_weights(self.initial if zero_shot else interpolate(self.initial, self.weights(), o.teacher_alpha))
-        encoder.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            if student is not None:
-                encoder.load_state_dict(student)
-            encoder.train(was_training)
+    def _as_teacher(self) -> AbstractContextManager[None]:
+        """Return a context in which the encoder has the teacher's weights. Valid only at the start of a task."""
+        o = self.options
+        theta = None
+        if o.teacher == "zero-shot":
+            theta = self.initial
+        elif o.teacher == "wise":
+            theta = interpolate(self.initial, self.weights(), o.teacher_alpha)
+        return holding_weights(self.encoder, theta)
 
-    def embed_images(self, index: Tensor | None = None, chunk: int = 256) -> Tensor:
-        """Features [N, d] of the reference images, or of those with these indices, under the current weights."""
-        index = torch.arange(len(self.images)) if index is None else index
-        features = []
-        for i, part in enumerate(index.split(chunk)):
-            self.progress(i * chunk, len(index), "teacher: reference images")
-            features.append(self.encoder.encode_images(sent(rows_of(self.images, part), self.device)))
-        return torch.cat(features)
-
-    def embed_sentences(self, chunk: int = 512) -> Tensor:
-        """Features [M, d] of the reference sentences that came with the run, under the current weights."""
-        said, features = self.reference.sentences, []
-        for i in range(0, len(said), chunk):
-            self.progress(i, len(said), "teacher: reference sentences")
-            features.append(self._embed_tokens(self.encoder.tokenize(said[i : i + chunk])))
-        return torch.cat(features)
-
-    def _embed_tokens(self, tokens: Tensor, chunk: int = 512) -> Tensor:
-        return torch.cat([self.encoder.encode_texts(part) for part in tokens.split(chunk)])
-
-    def _both(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Features of this step's reference images by the student, with gradient, and by the teacher, without."""
-        if self.teacher is None:
-            rows = self.reference_index if self._rows is None else self._rows[self.reference_index]
-            return self.companion_features, self.teacher_images[rows.to(self.device, non_blocking=True)]
-        if self.images is None:
-            pixels, student = batch.images, self.batch_features
-        else:
-            pixels, student = self._reference_pixels, self.encoder.encode_images(self._reference_pixels)
-        with torch.no_grad():
-            return student, self.teacher.encode_images(pixels)
-
-    def _texts_now(self, chunk: int = 512) -> Tensor:
-        """What the teacher says of all reference sentences, computed anew."""
-        assert self.teacher is not None and self._sentences is not None
-        with torch.no_grad():
-            return torch.cat([self.teacher.encode_texts(part) for part in self._sentences.split(chunk)])
-
-    def _copy(self) -> DualEncoder:
-        """The encoder as it stands, for a teacher that is asked in each step."""
+    def _frozen_copy(self) -> DualEncoder:
         return copy.deepcopy(self.encoder).requires_grad_(False).eval()
 
-    def _given(self) -> tuple[bool, bool]:
-        """Whether reference images and sentences came with the run, and are the same in every task."""
-        images, sentences = self.sources()
-        return images not in OWN_IMAGES, sentences not in OWN_SENTENCES
-
-    def _negatives(self) -> Negatives | None:
-        """The current task's negatives."""
-        kind, seed = self.options.negatives, mixed_seed(self.seed, self.experience.current_experience, 3)
-        if kind == "none":
-            return None
-        if kind == "captions":
-            return Negatives(self.encoder, self._captions, seed, CAPTIONS)
-        *earlier, current = self.experiences
-        own = set(current.domain.prompts(0))
-        prompts = dict.fromkeys(text for e in earlier for text in e.domain.prompts(0) if text not in own)
-        return Negatives(self.encoder, self.encoder.tokenize(list(prompts)), seed) if prompts else None
+    def _sentence_tokens(self) -> Tensor:
+        """Return the tokens [M, context] of all reference sentences."""
+        if self.reference is not None and self.from_run()[1]:
+            return self.encoder.tokenize(self.reference.sentences)
+        return self.task_tokens(self.sources()[1])
 
     def _reference_batches(self) -> Iterator[Tensor]:
-        """Indices [reference_size] into the reference images: a seeded shuffle, and another one when it is used up."""
-        own = mixed_seed(self.seed, self.experience.current_experience)
-        generator = torch.Generator().manual_seed(own if getattr(self.options, "reference_reshuffle", True) else self.seed)
-        size = min(self.reference_size, len(self.images))
-        while True:
-            order = torch.randperm(len(self.images), generator=generator)
-            for start in range(0, len(order) - size + 1, size):
-                yield order[start : start + size]
+        """Return the indices of the task's reference images, step by step."""
+        count = 0 if self.images is None else len(self.images)
+        return reference_batches(count, self.reference_size, self.reference_seed)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from benchmarks.data.sampling import permutation
 from benchmarks.reference import FileImages
@@ -16,34 +16,53 @@ from models.modes import evaluating
 from strategies.distillation import Distillation
 from strategies.engine.batches import mixed_seed
 from strategies.engine.option_checks import check_at_least
+from strategies.teacher_outputs import Images
 
 CANDIDATES = 30_000
-"""Training images of a task among which exemplars are herded at most (ZSCL's released code)."""
+"""Most training images of a task among which exemplars are herded (ZSCL's released code)."""
 
 
 class ICaRL(Distillation):
-    """iCaRL (Rebuffi et al. 2017, 1611.07725) for CLIP, as ZSCL's baseline does it (2303.06628).
+    """iCaRL for CLIP: distil a teacher on a memory of earlier tasks' images against the current class names.
+
+    From the second task on, V are the unit features of images from the memory, R the teacher's features of the current task's
+    class names, Z = exp(logit_scale) * V R^T, and D is `distillation_loss`:
+
+        loss = cross-entropy + image_loss * D(Z_s, Z_t) + text_loss * D(Z_s^T, Z_t^T)
+
+    The memory's images have the evaluation transform and take no part in the cross-entropy.
 
     After each task exemplars are herded from its training images, on the features of the model just trained and towards the
-    mean of the task, not of each class. All tasks together keep `memory` images: with t earlier tasks each of them is cut to
-    its first memory // (t + 1), the new task gets the rest, so that the budget is used whole (our reading). From the second
-    task on the memory's images are distilled (`strategies.distillation`) against the class names of the current task; they come
-    with the evaluation transform, beside the batch, and take no part in the cross-entropy. Classification is CLIP's, by
-    prompts: iCaRL's own, by the nearest mean of exemplars, is not implemented.
+    mean of the task, not of each class. All tasks together keep `memory` images. With t earlier tasks, each of them is cut to
+    its first memory // (t + 1) images and the new task gets the rest, so that the whole budget is used (our reading).
 
-    teacher: "zero-shot", the initial model (the released MTIL code unless told otherwise), or "previous" (what its
-    class-incremental code means to do). What the released script does not do: its code adds the two distillation losses only
-    with flags that the script leaves out, and then the memory would have no effect; so here both weights are 1, as in ZSCL's
-    own script. The order in which the memory is looked at is shuffled (there: as it was filled), and in class-incremental
-    benchmarks it is filled after a step (there: before it).
+    `teacher` is "zero-shot", the initial model (the default of the released MTIL code), or "previous", the model at the start
+    of the task (the intention of its class-incremental code).
 
-    Defaults and their source (the released code): memory 10,000, at most 30,000 candidates a task, temperature 2, as many
-    memory images in a step as in a batch. Command: `python cli.py bench mtil --strategy icarl`.
-    Expected, mini edition, Order I, seeds 0 to 2: Transfer 49.7 to 53.3, Average 56.6 to 58.2, Last 66.5 to 67.2.
+    Source:
+        Rebuffi et al. 2017, arXiv 1611.07725, as the baseline of ZSCL's released code (2303.06628).
+
+    Differs from the released code:
+        Its script leaves out the flags that add the two distillation losses, so that its memory has no effect. Here both
+        weights are 1, as in ZSCL's script.
+        The memory is used in shuffled order, there in the order in which it was filled. In class-incremental benchmarks it is
+        filled after a step, there before it.
+        Not implemented: iCaRL's classification by the nearest mean of exemplars. Classification is CLIP's, by prompts.
+
+    Defaults:
+        From the released code: memory 10,000, at most 30,000 candidates per task, temperature 2, as many memory images per
+        step as in a batch.
+
+    Command:
+        `python cli.py bench mtil --strategy icarl`
     """
+
+    options: Options
 
     @dataclass(frozen=True)
     class Options(Distillation.Options):
+        """Options of `icarl`."""
+
         memory: int = 10_000
         negatives: Literal["none", "previous"] = "none"
 
@@ -51,66 +70,83 @@ class ICaRL(Distillation):
             super().__post_init__()
             check_at_least("memory", self.memory, 1)
 
-    def sources(self) -> tuple[str, str]:
-        return "memory", "classnames"
-
     def before_run(self) -> None:
+        """Start with an empty memory: indices of exemplars by task name."""
         self.memory: dict[str, list[int]] = {}
         super().before_run()
 
-    def task_images(self, word: str) -> Any:
-        trains = {e.domain.name: e.domain.train for e in self.experiences}
-        parts = [Subset(trains[name], indices) for name, indices in self.memory.items()]
-        return FileImages(ConcatDataset(parts), self.encoder.preprocess) if parts else ()
+    def sources(self) -> tuple[str, str]:
+        """Return the memory and the current class names."""
+        return "memory", "classnames"
+
+    def from_run(self) -> tuple[bool, bool]:
+        """Return that neither images nor sentences come with the run."""
+        return False, False
+
+    def task_images(self, word: str) -> Images:
+        """Return the images of the memory, in the order of the tasks."""
+        train_splits: dict[str, Any] = {e.domain.name: e.domain.train for e in self.experiences}
+        exemplars = [Subset(train_splits[name], indices) for name, indices in self.memory.items()]
+        return FileImages(ConcatDataset(exemplars), self.encoder.preprocess) if exemplars else torch.empty(0)
 
     def after_experience(self) -> None:
+        """Cut the earlier tasks' exemplars and herd those of the current task."""
         super().after_experience()
-        domain, earlier = self.experience.domain, {k: v for k, v in self.memory.items() if k != self.experience.domain.name}
+        domain = self.experience.domain
+        images: Any = domain.train
+        earlier = {name: indices for name, indices in self.memory.items() if name != domain.name}
         self.memory = reduced(earlier, self.options.memory // (len(earlier) + 1))
         room = self.options.memory - sum(map(len, self.memory.values()))
         seed = mixed_seed(self.seed, self.experience.current_experience, 4)
-        candidates = sorted(permutation(len(domain.train), seed)[:CANDIDATES])
-        chosen = herd(self._features(domain.train, candidates), room)
+        candidates = sorted(permutation(len(images), seed)[:CANDIDATES])
+        chosen = herd(self._features(images, candidates), room)
         self.memory[domain.name] = [candidates[i] for i in chosen]
 
     def state(self) -> dict[str, Any]:
+        """Return the memory."""
         return {**super().state(), "memory": self.memory}
 
     def load(self, state: dict[str, Any]) -> None:
+        """Restore the memory."""
         super().load(state)
         self.memory = {name: list(indices) for name, indices in state["memory"].items()}
 
-    def _given(self) -> tuple[bool, bool]:
-        return False, False
-
     @torch.no_grad()
-    def _features(self, dataset: Any, indices: list[int], chunk: int = 256) -> Tensor:
-        """Unit features [n, d] of some of a dataset's images, evaluation transform, under the current weights."""
-        images, parts = FileImages(dataset, self.encoder.preprocess), torch.tensor(indices).split(chunk)
+    def _features(self, dataset: Dataset[Any], indices: Sequence[int], chunk: int = 256) -> Tensor:
+        """Return unit features [n, d] of these images under the current weights, with the evaluation transform."""
+        images = FileImages(dataset, self.encoder.preprocess)
+        chunks = torch.split(torch.tensor(indices), chunk)
         with evaluating(self.encoder):
-            return torch.cat([self.encoder.encode_images(images[part].to(self.device)) for part in parts])
+            return torch.cat([self.encoder.encode_images(images[rows].to(self.device)) for rows in chunks])
 
 
 def herd(features: Tensor, count: int) -> list[int]:
-    """Indices of at most `count` rows of features [n, d], in the order in which herding takes them.
+    """Choose rows by herding (Rebuffi et al. 2017, algorithm 4): O(count n d), in float64.
 
-    Each time the row that brings the mean of those taken closest to the mean of all (Rebuffi et al. 2017, algorithm 4); ties go
-    to the smaller index. The first k of the result are what a smaller count would give. O(count n d), float64.
+    Each step takes the row that brings the mean of the rows taken so far closest to the mean of all rows. Ties go to the
+    smaller index. The first k indices are the result for a count of k.
+
+    Args:
+        features: rows [n, d].
+        count: number of rows to take; at most n are taken.
+
+    Returns:
+        Indices in the order in which they were taken.
     """
     rows = features.double()
     mean, squares = rows.mean(dim=0), rows.square().sum(dim=1)
     total, taken = torch.zeros_like(mean), []
-    open_ = torch.zeros(len(rows), dtype=rows.dtype, device=rows.device)
+    excluded = torch.zeros(len(rows), dtype=rows.dtype, device=rows.device)
     for k in range(1, min(count, len(rows)) + 1):
-        # |k mean - total - row|^2 without what is the same for all rows.
-        score = squares - 2 * (rows @ (k * mean - total)) + open_
+        # |k mean - total - row|^2 without the terms that are the same for all rows.
+        score = squares - 2 * (rows @ (k * mean - total)) + excluded
         best = score.argmin()
         total = total + rows[best]
-        open_[best] = torch.inf
+        excluded[best] = torch.inf
         taken.append(best)
     return torch.stack(taken).tolist() if taken else []
 
 
-def reduced(memory: Mapping[str, list[int]], each: int) -> dict[str, list[int]]:
-    """The memory with only the first `each` of each task's exemplars."""
-    return {name: indices[:each] for name, indices in memory.items()}
+def reduced(memory: Mapping[str, list[int]], count: int) -> dict[str, list[int]]:
+    """Return the memory with only the first `count` exemplars of each task."""
+    return {name: indices[:count] for name, indices in memory.items()}

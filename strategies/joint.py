@@ -9,25 +9,29 @@ from strategies.engine.joint_batches import JointTraining
 
 
 class Joint(JointTraining):
-    """Training on all tasks so far at once: the upper reference, which no stream allows.
+    """Joint training on all tasks so far: the upper reference, which no stream allows.
 
-    Row j is the model of the first j tasks, each time from the initial weights. Batches come from the tasks in turn, each
-    scored among its own task's class prompts. Everything else is `finetune`.
+    Row j of the matrix is the model of the first j tasks, each time trained from the initial weights. Batches come from the
+    tasks in turn, each scored among its own task's class prompts. Everything else is as in `finetune`.
 
-    joint_budget: updates of row j, as many as for its last task alone ("task") or for all of its tasks together ("sum"). The
-    mini edition takes "task", with which the last rows are under-trained and no upper reference.
-    One learning rate for all: `lr_by_task`, if given, is looked up for the last task. No source has this method's protocol; the
-    defaults are our choice.
+    `joint_budget` is the number of updates of row j: those of its last task ("task") or of all its tasks together ("sum"). The
+    mini edition uses "task", with which the last rows are under-trained and not an upper reference. All tasks have one learning
+    rate: `lr_by_task`, if set, is looked up for the last task.
 
-    Command: `python cli.py bench mtil --strategy joint`.
-    Expected, mini edition, Order I, seed 0: Transfer 54.8, Average 54.6, Last 54.5;
-    with joint_budget=sum: Transfer 55.2, Average 62.6, Last 73.9.
+    Source:
+        Our choice: no paper has this method's protocol.
+
+    Defaults:
+        joint_budget "sum" is our choice. The rest as in `finetune`.
+
+    Command:
+        `python cli.py bench mtil --strategy joint`
     """
+
+    options: Options
 
     @dataclass(frozen=True)
     class Options(JointTraining.Options):
-        joint_budget: Literal["task", "sum"] = "sum"
+        """Options of `joint`."""
 
-    def before_run(self) -> None:
-        super().before_run()
-        self.initial = self.weights()
+        joint_budget: Literal["task", "sum"] = "sum"

@@ -13,18 +13,33 @@ from strategies.engine.strategy import Batch, Strategy
 
 
 class L2(Strategy):
-    """Fine-tuning with an L2 penalty to the start of the task: ZSCL's baseline "WC", weight consolidation (2303.06628).
+    """L2: fine-tuning with a quadratic penalty on the distance to the start of the task.
 
-    Loss: cross-entropy + l2 * the sum of squared differences of all trainable parameters to their values at the start of the
-    task. Under LoRA these are LoRA's own matrices, not the changes that they make. The released code's sum also has the fixed
-    logit scale, which adds 0.
+    theta are all trainable parameters and theta_start their values at the start of the task:
 
-    Default: l2 1, from the released script. Command: `python cli.py bench mtil --strategy l2`.
-    Expected, mini edition, Order I, seed 0: Transfer 68.7, Average 60.9, Last 61.6.
+        loss = cross-entropy + l2 * |theta - theta_start|^2
+
+    Under --tuning lora the parameters are LoRA's matrices, not the changes that they make.
+
+    Source:
+        Zheng et al. 2023, arXiv 2303.06628: the baseline "WC", weight consolidation, of ZSCL's released code.
+
+    Differs from the released code:
+        Its sum includes the fixed logit scale, which adds 0.
+
+    Defaults:
+        l2 1, from the released script.
+
+    Command:
+        `python cli.py bench mtil --strategy l2`
     """
+
+    options: Options
 
     @dataclass(frozen=True)
     class Options(Strategy.Options):
+        """Options of `l2`."""
+
         l2: float = 1.0
 
         def __post_init__(self) -> None:
@@ -32,10 +47,12 @@ class L2(Strategy):
             check_not_negative("l2", self.l2)
 
     def before_experience(self) -> None:
+        """Keep the parameters at the start of the task."""
         super().before_experience()
         self.anchor = [p.detach().clone() for p in self.trainable] if self.options.l2 else []
 
     def compute_loss(self, batch: Batch) -> Tensor:
+        """Return cross-entropy + l2 * |theta - theta_start|^2."""
         loss = super().compute_loss(batch)
         if not self.options.l2:
             return loss
@@ -45,7 +62,16 @@ class L2(Strategy):
 
 
 def squared_distance(parameters: Sequence[Tensor], anchor: Sequence[Tensor], foreach: bool = True) -> Tensor:
-    """Sum over all tensors of the squared differences, a scalar with gradient; `foreach` False: one after another."""
+    """Return the sum over all tensors of the squared differences.
+
+    Args:
+        parameters: tensors of any shapes.
+        anchor: tensors of the same shapes.
+        foreach: subtract all tensors in one call instead of one after another.
+
+    Returns:
+        A scalar with gradient.
+    """
     if not foreach:
         return sum((((p - a) ** 2).sum() for p, a in zip(parameters, anchor, strict=True)), torch.zeros(()))
     differences = torch._foreach_sub(list(parameters), list(anchor))

@@ -9,40 +9,70 @@ from strategies.distillation import Distillation
 
 
 class LwF(Distillation):
-    """Learning without forgetting (Li and Hoiem 2016, 1606.09282) for CLIP, as ZSCL's baseline does it (2303.06628).
+    """LwF for CLIP: distil the model at the start of the task on the task's images and class names.
 
-    The teacher is the model at the start of the task (for the first one the initial model). It is distilled on images of the
-    current task, against the current task's class names in their first template, with ZSCL's image and text loss
-    (`strategies.distillation`); in class-incremental benchmarks the class names are those of the step.
+    The loss is ZSCL's without L2, with another teacher and other reference data. V are the unit features of reference images,
+    R the teacher's features of the reference sentences, Z = exp(logit_scale) * V R^T, and D is `distillation_loss`:
 
-    reference_images: "current", drawn apart from the batch and with the evaluation transform, as in the released script;
-    "batch", the batch itself, which costs a teacher's pass in each step and spares the student one. reference_sentences:
-    "classnames", or "random" (`LwFVR`).
+        loss = cross-entropy + image_loss * D(Z_s, Z_t) + text_loss * D(Z_s^T, Z_t^T)
 
-    What differs from the released code: the order in which images are drawn; in its class-incremental code they are augmented,
-    and its teacher moves with the student.
+    The teacher is the model at the start of the task, which is the initial model in the first task. The sentences are the
+    current task's class names in their first template; in class-incremental benchmarks they are those of the step.
 
-    Defaults and their source (the released script): both losses 1, temperature 2, as many reference images as in a batch.
-    Command: `python cli.py bench mtil --strategy lwf`.
-    Expected, mini edition, Order I, seeds 0 to 2: Transfer 64.2 to 65.0, Average 61.0 to 61.7, Last 66.1 to 67.3.
+    `reference_images` is "current", training images of the task drawn separately from the batch, with the evaluation transform;
+    "batch", the batch itself, which costs one pass of the teacher per step and saves one of the student; or "noise".
+    `reference_sentences` is "classnames", or "random" as in `lwf-vr`.
+
+    Source:
+        Li and Hoiem 2016, arXiv 1606.09282, as the baseline of ZSCL's released code (2303.06628).
+
+    Differs from the released code:
+        The images are drawn in another order. Its class-incremental code augments them, and its teacher there shares tensors
+        with the student, so it changes during the task. Here the teacher is fixed during a task.
+
+    Defaults:
+        From the released script: both losses 1, temperature 2, as many reference images per step as in a batch.
+
+    Command:
+        `python cli.py bench mtil --strategy lwf`
     """
+
+    options: Options
 
     @dataclass(frozen=True)
     class Options(Distillation.Options):
+        """Options of `lwf`."""
+
         teacher: Literal["zero-shot", "previous", "wise"] = "previous"
         negatives: Literal["none", "previous"] = "none"
         reference_images: Literal["current", "batch", "noise"] = "current"
         reference_sentences: Literal["classnames", "random"] = "classnames"
 
+    def sources(self) -> tuple[str, str]:
+        """Return `reference_images` and `reference_sentences`."""
+        return self.options.reference_images, self.options.reference_sentences
+
 
 class LwFVR(LwF):
-    """LwF-VR (Ding et al. 2022, 2207.09248), as ZSCL's baseline does it (2303.06628): LwF against random sentences.
+    """LwF-VR: LwF with random sentences in place of class names.
 
-    The sentences are 1,000 times 10 uniformly random tokens between start and end, drawn anew (and seeded) for each task.
-    Everything else is `LwF`. Command: `python cli.py bench mtil --strategy lwf-vr`.
-    Expected, mini edition, Order I, seed 0: Transfer 65.3, Average 62.8, Last 68.7.
+    The sentences are 1,000 times 10 uniformly random tokens between the start and end tokens, drawn again for each task by
+    seed. Everything else is as in `lwf`.
+
+    Source:
+        Ding et al. 2022, arXiv 2207.09248, as the baseline of ZSCL's released code (2303.06628).
+
+    Defaults:
+        Those of `lwf`.
+
+    Command:
+        `python cli.py bench mtil --strategy lwf-vr`
     """
+
+    options: Options
 
     @dataclass(frozen=True)
     class Options(LwF.Options):
+        """Options of `lwf-vr`."""
+
         reference_sentences: Literal["classnames", "random"] = "random"

@@ -1,46 +1,99 @@
-"""Merging methods after PAINT: fine-tune each task, merge the task vectors, search how far to go along the merged one."""
+"""Merging: fine-tune each task from the initial weights, merge the task vectors, search how far to go along the result.
+
+The formulas are pure functions on task vectors (`models.merging`). Each class here says which of them to apply.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from models.merging import Vector, add, by_depth, dare, magmax, model_stock, patched, ties
+from models.merging import Vector, add, by_depth, dare, magmax, model_stock, patched, task_vector, ties
 from strategies.alpha_search import Point
 from strategies.engine.batches import mixed_seed
-from strategies.paint import Patching, TaskVectors
+from strategies.patching import Patching
 
 
-class TaskArithmetic(TaskVectors):
-    """Task arithmetic (Ilharco et al. 2023, 2212.04089): theta = theta_0 + a sum_i (phi_i - theta_0), i <= j in row j.
+class TaskArithmetic(Patching):
+    """Task arithmetic: add up the task vectors and scale the sum by one number.
 
-    The same as paint-parallel with a shared alpha. Fine-tuning and search as in paint-sequential, alpha on a grid of 21 in
-    [0, 1]; the paper too chooses it on validation data (of the trained tasks alone). Negation and analogies are left out.
+    phi_i is fine-tuned on task i from the initial weights theta_0. Row j of the matrix is
 
-    Command: `python cli.py bench mtil --strategy task-arithmetic`.
-    Expected, mini edition, Order I, seed 0: Transfer 64.1, Average 60.7, Last 62.9.
+        theta_j = theta_0 + a sum_{i <= j} (phi_i - theta_0)
+
+    This is `paint-parallel` with a shared alpha. Fine-tuning and search are as in `paint-sequential`. The task vectors are kept
+    on the CPU.
+
+    Source:
+        Ilharco et al. 2023, arXiv 2212.04089. The paper, too, chooses a on validation data, of the trained tasks only.
+
+    Differs from the released code:
+        Not implemented: negation and analogies.
+
+    Defaults:
+        Those of `paint-sequential`: a on a grid of 21 in [0, 1].
+
+    Command:
+        `python cli.py bench mtil --strategy task-arithmetic`
     """
 
-    def merged(self) -> list[Vector]:
-        """The vectors to go along: here their sum."""
+    restarts = True
+
+    def before_run(self) -> None:
+        """Start without task vectors."""
+        super().before_run()
+        self.vectors: list[Vector] = []
+
+    def before_experience(self) -> None:
+        """Start each task from the initial weights."""
+        super().before_experience()
+        self.set_weights(self.initial)
+
+    def after_experience(self) -> None:
+        """Keep the task vector, and move to the best point along the merged vectors so far."""
+        super().after_experience()
+        vector = task_vector(self.initial, self.weights())
+        self.vectors.append({name: tensor.cpu() for name, tensor in vector.items()})
+        self.patch(self.initial, self.directions())
+
+    def directions(self) -> list[Vector]:
+        """Return the vectors along which alpha is searched. Here: the sum of the task vectors."""
         return [add(self.vectors)]
 
-    def combine(self) -> None:
-        self.patch(self.initial, self.merged())
+    def state(self) -> dict[str, Any]:
+        """Return the task vectors."""
+        return {**super().state(), "vectors": [*self.vectors]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Restore the task vectors."""
+        super().load(state)
+        self.vectors = [{name: tensor.cpu() for name, tensor in vector.items()} for vector in state["vectors"]]
 
 
 class Ties(TaskArithmetic):
-    """TIES (Yadav et al. 2023, 2306.01708): trim, elect signs, mean of those that agree (`models.merging.ties`).
+    """TIES: trim the task vectors, elect a sign for each value, and average the values that agree with it.
 
-    `keep` 0.2 is the released code's 20 %. Alpha up to 1.5 in steps of 0.05 (LiNeS's released code searches TIES up to 1.5).
+    theta_j = theta_0 + a ties(v_1, ..., v_j) with the task vectors v_i (`models.merging.ties`).
 
-    Command: `python cli.py bench mtil --strategy ties`.
-    Expected, mini edition, Order I, seed 0: Transfer 59.3, Average 59.2, Last 62.5.
+    Source:
+        Yadav et al. 2023, arXiv 2306.01708, and its released code.
+
+    Defaults:
+        keep 0.2: the released code's 20 %. Alpha up to 1.5 in steps of 0.05: LiNeS's released code searches TIES up to 1.5. The
+        rest as in `task-arithmetic`.
+
+    Command:
+        `python cli.py bench mtil --strategy ties`
     """
+
+    options: Options
 
     @dataclass(frozen=True)
     class Options(Patching.Options):
+        """Options of `ties`."""
+
         alphas: int = 31
         max_alpha: float = 1.5
         keep: float = 0.2
@@ -50,22 +103,36 @@ class Ties(TaskArithmetic):
             if not 0 < self.keep <= 1:
                 raise ValueError(f"keep must be in (0, 1], got {self.keep}")
 
-    def merged(self) -> list[Vector]:
+    def directions(self) -> list[Vector]:
+        """Return the merged vector."""
         return [ties(self.vectors, self.options.keep)]
 
 
 class Dare(TaskArithmetic):
-    """DARE (Yu et al. 2024, 2311.03099) with task arithmetic: each vector's values are dropped at random, the rest rescaled.
+    """DARE: drop values of each task vector at random, rescale the others, then add up the vectors.
 
-    A task's mask depends on the seed and its place in the stream, so it is the same in every row. `drop` 0.9 is our choice: the
-    paper shows that 90 % and more can be dropped. The released code's other merges (TIES) and its magnitude masks are left out.
+    theta_j = theta_0 + a sum_{i <= j} dare(v_i) with the task vectors v_i (`models.merging.dare`). A task's mask depends on the
+    seed and on its place in the stream, so it is the same in every row.
 
-    Command: `python cli.py bench mtil --strategy dare`.
-    Expected, mini edition, Order I, seed 0: Transfer 62.6, Average 60.5, Last 62.9.
+    Source:
+        Yu et al. 2024, arXiv 2311.03099, and its released code.
+
+    Differs from the released code:
+        Not implemented: its other merges (TIES) and its masks by magnitude.
+
+    Defaults:
+        drop 0.9 is our choice: the paper shows that 90 % and more can be dropped. The rest as in `task-arithmetic`.
+
+    Command:
+        `python cli.py bench mtil --strategy dare`
     """
+
+    options: Options
 
     @dataclass(frozen=True)
     class Options(Patching.Options):
+        """Options of `dare`."""
+
         drop: float = 0.9
 
         def __post_init__(self) -> None:
@@ -73,64 +140,100 @@ class Dare(TaskArithmetic):
             if not 0 <= self.drop < 1:
                 raise ValueError(f"drop must be in [0, 1), got {self.drop}")
 
-    def merged(self) -> list[Vector]:
+    def directions(self) -> list[Vector]:
+        """Return the sum of the vectors that are left."""
         generators = [torch.Generator().manual_seed(mixed_seed(self.seed, i)) for i in range(len(self.vectors))]
         drop = self.options.drop
         return [add([dare(vector, drop, g) for vector, g in zip(self.vectors, generators, strict=True)])]
 
 
 class ModelStock(TaskArithmetic):
-    """Model Stock (Jang et al. 2024, 2403.19522): how far to go follows from the angle between the vectors, tensor by tensor.
+    """Model Stock: interpolate tensor by tensor, as far as the angle between the task vectors says.
 
-    No validation image is looked at: alpha is 1, unless it is searched (`alpha=none`). The paper merges models of one task;
-    here they are of different tasks. Not implemented: merging during training.
+    theta_j = theta_0 + model_stock(v_1, ..., v_j) with the task vectors v_i (`models.merging.model_stock`). Alpha is 1, so the
+    method uses no validation image. `alpha=none` searches alpha.
 
-    Command: `python cli.py bench mtil --strategy model-stock`.
-    Expected, mini edition, Order I, seed 0: Transfer 59.6, Average 57.9, Last 60.4.
+    Source:
+        Jang et al. 2024, arXiv 2403.19522. The formula is that of mergekit.
+
+    Differs from the released code:
+        The paper merges models of one task; here they are of different tasks.
+        Not implemented: merging during training.
+
+    Defaults:
+        alpha 1. The rest as in `task-arithmetic`.
+
+    Command:
+        `python cli.py bench mtil --strategy model-stock`
     """
 
     @dataclass(frozen=True)
     class Options(Patching.Options):
+        """Options of `model-stock`."""
+
         alpha: float | None = 1.0
 
-    def merged(self) -> list[Vector]:
+    def directions(self) -> list[Vector]:
+        """Return the merged vector."""
         return [model_stock(self.vectors)]
 
 
 class Lines(TaskArithmetic):
-    """LiNeS (Wang et al. 2024, 2410.17146) on task arithmetic: deeper blocks go further along the sum S of the vectors.
+    """LiNeS: go further along the sum of the task vectors in deeper blocks.
 
-    Block l of L goes by 1 / K + a l / (L - 1), K the number of tasks, other parameters by 1 / K; a is searched (the released
-    code's setting for several tasks; its ratio of norms in the first term is 1 for a sum). A fixed `alpha` is that a.
-    Not implemented: LiNeS on TIES or consensus merging, and its other setting for a single fine-tuned model.
+    Block l of L moves by 1 / K + a l / (L - 1) along the sum, K the number of tasks. Parameters outside the blocks move by
+    1 / K. a is searched; a fixed `alpha` is that a.
 
-    Command: `python cli.py bench mtil --strategy lines`.
-    Expected, mini edition, Order I, seed 0: Transfer 56.5, Average 58.5, Last 63.1.
+    Source:
+        Wang et al. 2024, arXiv 2410.17146: the released code's setting for several tasks. Its ratio of norms in the first term
+        is 1 for a sum.
+
+    Differs from the released code:
+        Not implemented: LiNeS on TIES or consensus merging, and its setting for a single fine-tuned model.
+
+    Defaults:
+        Those of `task-arithmetic`.
+
+    Command:
+        `python cli.py bench mtil --strategy lines`
     """
 
-    def merged(self) -> list[Vector]:
+    def directions(self) -> list[Vector]:
+        """Return the sum of the task vectors, and the sum scaled by depth."""
         total = add(self.vectors)
         return [total, by_depth(total)]
 
     def grid(self, count: int) -> list[Point]:
+        """Return the points (1 / K, a)."""
         return [(1 / len(self.vectors), a) for (a,) in super().grid(1)]
 
 
 class MagMax(TaskArithmetic):
-    """MagMax (Marczak et al. 2024, 2407.06322): fine-tune in sequence, merge by the largest magnitude.
+    """MagMax: fine-tune in sequence, and keep of each value the task vector with the largest magnitude.
 
-    Task t is fine-tuned from the fine-tuned, unmerged weights of task t - 1; each vector is taken from the initial weights, and
-    of each value the vector with the largest magnitude is kept. Alpha is searched; the released code fixes it at 0.5
-    (`alpha=0.5`). The weights to go on from are initial weights plus last vector, exact up to the rounding of a sum.
+    theta_j = theta_0 + a magmax(v_1, ..., v_j) with the task vectors v_i (`models.merging.magmax`). Task t is fine-tuned from
+    the unmerged weights of task t - 1, and each vector is taken from the initial weights. The weights to continue from are the
+    initial weights plus the last vector, exact up to the rounding of a sum.
 
-    Command: `python cli.py bench mtil --strategy magmax`.
-    Expected, mini edition, Order I, seed 0: Transfer 63.7, Average 61.0, Last 62.5.
+    Source:
+        Marczak et al. 2024, arXiv 2407.06322, and its released code.
+
+    Differs from the released code:
+        It fixes a at 0.5 (`alpha=0.5`); here a is searched.
+
+    Defaults:
+        Those of `task-arithmetic`.
+
+    Command:
+        `python cli.py bench mtil --strategy magmax`
     """
 
     def before_experience(self) -> None:
+        """Start from the fine-tuned weights of the last task."""
         super().before_experience()
         if self.vectors:
             self.set_weights(patched(self.initial, self.vectors[-1:], [1.0]))
 
-    def merged(self) -> list[Vector]:
+    def directions(self) -> list[Vector]:
+        """Return the merged vector."""
         return [magmax(self.vectors)]

@@ -13,48 +13,72 @@ from strategies.engine.strategy import Strategy
 
 
 class Interpolation(Strategy):
-    """Each task is fine-tuned plainly, then theta <- (1 - alpha) * theta_0 + alpha * theta; a subclass says which alpha.
+    """Base class of the methods that fine-tune each task, then set theta <- (1 - alpha) * theta_0 + alpha * theta.
 
-    theta_0 is the model before the task ("previous") or the initial one ("zero-shot").
+    theta_0 is the model before the task ("previous") or the initial one ("zero-shot"). A subclass says which alpha.
     """
+
+    options: Options
+    replaces_weights = True
 
     @dataclass(frozen=True)
     class Options(Strategy.Options):
+        """Options of every method that interpolates."""
+
         anchor: Literal["previous", "zero-shot"] = "previous"
 
     def before_run(self) -> None:
+        """Keep the initial weights."""
         super().before_run()
         self.anchor: dict[str, Tensor] = self.weights()
 
     def before_experience(self) -> None:
+        """Keep the weights before the task."""
         super().before_experience()
         if self.options.anchor == "previous":
             self.anchor = self.weights()
 
     def after_experience(self) -> None:
+        """Interpolate."""
         super().after_experience()
-        # At 1 nothing is to be done, and under LoRA, which `set_weights` starts anew, nothing must be.
+        # At 1 there is nothing to do, and LoRA must not be restarted by `set_weights`.
         if (alpha := self.task_alpha()) < 1:
             self.set_weights(interpolate(self.anchor, self.weights(), alpha))
 
     def task_alpha(self) -> float:
-        """How far the task that was just trained may move the model, 0 to 1."""
+        """Return how far the task that was just trained may move the model, 0 to 1."""
         raise NotImplementedError
 
 
 class WiSEFT(Interpolation):
-    """WiSE-FT (Wortsman et al. 2022, 2109.01903) in a stream, as ZSCL's baseline does it (2303.06628).
+    """WiSE-FT in a stream: fine-tune each task, then interpolate with earlier weights.
 
-    Each task is fine-tuned plainly; then theta <- (1 - alpha) * theta_0 + alpha * theta, which is what is evaluated and what
-    the next task starts from. theta_0 is the model before the task ("previous", the baseline's choice) or the initial one
-    ("zero-shot"). Not implemented: interpolation at evaluation time only.
+    theta is fine-tuned on the task. theta_0 is the model before the task (`anchor` "previous") or the initial one
+    ("zero-shot"):
 
-    Defaults: alpha 0.8 and "previous", from ZSCL's scripts. Command: `python cli.py bench mtil --strategy wise-ft`.
-    Expected, mini edition (alpha 0.3), Order I, seeds 0 to 2: Transfer 67.0 to 67.3, Average 62.4 to 62.7, Last 65.5 to 65.7.
+        theta <- (1 - alpha) * theta_0 + alpha * theta
+
+    The result is evaluated, and the next task starts from it.
+
+    Source:
+        Wortsman et al. 2022, arXiv 2109.01903, as the baseline of ZSCL's released code (2303.06628).
+
+    Differs from the released code:
+        Not implemented: interpolation only at evaluation time.
+
+    Defaults:
+        From ZSCL's scripts: alpha 0.8 and anchor "previous". The mini edition uses alpha 0.3.
+
+    Command:
+        `python cli.py bench mtil --strategy wise-ft`
     """
+
+    options: Options
 
     @dataclass(frozen=True)
     class Options(Interpolation.Options):
+        """Options of `wise-ft`."""
+
         alpha: float = 0.8
 
         def __post_init__(self) -> None:
@@ -62,4 +86,5 @@ class WiSEFT(Interpolation):
             check_fraction("alpha", self.alpha)
 
     def task_alpha(self) -> float:
+        """Return `alpha`."""
         return self.options.alpha

@@ -6,10 +6,13 @@ from strategies.engine.strategy import Strategy
 
 
 class ZeroShot(Strategy):
-    """The initial model, untouched: the reference that retention and Transfer are read against.
+    """Zero-shot: the initial model, never trained. Retention and Transfer are read against it.
 
-    Command: `python cli.py bench mtil --strategy zero-shot`.
-    Expected, mini edition, Order I, seeds 0 to 2: Transfer 68.7, Average 60.4, Last 60.4.
+    Source:
+        The zero-shot row of ZSCL's tables (2303.06628).
+
+    Command:
+        `python cli.py bench mtil --strategy zero-shot`
     """
 
     trains = False

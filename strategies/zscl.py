@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,54 +13,71 @@ from models.registry import UserError
 from models.weights import RunningAverage, State, interpolate
 from strategies.distillation import Distillation
 from strategies.distillation import distillation_loss as distillation_loss
-from strategies.engine.option_checks import check_fraction, check_not_negative
+from strategies.engine.option_checks import check_at_least, check_fraction, check_not_negative
 from strategies.engine.strategy import Batch
 from strategies.l2 import squared_distance
 
 
 class ZSCL(Distillation):
-    """ZSCL (Zheng et al. 2023, 2303.06628), as its released MTIL code does it.
+    """ZSCL: distil the initial model on reference data, stay near the start of the task, and average the weights.
 
-    Loss: cross-entropy + image_loss * D(Z_s, Z_t) + text_loss * D(Z_s^T, Z_t^T) + l2 * |theta - theta_start|^2, where
-    Z = exp(logit_scale) * V R^T are logits of a batch of reference images V over all reference sentences R, D is
-    `distillation_loss`, and theta_start the trainable parameters at the start of the task. The teacher is the initial model. R
-    is the teacher's in both Z_s and Z_t: distillation sends gradient to the image tower only (`strategies.distillation`). After
-    the task the weights are the plain mean of the start and of a snapshot every `average_every` updates (the first right after
-    update 0).
+    V are the unit features of a batch of reference images, R the teacher's features of all reference sentences, and
+    Z = exp(logit_scale) * V R^T their logits by student (s) and teacher (t). D is `distillation_loss`, and theta_start are the
+    trainable parameters at the start of the task:
 
-    The teacher is fixed and the reference images are not augmented, so its embeddings of both are computed once per run.
-    Reference images come in the same seeded order in every task, as in the released MTIL code, which seeds every task alike;
-    with `reference_reshuffle` each task has an order of its own, and so sees other images, as in the released
-    class-incremental code, which sets no seed. They pass through the student together with the batch.
+        loss = cross-entropy + image_loss * D(Z_s, Z_t) + text_loss * D(Z_s^T, Z_t^T) + l2 * |theta - theta_start|^2
 
-    Reference data (`benchmarks.reference`): "default" is the benchmark's, ImageNet's training images and Conceptual Captions'
-    sentences in MTIL, Conceptual Captions' images and sentences in the class-incremental benchmarks, drawn images and
-    listed sentences in the mini edition. Images may also be "current" (the task's own), "batch" or "noise", sentences
-    "classnames" (the task's own) or "random" (`strategies.reference_sources`).
+    The teacher is the initial model. R is the teacher's in both Z_s and Z_t, so distillation sends gradient to the image tower
+    only. After the task the weights are the mean of the start of the task and of a snapshot every `average_every` updates. The
+    first snapshot is taken right after update 0.
 
-    The released code's other options, each off by default:
-        teacher, teacher_alpha, feature_mse, image_image, weight_adjust, negatives     see `Distillation`
-        average_pull < 1    after each snapshot the mean is pulled to the start: a * mean + (1 - a) * start (--we_wise; its
-                            default is 0.98)
-        moving_average      instead of the ensemble, every `average_every` updates the model itself is pulled,
-                            theta <- d * theta + (1 - d) * anchor with d = moving_decay; the anchor is the start of the task
-                            ("start"), theta as it was at the last pull ("previous") or the initial model ("zero-shot")
-        merge               at the end of the task, after the ensemble if there is one (whose effect the released code loses),
-                            theta <- a * theta + (1 - a) * anchor with a = merge_alpha; the anchor is the start of the task
-                            ("previous") or the initial model ("zero-shot")
-    The scripts' ZSCL_minus is average_every=0 l2=0 reference_sentences=imagenet; ZSCL_WiSE average_every=0 l2=0 merge=previous.
+    Reference images and sentences are named by `reference_images` and `reference_sentences` (`benchmarks.reference`). "default"
+    is the benchmark's: ImageNet's training images and Conceptual Captions' sentences in MTIL, Conceptual Captions' images and
+    sentences in the class-incremental benchmarks, drawn images and listed sentences in the mini edition. Images may also be
+    "current" (the task's training images), "batch" or "noise". Sentences may also be "classnames" (the task's) or "random".
 
-    Not implemented: --fair, which is without effect in the released code; reference data of several datasets.
+    Reference images come in the same seeded order in every task, as in the released MTIL code, which seeds every task alike.
+    With `reference_reshuffle` each task has a different order and so uses different images, as in the released
+    class-incremental code, which sets no seed.
 
-    Defaults and their source (the released scripts): both losses 1, temperature 2, l2 1, average every 100, 64 reference
-    images a step. Command: `python cli.py bench mtil --strategy zscl`.
-    Expected, mini edition, Order I, seeds 0 to 2: Transfer 68.3 to 68.4, Average 64.3 to 64.6, Last 67.7 to 67.9.
+    The released code's other options are off by default. For `teacher`, `teacher_alpha`, `feature_mse`, `image_image`,
+    `weight_adjust` and `negatives` see `strategies.distillation.Distillation`.
+
+    - `average_pull` a < 1: each snapshot is followed by mean <- a * mean + (1 - a) * start (--we_wise, whose default is 0.98).
+    - `moving_average`: instead of averaging, every `average_every` updates pull the model itself,
+      theta <- d * theta + (1 - d) * anchor with d = `moving_decay`. The anchor is the start of the task ("start"), theta as it
+      was at the last pull ("previous") or the initial model ("zero-shot").
+    - `merge`: at the end of the task theta <- a * theta + (1 - a) * anchor with a = `merge_alpha`. The anchor is the start of
+      the task ("previous") or the initial model ("zero-shot").
+
+    In the released scripts ZSCL_minus is average_every=0 l2=0 reference_sentences=imagenet, and ZSCL_WiSE is average_every=0
+    l2=0 merge=previous.
+
+    Source:
+        Zheng et al. 2023, arXiv 2303.06628, and its released code.
+
+    Differs from the released code:
+        The outputs of the fixed teacher are computed once per run, not in every step. The reference images are not augmented
+        there either, so the losses are the same.
+        Reference images pass through the student together with the batch.
+        `merge` is applied after the weight average, whose effect the released code loses.
+        Not implemented: --fair, which has no effect in the released code, and reference data of several datasets.
+
+    Defaults:
+        From the released scripts: both distillation losses 1, temperature 2, l2 1, average_every 100, 64 reference images per
+        step.
+
+    Command:
+        `python cli.py bench mtil --strategy zscl`
     """
 
+    options: Options
     needs_reference = True
 
     @dataclass(frozen=True)
     class Options(Distillation.Options):
+        """Options of `zscl`."""
+
         l2: float = 1.0
         average_every: int = 100
         average_pull: float = 1.0
@@ -74,42 +92,36 @@ class ZSCL(Distillation):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if self.average_every < 0 or self.reference_batch < 1:
-                raise ValueError("average_every must be >= 0 (0: no averaging) and reference_batch >= 1")
+            check_at_least("average_every", self.average_every, 0)
+            check_at_least("reference_batch", self.reference_batch, 1)
             check_not_negative("the weight l2", self.l2)
             for name in ("average_pull", "moving_decay", "merge_alpha"):
                 check_fraction(name, getattr(self, name))
             if self.moving_average != "none" and not self.average_every:
                 raise ValueError("moving_average needs average_every > 0, the updates between two pulls")
 
-    @property
-    def reference_size(self) -> int:
-        return self.options.reference_batch
-
     def before_run(self) -> None:
+        """Keep the initial weights if an option pulls or merges towards them."""
         super().before_run()
-        if self.options.moving_average != "none" and self.encoder.tuning == "lora":
+        o = self.options
+        if o.moving_average != "none" and self.encoder.tuning == "lora":
             raise UserError(
-                "moving_average pulls weights between updates, and LoRA would start anew each time: use average_every."
+                "moving_average cannot be combined with --tuning lora: each pull would restart LoRA. Use average_every."
             )
-        self.zero_shot = self.weights() if "zero-shot" in (self.options.moving_average, self.options.merge) else {}
+        self.zero_shot = self.weights() if "zero-shot" in (o.moving_average, o.merge) else {}
 
     def before_experience(self) -> None:
+        """Keep the start of the task: the anchor of L2, of the average and of the merge."""
         super().before_experience()
         o = self.options
         self.anchor = [p.detach().clone() for p in self.trainable] if o.l2 else []
-        self.start = self.weights() if o.merge == "previous" else {}
-        self._moving_anchor = self.zero_shot
-        if o.moving_average in ("start", "previous"):
-            self._moving_anchor = self.start or self.weights()
-        self.average = PulledAverage(self.weights(), o.average_pull, foreach=not self.plain) if self.ensembles else None
-
-    @property
-    def ensembles(self) -> bool:
-        """Whether the task ends with a mean of snapshots."""
-        return self.options.average_every > 0 and self.options.moving_average == "none"
+        self.start = self.weights() if "previous" in (o.merge, o.moving_average) or o.moving_average == "start" else {}
+        self.pull_anchor = self.zero_shot if o.moving_average == "zero-shot" else self.start
+        averages = o.average_every > 0 and o.moving_average == "none"
+        self.average = PulledAverage(self.weights(), o.average_pull, foreach=not self.plain) if averages else None
 
     def compute_loss(self, batch: Batch) -> Tensor:
+        """Add l2 * |theta - theta_start|^2 to the cross-entropy and the distillation terms."""
         loss = super().compute_loss(batch)
         if not self.options.l2:
             return loss
@@ -118,16 +130,21 @@ class ZSCL(Distillation):
         return loss + self.options.l2 * drift
 
     def after_step(self, step: int) -> None:
+        """Take a snapshot, or pull the model, every `average_every` updates."""
         super().after_step(step)
-        every = self.options.average_every
-        if not every or step % every:
+        o = self.options
+        if not o.average_every or step % o.average_every:
             return
+        theta = self.weights()
         if self.average is not None:
-            self.average.update(self.weights())
-        else:
-            self._pull()
+            self.average.update(theta)
+            return
+        self.set_weights(interpolate(self.pull_anchor, theta, o.moving_decay))
+        if o.moving_average == "previous":
+            self.pull_anchor = theta
 
     def after_experience(self) -> None:
+        """Replace the weights by their average, then merge them with the anchor of `merge`."""
         super().after_experience()
         o = self.options
         if self.average is not None:
@@ -137,41 +154,73 @@ class ZSCL(Distillation):
             self.set_weights(interpolate(anchor, self.weights(), o.merge_alpha))
 
     def task_state(self) -> dict[str, Any]:
-        own: dict[str, Any] = {} if self.average is None else {"average": self.average.state()}
+        """Return the average so far, or the anchor of the next pull."""
+        state = super().task_state()
+        if self.average is not None:
+            state["average"] = self.average.state()
         if self.options.moving_average == "previous":
-            own["moving_anchor"] = {**self._moving_anchor}
-        return {**super().task_state(), **own}
+            state["moving_anchor"] = {**self.pull_anchor}
+        return state
 
     def load_task(self, state: dict[str, Any], step: int) -> None:
+        """Restore what `task_state` returned."""
         super().load_task(state, step)
         if self.average is not None:
             self.average.load(state["average"])
-        self._moving_anchor = state.get("moving_anchor", self._moving_anchor)
+        self.pull_anchor = state.get("moving_anchor", self.pull_anchor)
 
-    def _pull(self) -> None:
-        """Move the model a little towards the anchor of `moving_average`."""
-        o, theta = self.options, self.weights()
-        self.set_weights(interpolate(self._moving_anchor, theta, o.moving_decay))
-        if o.moving_average == "previous":
-            self._moving_anchor = theta
+    # Reference data
+
+    def sources(self) -> tuple[str, str]:
+        """Return `reference_images` and `reference_sentences`."""
+        return self.options.reference_images, self.options.reference_sentences
+
+    @property
+    def reference_size(self) -> int:
+        """Reference images per step."""
+        return self.options.reference_batch
+
+    @property
+    def reference_seed(self) -> int:
+        """Seed of the order of the reference images: the run's, or with `reference_reshuffle` the task's."""
+        return super().reference_seed if self.options.reference_reshuffle else self.seed
+
+    @classmethod
+    def reference_count(cls, options: Any, updates: Sequence[int]) -> int | None:
+        """Return the images of the longest task if all tasks use the same ones, else of all tasks together."""
+        steps = sum(updates) if options.reference_reshuffle else max(updates)
+        return steps * int(options.reference_batch)
 
 
 class ZSCLStar(ZSCL):
-    """ZSCL* of the released scripts (2303.06628): ZSCL with its weight ensemble and without L2.
+    """ZSCL*: ZSCL with its weight average and without L2.
 
-    Everything else, the defaults' source included, is `ZSCL`. Command: `python cli.py bench mtil --strategy zscl-star`.
-    Expected, mini edition, Order I, seed 0: Transfer 68.1, Average 64.5, Last 68.6.
+    Everything else, the differences from the released code included, is as in `zscl`.
+
+    Source:
+        Zheng et al. 2023, arXiv 2303.06628: ZSCL* of the released scripts.
+
+    Defaults:
+        Those of `zscl`, with l2 0.
+
+    Command:
+        `python cli.py bench mtil --strategy zscl-star`
     """
+
+    options: Options
 
     @dataclass(frozen=True)
     class Options(ZSCL.Options):
+        """Options of `zscl-star`."""
+
         l2: float = 0.0
 
 
 class PulledAverage(RunningAverage):
-    """The running mean of a start and of the states after it, pulled back to the start after each one.
+    """The running mean of a start and of later states, pulled back to the start after each one.
 
-    average <- pull * (n * average + theta) / (n + 1) + (1 - pull) * start (ZSCL's released code, --we_wise); pull 1: the mean.
+    average <- pull * (n * average + theta) / (n + 1) + (1 - pull) * start (ZSCL's released code, --we_wise). With pull 1 it is
+    the plain mean.
     """
 
     def __init__(self, start: State, pull: float = 1.0, foreach: bool = True):
@@ -180,6 +229,7 @@ class PulledAverage(RunningAverage):
         self._start = {name: start[name].detach().clone() for name in self._floating} if pull < 1 else {}
 
     def update(self, theta: State) -> None:
+        """Add one state, then pull the average."""
         super().update(theta)
         if self._start:
             average = [self._average[name] for name in self._floating]

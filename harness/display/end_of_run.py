@@ -44,7 +44,7 @@ def final_notes(
         rows: accuracy matrix.
         tasks: names of the tasks.
         heldout: names of the held-out domains.
-        searches: choices recorded by the method (`strategies.engine.choices`).
+        searches: choices recorded by the method (`Strategy.searches`).
     """
     lines = []
     last = rows[max(rows)]

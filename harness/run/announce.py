@@ -38,11 +38,11 @@ def announce(
 def report_choices(document: dict[str, Any], strategy: Strategy, screen: Screen) -> None:
     """Show and record a method's `notes` (sentences) and record its `searches` (what it chose by validation)."""
     notes = document.setdefault("notes", [])
-    for note in getattr(strategy, "notes", ()):
+    for note in strategy.notes:
         if note not in notes:
             notes.append(note)
             screen.say(f"note: {note}", style="yellow")
-    if hasattr(strategy, "searches"):
+    if strategy.searches:
         document["searches"] = list(strategy.searches)
 
 

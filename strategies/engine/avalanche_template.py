@@ -1,7 +1,8 @@
-"""What Avalanche's training template does otherwise here: heads of prompts, loaders, optimisers, losses by task."""
+"""Overrides of Avalanche's SupervisedTemplate: prompt heads, loaders, optimisers, losses by task."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from benchmarks.data.domain import Domain
+from benchmarks.scenario import DomainExperience
 from models import parallel, tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
@@ -19,64 +21,107 @@ from strategies.engine.batches import in_memory, memory_loader, training_loader
 from strategies.engine.frozen_features import KeptFeatures
 from strategies.engine.losses import cross_entropy_by_task
 from strategies.engine.plugin_checks import check_plugins
+from strategies.engine.training_options import TrainingOptions
 
 
 class Template(SupervisedTemplate):
-    """Avalanche's supervised template over a `PromptClassifier`; `Strategy` adds the loop and the hooks."""
+    """Avalanche's supervised template over a `PromptClassifier`. `Strategy` adds the loop and the hooks."""
 
-    options: Any
-    experience: Any
+    options: TrainingOptions
+    experience: DomainExperience
     seed: int
     workers: int
     trained: int
     trains: bool
-    trainable: list[Any]
+    trainable: list[torch.nn.Parameter]
 
     def __init__(self, **arguments: Any):
-        self._tasks_of: tuple[Tensor | None, list[int]] = (None, [])
+        # The task labels of the current batch and the tasks among them.
+        self._tasks_of_batch: tuple[Tensor | None, list[int]] = (None, [])
         self._kept_features = KeptFeatures()
         self._frozen_images = False
-        self._fitting: tuple[Any, ...] | None = None
+        self._checked_domains: tuple[Domain, ...] | None = None
         super().__init__(optimizer=self._new_optimizer(), **arguments)
-        # Avalanche's forward transfer asserts it, to be evaluated before training; `_before_eval` checks that.
+        # Avalanche's forward transfer needs an evaluation before training and asserts this value. `_before_eval` checks it.
         self.eval_every = 0
+
+    # What methods read and call
 
     @property
     def classifier(self) -> PromptClassifier:
         """The model that plugins see."""
-        return self.model
+        classifier: PromptClassifier = self.model
+        return classifier
 
     @property
     def encoder(self) -> DualEncoder:
-        return self.model.encoder
+        """The encoder of the classifier."""
+        return self.classifier.encoder
+
+    @property
+    def experiences(self) -> list[DomainExperience]:
+        """The training experiences up to the current one, in order."""
+        return list(self.experience.origin_stream)[: self.experience.current_experience + 1]
 
     @property
     def plain(self) -> bool:
-        """Whether nothing is computed in a shorter way (`exactness`)."""
-        return getattr(self.options, "exactness", "fast") == "plain"
+        """True if every exact shortcut is off (`exactness`)."""
+        return self.options.exactness == "plain"
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of the encoder's weights for arithmetic, by name and shape of the model under every tuning.
+
+        The change that a tuning adds to a matrix is added to it (`models.tuning`).
+
+        Raises:
+            UserError: under --tuning probe, whose heads are not encoder weights.
+        """
+        self.refuse_probe("probe heads are not encoder weights, which this method reads or combines")
+        return tuning.weights(self.encoder)
+
+    def set_weights(self, theta: Mapping[str, Tensor]) -> None:
+        """Give the encoder weights that came from `weights`, in any combination.
+
+        After writing into a tower in another way, call `encoder.touch()`.
+        """
+        tuning.set_weights(self.encoder, theta)
+
+    def refuse_probe(self, reason: str) -> None:
+        """Raise UserError with this reason under --tuning probe."""
+        if self.encoder.tuning == "probe":
+            raise UserError(f"{type(self).__name__} cannot be combined with --tuning probe: {reason}.")
+
+    # Logits and losses
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Return the logits of the batch from its unit image features [B, d], against its tasks' prompts."""
+        tasks = self.tasks_of(self.mb_task_id)
+        return self.classifier.classify(features, tasks[0] if len(tasks) == 1 else self.mb_task_id)
 
     def criterion(self) -> Tensor:
-        """Avalanche's loss of the current batch, in training and evaluation: cross-entropy, each task among its own classes."""
+        """Return Avalanche's loss of the current batch: cross-entropy, each task among its own classes."""
         return self.cross_entropy(self.mb_output, self.mb_y, self.mb_task_id)
 
     def cross_entropy(self, logits: Tensor, labels: Tensor, task_labels: Tensor) -> Tensor:
-        """Smoothed cross-entropy, mean over the batch, where padding takes no part: each task's rows are cut to its classes."""
+        """Return the smoothed cross-entropy, mean over the batch, with each task's rows cut to its classes."""
         tasks = self.tasks_of(task_labels)
         criterion: Any = getattr(self._criterion, "unpadded", self._criterion)
         return cross_entropy_by_task(logits, labels, task_labels, criterion, self.classifier.classes, tasks)
 
     def tasks_of(self, task_labels: Tensor) -> list[int]:
-        """Which tasks there are, in order; of the current batch's own labels without waiting for the device."""
-        labels, tasks = self._tasks_of
+        """Return the tasks among these labels, in order. For the current batch this does not wait for the device."""
+        labels, tasks = self._tasks_of_batch
         return tasks if task_labels is labels else torch.unique(task_labels).tolist()
 
     def _make_empty_loss(self) -> Tensor:
         # In the model's precision: Avalanche's float32 would round a float64 loss.
         return torch.zeros(1, device=self.device, dtype=self.encoder.mean.dtype)
 
+    # Loaders and optimisers
+
     def make_train_dataloader(self, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
-        """A shuffled loader; the last, smaller batch is used (the paper's code). Images in files are read by `workers`."""
-        # A draw of its own: a method may shuffle the same images by seed and experience for other ends.
+        """Make a shuffled loader that uses the last, smaller batch (the paper's code). `workers` read images in files."""
+        # A seed that no method uses: one may shuffle the same images by seed and experience for another purpose.
         seeds, pin = (self.seed, self.experience.current_experience, 8), self.device.type == "cuda"
         data, size = self.adapted_dataset, self.train_mb_size
         if self.experience.domain.train is None or in_memory(self.experience.domain.train):
@@ -90,41 +135,60 @@ class Template(SupervisedTemplate):
         return {**super()._obtain_common_dataloader_parameters(**kwargs), "distributed_sampling": False}
 
     def make_optimizer(self, **kwargs: Any) -> None:
-        """A new optimiser over exactly the trainable parameters; Avalanche's version puts frozen ones back in."""
+        """Make a new optimiser over exactly the trainable parameters. Avalanche's version adds frozen ones."""
         self.optimizer = self._new_optimizer()
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        """Adapt the model to the experience. A probe's heads change with the task, so the parameters are read again."""
         self.model = self.model_adaptation()
-        # A probe's heads come and go with the tasks.
         self.trainable = tuning.trainable(self.model)
         self.make_optimizer()
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         o = self.options
-        # As a group: a probe has nothing to train before its first task, and an empty list is refused.
+        # A group, because a probe has no parameters before its first task and an empty list is refused.
         groups = [{"params": self.trainable}]
-        # One kernel for all tensors, on a GPU; in memory one for each operation.
+        # Fused: one kernel for all tensors on a GPU. Foreach: one kernel per operation.
         fused = not self.plain and bool(self.trainable) and self.trainable[0].is_cuda
-        how: dict[str, bool] = {"fused": True} if fused else {"foreach": not self.plain}
-        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, **how)
+        kernels: dict[str, bool] = {"fused": True} if fused else {"foreach": not self.plain}
+        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, **kernels)
 
     def backward(self) -> None:
+        """Compute gradients, and average them over processes."""
         super().backward()
         parallel.average_gradients(self.trainable)
 
     def _unpack_minibatch(self) -> None:
-        # Asked before the labels go to the device, which would have to finish everything to answer.
+        # Read before the labels go to the device, which would have to finish its work to answer.
         tasks = torch.unique(self.mbatch[-1]).tolist()
         super()._unpack_minibatch()
-        self._tasks_of = self.mb_task_id, tasks
+        self._tasks_of_batch = self.mb_task_id, tasks
 
-    def check_fits(self, experience: Any) -> None:
-        """Refuse a stream whose images were prepared for another model, or whose classes are one prompt to this one.
+    def _note_towers(self) -> None:
+        """Note which towers train, for `_touch_towers`."""
+        self._trains_images, self._trains_text = tuning.trains_images(self.encoder), tuning.trains_text(self.encoder)
+        self._trains_text_tower = tuning.trains_text_tower(self.encoder)
 
-        Raises UserError.
+    def _touch_towers(self) -> None:
+        """Tell the encoder's caches that an update has changed the towers that train."""
+        if self._trains_images:
+            self.encoder.touch_images()
+        self._touch_text()
+
+    def _touch_text(self) -> None:
+        if self._trains_text:
+            self.encoder.touch_text(tower=self._trains_text_tower)
+
+    # Checks and evaluation
+
+    def check_fits(self, experience: DomainExperience) -> None:
+        """Check that a stream's images were prepared for this model, and that this model tells its prompts apart.
+
+        Raises:
+            UserError: they were prepared for another model, or two classes have one prompt to this one.
         """
         domains = getattr(experience, "stream_domains", None)
-        if domains is None or domains is self._fitting:
+        if domains is None or domains is self._checked_domains:
             return
         prepared, encoder = experience.preprocess, self.encoder
         if not prepared.same(encoder.preprocess):
@@ -134,7 +198,7 @@ class Template(SupervisedTemplate):
                 "scenario(domains, encoder=encoder)."
             )
         check_prompts(encoder.reader, (*domains, *experience.heldout_domains), together=experience.protocol != "task")
-        self._fitting = domains
+        self._checked_domains = domains
 
     def _check(self) -> None:
         """Check what may have changed since the strategy was made.
@@ -142,7 +206,7 @@ class Template(SupervisedTemplate):
         Raises UserError for plugins appended to `plugins` that do not work here, and for experiences without a domain.
         """
         check_plugins(self.plugins)
-        # Appended plugins count experiences like the others: Avalanche's clock ticks last.
+        # Avalanche's clock ticks last, so that appended plugins count experiences like the others.
         self.plugins.sort(key=lambda plugin: plugin is self.clock)
         if not isinstance(getattr(self.experience, "domain", None), Domain):
             raise UserError(
@@ -153,7 +217,7 @@ class Template(SupervisedTemplate):
         self.check_fits(self.experience)
 
     def _before_eval(self, **kwargs: Any) -> None:
-        """Raise UserError for metrics that need an evaluation before training, or that fail in one."""
+        # Metrics that need an evaluation before training, or that fail in one.
         late = [metric for metric in self.evaluator.metrics if getattr(metric, "at_init", False)]
         if late and self.clock.train_exp_counter:
             raise UserError(
@@ -164,13 +228,13 @@ class Template(SupervisedTemplate):
         if "AccuracyMatrixPluginMetric" in names and not self.clock.train_exp_counter:
             raise UserError(
                 "AccuracyMatrixPluginMetric has no row for the model before training: evaluate after the first train(...), or "
-                "use metrics.plugins.AccuracyMatrix, which has one."
+                "use metrics.plugins.AccuracyMatrix, which has that row."
             )
         super()._before_eval(**kwargs)
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
-        """Let in the classes that compete at test time under the benchmark's protocol."""
         self._check()
+        # The classes that compete at test time under the benchmark's protocol.
         rivals = self.experience.rivals(self.trained)
         for label in rivals:
             self.classifier.register_domain(label, self.experience.stream_domains[label])

@@ -1,4 +1,4 @@
-"""Batches: in which order, with which augmentation, by how many processes, and what an error in one of them says."""
+"""Loaders of training batches: order, augmentation, processes that read images, and their errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from models.registry import UserError
 
 def training_loader(
     data: Any, batch_size: int, *, shuffle: bool, workers: int, seeds: tuple[int, ...], pin: bool
-) -> DataLoader:
-    """Batches of an Avalanche dataset that is decoded from files: shuffled, the last, smaller one included (ZSCL's code).
+) -> DataLoader[Any]:
+    """Load batches of an Avalanche dataset that is decoded from files, the last, smaller one included (ZSCL's code).
 
-    Order and augmentation depend on `seeds` alone, not on the number of processes: each draw of an image has a generator of
-    its own. The global generators are left as they are.
+    Order and augmentation depend only on `seeds`, not on the number of processes: each draw of an image has a separate
+    generator. The global generators are not changed.
     """
     batches = DrawnBatches(len(data), batch_size, shuffle, seeds)
     return drawn_loader(data, batches, collate=data.collate_fn, workers=workers, seeds=seeds, pin=pin)
@@ -29,8 +29,8 @@ def training_loader(
 
 def drawn_loader(
     data: Any, batches: Iterable[list[tuple[int, int]]], *, collate: Any, workers: int, seeds: tuple[int, ...], pin: bool
-) -> DataLoader:
-    """The items of `data` by batches of (index, number of the draw), augmented by `seeds` and that number alone."""
+) -> DataLoader[Any]:
+    """Load the items of `data` in batches of (index, number of the draw). Augmentation depends only on `seeds` and the draw."""
     return DataLoader(
         DrawnItems(data, seeds),
         batch_sampler=Skippable(batches),
@@ -38,34 +38,34 @@ def drawn_loader(
         collate_fn=collate,
         pin_memory=pin,
         persistent_workers=workers > 0,
-        # Without one of its own, starting an epoch draws from the global generator: how often depends on the workers.
+        # Without this generator, starting an epoch draws from the global one, and how often depends on the workers.
         generator=torch.Generator().manual_seed(mixed_seed(*seeds)),
     )
 
 
-def memory_loader(data: Any, batch_size: int, *, shuffle: bool, workers: int, pin: bool) -> DataLoader:
-    """Batches of an Avalanche dataset in memory: order and augmentation by the global generator, seeded by experience."""
+def memory_loader(data: Any, batch_size: int, *, shuffle: bool, workers: int, pin: bool) -> DataLoader[Any]:
+    """Load batches of an Avalanche dataset in memory. Order and augmentation come from the global generator."""
     return DataLoader(
         data, batch_size=batch_size, shuffle=shuffle, num_workers=workers, collate_fn=data.collate_fn, pin_memory=pin
     )
 
 
 def in_memory(dataset: Any) -> bool:
-    """Whether a dataset's images are decoded already, so that processes to decode them would only cost."""
+    """Return whether a dataset's images are decoded already, so that processes to decode them would only cost time."""
     while isinstance(dataset, (Subset, Relabelled)):
         dataset = dataset.dataset
     return isinstance(dataset, TensorImages)
 
 
 def sent(images: Tensor, device: torch.device) -> Tensor:
-    """Images on the device; the way to a GPU does not wait for what it is doing."""
+    """Move images to the device. The transfer to a GPU does not wait for its current work."""
     if device.type != "cuda" or images.is_cuda:
         return images.to(device)
     return images.pin_memory().to(device, non_blocking=True)
 
 
 def kept_on(images: Any, device: torch.device, share: float = 0.25) -> Any:
-    """Images in memory on a GPU, where they take at most this share of what is free there; others as they are."""
+    """Move images in memory to a GPU if they take at most this share of its free memory. Return others unchanged."""
     if device.type != "cuda" or not isinstance(images, Tensor):
         return images
     free, _ = torch.cuda.mem_get_info(device)
@@ -73,12 +73,13 @@ def kept_on(images: Any, device: torch.device, share: float = 0.25) -> Any:
 
 
 def rows_of(images: Any, index: Tensor) -> Tensor:
-    """`images[index]` for indices in memory, wherever the images are."""
-    return images[index.to(images.device, non_blocking=True) if isinstance(images, Tensor) else index]
+    """Return `images[index]` for indices in memory, on whatever device the images are."""
+    rows: Tensor = images[index.to(images.device, non_blocking=True) if isinstance(images, Tensor) else index]
+    return rows
 
 
 def endless(loader: Iterable[Any]) -> Iterator[Any]:
-    """The loader's batches, starting over at its end. Raises ValueError for a loader without any."""
+    """Yield the loader's batches, restarting at its end. Raises ValueError for a loader without batches."""
     while True:
         empty = True
         for batch in loader:
@@ -89,21 +90,21 @@ def endless(loader: Iterable[Any]) -> Iterator[Any]:
 
 
 def without_traceback(error: UserError) -> UserError:
-    """The user's mistake as it was said in a process that reads images; torch has put that process's traceback around it.
+    """Return a user's mistake from a process that reads images, without the traceback that torch wraps it in.
 
-    Any other error of the kind is returned itself.
+    Any other error is returned unchanged.
     """
     text = str(error)
     wrapped = re.match(r"Caught (\w+) in DataLoader worker process \d+\.\nOriginal Traceback", text)
     if wrapped is None:
         return error
-    # The last line of a traceback: the class with its module, and what was said.
-    said = re.split(rf"^(?:\w+\.)*{wrapped[1]}: ", text, flags=re.MULTILINE)[-1]
-    return type(error)(said.strip())
+    # The last line of a traceback: the class with its module, and the message.
+    message = re.split(rf"^(?:\w+\.)*{wrapped[1]}: ", text, flags=re.MULTILINE)[-1]
+    return type(error)(message.strip())
 
 
 class Skippable:
-    """Batches of indices, of which the next `skip` are left out: nothing is read for them."""
+    """Batches of indices, of which the next `skip` are left out without reading anything for them."""
 
     def __init__(self, batches: Any):
         self.batches, self.skip = batches, 0
@@ -120,7 +121,7 @@ class Skippable:
 
 
 class DrawnBatches:
-    """Batches of (index, number of the draw), a new shuffle every time they start over."""
+    """Batches of (index, number of the draw), shuffled again every time they restart."""
 
     def __init__(self, count: int, batch_size: int, shuffle: bool, seeds: tuple[int, ...]):
         self.count, self.batch_size, self.shuffle = count, batch_size, shuffle
@@ -139,9 +140,10 @@ class DrawnBatches:
 
 
 class DrawnPart:
-    """The batches of one of several datasets put together: of indices into the whole, and of numbers no other part draws.
+    """The batches of one of several concatenated datasets.
 
-    `offset`: the images before this part. It is part number `place` of so many `parts`.
+    Indices are into the whole, and no other part has the same number of a draw. `offset` is the number of images before this
+    part, which is number `place` of `parts`.
     """
 
     def __init__(self, batches: DrawnBatches, offset: int, place: int, parts: int):
@@ -156,16 +158,16 @@ class DrawnPart:
 
 
 def drawn_parts(counts: Sequence[int], sizes: Sequence[int], seeds: tuple[int, ...]) -> list[DrawnPart]:
-    """Shuffled batches of sizes[i] images of each of several datasets put together, counts[i] images long."""
-    parts = []
+    """Return shuffled batches of sizes[i] images of each of several concatenated datasets, counts[i] images long."""
+    parts: list[DrawnPart] = []
     for i, (count, size) in enumerate(zip(counts, sizes, strict=True)):
         batches = DrawnBatches(count, size, True, (*seeds, i))
         parts.append(DrawnPart(batches, sum(counts[:i]), i, len(counts)))
     return parts
 
 
-class DrawnItems(Dataset):
-    """Items by (index, number of the draw): torch's generator, which augmentation draws from, is seeded by the number."""
+class DrawnItems(Dataset[Any]):
+    """Items by (index, number of the draw). Torch's generator, from which augmentation draws, is seeded by that number."""
 
     def __init__(self, data: Any, seeds: tuple[int, ...]):
         self.data, self.seeds = data, seeds
@@ -185,5 +187,5 @@ class DrawnItems(Dataset):
 
 
 def mixed_seed(*seeds: int) -> int:
-    """One seed from several, another one for every combination."""
+    """Return one seed from several, a different one for every combination."""
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])

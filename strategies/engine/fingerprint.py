@@ -1,4 +1,4 @@
-"""Fingerprints of Python values: equal for values that compute the same, whatever process made them."""
+"""Fingerprints of Python values: equal in every process for values that compute the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import collections
 import hashlib
 import io
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,10 @@ class _Unknown(Exception):
 
 
 class Fingerprints:
-    """Compute fingerprints of values. `shared`: objects of the run, by name, that a resumed run has too: only named."""
+    """Compute fingerprints of values.
+
+    `shared` are objects that a resumed run has too, by name. Their fingerprint is only their name.
+    """
 
     def __init__(self, shared: Mapping[str, Any] | None = None):
         self._shared = {id(value): name for name, value in (shared or {}).items() if not isinstance(value, PRIMITIVES)}
@@ -37,9 +40,9 @@ class Fingerprints:
     def of(self, value: Any) -> str:
         """Return 16 hexadecimal digits, or UNKNOWN.
 
-        Tensors and arrays count by type, shape and bytes, modules by their state dict (a user's own modules also by their other
-        attributes), lists, tuples and deques as sequences, any other object by what pickle would store of it. The device of a
-        tensor does not count.
+        Tensors and arrays are compared by type, shape and bytes, but not by device. Modules are compared by their state dict, a
+        user's modules also by their other attributes. Lists, tuples and deques are compared as sequences. Any other object is
+        compared by what pickle would store of it.
         """
         try:
             return self._of(value)[:16]
@@ -60,13 +63,13 @@ class Fingerprints:
             return "cycle"
         self._open.add(key)
         try:
-            found = self._content(value)
+            digest = self._content(value)
         except RecursionError as error:
             raise _Unknown from error
         self._open.discard(key)
         # The value is kept so that its id is not used again.
-        self._done[key] = value, found
-        return found
+        self._done[key] = value, digest
+        return digest
 
     def _content(self, value: Any) -> str:
         if isinstance(value, Tensor):
@@ -76,8 +79,8 @@ class Fingerprints:
         if isinstance(value, np.ndarray) and value.dtype != object:
             return _digest("array", value.dtype.name, str(value.shape), np.ascontiguousarray(value).tobytes())
         if isinstance(value, nn.Module):
-            own = {} if _of_libraries(type(value)) else _plain_attributes(value)
-            return _digest("module", self._mapping({**value.state_dict(), **own}))
+            attributes = {} if _from_library(type(value)) else _plain_attributes(value)
+            return _digest("module", self._mapping({**value.state_dict(), **attributes}))
         if isinstance(value, torch.Generator):
             return _digest("generator", _array(value.get_state()))
         if isinstance(value, Mapping):
@@ -98,10 +101,10 @@ class Fingerprints:
         return self._object(value)
 
     def _mapping(self, value: Mapping[Any, Any]) -> str:
-        return _digest("mapping", *[self._of(part) for item in value.items() for part in item])
+        return _digest("mapping", *[self._of(key_or_value) for item in value.items() for key_or_value in item])
 
     def _object(self, value: Any) -> str:
-        """The parts of an object that pickle would store."""
+        """Return the digest of the parts of an object that pickle would store."""
         try:
             reduced = value.__reduce_ex__(4)
         except Exception as error:  # a user's class may fail in any way
@@ -115,15 +118,15 @@ class Fingerprints:
 
 
 def _digest(*parts: str | bytes) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
-        found.update(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass"))
-        found.update(b"\0")
-    return found.hexdigest()
+        digest.update(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass"))
+        digest.update(b"\0")
+    return digest.hexdigest()
 
 
 def _array(tensor: Tensor) -> str:
-    """A tensor like an array of the same type, shape and bytes; one number like a Python number."""
+    """Return the digest of a tensor: that of an array of the same type, shape and bytes, or of a Python number."""
     try:
         if tensor.dim() == 0:
             return _digest(type(tensor.item()).__name__, repr(tensor.item()))
@@ -145,16 +148,16 @@ def _cell(cell: types.CellType) -> Any:
         return None
 
 
-def _of_libraries(kind: type) -> bool:
-    """Whether a module's class is torch's, a model library's or the project's: its state dict is all that it computes from."""
+def _from_library(kind: type) -> bool:
+    """Return whether a module's class is torch's, a model library's or the project's. Its state dict then determines it."""
     return kind.__module__.partition(".")[0] in LIBRARIES
 
 
 def _plain_attributes(module: nn.Module) -> dict[str, Any]:
-    """Attributes of a module that are neither parameters, buffers and modules nor torch's own, nor whether it trains."""
+    """Return a module's attributes without parameters, buffers, modules, torch's private ones and the training flag."""
     return {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
 
 
-def changed(before: Mapping[str, str], now: Mapping[str, str], names: Iterable[str] = ()) -> dict[str, str]:
-    """The entries of `now` that are new or differ from `before`, and `names`; UNKNOWN counts as changed."""
-    return {name: found for name, found in now.items() if before.get(name) != found or found == UNKNOWN or name in set(names)}
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return the entries of `now` that are new or differ from `before`. UNKNOWN counts as changed."""
+    return {name: digest for name, digest in now.items() if before.get(name) != digest or digest == UNKNOWN}

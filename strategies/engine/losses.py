@@ -1,4 +1,4 @@
-"""Losses of a step, and of the steps so far: cross-entropy by task, and what has become NaN."""
+"""Cross-entropy by task, and checks of the loss of a step and of the steps so far."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ CHECK_EVERY = 20
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite. The last finished experience's state is untouched on disk."""
+    """The loss became NaN or infinite. The checkpoint of the last finished experience is not changed."""
 
 
 class PromptCrossEntropy(torch.nn.CrossEntropyLoss):
-    """Smoothed cross-entropy that leaves out the padding of batches whose images belong to tasks of different sizes.
+    """Smoothed cross-entropy that leaves out padding.
 
-    Avalanche's plugins call it on such batches (AGEM). Smoothing spreads over the classes of an image's own task only.
+    Logits [B, C] are padded if a batch has images of tasks with different numbers of classes. Avalanche's plugins (AGEM) call
+    it on such batches. Smoothing spreads only over the classes of an image's task.
     """
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits [B, C] and labels [B], reduced as `reduction` says."""
         padded = logits == PADDING
         if not padded.any():
             return self.unpadded(logits, labels)
@@ -36,7 +38,7 @@ class PromptCrossEntropy(torch.nn.CrossEntropyLoss):
         return losses if self.reduction == "none" else losses.sum() if self.reduction == "sum" else losses.mean()
 
     def unpadded(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of logits that are known to have no padding, without looking for it."""
+        """Return the loss of logits without padding, which is not looked for."""
         return super().forward(logits, labels)
 
 
@@ -45,25 +47,33 @@ def cross_entropy_by_task(
     labels: Tensor,
     task_labels: Tensor,
     criterion: Callable[[Tensor, Tensor], Tensor],
-    classes: Any,
+    classes: Callable[[int], int],
     tasks: Sequence[int],
 ) -> Tensor:
-    """`criterion` averaged over the batch, where padding takes no part: each task's rows are cut to its classes.
+    """Return `criterion` averaged over the batch, with each task's rows cut to its classes, so that padding is left out.
 
-    logits [B, C], labels [B], task labels [B]; `classes(task)` is the number of a task's classes, `tasks` are those of the
-    batch. A scalar.
+    Args:
+        logits: [B, C], padded.
+        labels: [B], classes within the image's task.
+        task_labels: [B].
+        criterion: mean loss of logits [b, c] and labels [b].
+        classes: returns the number of a task's classes.
+        tasks: the tasks among `task_labels`.
+
+    Returns:
+        A scalar.
     """
     if len(tasks) == 1:
         return criterion(logits[:, : classes(tasks[0])], labels)
     total = logits.new_zeros(())
     for task in tasks:
-        mine = task_labels == task
-        total = total + criterion(logits[mine, : classes(task)], labels[mine]) * mine.sum()
+        rows = task_labels == task
+        total = total + criterion(logits[rows, : classes(task)], labels[rows]) * rows.sum()
     return total / len(labels)
 
 
 def check_finite(losses: Sequence[Tensor], task: str) -> None:
-    """Raise NonFiniteLoss, naming task and iteration, when one of the last `CHECK_EVERY` losses is not finite; synchronises."""
+    """Raise NonFiniteLoss if one of the last `CHECK_EVERY` losses is not finite. Waits for the device."""
     if not losses:
         return
     recent = torch.stack(list(losses[-CHECK_EVERY:]))
@@ -76,16 +86,15 @@ def check_finite(losses: Sequence[Tensor], task: str) -> None:
         )
 
 
-def checked(strategy: Any, loss: Any) -> Tensor:
-    """The loss that a strategy's `compute_loss` returned. Raises UserError unless it is one number with a gradient."""
-    name = f"{type(strategy).__name__}.compute_loss"
+def check_loss(loss: object, method: str) -> Tensor:
+    """Return the result of a method's `compute_loss`. Raises UserError unless it is one number with a gradient."""
     if not isinstance(loss, Tensor) or loss.numel() != 1:
-        what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise UserError(f"{name} must return the loss as a tensor of one number, got {what}.")
+        got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise UserError(f"{method}.compute_loss must return the loss as a tensor of one number, got {got}.")
     if not loss.requires_grad:
         raise UserError(
-            f"{name} returned a loss without a gradient, so nothing would train: it was computed under no_grad, detached or "
-            "made from numbers."
+            f"{method}.compute_loss returned a loss without a gradient, so nothing would train: it was computed under no_grad, "
+            "detached or made from numbers."
         )
     return loss
 
@@ -104,7 +113,7 @@ def overflow(task: str, step: int) -> Iterator[None]:
 
 
 def settle(history: list[dict[str, Any]], losses: Sequence[Tensor]) -> None:
-    """Turn the tensors of a history into numbers, and add each step's loss. Synchronises once for all losses."""
+    """Turn the tensors of a history into numbers and add each step's loss. Waits once for all losses."""
     values = torch.stack(list(losses)).tolist() if losses else []
     for record, loss in zip(history, values, strict=True):
         for name, value in record.items():

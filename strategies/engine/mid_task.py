@@ -1,8 +1,8 @@
-"""A task in the middle: all that training has changed since its start, so that a killed run goes on from there to the bit.
+"""Save and restore the training state within a task, so that a killed run continues bit-exactly.
 
-What a task starts with is made again: the weights of the last experience's checkpoint, and from them, by `before_experience`,
-what the method prepares. Over that come the weights, the optimiser, generators, the place in the data and what the method
-itself has changed meanwhile (`Strategy.task_state`).
+The state at the start of the task is made again: the weights come from the last experience's checkpoint, and from them
+`before_experience` makes what the method prepares. Then the saved weights, optimiser, generators, position in the data and the
+method's own changes (`Strategy.task_state`) are restored over it.
 """
 
 from __future__ import annotations
@@ -10,78 +10,111 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from benchmarks.scenario import DomainExperience
+from models.classifier import PromptClassifier
+from models.encoder import DualEncoder
 from strategies.engine.batches import Skippable
 from strategies.engine.losses import check_finite, settle
 from strategies.engine.method_checks import is_built_in
+from strategies.engine.unsaved_state import OwnState
 
-# What is called before the first update of a task or after its last, so that a class of a user's may have its own without a
-# word on what changes in between. Whatever else it overrides may change something during the task, and only it can say what.
+# Hooks called before the first or after the last update of a task. A user's class may override them without `task_state`. Any
+# other override may change something during the task, and only the class can say what.
 AROUND = (
     *("before_run", "before_experience", "after_experience", "state", "load", "budget", "learning_rate", "files", "selects"),
-    *("reference_count", "task_alpha", "combine", "merged", "questions", "grid", "rebase"),
+    *("reference_count", "task_alpha", "directions", "refinements", "questions", "grid", "after_search"),
 )
 
 
-def refusal(strategy: Any, plugins: Sequence[str] = ()) -> str | None:
-    """Why a task of this strategy cannot be taken up in the middle; None when it can."""
+class Resumable(Protocol):
+    """The parts of a `Strategy` that are saved within a task."""
+
+    experience: DomainExperience
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    history: list[dict[str, Any]]
+    images_seen: int
+    own_state: OwnState | None
+
+    @property
+    def encoder(self) -> DualEncoder:
+        """The encoder."""
+
+    @property
+    def classifier(self) -> PromptClassifier:
+        """The classifier."""
+
+    def task_state(self) -> dict[str, Any]:
+        """Return what the method has changed during the task."""
+
+    def load_task(self, state: dict[str, Any], step: int) -> None:
+        """Restore what `task_state` returned after `step` updates."""
+
+
+def refusal(strategy: object, plugins: Sequence[str] = ()) -> str | None:
+    """Return why a task of this strategy cannot be continued in the middle, or None if it can."""
     if plugins:
-        return f"the plugins {', '.join(plugins)} are saved after each task only"
-    said, kinds = False, type(strategy).__mro__
-    comes_along = next(kind for kind in kinds if is_built_in(kind))
-    for kind in kinds[: kinds.index(comes_along)]:
-        own = [
+        return f"the plugins {', '.join(plugins)} are saved only after each task"
+    kinds = type(strategy).__mro__
+    built_in = next(kind for kind in kinds if is_built_in(kind))
+    has_task_state = False
+    for kind in kinds[: kinds.index(built_in)]:
+        overridden = [
             name
             for name, value in vars(kind).items()
-            if hasattr(comes_along, name) and name not in AROUND and not name.startswith("__") and _acts(value)
+            if hasattr(built_in, name) and name not in AROUND and not name.startswith("__") and _is_code(value)
         ]
-        said = said or "task_state" in vars(kind)
-        if own and not said:
-            return f"{kind.__name__} has its own {own[0]} and no task_state, so it is saved after each task only"
+        has_task_state = has_task_state or "task_state" in vars(kind)
+        if overridden and not has_task_state:
+            return f"{kind.__name__} overrides {overridden[0]} and not task_state, so it is saved only after each task"
     return None
 
 
-def _acts(value: Any) -> bool:
-    """Whether an attribute of a class is code and no setting."""
+def _is_code(value: object) -> bool:
+    """Return whether an attribute of a class is code and not a setting."""
     return isinstance(value, (property, classmethod, staticmethod)) or inspect.isroutine(value)
 
 
 class Batches:
-    """A loader's batches without end, starting over at its end, and where they stand.
+    """The batches of a loader without end, restarting at its end, and the position among them.
 
-    Raises ValueError for a loader without any.
+    Raises ValueError for a loader without batches.
     """
 
-    def __init__(self, loader: Any):
+    def __init__(self, loader: DataLoader[Any]):
         self.loader = loader
         self.taken = 0
-        self._of_pass = 0
-        self._before: dict[str, Any] = {}
+        self._taken_of_pass = 0
+        self._generators_before: dict[str, Any] = {}
         self._iterator: Iterator[Any] | None = None
 
     def __next__(self) -> Any:
         batch = None if self._iterator is None else next(self._iterator, None)
         while batch is None:
             left = self._to_skip
-            self._start()
-            batch = next(self._iterator, None)  # type: ignore[arg-type]
+            batch = next(self._start(), None)
             if batch is None and self._to_skip == left:
                 raise ValueError("the training split is empty")
         self.taken += 1
-        self._of_pass += 1
+        self._taken_of_pass += 1
         return batch
 
     def state(self) -> dict[str, Any]:
-        """Batches taken, in all and in this pass, and the global generators before this pass, which its order came from."""
-        return {"taken": self.taken, "of_pass": self._of_pass, "before": self._before}
+        """Return the batches taken, in all and in this pass, and the global generators before this pass.
 
-    def go_on(self, state: dict[str, Any]) -> None:
-        """Stand where `state` was taken. The global generators are left anywhere: set them afterwards."""
+        The order of the pass came from these generators.
+        """
+        return {"taken": self.taken, "of_pass": self._taken_of_pass, "before": self._generators_before}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Return to the position of `state`. The global generators are changed: set them afterwards."""
         sampler = getattr(self.loader, "batch_sampler", None)
         if isinstance(sampler, Skippable):
             sampler.skip = self.taken = state["taken"]
@@ -97,14 +130,16 @@ class Batches:
         sampler = getattr(self.loader, "batch_sampler", None)
         return sampler.skip if isinstance(sampler, Skippable) else 0
 
-    def _start(self) -> None:
-        self._before = generators()
-        self._of_pass = 0
+    def _start(self) -> Iterator[Any]:
+        """Start a pass."""
+        self._generators_before = generators()
+        self._taken_of_pass = 0
         self._iterator = iter(self.loader)
+        return self._iterator
 
 
 def generators() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's global generators, as tensors and numbers."""
+    """Return the states of Python's, NumPy's and torch's global generators, as tensors and numbers."""
     version, words, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state()
     return {
@@ -116,7 +151,7 @@ def generators() -> dict[str, Any]:
 
 
 def set_generators(state: dict[str, Any]) -> None:
-    """Take back what `generators` gave."""
+    """Restore the states that `generators` returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
@@ -126,10 +161,13 @@ def set_generators(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
 
 
-def snapshot(strategy: Any, step: int, batches: Batches, losses: Sequence[Tensor], seconds: float) -> dict[str, Any]:
-    """A task after `step` updates; tensors are those in use, so save them before the next update. Waits for the device.
+def snapshot(strategy: Resumable, step: int, batches: Batches, losses: Sequence[Tensor], seconds: float) -> dict[str, Any]:
+    """Return the state of a task after `step` updates. Waits for the device.
 
-    Raises NonFiniteLoss: what follows such a loss is no state to go on from.
+    The tensors are those in use, so save them before the next update.
+
+    Raises:
+        NonFiniteLoss: the state after such a loss cannot be continued.
     """
     check_finite(losses, strategy.experience.domain.name)
     history = [dict(record) for record in strategy.history]
@@ -149,8 +187,18 @@ def snapshot(strategy: Any, step: int, batches: Batches, losses: Sequence[Tensor
     }
 
 
-def go_on(strategy: Any, weights: dict[str, Tensor], saved: dict[str, Any], batches: Batches) -> list[Tensor]:
-    """Bring a task that has just been prepared to where `snapshot` was taken; the losses so far."""
+def restore_snapshot(strategy: Resumable, weights: dict[str, Tensor], saved: dict[str, Any], batches: Batches) -> list[Tensor]:
+    """Bring a task that has just been prepared to the point of a snapshot.
+
+    Args:
+        strategy: its `before_experience` has been called.
+        weights: the state dict of its encoder at the snapshot.
+        saved: what `snapshot` returned.
+        batches: the task's batches, of which none has been taken.
+
+    Returns:
+        The losses so far.
+    """
     strategy.encoder.load_state_dict(weights)
     # In place: the optimiser holds these parameters.
     with torch.no_grad():
@@ -162,7 +210,7 @@ def go_on(strategy: Any, weights: dict[str, Tensor], saved: dict[str, Any], batc
     strategy.load_task(saved["method"], saved["step"])
     if strategy.own_state is not None:
         strategy.own_state.compare(saved.get("attributes", {}), within=True)
-    batches.go_on(saved["batches"])
+    batches.restore(saved["batches"])
     strategy.images_seen = saved["images_seen"]
     losses = [record["loss"] for record in saved["history"]]
     strategy.history = [{name: v for name, v in record.items() if name != "loss"} for record in saved["history"]]

@@ -1,4 +1,4 @@
-"""Checks of options that several methods and plugins share. Imports nothing heavy."""
+"""Checks of options that several methods and plugins share. Imports neither torch nor Avalanche."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def check_not_negative(name: str, value: float) -> None:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raise ValueError, naming the option, unless its value is greater than 0; infinity is."""
+    """Raise ValueError, naming the option, unless its value is greater than 0. Infinity passes."""
     if not value > 0:
         raise ValueError(f"{name} must be greater than 0, got {value}")
 

@@ -1,6 +1,6 @@
-"""Which of Avalanche's plugins work on a `PromptClassifier` under this training loop; the others are refused by name.
+"""Checks of plugins and metrics: Avalanche's classes that do not work on a `PromptClassifier` in this loop are refused.
 
-Every plugin class of Avalanche 0.6 is either in `WORKS`, with an effect that a test checks, or refused with a sentence.
+Every plugin class of Avalanche 0.6 is either in `WORKS`, with an effect that a test checks, or refused with a reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REPLAY = "use --plugin replay (strategies.plugins.built_in.make('replay')) or -
 REFUSED = {
     "BiCPlugin": (_HEAD, _REPLAY),
     "CWRStarPlugin": (_HEAD, "use --tuning probe"),
-    "CheckpointPlugin": ("its checkpoints are pickles", "`bench` saves after every task by itself"),
+    "CheckpointPlugin": ("its checkpoints are pickles", "`bench` saves after every task"),
     "CoPEPlugin": (_HEAD, _REPLAY),
     "CurrentDataFeCAMUpdate": (_HEAD, "use --tuning probe"),
     "CurrentDataNCMUpdate": (_HEAD, "use --tuning probe"),
@@ -46,7 +46,7 @@ REFUSED = {
     "LFLPlugin": ("it needs a model with `get_features` and a linear layer", "use --strategy lwf or --plugin lwf"),
     "LRSchedulerPlugin": (
         "it steps a scheduler once per epoch, and here a task is one epoch with a warm-up and a cosine over its updates",
-        "use --set lr=, warmup= and lr_by_task.TASK=, or override `learning_rate` in a strategy of your own",
+        "use --set lr=, warmup= and lr_by_task.TASK=, or override the hook `learning_rate` in your strategy",
     ),
     "MIRPlugin": (_LABELS, _REPLAY),
     "MaskedCrossEntropy": (_HEAD, "the loss is already over the classes of the image's own task"),
@@ -79,7 +79,7 @@ CALLBACKS = {
 
 
 def check_plugins(plugins: Iterable[Any]) -> None:
-    """Raise UserError, naming it and what to use instead, for a plugin that would fail or silently do nothing here."""
+    """Raise UserError for a plugin that would fail or silently do nothing here, with what to use instead."""
     for plugin in plugins:
         if isinstance(plugin, type):
             raise UserError(f"plugins takes objects: {plugin.__name__}(...), not the class {plugin.__name__}.")
@@ -91,26 +91,26 @@ def check_plugins(plugins: Iterable[Any]) -> None:
 
 
 def check_plugin_class(kind: type) -> None:
-    """Raise UserError for a class from an Avalanche plugin that does not work here, and for one without callbacks."""
+    """Raise UserError for a subclass of an Avalanche plugin that does not work here, and for a class without callbacks."""
     origin = next((each for each in kind.__mro__ if each.__module__.partition(".")[0] in ("avalanche", "strategies")), None)
     if origin is not None and origin.__module__.startswith("avalanche.") and origin.__name__ not in (*WORKS, *BASES):
         reason, instead = REFUSED.get(origin.__name__, ("it has not been adapted to heads of class prompts", _REPLAY))
-        who = kind.__name__ if kind is origin else f"{kind.__name__} (an Avalanche {origin.__name__})"
-        raise UserError(f"The plugin {who} does not work here: {reason}; {instead}.")
+        name = kind.__name__ if kind is origin else f"{kind.__name__} (an Avalanche {origin.__name__})"
+        raise UserError(f"The plugin {name} does not work here: {reason}; {instead}.")
     _check_callbacks(kind, "plugin")
     if not issubclass(kind, BasePlugin) and not any(hasattr(kind, name) for name in CALLBACKS):
-        raise UserError(f"{kind.__name__} is not a plugin: it has none of the callbacks of avalanche.core.SupervisedPlugin.")
+        raise UserError(f"{kind.__name__} is not a plugin: it has no callback of avalanche.core.SupervisedPlugin.")
 
 
 def check_metrics(metrics: Sequence[Any]) -> None:
-    """Raise UserError for what is passed as a metric and is not one."""
+    """Raise UserError for an object that is passed as a metric and is not a metric."""
     for metric in metrics:
         for each in metric if isinstance(metric, (list, tuple)) else [metric]:
             if not isinstance(each, PluginMetric):
-                what = each.__name__ if inspect.isclass(each) or inspect.isfunction(each) else type(each).__name__
+                got = each.__name__ if inspect.isclass(each) or inspect.isfunction(each) else type(each).__name__
                 hint = "call it" if inspect.isclass(each) or inspect.isfunction(each) else "pass plugins in plugins=[...]"
                 raise UserError(
-                    f"metrics takes metric plugins, such as those of accuracy_metrics(stream=True), not {what}; {hint}."
+                    f"metrics takes metric plugins, such as those of accuracy_metrics(stream=True), not {got}; {hint}."
                 )
             if type(each).__name__ in REFUSED_METRICS and type(each).__module__.startswith("avalanche."):
                 reason, instead = REFUSED_METRICS[type(each).__name__]
@@ -118,10 +118,10 @@ def check_metrics(metrics: Sequence[Any]) -> None:
             _check_callbacks(type(each), "metric")
 
 
-def _check_callbacks(kind: type, what: str) -> None:
-    """Raise UserError for a method with the name of a callback that does not exist: Avalanche would ignore it."""
+def _check_callbacks(kind: type, role: str) -> None:
+    """Raise UserError for a method named like a callback that does not exist: Avalanche would ignore it."""
     for name in {name for each in kind.__mro__ for name in vars(each)} - CALLBACKS:
         if name.startswith(("before_", "after_")) and callable(getattr(kind, name)):
             near = difflib.get_close_matches(name, CALLBACKS, n=1, cutoff=0.6)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise UserError(f"{kind.__name__}.{name} is not a callback of a {what}, so it would never be called.{hint}")
+            raise UserError(f"{kind.__name__}.{name} is not a callback of a {role}, so it would never be called.{hint}")

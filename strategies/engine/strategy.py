@@ -1,4 +1,4 @@
-"""`Strategy`: plain continual fine-tuning, and the base class of every method."""
+"""`Strategy`: continual fine-tuning, the training loop, and the base class of every method."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 
 from benchmarks.data.progress import Progress
+from benchmarks.scenario import DomainExperience
 from models import tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.memory import keep_freed_memory
-from models.registry import UserError
 from reference_data import Reference
 from strategies.engine.avalanche_template import Template, silent_loggers
 from strategies.engine.batches import sent
-from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, checked, overflow, settle
+from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, check_loss, overflow, settle
 from strategies.engine.method_checks import TRAIN_COLUMNS, check_class
-from strategies.engine.mid_task import Batches, go_on, snapshot
+from strategies.engine.mid_task import Batches, restore_snapshot, snapshot
 from strategies.engine.plugin_checks import check_metrics, check_plugins
 from strategies.engine.schedule import Rates, budget, learning_rate, seed_everything
 from strategies.engine.training_options import TrainingOptions
@@ -32,7 +32,11 @@ from strategies.engine.unsaved_state import OwnState
 
 
 class Batch(NamedTuple):
-    """One mini-batch on the device: images uint8 [B, 3, S, S], labels [B], task labels [B]."""
+    """One mini-batch on the device.
+
+    `images` are uint8 [B, 3, S, S] before the model's normalisation, which `encoder.encode_images` applies. `labels` [B] are
+    classes of the image's task, from 0. `task_labels` [B] are the tasks; with replay a batch has images of several.
+    """
 
     images: Tensor
     labels: Tensor
@@ -40,55 +44,98 @@ class Batch(NamedTuple):
 
 
 class Strategy(Template):
-    """Continual fine-tuning (`finetune`): each task in turn with cross-entropy over its class prompts, nothing else.
+    """Fine-tuning: train each task in turn with cross-entropy over its class prompts. The base class of every method.
 
-    Protocol: that of ZSCL's released MTIL code (2303.06628): AdamW, a new optimiser per task, linear warm-up then
-    cosine to zero, label smoothing 0.2, both towers trained, the logit scale fixed, first template only. Its learning rates by
-    dataset and its class-incremental settings come with the benchmarks (`benchmarks.settings`). Training looks at the current
-    task's classes alone, whatever the protocol of evaluation.
+    Both towers train, the logit scale is fixed, and the prompts are those of the first template. The optimiser is AdamW, new
+    for each task, with linear warm-up and then a cosine to zero. Training uses only the current task's classes, whatever the
+    protocol of evaluation.
 
-    A method subclasses this, adds options to `Options` and overrides hooks; it defines no `__init__` and leaves the loop
-    (`_train_exp`) alone. Hooks, in the order they are called; each may call `super()`:
+    Source:
+        The protocol of ZSCL's released MTIL code (Zheng et al. 2023, arXiv 2303.06628).
 
-        before_run         once, with the encoder at its initial weights and in evaluation mode (also before a resumed state is
-                           loaded); there is no experience yet
-        before_experience  data, task and optimiser are set; weights as the last experience left them
-        companion_images   per step: images to encode in the same pass as the batch; see `companion_features`
-        compute_loss       per step: the whole loss
-        after_step         per step, after the update
-        learning_rate      per step: the rate of the update (the schedule)
-        budget             how many updates an experience gets
-        after_experience   may change the weights that are evaluated and go on to the next task (`set_weights`; after
-                           writing into a tower in another way, call `encoder.touch()`)
-        state, load        what must survive a kill, besides the weights
-        task_state, load_task   what a task has changed of the method so far; without it (where a class has steps of its own)
-                           a killed run goes on from the start of the task
+    Defaults:
+        From that code: label smoothing 0.2, 1,001 updates of 64 images, learning rate 1e-5. Its learning rates by dataset and
+        its class-incremental settings come with the benchmarks (`benchmarks.settings`).
 
-    Class attributes say what the method wants: `default_tuning`; `needs_reference`, reference images and sentences
-    (how many of them: `reference_count`); `needs_validation`, validation images that training does not see, of
-    held-out domains too (without it `domain.val` may be a part of the training data); `files`, what else it reads. `weights`
-    and `set_weights` are for arithmetic on the weights under every tuning, `log` keeps a scalar of a step in `train.csv`,
-    `progress` hears of long work.
+    Command:
+        `python cli.py bench mtil --strategy finetune`
 
-    Read: `classifier` (= Avalanche's `model`), `encoder`, `experience.domain`, `options`, `reference`, `trainable`; after an
-    experience `trained` (how many so far), `history` (a record per step), `seconds`, `images_seen`.
+    Hooks:
+        A method subclasses `Strategy`, adds fields to `Options` and overrides hooks. It defines no `__init__` and does not
+        override the loop, `_train_exp`. All hooks are optional. Call `super()` in each hook that you override. They are called
+        in this order:
 
-    Command: `python cli.py bench mtil --strategy finetune`.
-    Expected, mini edition, Order I, seeds 0 to 2: Transfer 44.9 to 47.5, Average 52.4 to 54.2, Last 61.3 to 64.3.
+        - `before_run()`: once per run. The encoder has its initial weights and is in evaluation mode. There is no experience
+          yet. A resumed run calls it too, and then `load`.
+        - `before_experience()`: before the first update of a task. The task's data and the optimiser are ready, the weights
+          are those that the last task left.
+        - `budget(experience) -> int`: the number of updates of a task.
+        - For each update: `learning_rate(step, peak, updates) -> float`, `companion_images() -> Tensor | None`,
+          `compute_loss(batch) -> Tensor`, and after the update `after_step(step)`.
+        - `after_experience()`: after the last update. It may change the weights that are evaluated and that the next task
+          starts from.
+        - `state() -> dict`, `load(state)`: save and restore what must survive a kill between tasks.
+        - `task_state() -> dict`, `load_task(state, step)`: the same within a task. A class that overrides a hook of the updates
+          and not `task_state` is saved only after each task.
+
+    Example:
+        A penalty on the movement of the weights within a task. `--set weight=2` fills the option:
+
+            class MyMethod(Strategy):
+                @dataclass(frozen=True)
+                class Options(Strategy.Options):
+                    weight: float = 1.0
+
+                def before_experience(self):
+                    super().before_experience()
+                    self.start = [p.detach().clone() for p in self.trainable]
+
+                def compute_loss(self, batch):
+                    drift = sum((p - s).abs().sum() for p, s in zip(self.trainable, self.start))
+                    self.log(drift=drift)
+                    return super().compute_loss(batch) + self.options.weight * drift
+
+    Attributes:
+        classifier: the model, a `PromptClassifier`; Avalanche's plugins know it as `model`.
+        encoder: its `DualEncoder`.
+        experience: the current experience; `experience.domain` has class names, templates and images.
+        experiences: the training experiences up to the current one.
+        options: the filled `Options`.
+        reference: reference images and sentences, if the class sets `needs_reference`.
+        trainable: the trainable parameters.
+        mb_output: logits of the batch, set before `compute_loss`.
+        companion_features: unit features of the companion images, set before `compute_loss`.
+        searches: a record per task of a choice made by data. It is saved and written to run.json.
+        notes: sentences for the user (`note`). They are saved and written to run.json.
+        trained: the number of tasks trained so far.
+        history: a record per update of the last task, for train.csv.
+        seconds: training time of the last task.
+        images_seen: training images of the last task's batches.
+        trains: whether the method trains at all.
+        needs_reference: whether it reads `reference`; `reference_count` says how many images.
+        needs_validation: whether it reads validation images, which training then does not see, of held-out domains too.
+            Without it `domain.val` may be a part of the training data.
+        default_tuning: the tuning used without --tuning.
+        restarts: whether each task trains from the initial weights.
+        replaces_weights: whether the method sets other weights after a task.
+        trains_on_ensembles: whether it trains against template ensembles instead of the first template.
     """
 
-    options: Any
-    experience: Any
-    reference: Any
-    companion_features: Any
+    options: Options
+    experience: DomainExperience
+    reference: Reference | None
+    companion_features: Tensor | None
     trains = True
     needs_reference = False
     needs_validation = False
     default_tuning = "full"
+    restarts = False
+    replaces_weights = False
+    trains_on_ensembles = False
 
     @dataclass(frozen=True)
     class Options(TrainingOptions):
-        """What every method has; a method adds its own (`strategies.engine.training_options`)."""
+        """Training options. A method adds fields (`strategies.engine.training_options`)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -98,7 +145,7 @@ class Strategy(Template):
         self,
         *,
         encoder: DualEncoder,
-        options: Any = None,
+        options: TrainingOptions | None = None,
         tuning_name: str | None = None,
         tuning_options: Mapping[str, Any] | None = None,
         reference: Reference | None = None,
@@ -111,23 +158,24 @@ class Strategy(Template):
         workers: int = 0,
         progress: Progress | None = None,
     ):
-        self.options = options if options is not None else type(self).Options()
+        self.options = options if options is not None else type(self).Options()  # type: ignore[assignment]  # the class's own
         self.reference = reference
         self.seed = seed
         self.workers = workers
-        # Long work that is no training step or evaluation tells here how far it is: progress(done, total, what).
+        # Reports long work other than training and evaluation: progress(done, total, what).
         self.progress: Progress = progress or (lambda done, total, what: None)
+        self.searches: list[dict[str, Any]] = []
+        self.notes: list[str] = []
         self.trained = 0
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.images_seen = 0
         self.companion_features = None
-        # Called after each update with a function that returns the state within the task (`mid_task.snapshot`), and whether it
-        # was the last update.
+        # Called after each update with a function that returns `mid_task.snapshot`, and whether it was the last update.
         self.between_steps: Callable[[Callable[[], dict[str, Any]], bool], None] | None = None
-        # Weights and snapshot that the next task goes on from.
+        # Weights and snapshot from which the next task continues.
         self.middle: tuple[dict[str, Tensor], dict[str, Any]] | None = None
-        # Of a run of the command line: finds what a user's method keeps and does not save.
+        # In a run of the command line: finds what a user's method keeps and does not save.
         self.own_state: OwnState | None = None
         self._prepared = False
         self._stop_training: bool = False
@@ -149,72 +197,84 @@ class Strategy(Template):
         )
         self.model.to(self.device)
 
+    # Facts that are read before a run, from the class and its options
+
     @classmethod
     def selects(cls, options: Any) -> bool:
-        """Whether a run with these options chooses something by validation images; here `needs_validation`."""
+        """Return whether a run with these options chooses something by validation images."""
         return cls.needs_validation
 
     @classmethod
     def reference_count(cls, options: Any, updates: Sequence[int]) -> int | None:
-        """How many of the reference images a run looks at that makes so many updates in each experience; None: all of them."""
+        """Return how many reference images a run with these updates per experience looks at; None: all of them."""
         return None
 
     @classmethod
     def files(cls, options: Any) -> Mapping[str, Path]:
-        """Files besides the data that decide the numbers, by what they are: their content is a part of what the run is."""
+        """Return files besides the data that decide the numbers, by role. Their content is a part of the run's key."""
         return {}
 
     # Hooks
 
     def before_run(self) -> None:
-        """Once per run, with the encoder at its initial weights: the place to embed what a teacher has to say."""
+        """Prepare the run: for example, embed reference data with the initial model."""
 
     def before_experience(self) -> None:
-        """Before the first step of an experience."""
+        """Prepare a task: for example, copy the weights that a penalty is anchored at."""
 
     def companion_images(self) -> Tensor | None:
-        """Images [M, 3, S, S] to encode in the batch's own forward pass; their features come as `companion_features`."""
+        """Return images [M, 3, S, S] to encode in the batch's forward pass, as `companion_features` [M, d]."""
         return None
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """The whole loss, a scalar. Here: smoothed cross-entropy of `self.mb_output`, averaged over the batch."""
+        """Return the whole loss, a scalar with gradient. Here: smoothed cross-entropy of `mb_output`, mean over the batch."""
         return self.cross_entropy(self.mb_output, batch.labels, batch.task_labels)
 
     def learning_rate(self, step: int, peak: float, updates: int) -> float:
-        """The rate of update number `step` (from 0) of `updates`, where the options' rate is `peak`."""
+        """Return the learning rate of update `step` (from 0) of `updates`, where `peak` is the options' rate."""
         return learning_rate(step, peak, updates, self.options.warmup)
 
+    def budget(self, experience: DomainExperience) -> int:
+        """Return the number of updates of an experience (`strategies.engine.schedule.budget`)."""
+        return budget(self.options, len(experience.dataset))
+
     def after_step(self, step: int) -> None:
-        """After update number `step` (from 0)."""
+        """Act after update `step` (from 0): for example, average weights."""
 
     def after_experience(self) -> None:
-        """After the last step, before evaluation."""
+        """Act after the last update of a task, before evaluation: for example, `set_weights`."""
 
     def state(self) -> dict[str, Any]:
-        """What must survive a kill besides the weights: tensors, numbers, strings, lists, dicts."""
-        return {}
+        """Return what must survive a kill besides the weights: tensors, numbers, strings, lists and dicts with string keys.
+
+        What `before_run` computes again and what `before_experience` sets for each task need not be saved.
+        """
+        # Copies: a saved state must not change with the next task.
+        return {"searches": [*self.searches], "notes": [*self.notes]} if self.searches or self.notes else {}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned. Called after `before_run`, with the weights of the checkpoint in place."""
+        self.searches, self.notes = [*state.get("searches", [])], [*state.get("notes", [])]
 
     def task_state(self) -> dict[str, Any]:
-        """What has changed during the task besides the weights and the optimiser, so that it can be taken up in the middle."""
+        """Return what the task has changed besides the weights and the optimiser, such as a running average."""
         return {}
 
     def load_task(self, state: dict[str, Any], step: int) -> None:
-        """Take back what `task_state` gave after `step` updates; `before_experience` was called just before."""
+        """Restore what `task_state` returned after `step` updates. Called right after `before_experience`."""
 
     # The loop
 
     def prepare_run(self) -> None:
-        """Call `before_run`, once. `train` does it by itself; a resumed run does it before loading the saved weights."""
+        """Call `before_run` once. `train` calls this; a resumed run calls it before it loads the saved weights."""
         if self._prepared:
             return
         self._prepared = True
         if self.device.type == "cpu":
             keep_freed_memory()
-        # The same whoever calls: no experience yet, and every layer in evaluation mode.
-        (experience, self.experience), training = (self.experience, None), self.model.training
+        # The same for every caller: there is no experience yet, and every layer is in evaluation mode.
+        experience, training = self.experience, self.model.training
+        self.experience = None  # type: ignore[assignment]  # only here
         self.model.eval()
         try:
             self.before_run()
@@ -224,32 +284,32 @@ class Strategy(Template):
         if self.own_state is not None:
             self.own_state.prepared()
 
-    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
-        """The training of one experience: the whole budget of iterations, as one epoch to Avalanche's plugins."""
+    def _train_exp(self, experience: DomainExperience, eval_streams: Any = None, **kwargs: Any) -> None:
+        """Train on one experience: all its updates, as one epoch to Avalanche's plugins."""
         began, self.history, self.images_seen = time.perf_counter(), [], 0
         if not self.trains:
             return
         self.before_experience()
         self._before_training_epoch(**kwargs)
-        # Read here and not earlier: replay replaces the loader in its `before_training_exp`.
+        # Read only now: replay replaces the loader in its `before_training_exp`.
         batches = Batches(self.dataloader)
         losses: list[Tensor] = []
         if self.middle is not None:
             (weights, saved), self.middle = self.middle, None
-            losses = go_on(self, weights, saved, batches)
+            losses = restore_snapshot(self, weights, saved, batches)
             began -= saved["seconds"]
-        trains_images, trains_text = tuning.trains_images(self.encoder), tuning.trains_text(self.encoder)
-        trains_text_tower = tuning.trains_text_tower(self.encoder)
-        rates, total = Rates(self, experience), self.budget(experience)
+        rates, total = Rates(self.optimizer, self.options, experience.domain.name, self.learning_rate), self.budget(experience)
+        self._note_towers()
+
         for step in range(len(losses), total):
-            if self._stop_training:  # a plugin's wish, early stopping for example
+            if self._stop_training:  # set by a plugin, such as early stopping
                 self._stop_training = False
                 break
             rate = rates.set(step, total)
             self.mbatch = next(batches)
             self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
-            # Avalanche's RWalk leaves the model in evaluation mode, where the prompts are other ones.
+            # Avalanche's RWalk leaves the model in evaluation mode, in which the prompts differ.
             if not self.model.training:
                 self.model.train()
             self.optimizer.zero_grad()
@@ -260,7 +320,8 @@ class Strategy(Template):
             self.mb_output = self.forward()
             self._after_forward(**kwargs)
 
-            self.loss = self.loss + checked(self, self.compute_loss(Batch(self.mb_x, self.mb_y, self.mb_task_id)))
+            loss = self.compute_loss(Batch(self.mb_x, self.mb_y, self.mb_task_id))
+            self.loss = self.loss + check_loss(loss, type(self).__name__)
             self._before_backward(**kwargs)
             self.backward()
             self._after_backward(**kwargs)
@@ -268,36 +329,33 @@ class Strategy(Template):
             self._before_update(**kwargs)
             with overflow(experience.domain.name, step):
                 self.optimizer_step()
-            if trains_images:
-                self.encoder.touch_images()
-            if trains_text:
-                self.encoder.touch_text(tower=trains_text_tower)
+            self._touch_towers()
             self._after_update(**kwargs)
             self.after_step(step)
             self._after_training_iteration(**kwargs)
 
             self.images_seen += len(self.mb_y)
             losses.append(self.loss.detach().squeeze())
-            self.history.append({"iteration": step + 1, "lr": rate, **self._terms})  # type: ignore[dict-item]
+            self.history.append({"iteration": step + 1, "lr": rate, **self._terms})
             if (step + 1) % CHECK_EVERY == 0:
                 check_finite(losses, experience.domain.name)
             if self.between_steps is not None:
                 taken = partial(snapshot, self, step + 1, batches, losses, time.perf_counter() - began)
                 self.between_steps(taken, step + 1 == total)
+
         rates.check()
         check_finite(losses, experience.domain.name)
         settle(self.history, losses)
         self.after_experience()
-        if trains_text:
-            self.encoder.touch_text(tower=trains_text_tower)
+        self._touch_text()
         self._after_training_epoch(**kwargs)
-        # Settling the history has waited for the device, so the clock is honest on a GPU too.
+        # `settle` has waited for the device, so the time is right on a GPU too.
         self.seconds = time.perf_counter() - began
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         self._check()
         self.prepare_run()
-        # Seeded per experience, so that a resumed run draws what an uninterrupted one would have drawn.
+        # Seeded per experience, so that a resumed run draws the same numbers as an uninterrupted one.
         seed_everything(self.seed, self.experience.current_experience)
         super()._before_training_exp(**kwargs)
 
@@ -305,11 +363,11 @@ class Strategy(Template):
         self.trained = self.experience.current_experience + 1
         began = time.perf_counter()
         super()._after_training_exp(**kwargs)
-        # Passes of plugins over the task's images (EWC, MAS) are a part of what the method costs.
+        # Passes of plugins over the task's images (EWC, MAS) are a part of the method's cost.
         self.seconds += time.perf_counter() - began
 
     def forward(self) -> Tensor:
-        """Logits of the batch; in training, companion images share its pass through the image tower."""
+        """Return the logits of the batch. In training, companion images share its pass through the image tower."""
         if self._frozen_images and not self.is_training:
             return self.class_logits(self._kept_features.encode(self.encoder, self.mb_x))
         companions = self.companion_images() if self.is_training else None
@@ -318,41 +376,19 @@ class Strategy(Template):
         self.companion_features = None if companions is None else features[len(self.mb_x) :]
         return self.class_logits(features[: len(self.mb_x)])
 
-    def class_logits(self, features: Tensor) -> Tensor:
-        """Logits of the batch from its unit image features [B, d]: against its tasks' prompts."""
-        tasks = self.tasks_of(self.mb_task_id)
-        return self.classifier.classify(features, tasks[0] if len(tasks) == 1 else self.mb_task_id)
-
-    # Pieces
-
-    @property
-    def experiences(self) -> list[Any]:
-        """The training experiences up to the current one, in order: for methods that may look back."""
-        return list(self.experience.origin_stream)[: self.experience.current_experience + 1]
-
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of the encoder's weights for arithmetic: what a tuning adds to a matrix is added to it (`models.tuning`).
-
-        Raises UserError under the tuning probe, whose heads are no part of them: nothing would come of the arithmetic.
-        """
-        self.refuse_probe("the weights that this method starts from or combines")
-        return tuning.weights(self.encoder)
-
-    def refuse_probe(self, apart: str) -> None:
-        """Raise UserError under the tuning probe, whose heads are apart from what the method is about."""
-        if self.encoder.tuning == "probe":
-            raise UserError(f"{type(self).__name__} has no use for the tuning probe: its heads are apart from {apart}.")
-
-    def set_weights(self, theta: Mapping[str, Tensor]) -> None:
-        """Give the encoder weights that came from `weights`, in whatever combination."""
-        tuning.set_weights(self.encoder, theta)
-
-    def budget(self, experience: Any) -> int:
-        """Updates that an experience gets (`strategies.engine.schedule.budget`)."""
-        return budget(self.options, len(experience.dataset))
+    # For methods
 
     def log(self, **terms: Tensor | float) -> None:
-        """Keep scalars of this step for `train.csv`, without synchronising. Raises ValueError for a column's name."""
+        """Record scalars of this update in train.csv, without waiting for the device.
+
+        Raises:
+            ValueError: a term has the name of a column that every record has.
+        """
         if taken := terms.keys() & TRAIN_COLUMNS:
-            raise ValueError(f"a term cannot be called {', '.join(sorted(taken))}: that is a column of every record")
+            raise ValueError(f"{', '.join(sorted(taken))} is a column of every record in train.csv; log it under another name")
         self._terms.update({name: v.detach() if isinstance(v, Tensor) else v for name, v in terms.items()})
+
+    def note(self, sentence: str) -> None:
+        """Show a sentence to the user and record it, once per run."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)

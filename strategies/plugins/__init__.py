@@ -1,1 +1,1 @@
-"""Avalanche's plugins, by name, with fixes for prompt heads."""
+"""Avalanche's plugins with fixes for prompt heads, and the names by which the command line knows them."""

@@ -1,7 +1,7 @@
-"""Avalanche's plugins by name: what they are, their options, where they cannot work, and what of them survives a kill.
+"""The plugins of `--plugin` by name: their options, the combinations that do not work, and their saved state.
 
-They go with any strategy: `Strategy(plugins=[make("ewc", options_of("ewc")())])`. The classes are Avalanche's, with
-fixes for this model (`strategies.plugins.consolidation`, `strategies.plugins.replay`). Avalanche is imported when one is made.
+They can be combined with any strategy: `Strategy(plugins=[make("ewc", options_of("ewc")())])`. The classes are Avalanche's,
+with fixes for prompt heads (`strategies.plugins.consolidation`, `strategies.plugins.replay`). `make` imports Avalanche.
 """
 
 from __future__ import annotations
@@ -11,21 +11,26 @@ import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from models.registry import unknown
 from strategies.engine.option_checks import check_at_least, check_fraction, check_not_negative, check_positive
 
+if TYPE_CHECKING:
+    from benchmarks.scenario import DomainExperience
+    from strategies.engine.strategy import Strategy
+
 
 @dataclass(frozen=True)
 class EWCOptions:
-    """`ewc_lambda`: weight of the penalty, which Avalanche does not halve.
+    """Options of `ewc`.
 
-    mode: "separate", a penalty for each earlier task; "online", one, whose Fisher information is decay_factor times the old
-    plus the new. `decay_factor` is for "online" alone and 1 unless given (our choice).
+    `ewc_lambda` is the weight of the penalty, which Avalanche does not halve. `mode` "separate" has a penalty for each earlier
+    task. "online" has one, whose Fisher information is decay_factor times the old plus the new. `decay_factor` is only for
+    "online", where its default is 1 (our choice).
 
     Avalanche has no default for the weight. Ours is the best of 1e3, 1e4, 1e5, 3e5 and 1e6 by the mean accuracy on validation
-    images of the mini edition's first four MTIL tasks, with finetune, seed 0; on the full edition it has not been measured.
+    images of the mini edition's first four MTIL tasks, with finetune, seed 0. It has not been measured on the full edition.
     """
 
     ewc_lambda: float = 1e5
@@ -42,11 +47,14 @@ class EWCOptions:
 
 @dataclass(frozen=True)
 class SIOptions:
-    """`si_lambda`: twice the weight of the penalty; `eps` keeps importances finite; they are cut to [0, clip], None: no limit.
+    """Options of `si`.
 
-    Avalanche has no default for the weight. Ours is the best of 0.1, 0.3, 1, 10 and 100, found as `EWCOptions.ewc_lambda` was.
-    `eps` is Avalanche's. It cuts at 0.001, which after the first of those tasks three quarters of all values exceeded, so that
-    the penalty would be nearly plain L2; the paper has no limit.
+    `si_lambda` is twice the weight of the penalty. `eps` keeps importances finite. They are cut to [0, clip], or not cut if
+    `clip` is None.
+
+    Avalanche has no default for the weight. Ours is the best of 0.1, 0.3, 1, 10 and 100, found like `EWCOptions.ewc_lambda`.
+    `eps` is Avalanche's. Avalanche cuts at 0.001. Three quarters of all values exceeded this after the first of those tasks, so
+    that the penalty would be nearly plain L2. The paper has no limit.
     """
 
     si_lambda: float = 0.3
@@ -62,7 +70,10 @@ class SIOptions:
 
 @dataclass(frozen=True)
 class MASOptions:
-    """`lambda_reg`: weight of the penalty; `alpha`: share of the old importances in the new ones. Defaults: Avalanche's."""
+    """Options of `mas`, with Avalanche's defaults.
+
+    `lambda_reg` is the weight of the penalty, `alpha` the share of the old importances in the new ones.
+    """
 
     lambda_reg: float = 1.0
     alpha: float = 0.5
@@ -74,9 +85,10 @@ class MASOptions:
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """`mem_size` images in all, shared equally by the tasks; `batch_size_mem` of them in a step, None: as many as in a batch.
+    """Options of `replay`, with Avalanche's defaults.
 
-    Defaults: Avalanche's.
+    `mem_size` images in all are shared equally by the tasks. Each step uses `batch_size_mem` of them; None is as many as in a
+    batch.
     """
 
     mem_size: int = 200
@@ -91,7 +103,7 @@ class ReplayOptions:
 
 @dataclass(frozen=True)
 class LwFOptions:
-    """`alpha`: weight of the distillation. Defaults: Avalanche's."""
+    """Options of `lwf`, with Avalanche's defaults. `alpha` is the weight of the distillation."""
 
     alpha: float = 1.0
     temperature: float = 2.0
@@ -103,7 +115,7 @@ class LwFOptions:
 
 
 class _Plugin(NamedTuple):
-    """What it is in a line, its options, and where the class is."""
+    """A plugin: one line about it, its options, and "module:class"."""
 
     about: str
     options: type
@@ -127,7 +139,7 @@ _TABLE = {
         "strategies.plugins.consolidation:MAS",
     ),
     "replay": _Plugin(
-        "earlier tasks' images beside every batch, each scored among its own task's classes",
+        "earlier tasks' images with every batch, each scored among its own task's classes",
         ReplayOptions,
         "strategies.plugins.replay:Replay",
     ),
@@ -141,71 +153,76 @@ PLUGINS = {name: plugin.about for name, plugin in _TABLE.items()}
 
 
 def options_of(name: str) -> type:
-    """The frozen dataclass of a plugin's options. Raises UserError for an unknown plugin."""
+    """Return the frozen dataclass of a plugin's options. Raises UserError for an unknown plugin."""
     if name not in _TABLE:
         raise unknown("plugin", name, _TABLE)
     return _TABLE[name].options
 
 
 def make(name: str, options: Any = None) -> Any:
-    """A new plugin, ready for `Strategy(plugins=[...])`; `options` is an `options_of(name)`, None: its defaults.
+    """Return a new plugin for `Strategy(plugins=[...])`.
 
-    Raises UserError for an unknown plugin.
+    Args:
+        name: one of `PLUGINS`.
+        options: an instance of `options_of(name)`; None for the defaults.
+
+    Raises:
+        UserError: the plugin is unknown.
+
+    Example:
+        strategy = Strategy(encoder=encoder, plugins=[make("replay")])
     """
     kind = options_of(name)
     module, attribute = _TABLE[name].target.split(":")
-    found = getattr(importlib.import_module(module), attribute)
-    return found(**dataclasses.asdict(options if options is not None else kind()))
+    plugin_class = getattr(importlib.import_module(module), attribute)
+    return plugin_class(**dataclasses.asdict(options if options is not None else kind()))
 
 
 def refusal(name: str, strategy_class: Any, tuning_name: str) -> str | None:
-    """Why a plugin cannot work with a strategy and a tuning, in a sentence; None: it can."""
-    from strategies.engine.joint_batches import JointTraining
-    from strategies.paint import Patching, TaskVectors
-    from strategies.wise_ft import WiSEFT
-    from strategies.zscl import ZSCL
-
+    """Return why a plugin cannot work with a strategy and a tuning, in one sentence, or None if it can."""
     options_of(name)
-    who = getattr(strategy_class, "__name__", str(strategy_class))
+    method = getattr(strategy_class, "__name__", str(strategy_class))
     if not strategy_class.trains:
-        return f"The plugin {name} acts on training, and {who} does not train."
+        return f"The plugin {name} acts on training, and {method} does not train."
     if tuning_name == "probe":
-        return f"The plugin {name} has nothing to keep under the tuning probe: no task trains what another one uses."
-    if issubclass(strategy_class, (JointTraining, TaskVectors)):
+        return f"The plugin {name} has nothing to keep under --tuning probe: the tasks share no trainable parameter."
+    if strategy_class.restarts:
         return (
-            f"The plugin {name} is for models trained one task after another; {who} trains from the initial weights each time."
+            f"The plugin {name} is for models trained one task after another, and {method} trains from the initial weights "
+            "each time."
         )
-    if name == "lwf" and issubclass(strategy_class, Patching):
-        return f"The plugin lwf compares heads of the first template, and {who} trains against template ensembles."
-    if tuning_name == "lora" and name in ("ewc", "si", "mas") and issubclass(strategy_class, (Patching, WiSEFT, ZSCL)):
+    if name == "lwf" and strategy_class.trains_on_ensembles:
+        return f"The plugin lwf compares heads of the first template, and {method} trains against template ensembles."
+    if tuning_name == "lora" and name in ("ewc", "si", "mas") and strategy_class.replaces_weights:
         return (
-            f"The plugin {name} holds LoRA's matrices, and {who} merges them into the weights at the end of a task and starts "
-            "again from none."
+            f"The plugin {name} holds LoRA's matrices, and {method} merges them into the weights at the end of a task and "
+            "restarts LoRA."
         )
     return None
 
 
 def state(plugin: Any) -> dict[str, Any]:
-    """What must survive a kill: tensors, numbers, strings, lists and dicts with string keys.
+    """Return what must survive a kill: tensors, numbers, strings, lists and dicts with string keys.
 
-    A user's plugin says it by methods `state()` and `load(state)`; one without them has nothing to say.
+    A user's plugin returns it from a method `state()` and restores it in `load(state)`. A plugin without them has no state.
     """
     return plugin.state() if hasattr(plugin, "state") else {}
 
 
-def load_state(plugin: Any, saved: Mapping[str, Any], strategy: Any, experiences: Sequence[Any]) -> None:
-    """Take back what `state` gave: the run then goes on to the bit as if it had not been killed.
+def load_state(plugin: Any, saved: Mapping[str, Any], strategy: Strategy, experiences: Sequence[DomainExperience]) -> None:
+    """Restore a plugin, so that the run continues bit-exactly as if it had not been killed.
 
     Args:
-        plugin: a new one, made with the same options, among the strategy's plugins.
-        strategy: its encoder has the weights of the checkpoint already.
+        plugin: a new plugin with the same options, among the strategy's plugins.
+        saved: what `state` returned.
+        strategy: its encoder has the weights of the checkpoint.
         experiences: the training experiences that are done, in order.
     """
     for experience in experiences:
         for label in experience.task_labels:
             strategy.classifier.register_domain(label, experience.domain)
         strategy.classifier.known_train_tasks_labels.update(experience.task_labels)
-    # Avalanche's plugins count experiences by it.
+    # Avalanche's plugins count experiences by this counter.
     strategy.clock.train_exp_counter = len(experiences)
     if type(plugin).__module__.partition(".")[0] == "strategies":
         plugin.load(saved, strategy, experiences)

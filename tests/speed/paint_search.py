@@ -162,7 +162,7 @@ class Protocol:
             search = Search(validation, path, [Question(d) for d in self.patching(task)], supported)
             search.ask(self.grid)
             point = search.best()
-            # As `PaintSequential.rebase`: the next search starts where this one ended.
+            # As `PaintSequential.after_search`: the next search starts where this one ended.
             validation.known = {} if self.single else search.correct(point)
             path.move(point)
             chosen.append(point[0])

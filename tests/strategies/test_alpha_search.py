@@ -1,4 +1,4 @@
-"""The alpha search: exact against one evaluation per alpha, in one pass, by the rules."""
+"""The alpha search against one evaluation per alpha: exact, in one pass, by the rules."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def domains(toy_domain):
 
 
 def disturbed(theta, seed, size=3.0, part="visual."):
-    """Other weights of the same names, far enough away for other answers."""
+    """Other weights of the same names, different enough for other answers."""
     generator = torch.Generator().manual_seed(seed)
     return {
         n: t + size * t.std() * torch.randn(t.shape, generator=generator) if part in n and t.numel() > 1 else t.clone()
@@ -39,7 +39,7 @@ def line(encoder, tuning_name="visual", part="visual.", count=1):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """How many images of each dataset have been decoded."""
+    """Count the decoded images of each dataset."""
     passes = []
 
     def spy(dataset, preprocess, batch_size=256):
@@ -53,7 +53,7 @@ def decoded(monkeypatch):
 
 @pytest.mark.parametrize(("tuning_name", "part"), [("visual", "visual."), ("full", "resblocks"), ("lora", "in_proj_weight")])
 def test_counts_are_those_of_a_model_made_for_each_alpha(toy_encoder, domains, decoded, tuning_name, part):
-    """The fast path against the slow one: interpolate from scratch, load, evaluate, for each alpha and task."""
+    """The fast path against the slow one, which interpolates, loads and evaluates for each alpha and task."""
     encoder = toy_encoder()
     start, vectors = line(encoder, tuning_name, part)
     questions = [Question(0), Question(2)]
@@ -183,7 +183,7 @@ def test_the_bounded_rule():
 
 
 def test_groups_weigh_the_same_whatever_their_size(toy_encoder, domains):
-    """Means of tasks, not of images or tasks of both groups together."""
+    """Means over the tasks of a group, not over images or over the tasks of both groups together."""
     encoder = toy_encoder()
     start, vectors = line(encoder)
     search = Search(Validation(encoder, domains), Path(encoder, start, vectors), [Question(0), Question(1)], [Question(2)])
@@ -210,7 +210,7 @@ def test_the_bound_asks_for_the_initial_model_where_no_grid_does(toy_encoder, do
 
 
 def test_one_alpha_each_is_found_within_the_budget():
-    """Steps of a tenth of a point, the best alphas far apart: better than any shared one, and repeatable."""
+    """With steps of a tenth of a point and best alphas far apart: better than any shared one, and repeatable."""
     best = np.array([0.1, 0.9, 0.5, 0.7])
 
     def score(point):

@@ -1,4 +1,4 @@
-"""Distillation's losses by definition, and every cached teacher against one that is kept and asked anew in each step."""
+"""Distillation's losses by definition, and each cached teacher against a model that is asked in each step."""
 
 import copy
 import math
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from benchmarks.scenario import scenario
 from reference_data import Reference
+from strategies import distillation, teacher_outputs
 from strategies.distillation import distillation_loss, image_image_loss
 from strategies.engine.strategy import Batch
 from strategies.lwf import LwF
@@ -31,7 +32,7 @@ def state_of(encoder):
 
 
 def test_image_image_loss_by_definition():
-    """Row by row, from other images alone: at -1e4 an image's likeness to itself has no share left."""
+    """Row by row over the other images: at -1e4 an image's similarity to itself has no share."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     total = 0.0
@@ -44,7 +45,7 @@ def test_image_image_loss_by_definition():
     assert float(image_image_loss(student, teacher)) == pytest.approx(4 * total / 4, rel=1e-12)
 
 
-def test_an_images_likeness_to_itself_gets_no_gradient():
+def test_an_images_similarity_to_itself_gets_no_gradient():
     student = torch.randn(3, 3, requires_grad=True)
     image_image_loss(student, torch.randn(3, 3)).backward()
     assert student.grad.diagonal().abs().max() == 0 and student.grad.abs().max() > 0
@@ -64,11 +65,11 @@ def test_random_sentences(encoder):
 
 def test_random_sentences_need_a_vocabulary(encoder):
     del encoder.clip.vocab_size
-    with pytest.raises(ValueError, match="size of its vocabulary"):
+    with pytest.raises(ValueError, match="attribute vocab_size"):
         random_sentences(encoder, seed=0)
 
 
-def test_noise_depends_on_seed_and_index_alone():
+def test_noise_depends_only_on_seed_and_index():
     images = NoiseImages(6, seed=1)
     both = images[torch.tensor([7, 64_063])]
     assert both.dtype == torch.uint8 and both.shape == (2, 3, 6, 6) and len(images) == 64_064
@@ -82,7 +83,7 @@ class Fast(ZSCL):
 
 
 class Slow(Fast):
-    """A teacher that is kept as a model and asked anew in each step; reference images pass through the student alone."""
+    """A teacher that is a model and is asked in each step. Reference images pass through the student separately."""
 
     def before_run(self):
         self.first = copy.deepcopy(self.encoder).eval()
@@ -166,25 +167,25 @@ def test_reference_images_of_the_task_have_the_evaluation_transform(toy_encoder,
     assert [domain.name for domain, *_ in seen] == ["a"] * 4 + ["b"] * 4
 
 
-def test_a_moving_teacher_is_asked_once_a_task_about_what_the_task_looks_at(toy_encoder, stream, reference, run):
+def test_a_moving_teacher_embeds_only_the_images_of_the_task(toy_encoder, stream, reference, run, monkeypatch):
     asked = []
 
-    class Spy(ZSCL):
-        def embed_images(self, index=None, chunk=256):
-            asked.append(None if index is None else len(index))
-            return super().embed_images(index, chunk)
+    def embed_images(encoder, images, index, progress):
+        asked.append(len(index))
+        return teacher_outputs.embed_images(encoder, images, index, progress)
 
-    run(Spy, toy_encoder(), stream.train_stream, reference, **{**PLAIN, "teacher": "previous"})
+    monkeypatch.setattr(distillation, "embed_images", embed_images)
+    run(ZSCL, toy_encoder(), stream.train_stream, reference, **{**PLAIN, "teacher": "previous"})
     assert asked == [32, 32], "4 steps of 8 of the 40 images"
     asked.clear()
-    run(Spy, toy_encoder(), stream.train_stream, reference, **PLAIN)
-    assert asked == [None], "the fixed teacher about all of them, once a run"
+    run(ZSCL, toy_encoder(), stream.train_stream, reference, **PLAIN)
+    assert asked == [40], "the fixed teacher: all images, once per run"
 
 
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
 @pytest.mark.parametrize("teacher", ["zero-shot", "wise"])
-def test_the_student_is_itself_again_after_teaching(toy_encoder, stream, teacher, tuning_name, run, same):
-    """To the bit, LoRA's matrices included, and the teacher is what it should be."""
+def test_the_student_is_restored_after_the_teacher(toy_encoder, stream, teacher, tuning_name, run, same):
+    """Bit-exactly, LoRA's matrices included, and the teacher has the right weights."""
     checked = []
 
     class Spy(LwF):
@@ -208,7 +209,7 @@ def test_the_student_is_itself_again_after_teaching(toy_encoder, stream, teacher
 
 
 class Against(ZSCL):
-    """Negatives from the definition: texts tokenised here and encoded with the classes."""
+    """Negatives by the definition: texts tokenised here and encoded with the classes."""
 
     def compute_loss(self, batch):
         loss, names = super().compute_loss(batch), self.experience.domain.classnames
@@ -229,10 +230,10 @@ class Against(ZSCL):
 @pytest.mark.parametrize("tuning_name", ["full", "visual"])
 @pytest.mark.parametrize("negatives", ["captions", "previous"])
 def test_negatives_by_definition(toy_encoder, stream, reference, negatives, tuning_name, run):
-    """All 30 sentences compete, there being no more than 100."""
+    """All 30 sentences compete, because there are at most 100."""
     options = {**PLAIN, "image_loss": 0.0, "text_loss": 0.0, "negatives": negatives, "iterations": 2}
-    # Of the same tuning, and up to the last bits: a frozen text tower encodes prompts without gradients, in other kernels, and
-    # a matrix product's rounding depends on where the data lies in memory too.
+    # With the same tuning, and up to the last bits: a frozen text tower encodes prompts without gradients, in other kernels.
+    # The rounding of a matrix product also depends on the memory address of the data.
     plain = run(ZSCL, toy_encoder(), stream.train_stream, tuning_name=tuning_name, **{**options, "negatives": "none"})
     found = run(Against, toy_encoder(), stream.train_stream, reference, tuning_name=tuning_name, **options)
     unchanged = found.losses[0] == pytest.approx(plain.losses[0], rel=1e-6)
@@ -240,7 +241,7 @@ def test_negatives_by_definition(toy_encoder, stream, reference, negatives, tuni
     assert found.losses[2] > plain.losses[2]
 
 
-def test_negatives_are_drawn_anew_in_each_step_and_seeded(encoder):
+def test_negatives_are_drawn_in_each_step_and_seeded(encoder):
     tokens = encoder.tokenize([f"text {i}" for i in range(250)])
     features = encoder.encode_texts(tokens)
 
@@ -265,7 +266,7 @@ def test_negatives_carry_gradient_to_the_text_tower_where_it_trains(encoder, mon
     assert not frozen.features().requires_grad, "through the tower once, and not again"
 
 
-def test_class_names_that_two_tasks_share_are_no_negatives(toy_encoder, toy_domain, run):
+def test_class_names_that_two_tasks_share_are_not_negatives(toy_encoder, toy_domain, run):
     twins = scenario([toy_domain("a", 3), toy_domain("a", 4)])
     seen = []
 
@@ -279,7 +280,7 @@ def test_class_names_that_two_tasks_share_are_no_negatives(toy_encoder, toy_doma
     assert seen == [None, None]
 
 
-def test_what_is_missing_is_named(toy_encoder, stream, run):
+def test_missing_reference_data_is_named(toy_encoder, stream, run):
     first, images = [stream.train_stream[0]], torch.zeros(4, 3, 48, 48, dtype=torch.uint8)
     for given, options, word in (
         (None, {}, "ZSCL needs reference images"),
@@ -306,8 +307,8 @@ def test_option_errors(bad, word):
         LwF.Options(**bad)
 
 
-def test_earlier_names_are_no_negatives_of_an_earlier_tasks_images(toy_encoder, stream, trained):
-    """With replay a batch has images of both tasks; those of the first have their own class among the previous names."""
+def test_earlier_names_are_not_negatives_of_an_earlier_tasks_images(toy_encoder, stream, trained):
+    """With replay a batch has images of both tasks. The class of the first task's images is among the previous names."""
     strategy = trained(LwF, toy_encoder(), [stream.train_stream[0]], negatives="previous")
     strategy.experience = stream.train_stream[1]
     strategy.classifier.adaptation(strategy.experience)

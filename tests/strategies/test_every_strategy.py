@@ -14,7 +14,7 @@ from strategies.engine.strategy import Strategy
 
 QUICK = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.01}
 SEARCHES = ("paint-", "task-arithmetic", "ties", "dare", "model-stock", "magmax", "lines")
-# The protocol decides which classes compete; of methods that train alike one stands for all.
+# The protocol decides which classes compete. One method represents those that train alike.
 CASES = [(name, "task") for name in ABOUT] + [(name, "class") for name in ("finetune", "zscl", "icarl", "paint-joint", "probe")]
 
 
@@ -61,8 +61,8 @@ def test_all_are_listed():
         {"reference_images": "noise", "reference_sentences": "mini"},
     ],
 )
-def test_zscl_distils_on_what_it_makes_itself(words, config, capsys):
-    """By word from the command line; nothing on disk is looked for."""
+def test_zscl_distils_on_data_that_it_makes(words, config, capsys):
+    """By name from the command line, without looking for files."""
     folder = run(replace(config, strategy="zscl", options={**QUICK, **words}), Screen(quiet=False)).folder
     reference = json.loads((folder / "run.json").read_text())["reference"]
     assert reference["images"] == {"name": words["reference_images"], "n": 0}

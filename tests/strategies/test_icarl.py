@@ -1,4 +1,4 @@
-"""iCaRL: herding by hand, the memory's budget over tasks, and what is distilled on it."""
+"""iCaRL: herding by hand, the memory's budget over tasks, and the distillation on it."""
 
 import copy
 
@@ -22,7 +22,7 @@ def stream(toy_domain):
 
 
 def test_herding_by_hand():
-    """Mean 3. First the nearest to 3; then what brings the mean of two nearest to 3; and so on."""
+    """The mean is 3. First the row nearest to 3, then the one that brings the mean of two nearest to 3, and so on."""
     rows = torch.tensor([[0.0], [1.0], [2.5], [4.5], [7.0]])
     assert float(rows.mean()) == 3
     # 2.5; then (2.5 + 4.5) / 2 = 3.5 beats (2.5 + 1) / 2 and (2.5 + 7) / 2; then (7 + 1) / 3 = 2.67, (7 + 7) / 3, (7 + 0) / 3.
@@ -74,7 +74,7 @@ def test_candidates_are_limited(toy_encoder, stream, monkeypatch, trained):
 
 @pytest.mark.parametrize("teacher", ["zero-shot", "previous"])
 def test_the_loss_by_definition(toy_encoder, stream, teacher, trained):
-    """Memory images against the current class names; none of them in the first task."""
+    """Memory images against the current class names. The memory is empty in the first task."""
     steps = []
 
     class Spy(ICaRL):
@@ -113,14 +113,14 @@ def test_the_loss_by_definition(toy_encoder, stream, teacher, trained):
     assert steps == [0] * 4 + [8] * 8
 
 
-def test_weights_0_are_fine_tuning_to_the_bit(toy_encoder, stream, trained, same):
+def test_weights_0_are_bit_exact_fine_tuning(toy_encoder, stream, trained, same):
     plain = trained(Strategy, toy_encoder(), stream.train_stream)
     found = trained(ICaRL, toy_encoder(), stream.train_stream, image_loss=0.0, text_loss=0.0, memory=20)
     assert same(plain.weights(), found.weights())
 
 
 @pytest.mark.parametrize("teacher", ["zero-shot", "previous"])
-def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, teacher, trained, same, go_on):
+def test_a_resumed_run_continues_like_the_whole_one(toy_encoder, stream, teacher, trained, same, go_on):
     first, second, third = stream.train_stream
     options = {"memory": 11, "teacher": teacher}
     whole = trained(ICaRL, toy_encoder(), [first, second], **options)

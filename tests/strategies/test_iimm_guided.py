@@ -1,4 +1,4 @@
-"""`iimm-guided`: alpha by formula from a study's lines, the task's own domain left out, and what a study must be."""
+"""`iimm-guided`: alpha by formula from a study's lines without the task's domain, and the checks of a study."""
 
 import json
 import math
@@ -59,13 +59,13 @@ def test_no_gain_is_no_step(gain):
 def test_expected_by_hand():
     """Lines 20 x and 5 - 10 x without e."""
     assert expect(ROWS, "iimm", 0.25, {"e", None}) == pytest.approx((5.0, 2.5, True))
-    # Beyond the range the value at its end.
+    # Outside the range the value at its end counts.
     assert expect(ROWS, "iimm", 0.9, {"e"}) == pytest.approx((8.0, 1.0, False))
     assert expect(ROWS, "iimm", math.nan, {"e"}) == pytest.approx((5.0, 2.5, True))
     assert expect(ROWS, "iimm", 0.25, set()).gain != pytest.approx(5.0)
-    with pytest.raises(UserError, match="has 3 other domains with iimm and gain_val; it takes at least 4"):
+    with pytest.raises(UserError, match="has 3 other domains with iimm and gain_val; at least 4 are needed"):
         expect(ROWS, "iimm", 0.25, {"a", "e"})
-    with pytest.raises(UserError, match="no line over iimm: all 5 values"):
+    with pytest.raises(UserError, match="No regression line can be fitted to the study over iimm: all 5 values"):
         expect(ROWS.assign(iimm=0.5), "iimm", 0.25, set())
 
 
@@ -99,7 +99,7 @@ def test_weights_by_formula(model, stream, trained, toy_study):
 
 
 def test_each_task_by_the_model_then(model, stream, trained, toy_study):
-    """The second task is measured on the model that the first has left, and `least` holds."""
+    """The second task is measured on the model after the first, and alpha is at least `least`."""
     found = trained(IIMMGuided, model, stream.train_stream, study=str(toy_study), weight=1e6, least=0.25)
     assert [s["task"] for s in found.searches] == ["red", "b"]
     assert [s["chosen"] for s in found.searches] == [[0.25], [0.25]]
@@ -119,8 +119,8 @@ def test_notes(model, toy_domain, trained, toy_study):
     one = scenario([toy_domain("one", 1)]).train_stream
     found = trained(IIMMGuided, model, one, study=str(toy_study), iterations=4)
     assert found.notes == [
-        "The study's cells had 3 updates, tasks here others.",
-        "iimm of one is undefined (IIMM needs at least 2 classes, got 1): the study's mean outcomes count.",
+        "The study's cells had 3 updates; the tasks here have a different number.",
+        "iimm of one is undefined (IIMM needs at least 2 classes, got 1): the study's mean outcomes are used.",
     ]
     assert found.searches[0]["iimm"] is None
 
@@ -160,7 +160,7 @@ def test_options(option, match):
 
 
 def test_the_study_is_a_part_of_the_run(toy_benchmark, model_directory, toy_study, tmp_path):
-    """Its content, not its name: another table at the same place is another run. The record says what was chosen."""
+    """Another table at the same path is another run. The record has the chosen alphas."""
     table = tmp_path / "table.csv"
     table.write_text(toy_study.read_text())
     options = {**QUICK, "study": str(table)}

@@ -1,4 +1,4 @@
-"""LwF and LwF-VR: their teacher is the previous model and does not move, whatever the student does."""
+"""LwF and LwF-VR: their teacher is the previous model and is fixed during a task."""
 
 import copy
 from dataclasses import replace
@@ -25,7 +25,7 @@ def test_the_teacher_is_the_previous_model_and_never_moves(toy_encoder, stream, 
             super().before_experience()
 
         def distillation_terms(self, batch):
-            student, teacher = self._both(batch)
+            student, teacher = self.reference_features(self.teacher, batch)
             pixels = batch.images if images == "batch" else self.images[self.reference_index]
             with torch.no_grad():
                 expected = self.previous.encode_images(pixels)
@@ -33,15 +33,15 @@ def test_the_teacher_is_the_previous_model_and_never_moves(toy_encoder, stream, 
             assert not teacher.requires_grad and student.requires_grad
             moved.append(float((student - expected).detach().abs().max()))
             prompts = self.previous.tokenize([f"a photo of a {c}." for c in self.experience.domain.classnames])
-            torch.testing.assert_close(self.teacher_texts, self.previous.encode_texts(prompts).detach())
+            torch.testing.assert_close(self.teacher.texts(), self.previous.encode_texts(prompts).detach())
             return super().distillation_terms(batch)
 
         def after_experience(self):
             super().after_experience()
             if images == "batch":
-                assert same(self.teacher.state_dict(), self.previous.state_dict())
+                assert same(self.teacher.model.state_dict(), self.previous.state_dict())
                 mine = {t.data_ptr() for t in self.encoder.state_dict().values()}
-                assert not mine & {t.data_ptr() for t in self.teacher.state_dict().values()}
+                assert not mine & {t.data_ptr() for t in self.teacher.model.state_dict().values()}
             assert not same(self.encoder.state_dict(), self.previous.state_dict())
 
     options = LwF.Options(**{**QUICK, "lr": 1e-2}, reference_images=images)
@@ -53,7 +53,7 @@ def test_the_teacher_is_the_previous_model_and_never_moves(toy_encoder, stream, 
 
 
 def test_distillation_holds_the_student_back(toy_encoder, stream, trained):
-    """What a teacher that moves along cannot do: its loss has no gradient where student and teacher agree."""
+    """A teacher that changes with the student could not do this: its loss has no gradient where both agree."""
 
     class Drift(LwF):
         def before_experience(self):
@@ -63,7 +63,7 @@ def test_distillation_holds_the_student_back(toy_encoder, stream, trained):
         def after_experience(self):
             super().after_experience()
             images = self.experience.domain.train.images
-            texts = self.teacher_texts
+            texts = self.teacher.texts()
             with torch.no_grad():
                 ours, theirs = (e.encode_images(images) @ texts.T * 10 for e in (self.encoder, self.previous))
             self.drift = float(distillation_loss(ours, theirs) - distillation_loss(theirs, theirs))
@@ -99,13 +99,13 @@ def test_the_loss_by_definition_on_the_batch(toy_encoder, stream, trained):
     assert len(strategy.history) == 4
 
 
-def test_weights_0_are_fine_tuning_to_the_bit(toy_encoder, stream, trained, same):
+def test_weights_0_are_bit_exact_fine_tuning(toy_encoder, stream, trained, same):
     plain = trained(Strategy, toy_encoder(), stream.train_stream)
     found = trained(LwF, toy_encoder(), stream.train_stream, image_loss=0.0, text_loss=0.0)
     assert same(plain.weights(), found.weights())
 
 
-def test_vr_has_other_random_sentences_for_each_task_and_asks_about_them_once(toy_encoder, stream, trained, same):
+def test_vr_has_other_random_sentences_in_each_task_and_embeds_them_once(toy_encoder, stream, trained, same):
     drawn = []
 
     class Spy(LwFVR):
@@ -118,11 +118,11 @@ def test_vr_has_other_random_sentences_for_each_task_and_asks_about_them_once(to
     again = trained(Spy, toy_encoder(), stream.train_stream)
     assert len(drawn) == 4 and drawn[0].shape == (1000, 32) and not torch.equal(drawn[0], drawn[1])
     assert torch.equal(drawn[0], drawn[2]) and torch.equal(drawn[1], drawn[3])
-    assert strategy.teacher_texts.shape == (1000, 32) and same(strategy.weights(), again.weights())
+    assert strategy.teacher.texts().shape == (1000, 32) and same(strategy.weights(), again.weights())
 
 
 @pytest.mark.parametrize(("method", "images"), [(LwF, "batch"), (LwF, "current"), (LwFVR, "current")])
-def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, method, images, trained, same, go_on):
+def test_a_resumed_run_continues_like_the_whole_one(toy_encoder, stream, method, images, trained, same, go_on):
     first, second = stream.train_stream
     whole = trained(method, toy_encoder(), [first], reference_images=images)
     saved, state = copy.deepcopy(whole.encoder.state_dict()), whole.state()
@@ -133,7 +133,7 @@ def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, method, ima
 
 
 class OneByOne(torch.utils.data.Dataset):
-    """Images that are not held in memory as a whole, each of a class of its own: a label says which image it is."""
+    """Images that are not all in memory, each with a different class, so that a label identifies the image."""
 
     def __init__(self, images):
         self.images, self.targets = images, list(range(len(images)))
@@ -146,7 +146,7 @@ class OneByOne(torch.utils.data.Dataset):
 
 
 def test_current_images_are_not_those_of_the_batch(toy_encoder, toy_domain):
-    """Also where the batches depend on the seed and the experience alone, as the reference images do."""
+    """Also if the batches depend only on the seed and the experience, as the reference images do."""
     domain = toy_domain("a", 16, train=16, test=16)
     domain = replace(domain, train=OneByOne(domain.train.images))
     drawn = []

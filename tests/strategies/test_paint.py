@@ -1,4 +1,4 @@
-"""PAINT's three strategies: their identities, formulas, batches and what survives a kill."""
+"""PAINT's three strategies: identities, formulas, batches and saved state."""
 
 from collections import Counter
 from dataclasses import replace
@@ -31,7 +31,7 @@ def make(method, encoder, **options):
 
 
 class Tuned(Patching):
-    """PAINT's fine-tuning and nothing after it."""
+    """PAINT's fine-tuning without a search."""
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.35, 1.0, None])
@@ -96,7 +96,7 @@ def test_gradients_are_clipped(toy_encoder, stream, trained):
 
 
 def test_sequential_by_formula(toy_encoder, stream):
-    """theta_t = (1 - a) theta_{t-1} + a phi_t, phi_t being plain fine-tuning from theta_{t-1}."""
+    """theta_t = (1 - a) theta_{t-1} + a phi_t, where phi_t is plain fine-tuning from theta_{t-1}."""
     strategy, alone = make(PaintSequential, toy_encoder(), alpha=0.3), make(Tuned, toy_encoder())
     for experience in stream.train_stream:
         before = strategy.weights()
@@ -110,7 +110,7 @@ def test_sequential_by_formula(toy_encoder, stream):
 
 
 def test_parallel_by_formula(toy_encoder, stream, trained):
-    """Every task from the initial weights; row j is their start plus alpha times the sum of the first j vectors."""
+    """Every task starts from the initial weights. Row j is these weights plus alpha times the sum of the first j vectors."""
     start, vectors = toy_encoder().state_dict(), []
     strategy = make(PaintParallel, toy_encoder(), alpha=0.3)
     for experience in stream.train_stream:
@@ -143,7 +143,7 @@ def test_a_search_takes_the_best_point_of_the_grid(toy_encoder, stream, trained)
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_start_is_evaluated_once_per_run(toy_encoder, stream, method, monkeypatch, trained):
-    """Supported tasks: the points other than alpha = 0, and alpha = 0 in the first row only."""
+    """On supported tasks: all points but alpha = 0, which is evaluated only in the first row."""
     import strategies.alpha_search as alpha_module
 
     asked = Counter()
@@ -228,7 +228,7 @@ def test_kill_and_resume(toy_encoder, stream, method, tmp_path, same, go_on):
     *before, last = stream.train_stream
     whole = make(method, toy_encoder(), **options)
     for experience in before:
-        # As the harness does; a resumed run has no evaluation behind it.
+        # As the harness does: a resumed run has evaluated nothing yet.
         whole.eval(stream.test_stream)
         whole.train(experience, eval_streams=[])
     whole.eval(stream.test_stream)
@@ -241,7 +241,7 @@ def test_kill_and_resume(toy_encoder, stream, method, tmp_path, same, go_on):
     assert same(resumed.weights(), whole.weights())
     assert resumed.searches == whole.searches and resumed.history == whole.history
     assert resumed.state().keys() == whole.state().keys() and resumed.start == whole.start
-    assert resumed.judge().known == whole.judge().known
+    assert resumed.validation_splits().known == whole.validation_splits().known
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -329,7 +329,7 @@ def test_joint_batches_depend_on_the_seeds_alone(toy_domain):
 
 
 class Files(torch.utils.data.Dataset):
-    """Images that are not in memory, as far as anybody can tell."""
+    """Images that look like they are not in memory."""
 
     def __init__(self, images):
         self.inner, self.targets = images, images.targets

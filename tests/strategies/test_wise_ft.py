@@ -12,7 +12,7 @@ QUICK = {"iterations": 4, "lr": 1e-3, "batch_size": 8, "warmup": 1}
 
 @pytest.mark.parametrize("anchor", ["previous", "zero-shot"])
 def test_weights_by_formula(toy_encoder, stream, anchor, trained):
-    """Two tasks, each step replayed with plain fine-tuning from the weights that WiSE-FT should have left."""
+    """Two tasks, each replayed with plain fine-tuning from the weights that WiSE-FT should have left."""
     first, second = stream.train_stream
     start = toy_encoder().state_dict()
     tuned = trained(Strategy, toy_encoder(), [first]).encoder.state_dict()
@@ -61,7 +61,7 @@ def test_alpha_outside_the_interval():
 
 @pytest.mark.parametrize("tuning", ["lora", "adapter", "full"])
 def test_alpha_one_is_fine_tuning_under_every_tuning_and_over_tasks(toy_encoder, stream, tuning, same):
-    """LoRA goes on where it stands: setting weights would start it anew."""
+    """LoRA continues from its matrices: setting weights would restart it."""
 
     def run(method, **options):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""ZSCL against its formulas, and its fast paths against the plain way."""
+"""ZSCL against its formulas, and its fast paths against the plain computation."""
 
 import copy
 from dataclasses import replace
@@ -56,13 +56,12 @@ def test_distillation_is_least_at_the_teacher():
 
 
 class Plain(ZSCL):
-    """The reference way: a teacher kept as a model and asked anew at each step, every text at the full context, and the
-    student's reference images in a pass of their own."""
+    """The plain computation: the teacher is a model and is asked in each step, every text has the full context, and the
+    reference images pass through the student separately."""
 
     def before_run(self):
         super().before_run()
-        self.teacher = copy.deepcopy(self.encoder).eval()
-        del self.teacher_texts, self.teacher_images
+        self.model_of_teacher = copy.deepcopy(self.encoder).eval()
 
     def companion_images(self):
         self.pixels = super().companion_images()
@@ -71,8 +70,8 @@ class Plain(ZSCL):
     def compute_loss(self, batch):
         o, encoder = self.options, self.encoder
         with torch.no_grad():
-            texts = self.teacher.encode_texts_plain(self.teacher.tokenize(self.reference.sentences))
-            theirs = self.teacher.encode_images(self.pixels)
+            texts = self.model_of_teacher.encode_texts_plain(self.encoder.tokenize(self.reference.sentences))
+            theirs = self.model_of_teacher.encode_images(self.pixels)
         scale = encoder.clip.logit_scale.exp()
         student = scale * encoder.encode_images(self.pixels) @ texts.T
         teacher = scale * theirs @ texts.T
@@ -107,9 +106,10 @@ def test_the_teacher_is_the_initial_model_in_every_task(toy_encoder, stream, ref
     for experience in stream.train_stream:
         strategy.train(experience, eval_streams=[])
     with torch.no_grad():
-        torch.testing.assert_close(strategy.teacher_images, initial.encode_images(reference.images))
+        found = strategy.teacher.images(torch.arange(40), reference.images)
+        torch.testing.assert_close(found, initial.encode_images(reference.images))
         texts = initial.encode_texts_plain(initial.tokenize(reference.sentences))
-    torch.testing.assert_close(strategy.teacher_texts, texts)
+    torch.testing.assert_close(strategy.teacher.texts(), texts)
 
 
 def test_distillation_reaches_the_image_tower_only(encoder, stream, reference):
@@ -188,7 +188,7 @@ def test_reference_batches_are_the_same_in_every_task(toy_encoder, stream, refer
     assert sorted(seen[5]) != sorted(seen[0]), "then another shuffle"
 
 
-def test_with_a_reshuffle_each_task_sees_others_and_a_resumed_run_the_same(toy_encoder, stream, reference):
+def test_with_a_reshuffle_each_task_uses_other_images_and_a_resumed_run_the_same(toy_encoder, stream, reference):
     def orders(experiences, seed=0):
         seen = []
 
@@ -241,7 +241,7 @@ def test_option_errors(bad, word):
 
 
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
-def test_with_every_weight_0_and_no_average_it_is_fine_tuning_to_the_bit(
+def test_with_every_weight_0_and_no_average_it_is_bit_exact_fine_tuning(
     toy_encoder, stream, reference, tuning_name, trained, same
 ):
     shared = {"iterations": 5, "lr": 3e-3, "batch_size": 8, "warmup": 1}
@@ -257,7 +257,7 @@ def test_with_every_weight_0_and_no_average_it_is_fine_tuning_to_the_bit(
 
 
 class Points(ZSCL):
-    """Notes the weights at the start and after each update, before anything is done to them, from the model's parameters."""
+    """Keeps the weights at the start and after each update, before the method changes them."""
 
     def before_experience(self):
         super().before_experience()
@@ -289,7 +289,7 @@ def test_pulled_average_by_formula(toy_encoder, stream, reference, trained):
 
 @pytest.mark.parametrize("anchor", ["start", "previous", "zero-shot"])
 def test_moving_average_by_formula(toy_encoder, stream, reference, anchor, trained, same):
-    """Pulled after updates 0, 2 and 4 of the second task; what is kept is the model itself."""
+    """Pulled after updates 0, 2 and 4 of the second task. The model is not averaged."""
     initial, pulled = toy_encoder().state_dict(), {}
 
     class Spy(Points):

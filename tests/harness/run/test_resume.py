@@ -173,7 +173,7 @@ class Around(Strategy):
 
 
 def test_whatever_acts_within_a_task_has_to_say_what_it_changes(toy_encoder):
-    assert "Forwards has its own forward and no task_state" in refusal(Forwards(encoder=toy_encoder()))
+    assert "Forwards overrides forward and not task_state" in refusal(Forwards(encoder=toy_encoder()))
     assert refusal(Around(encoder=toy_encoder())) is None
 
 

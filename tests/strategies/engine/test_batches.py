@@ -1,4 +1,4 @@
-"""Training batches of images in files: the same whatever the number of processes, and nobody else's random numbers."""
+"""Training batches of images in files do not depend on the number of processes or change other random numbers."""
 
 from collections import Counter
 from dataclasses import replace
@@ -21,7 +21,7 @@ COUNT, BATCH = 11, 4
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Images that differ, of COUNT labels: a label says which image it is."""
+    """Different images with COUNT labels, so that a label identifies the image."""
     folder = tmp_path_factory.mktemp("images")
     generator = torch.Generator().manual_seed(0)
     for i in range(COUNT):
@@ -60,7 +60,7 @@ def test_an_epoch_has_every_image_once_and_a_smaller_last_batch(data):
 
 
 def test_workers_change_nothing(data):
-    """Order and augmentation over more than one epoch, and what the global generator gives to others afterwards."""
+    """Order and augmentation over more than one epoch, and the next number of the global generator."""
     drawn, after = [], []
     for workers in (0, 2):
         torch.manual_seed(7)

@@ -1,4 +1,4 @@
-"""What is declared without torch is what the classes have: the same options, checks and keys."""
+"""Declarations made without torch have the options, checks and keys of the classes."""
 
 import dataclasses
 import sys

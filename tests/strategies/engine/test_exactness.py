@@ -1,4 +1,4 @@
-"""`exactness`: the short cuts of a step against the papers' way, which computes everything anew."""
+"""`exactness`: the shortcuts of a step against the papers' computation, which repeats everything in each step."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def method(name):
 
 @pytest.fixture
 def both(toy_encoder, stream, trained, reference):
-    """The same two tasks both ways."""
+    """The same two tasks with and without the shortcuts."""
 
     def train(name, dtype, **changes):
         needed = reference if method(name).needs_reference else None
@@ -63,7 +63,7 @@ def test_the_weights_are_the_same(name, both):
 
 
 def test_what_plain_computes_in_each_step(toy_encoder, stream, trained, reference, monkeypatch):
-    """Teacher and student see the reference images apart from the batch, and all sentences at the full context."""
+    """Teacher and student see the reference images in a separate pass, and all sentences at the full context."""
     seen = {"images": [], "texts": []}
     for kind, name in (("images", "raw_images"), ("texts", "raw_texts")):
         original = getattr(DualEncoder, name)

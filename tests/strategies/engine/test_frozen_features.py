@@ -1,4 +1,4 @@
-"""Evaluation images behind a frozen tower: once through it, the same bits as every time through it."""
+"""Evaluation images pass through a frozen tower once, with the same bits as in a pass per evaluation."""
 
 import pytest
 import torch
@@ -123,7 +123,7 @@ def test_an_evaluation_cut_short_leaves_nothing_behind(run, stream, monkeypatch)
 @pytest.mark.parametrize("name", ["adapter", "text"])
 @pytest.mark.parametrize("method", [WiSEFT, PaintParallel])
 def test_arithmetic_that_leaves_the_image_tower_as_it_is(run, name, method):
-    """Weights are set after every task; the image tower gets the values that it had."""
+    """Weights are set after every task, and the image tower gets the same values again."""
     assert run(name, method)[2][1:] == [0, 0]
 
 
@@ -140,8 +140,8 @@ def test_a_frozen_text_tower_runs_once_a_task_and_template(toy_encoder, stream, 
     for experience in stream.train_stream:
         strategy.train(experience, eval_streams=[])
         strategy.eval(all_tests(stream))
-    # In training the first template alone: a head of its own, which an adapter makes of what the tower gave before. A probe's
-    # heads start from the ensemble.
+    # Training uses a separate head of only the first template. An adapter makes it from kept tower features. A probe's heads
+    # start from the ensemble.
     assert sum(encoded) == {"visual": 3 + 5, "adapter": 0, "probe": 0}[name]
     strategy.encoder.touch()
     strategy.eval(all_tests(stream)[2:])

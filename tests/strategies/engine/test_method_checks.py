@@ -1,4 +1,4 @@
-"""A method's class is checked when it is made."""
+"""The checks of a method's class when it is made."""
 
 import warnings
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def test_an_init_and_options_of_their_own():
 
 
 def test_a_misspelt_hook_is_said():
-    with pytest.warns(UserWarning, match="^Mine.before_experiences is no hook .* is before_experience meant"):
+    with pytest.warns(UserWarning, match="^Mine.before_experiences is not a hook.* Did you mean before_experience"):
 
         class Mine(Strategy):
             def before_experiences(self):

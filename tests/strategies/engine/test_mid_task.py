@@ -1,4 +1,4 @@
-"""Killed in the middle of a task: every built-in method goes on to the same files, to the bit; signals save and say so."""
+"""Every built-in method, killed in the middle of a task, continues to bit-identical files. Signals save and report it."""
 
 import os
 import random
@@ -142,14 +142,14 @@ class Says(Runs):
 
 def test_whose_tasks_can_be_taken_up(toy_encoder):
     assert all(refusal(STRATEGIES.get(name).__new__(STRATEGIES.get(name))) is None for name in TRAINED)
-    assert refusal(Strategy(encoder=toy_encoder()), ["ewc"]) == "the plugins ewc are saved after each task only"
-    assert "Runs has its own compute_loss and no task_state" in refusal(Runs(encoder=toy_encoder()))
+    assert refusal(Strategy(encoder=toy_encoder()), ["ewc"]) == "the plugins ewc are saved only after each task"
+    assert "Runs overrides compute_loss and not task_state" in refusal(Runs(encoder=toy_encoder()))
     assert refusal(Says(encoder=toy_encoder())) is None
 
 
 @pytest.mark.parametrize("taken", [0, 1, 3, 4, 5, 9])
-def test_batches_go_on(taken):
-    """Of a loader that draws from the global generator, with others drawing in between."""
+def test_batches_continue(taken):
+    """A loader draws from the global generator, and other code draws in between."""
     data = TensorImages(torch.arange(7 * 3).reshape(7, 3, 1, 1).to(torch.uint8), list(range(7)))
 
     def loader():
@@ -163,7 +163,7 @@ def test_batches_go_on(taken):
         seen.append(next(batches)[1].tolist() + torch.rand(2).tolist())
     torch.manual_seed(99)
     again = Batches(loader())
-    again.go_on(state) if taken else None
+    again.restore(state) if taken else None
     set_generators(drawn)
     assert [next(again)[1].tolist() + torch.rand(2).tolist() for _ in range(12 - taken)] == seen[taken:]
     with pytest.raises(ValueError, match="the training split is empty"):
@@ -171,8 +171,8 @@ def test_batches_go_on(taken):
 
 
 @pytest.mark.parametrize("taken", [1, 4, 8, 9, 12])
-def test_drawn_batches_go_on(taken):
-    """Of a loader that leaves out what was taken without reading it: also whole passes, and where nothing is left."""
+def test_drawn_batches_continue(taken):
+    """A loader skips the batches that were taken without reading them: also whole passes, and with nothing left."""
 
     def batches(count):
         drawn = DrawnBatches(count, 2, shuffle=True, seeds=(5,))
@@ -180,9 +180,9 @@ def test_drawn_batches_go_on(taken):
 
     whole, again, empty = batches(7), batches(7), batches(0)
     seen = [next(whole) for _ in range(16)]
-    again.go_on({"taken": taken})
+    again.restore({"taken": taken})
     assert [next(again) for _ in range(16 - taken)] == seen[taken:]
-    empty.go_on({"taken": taken})
+    empty.restore({"taken": taken})
     with pytest.raises(ValueError, match="the training split is empty"):
         next(empty)
 
@@ -213,7 +213,7 @@ def test_a_second_signal_does_not_wait(tmp_path, monkeypatch):
 
 
 def test_a_signal_that_comes_again_at_once_is_one(tmp_path):
-    """As of a parent with several threads that dies: it cuts no save short, and not what follows the answer either."""
+    """Several signals, as from a parent with several threads that dies, interrupt neither the save nor the exit."""
     sent = []
 
     def task():

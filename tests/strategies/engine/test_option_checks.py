@@ -1,4 +1,4 @@
-"""Checks of options: what passes, and the words for what does not."""
+"""Checks of options: values that pass, and messages for values that do not."""
 
 import math
 import re

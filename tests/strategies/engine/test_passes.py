@@ -1,4 +1,4 @@
-"""How towers compute: in chunks with the same gradients, in bf16 near the same features, without waiting for the device."""
+"""The towers' passes: in chunks with the same gradients, in bf16 near the same features, without waiting for the device."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from strategies import STRATEGIES
 from strategies.engine.losses import CHECK_EVERY
 
 QUICK = {"iterations": 3, "lr": 1e-3, "batch_size": 8, "warmup": 1}
-# What answers a question about values on the device, which has to finish everything first.
+# Operations that read values on the device, which has to finish its work first.
 ASKS = ("_local_scalar_dense", "nonzero", "_unique2", "unique_dim", "equal", "masked_select", "is_nonzero")
 
 
@@ -58,7 +58,7 @@ def test_what_passes_at_once(toy_encoder, monkeypatch):
 
 
 def test_a_cpus_caches(toy_encoder, monkeypatch):
-    """Without a gradient few images at a time, whose features are those of all at once."""
+    """Without a gradient images pass in small chunks, with the features of a single pass."""
     encoder, seen = toy_encoder(), []
     given = pixels(2 * CPU_ROWS + 3)
     whole = encoder.encode_images(given).detach()
@@ -71,7 +71,7 @@ def test_a_cpus_caches(toy_encoder, monkeypatch):
 
 
 def test_zscl_in_chunks(toy_encoder, stream, trained, reference):
-    """Whole runs: reference images and texts in chunks too."""
+    """Whole runs, with reference images and texts in chunks too."""
     runs = []
     for microbatch in (None, 4):
         encoder = toy_encoder().double()
@@ -82,7 +82,7 @@ def test_zscl_in_chunks(toy_encoder, stream, trained, reference):
 
 
 def test_bf16(toy_encoder):
-    """Towers compute in it, everything outside has the weights' type, and gradients arrive in it."""
+    """Towers compute in bf16. Everything outside them has the weights' type, in which gradients arrive."""
     exact, half = toy_encoder(), toy_encoder()
     half.precision = "bf16"
     seen = []
@@ -100,7 +100,7 @@ def test_bf16(toy_encoder):
 
 
 class Asking(TorchDispatchMode):
-    """Notes operations whose result has to come back from the device."""
+    """Records operations whose result has to come back from the device."""
 
     def __init__(self):
         super().__init__()
@@ -116,7 +116,7 @@ class Asking(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", ["finetune", "zscl", "wise-ft", "lora", "adapter"])
 def test_a_step_asks_nothing_of_the_device(name, toy_encoder, stream, reference, monkeypatch):
-    """In the passes and the losses; what the loader does in memory is before."""
+    """In the passes and the losses. The loader's work in memory comes before."""
     method, asking = STRATEGIES.get(name), Asking()
     needed = {"reference": reference} if method.needs_reference else {}
     options = method.Options(**QUICK | {"iterations": 5})
@@ -130,12 +130,12 @@ def test_a_step_asks_nothing_of_the_device(name, toy_encoder, stream, reference,
 
         return call
 
-    # AdamW counts its steps in memory, and asks those tensors.
+    # AdamW counts its steps in tensors in memory, and reads them.
     for part, function in parts.items():
         monkeypatch.setattr(strategy, part, watched(function))
     strategy.train(stream.train_stream[0], eval_streams=[])
     assert options.iterations < CHECK_EVERY and len(strategy.history) == 5
-    # Once a task: how long its prompts are.
+    # Once per task: the length of its prompts.
     assert asking.asked == ["_local_scalar_dense"]
 
 

@@ -1,4 +1,4 @@
-"""Every plugin class of Avalanche 0.6 has an effect here or is refused by name; metrics give numbers."""
+"""Every plugin class of Avalanche 0.6 has an effect here or is refused by name. Metrics return numbers."""
 
 import importlib
 import inspect
@@ -39,7 +39,7 @@ from strategies.engine.plugin_checks import BASES, REFUSED, REFUSED_METRICS, WOR
 from strategies.engine.strategy import Strategy
 
 QUICK = {"iterations": 3, "lr": 3e-3, "batch_size": 8, "warmup": 1}
-# Avalanche 0.6 calls functions of its own that it has deprecated.
+# Avalanche 0.6 calls functions that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated function", "ignore:.*weights_only")
 
 
@@ -81,7 +81,7 @@ class Log(BaseLogger):
 
 @pytest.fixture(scope="module")
 def toy():
-    """Three tasks of 3, 5 and 4 classes and a held-out one, made anew for each caller."""
+    """Three tasks of 3, 5 and 4 classes and a held-out one, new for each caller."""
     from tests.conftest import make_domain
 
     return lambda: scenario(
@@ -95,7 +95,7 @@ def weights(strategy):
 
 
 def trained(encoder, stream, plugins=(), tasks=(0, 1, 2), late=False, **more):
-    """A strategy after these tasks, and the weights after each."""
+    """Return a strategy after these tasks, and the weights after each."""
     strategy = Strategy(encoder=encoder, options=Strategy.Options(**QUICK), plugins=[] if late else [*plugins], **more)
     strategy.plugins += plugins if late else []
     after = []
@@ -134,7 +134,7 @@ def test_refused_when_appended(toy_encoder, toy):
 def test_has_an_effect(name, late, toy_encoder, toy, same):
     _, plain = trained(toy_encoder(), toy())
     _, found = trained(toy_encoder(), toy(), [MADE[name]()], late=late)
-    # LwF has a term for the first task too once it knows earlier ones; all others leave the first task alone.
+    # LwF has a term for the first task too once it knows earlier ones. All others do not act on the first task.
     assert same(plain[0], found[0]) and not same(plain[2], found[2])
 
 
@@ -228,7 +228,7 @@ def test_a_group_keeps_the_rate_that_a_hook_gave_it(toy_encoder, toy):
     assert [b / a for a, b in rates[:2]] == [pytest.approx(1 / 3e-3)] * 2
 
 
-# Plugins, metrics and streams that are none
+# Objects that are not plugins, metrics or streams
 
 
 @pytest.mark.parametrize(

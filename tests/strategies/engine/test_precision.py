@@ -1,4 +1,4 @@
-"""--precision and --microbatch: what a run computes in, what its record says, and advice when memory is full."""
+"""--precision and --microbatch: the number format of a run, its record, and advice when memory is full."""
 
 import json
 from dataclasses import replace
@@ -43,7 +43,7 @@ def test_bf16_is_another_run(config):
 
 
 def test_a_microbatch_is_the_same_run(config):
-    """Its losses differ by rounding alone, so it shares key and folder; the record says it."""
+    """Its losses differ only by rounding, so it shares key and folder. The record has it."""
     whole, document = losses(config)
     chunked, of_chunked = losses(replace(config, microbatch=3, fresh=True))
     assert document["key"] == of_chunked["key"] and of_chunked["request"]["microbatch"] == 3

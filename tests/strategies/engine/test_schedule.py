@@ -1,4 +1,4 @@
-"""The learning rate by formulas of its own, budgets, and seeds of experiences."""
+"""The learning rate by independent formulas, budgets, and seeds of experiences."""
 
 import random
 from fractions import Fraction
@@ -27,7 +27,7 @@ def test_every_rate(iterations, warmup):
 
 
 def test_a_warm_up_of_all_updates_but_the_last():
-    """31 updates of which 30 warm up: nothing is left of the cosine but its end."""
+    """31 updates of which 30 are warm-up: only the end of the cosine is left."""
     assert [learning_rate(t, 1.0, 31, 30) for t in (0, 29, 30)] == pytest.approx([1 / 30, 1.0, 0.0])
 
 
@@ -61,7 +61,7 @@ def test_without_epochs_the_images_do_not_matter():
 
 
 def test_a_run_follows_the_schedule(encoder, toy_domain):
-    """20 images in batches of 8: 3 updates and one more, the last at rate 0, and a rate of its own for a task named."""
+    """20 images in batches of 8: 3 updates and one more, the last at rate 0, and a separate rate for a named task."""
     from benchmarks.scenario import scenario
 
     stream = scenario([toy_domain("red", train=20), toy_domain("blue", seed=1, train=20)])

@@ -1,4 +1,4 @@
-"""The base strategy: its loop, its loss, its hooks, and what Avalanche must not do to it."""
+"""The base strategy: its loop, loss and hooks, and the behaviour of Avalanche that it overrides."""
 
 import math
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ def weights(strategy):
 
 
 def test_schedule():
-    """The paper's: 1,001 updates, 100 of warm-up, the last with rate 0."""
+    """The paper's schedule: 1,001 updates, 100 of warm-up, the last with rate 0."""
     rates = [learning_rate(t, 2.0, 1001, 100) for t in range(1001)]
     assert rates[0] == pytest.approx(2.0 / 100) and rates[99] == pytest.approx(2.0)
     assert rates[100] == pytest.approx(2.0) and rates[550] == pytest.approx(1.0)
@@ -48,7 +48,7 @@ def test_training_learns_and_counts(encoder, stream):
 
 
 def test_one_step_is_adamw_on_smoothed_cross_entropy(toy_encoder, stream):
-    """One whole step against torch's own pieces, on the batch that the loop drew."""
+    """One whole step against torch's functions, on the batch that the loop drew."""
     drawn = []
 
     class Spy(Strategy):
@@ -100,7 +100,7 @@ def test_mixed_tasks_are_averaged_over_images_without_padding(encoder, stream):
 
 
 def test_frozen_parameters_stay_out_of_the_optimiser(toy_encoder, stream):
-    """Avalanche's own version puts every parameter back in."""
+    """Avalanche's version adds every parameter again."""
     strategy = Strategy(encoder=toy_encoder(), options=QUICK, tuning_name="visual")
     before = weights(strategy)
     for experience in stream.train_stream:
@@ -206,7 +206,7 @@ def test_a_plugin_may_add_to_the_loss(toy_encoder, stream):
 
 
 def test_an_experience_draws_the_same_whatever_came_before(toy_encoder, stream):
-    """What makes a resumed run equal to an uninterrupted one."""
+    """So a resumed run equals an uninterrupted one."""
     whole = Strategy(encoder=toy_encoder(), options=QUICK, seed=4)
     for experience in stream.train_stream:
         whole.train(experience, eval_streams=[])
@@ -261,7 +261,7 @@ def test_zero_shot_trains_nothing(encoder, stream):
     assert strategy.trained == 1 and strategy.history == []
 
 
-def test_logged_terms_stand_in_the_history(encoder, stream):
+def test_logged_terms_are_in_the_history(encoder, stream):
     class Logs(Strategy):
         def compute_loss(self, batch):
             loss = super().compute_loss(batch)
@@ -284,22 +284,22 @@ def test_all_built_in_names_resolve():
 
 
 @pytest.mark.parametrize("name", ["lwf", "icarl", "wise-ft", "zscl", "paint-sequential", "paint-parallel", "joint", "magmax"])
-def test_methods_that_a_probe_has_no_use_for_say_so(name, toy_encoder, stream, reference):
+def test_methods_that_cannot_be_combined_with_a_probe(name, toy_encoder, stream, reference):
     method = STRATEGIES.get(name)
     strategy = method(encoder=toy_encoder(), tuning_name="probe", reference=reference)
-    with pytest.raises(UserError, match=rf"^{method.__name__} has no use for the tuning probe: its heads are apart from the "):
+    with pytest.raises(UserError, match=rf"^{method.__name__} cannot be combined with --tuning probe: "):
         strategy.train(stream.train_stream[0], eval_streams=[])
 
 
 @pytest.mark.parametrize("name", ["finetune", "l2", "bitfit"])
-def test_methods_that_train_what_a_tuning_says_take_a_probe(name, toy_encoder, stream):
+def test_methods_that_can_be_combined_with_a_probe(name, toy_encoder, stream):
     method = STRATEGIES.get(name)
     strategy = method(encoder=toy_encoder(), options=method.Options(iterations=2), tuning_name="probe")
     strategy.train(stream.train_stream[0], eval_streams=[])
     assert [tuple(p.shape) for p in strategy.trainable] == [(3, 32)]
 
 
-def test_before_run_finds_the_same_whoever_calls(toy_encoder, stream):
+def test_before_run_finds_the_same_for_every_caller(toy_encoder, stream):
     """From the command line there is no experience yet; from `train` there must be none either."""
     seen = []
 
@@ -342,11 +342,11 @@ def test_terms_of_a_step(toy_encoder, stream):
     strategy = Mine(encoder=toy_encoder(), options=QUICK)
     strategy.train(stream.train_stream[0], eval_streams=[])
     assert strategy.history[0]["weight"] == 0.5 and isinstance(strategy.history[0]["mean"], float)
-    with pytest.raises(ValueError, match="a term cannot be called after, loss: "):
+    with pytest.raises(ValueError, match=r"^after, loss is a column of every record"):
         strategy.log(loss=1.0, after=2.0)
 
 
-def test_what_the_harness_asks_before_it_reads_data():
+def test_facts_that_the_harness_reads_before_the_data():
     paint, stock, zscl, lwf = (STRATEGIES.get(n) for n in ("paint-sequential", "model-stock", "zscl", "lwf"))
     assert paint.selects(paint.Options()) and not paint.selects(paint.Options(alpha=0.5))
     assert not stock.selects(stock.Options()) and stock.selects(stock.Options(alpha=None)) and not Strategy.selects(QUICK)
@@ -361,5 +361,5 @@ def test_what_the_harness_asks_before_it_reads_data():
 def test_distillation_needs_something_that_images_pass_through(toy_encoder, stream, reference, options):
     name = "bitfit" if options else "text"
     strategy = STRATEGIES.get("zscl")(encoder=toy_encoder(), tuning_name=name, tuning_options=options, reference=reference)
-    with pytest.raises(UserError, match=r"^ZSCL distils images, and under this tuning nothing trains that images pass through"):
+    with pytest.raises(UserError, match=r"^ZSCL distils image features, but this tuning trains no image-tower parameters"):
         strategy.train(stream.train_stream[0], eval_streams=[])

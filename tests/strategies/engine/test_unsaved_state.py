@@ -40,7 +40,7 @@ def said_by(config):
 
 
 def killed_and_resumed(config, killed, tmp_path, n=7):
-    """What a run says that is resumed after a kill before update `n` (7: the first of the third task)."""
+    """Return the output of a run that is resumed after a kill before update `n` (7: the first of the third task)."""
     whole = run(replace(config, out=str(tmp_path / "whole"), checkpoint_minutes=0), Screen(quiet=True)).folder
     killed(lambda: run(config, Screen(quiet=True)), Strategy, "optimizer_step", n)
     folder, said = said_by(config)
@@ -81,7 +81,7 @@ def test_a_method_that_cannot_continue_is_told_so_early(config):
 
 
 def test_each_seed_begins_with_a_fresh_import(config):
-    """What a run leaves in a class or a module of the file does not reach the next run of the same command."""
+    """State that a run leaves in a class or module of the file does not reach the next run of the command."""
     config = replace(config, strategy=f"{METHODS}:OfModule", out=config.out + "-1", seed=1)
     alone = files(run(config, Screen(quiet=True)).folder)
     run(replace(config, seed=0), Screen(quiet=True))

@@ -1,4 +1,4 @@
-"""Strategy and plugin files that misbehave: a sentence, and never status 0 without a finished record."""
+"""Faulty strategy and plugin files: a one-line error, and never status 0 without a finished record."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def config(toy_benchmark, model_directory, tmp_path):
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a file of a user's: its path."""
+    """Write a user's file and return its path."""
 
     def written(text, name="mine.py"):
         path = tmp_path / name
@@ -115,7 +115,7 @@ def test_os_exit_and_threads(monkeypatch, capsys):
 
 
 def installed(monkeypatch, tmp_path, value):
-    """A package that offers a strategy "theirs" at `value`."""
+    """Install a package that offers a strategy "theirs" at `value`."""
     (tmp_path / "broken_package.py").write_text("raise RuntimeError('no luck')\n")
     (tmp_path / "quitting_package.py").write_text("raise SystemExit(0)\n")
     (tmp_path / "theirs-1.0.dist-info").mkdir()

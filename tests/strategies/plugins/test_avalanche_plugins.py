@@ -33,7 +33,7 @@ def stream(toy_domain):
 
 
 class Tape(Strategy):
-    """Keeps each batch that passed through the model, and the weights before each update and after the last one."""
+    """Keeps each batch, and the weights before each update and after the last one."""
 
     def before_run(self):
         super().before_run()
@@ -56,7 +56,7 @@ class Tape(Strategy):
 
 
 def with_weights(toy_encoder, theta):
-    """A double-precision encoder, trainable but for its scale, with the weights of a model's parameters."""
+    """Return a double-precision encoder, trainable except for its scale, with the weights of a model's parameters."""
     encoder = toy_encoder().double().train()
     encoder.load_state_dict({name.removeprefix("encoder."): tensor for name, tensor in theta.items()}, strict=False)
     encoder.clip.logit_scale.requires_grad_(False)
@@ -171,7 +171,7 @@ def test_online_fisher_information(toy_encoder, stream):
 
 
 def test_importance_is_asked_with_the_prompts_that_the_strategy_trains(toy_encoder, stream, reference):
-    """No update changes anything at a rate of 0. ZSCL's reference images take no part; PAINT trains against ensembles."""
+    """At a rate of 0 no update changes anything. ZSCL's reference images take no part. PAINT trains against ensembles."""
     experience, found = stream.train_stream[0], {}
     asked, companions = [], []
 
@@ -272,7 +272,7 @@ def test_a_parameter_without_gradient_counts_for_nothing(toy_encoder, stream):
 
 
 def test_avalanches_own_path_has_no_length_on_a_cpu():
-    """Why its SI is replaced: what it keeps of the weights are the weights themselves."""
+    """Avalanche's SI is replaced because it keeps the weights in place of copies."""
     layer = torch.nn.Linear(3, 2)
     kept = {"old_theta": {name: ParamData(name, p.flatten().shape) for name, p in layer.named_parameters()}}
     SynapticIntelligencePlugin.pre_update(layer, kept, set())
@@ -337,7 +337,7 @@ def test_replayed_images_are_scored_among_their_own_tasks_classes(toy_encoder, s
 
 
 def test_the_memory_is_shared_and_seeded(toy_encoder, stream):
-    """By the run's seed alone, whatever else draws from the global generator."""
+    """Only by the run's seed, whatever else draws from the global generator."""
 
     class Draws(SupervisedPlugin):
         def after_training_exp(self, strategy, **kwargs):

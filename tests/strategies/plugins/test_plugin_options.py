@@ -1,4 +1,4 @@
-"""What users see of Avalanche's plugins: names, options, and what is refused."""
+"""The names and options of Avalanche's plugins, and the combinations that are refused."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Avalanche's plugins in a run that was killed: what they keep survives to the bit."""
+"""Avalanche's plugins in a run that was killed: their state is restored bit-exactly."""
 
 import runpy
 from pathlib import Path

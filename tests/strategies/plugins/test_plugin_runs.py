@@ -1,4 +1,4 @@
-"""Avalanche's plugins through a whole run: options from the command line, the record, and a kill in the middle."""
+"""Avalanche's plugins in a whole run: options from the command line, the record, and a kill in the middle."""
 
 import json
 from dataclasses import replace

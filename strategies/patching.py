@@ -1,0 +1,163 @@
+"""Patching: fine-tune the image tower, then go back part of the way, as far as validation accuracy says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.data.domain import limited
+from models.merging import Vector
+from strategies.alpha_search import Path, Point, Question, Rule, Search, Validation, refine
+from strategies.engine.option_checks import check_at_least, check_not_negative
+from strategies.engine.strategy import Strategy
+
+
+class Patching(Strategy):
+    """Base class of PAINT and the merging methods: how a task is fine-tuned, and the search for alpha.
+
+    Fine-tuning is PAINT's (Ilharco et al. 2022, 2208.05592). Only the image tower trains, so text heads never change. The heads
+    are template ensembles, in training too (its released code). Gradients are clipped to norm 1.
+
+    `patch` moves the encoder from some weights along task vectors, as far as validation splits say: those of the tasks trained
+    so far (patching tasks) and of the held-out domains (supported tasks). It reads no test image. `searches` gets a record per
+    task: the points, their accuracies and the chosen point.
+    """
+
+    options: Options
+    default_tuning = "visual"
+    needs_validation = True
+    replaces_weights = True
+    trains_on_ensembles = True
+
+    @dataclass(frozen=True)
+    class Options(Strategy.Options):
+        """Options of every method that patches.
+
+        `alpha` is a fixed value; None searches `alphas` equal steps of [0, `max_alpha`] by `rule` (`alpha_search.choose`).
+        `validation_images` is how many images of each task the search uses, a seeded choice; None uses all (the paper).
+        """
+
+        iterations: int = 2000
+        batch_size: int = 128
+        warmup: int = 200
+        label_smoothing: float = 0.0
+        weight_decay: float = 0.1
+        clip: float = 1.0
+        alpha: float | None = None
+        alphas: int = 21
+        max_alpha: float = 1.0
+        rule: Rule = "mean"
+        epsilon: float = 1.0
+        validation_images: int | None = None
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            for name in ("clip", "max_alpha", "epsilon", "alpha"):
+                value = getattr(self, name)
+                if value is not None:
+                    check_not_negative(name, value)
+            if self.alpha is not None and self.alpha > self.max_alpha:
+                raise ValueError(f"alpha must be in [0, {self.max_alpha:g}] (max_alpha), got {self.alpha}")
+            if self.alphas < 2:
+                raise ValueError(f"alphas must be at least 2, the ends of the interval, got {self.alphas}")
+            if self.validation_images is not None:
+                check_at_least("validation_images", self.validation_images, 1)
+
+    @classmethod
+    def selects(cls, options: Any) -> bool:
+        """Return whether alpha is searched."""
+        return options.alpha is None
+
+    def before_run(self) -> None:
+        """Keep the initial weights."""
+        super().before_run()
+        self.initial: dict[str, Tensor] = self.weights()
+        self.start: dict[str, int] = {}
+        self.validation: Validation | None = None
+        self._known: dict[str, int] = {}
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Return logits against template ensembles, in training too."""
+        if not self.is_training:
+            return super().class_logits(features)
+        # Only the flag of the module itself, not of its layers: it decides between first template and ensemble.
+        self.classifier.training = False
+        try:
+            return super().class_logits(features)
+        finally:
+            self.classifier.training = True
+
+    def optimizer_step(self) -> None:
+        """Clip the gradients, then update."""
+        if self.options.clip:
+            torch.nn.utils.clip_grad_norm_(self.trainable, self.options.clip)
+        super().optimizer_step()
+
+    # The search
+
+    @property
+    def refinements(self) -> int:
+        """Points to evaluate around the best shared alpha, in search of one alpha per vector; 0: one for all."""
+        return 0
+
+    def grid(self, count: int) -> list[Point]:
+        """Return the points of a search along `count` vectors, each with one alpha for all; only the fixed one if set."""
+        o = self.options
+        alphas = [i * o.max_alpha / (o.alphas - 1) for i in range(o.alphas)] if o.alpha is None else [o.alpha]
+        return [(alpha,) * count for alpha in alphas]
+
+    def patch(self, theta_0: dict[str, Tensor], vectors: Sequence[Vector]) -> None:
+        """Move the encoder to the best point theta_0 + sum_i alpha_i v_i, and record the search."""
+        o, path, points = self.options, Path(self.encoder, theta_0, vectors), self.grid(len(vectors))
+        record: dict[str, Any] = {"task": self.experience.domain.name}
+        if o.alpha is None:
+            search = Search(self.validation_splits(), path, *self.questions(), o.rule, o.epsilon, self.start)
+            search.ask(points)
+            if self.refinements and len(vectors) > 1:
+                refine(search.value, search.best(), o.max_alpha, self.refinements)
+            points = [search.best()]
+            self.after_search(search.correct(points[0]))
+            record |= search.record()
+        path.move(points[0])
+        self.searches.append({**record, "chosen": list(points[0])})
+
+    def validation_splits(self) -> Validation:
+        """Return the validation splits of this run, read on first use."""
+        if self.validation is None:
+            domains = (*self.experience.stream_domains, *self.experience.heldout_domains)
+            if (count := self.options.validation_images) is not None:
+                domains = tuple(limited(domain, count, self.seed) for domain in domains)
+            self.validation = Validation(self.encoder, dict(enumerate(domains)), progress=self.progress)
+            self.validation.known.update(self._known)
+        return self.validation
+
+    def questions(self) -> tuple[list[Question], list[Question]]:
+        """Return the patching and supported tasks of a search, with the rivals that evaluation would let in now."""
+        splits, first = self.validation_splits(), len(self.experience.stream_domains)
+        patching = [Question(e.task_label, tuple(e.rivals(len(self.experiences)))) for e in self.experiences]
+        for question in patching:
+            if not splits.size(question):
+                name = splits.domains[question.label].name
+                raise ValueError(f"the alpha search needs validation images of {name!r}; --set alpha=VALUE skips the search")
+        supported = [q for q in map(Question, range(first, len(splits.domains))) if splits.size(q)]
+        if not supported:
+            self.note("No held-out domain has validation images, so alpha is chosen by the trained tasks only.")
+        return patching, supported
+
+    def after_search(self, counts: dict[str, int]) -> None:
+        """Receive the correct answers at the chosen point, by question. Called after each search."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the known validation counts."""
+        known = self._known if self.validation is None else self.validation.known
+        # Copies: a saved state must not change with the next task.
+        return {**super().state(), "start": {**self.start}, "known": {**known}}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Restore the known validation counts."""
+        super().load(state)
+        self.start, self._known = {**state["start"]}, {**state["known"]}
