@@ -370,5 +370,5 @@ def test_a_benchmarks_settings_of_zscl_hold_for_zscl_star_but_for_l2(config):
 def test_moving_averages_are_not_for_lora(toy_encoder, stream, reference):
     options = ZSCL.Options(moving_average="start")
     strategy = ZSCL(encoder=toy_encoder(), options=options, tuning_name="lora", reference=reference)
-    with pytest.raises(UserError, match=r"^moving_average pulls weights between updates"):
+    with pytest.raises(UserError, match=r"^moving_average cannot be combined with --tuning lora"):
         strategy.train(stream.train_stream[0], eval_streams=[])
