@@ -188,7 +188,8 @@ class Distillation(Strategy):
             return None
         if word == "noise":
             return NoiseImages(self.encoder.image_size, mixed_seed(self.seed, self.experience.current_experience, 1))
-        return FileImages(self.experience.domain.train, self.encoder.preprocess)
+        images: Any = self.experience.domain.train  # a trained domain has training images
+        return FileImages(images, self.encoder.preprocess)
 
     def task_tokens(self, word: str) -> Tensor:
         """Return the tokens [M, context] of the current task's reference sentences."""

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import ConcatDataset, Subset
 
+from benchmarks.data.dataset import ImageDataset
 from benchmarks.data.sampling import permutation
 from benchmarks.reference import FileImages
 from models.modes import evaluating
@@ -112,7 +113,7 @@ class ICaRL(Distillation):
         self.memory = {name: list(indices) for name, indices in state["memory"].items()}
 
     @torch.no_grad()
-    def _features(self, dataset: Dataset[Any], indices: Sequence[int], chunk: int = 256) -> Tensor:
+    def _features(self, dataset: ImageDataset, indices: Sequence[int], chunk: int = 256) -> Tensor:
         """Return unit features [n, d] of these images under the current weights, with the evaluation transform."""
         images = FileImages(dataset, self.encoder.preprocess)
         chunks = torch.split(torch.tensor(indices), chunk)

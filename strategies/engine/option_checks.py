@@ -23,12 +23,6 @@ def check_at_least(name: str, value: float, least: float) -> None:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
-def check_at_most(name: str, value: float, most: float) -> None:
-    """Raise ValueError, naming the option, for a value above `most`."""
-    if value > most:
-        raise ValueError(f"{name} must be at most {most:,}, got {value}")
-
-
 def check_fraction(name: str, value: float) -> None:
     """Raise ValueError, naming the option, unless its value is in [0, 1]."""
     if not 0 <= value <= 1:
