@@ -32,6 +32,7 @@ from models.setting import described
 from models.tuning_options import OPTIONS as TUNING_OPTIONS
 from reference_data import published
 from strategies import ABOUT, TARGETS
+from strategies.engine.training_options import TrainingOptions
 from strategies.plugins import built_in
 from tools.pages import CIL_METRICS, METRICS, markdown, result_table, results
 
@@ -117,7 +118,7 @@ def commands() -> str:
 
 
 def option_rows(strategy: str) -> Iterator[Sequence[str]]:
-    """Yield the options of a strategy with their effective values in both editions of MTIL."""
+    """Yield the options of a strategy, its own first, with their values in effect in both editions of MTIL."""
     values = {}
     for edition in ("mini", "full"):
         try:
@@ -127,7 +128,8 @@ def option_rows(strategy: str) -> Iterator[Sequence[str]]:
         values[edition] = resolved.options
     options = values.get("mini") or values["full"]
     settings = described(type(options))
-    for field in dataclasses.fields(options):
+    shared = {field.name for field in dataclasses.fields(TrainingOptions)}
+    for field in sorted(dataclasses.fields(options), key=lambda field: field.name in shared):
         shown = [code(getattr(values[e], field.name)) if e in values else "" for e in ("mini", "full")]
         yield [code(field.name), *shown, cell(settings[field.name].help if field.name in settings else "")]
 
@@ -185,12 +187,16 @@ def cards() -> str:
 
 
 def class_options(options: Mapping[str, type], prefix: str) -> Iterator[str]:
-    """Yield the option tables of tunings or plugins."""
-    for name, kind in options.items():
-        rows = [[code(f"{prefix.format(name)}.{f.name}"), code(f.default)] for f in dataclasses.fields(kind)]
-        yield f"### {name}\n\n{prose(inspect.cleandoc(kind.__doc__ or ''))}\n\n" + (
-            table(["option", "default"], rows) if rows else ""
-        )
+    """Yield the option tables of tunings or plugins; names that share their options share a table."""
+    for kind in dict.fromkeys(options.values()):
+        names = [name for name, other in options.items() if other is kind]
+        settings, rows = described(kind), []
+        for field in dataclasses.fields(kind):
+            default = "none" if field.default is None else field.default
+            meaning = settings[field.name].help if field.name in settings else ""
+            rows.append([code(f"{prefix.format(names[0])}.{field.name}"), code(default), cell(meaning)])
+        shown = without_empty(["option", "default", "meaning"], rows) if rows else ""
+        yield f"### {', '.join(names)}\n\n{prose(inspect.cleandoc(kind.__doc__ or ''))}\n\n{shown}"
 
 
 def tunings() -> str:
