@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.config.trust import check_code
     from harness.display.screen import Screen
     from harness.run.signals import importing
-    from harness.sweep import grid as plan
+    from harness.sweep.grid import grid, parse_shard, take_shard
 
     screen = Screen(quiet=arguments.quiet)
     starts = not (config.status or config.dry_run)
@@ -122,9 +122,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_code(arguments)
         screen.say("reading the grid ...", style="dim")
     with importing() if starts else nullcontext():
-        runs = plan.grid(bench.run_parser(), arguments, bench.configs, runs_code=starts)
+        runs = grid(bench.run_parser(), arguments, bench.configs, runs_code=starts)
     if config.shard is not None:
-        runs = plan.part(runs, plan.shard_of(config.shard))
+        runs = take_shard(runs, parse_shard(config.shard))
     if not runs:
         screen.say(f"shard {config.shard} contains no run of this grid")
         return 0
@@ -141,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
 def checked(arguments: argparse.Namespace) -> SweepConfig:
     """Return the settings of the sweep, checked as far as that takes no reading of files. Raises UserError."""
     from harness.run.process_group import processes
-    from harness.sweep.grid import shard_of
+    from harness.sweep.grid import parse_shard
 
     if processes() > 1:
         raise UserError("sweep starts its own processes: leave torchrun out.")
@@ -159,49 +159,49 @@ def checked(arguments: argparse.Namespace) -> SweepConfig:
     for name in config.devices or ():
         check_device(name)
     if config.shard is not None:
-        shard_of(config.shard)
+        parse_shard(config.shard)
     return config
 
 
 def dry_run(runs: list[Run], arguments: argparse.Namespace, config: SweepConfig) -> int:
     """Print every run with its state and its command, ready for a shell. Runs that need no start are comments."""
     from harness.sweep.grid import command_of
-    from harness.sweep.run_status import counts, look
+    from harness.sweep.run_status import counts, status_of
 
     submits, states = config.backend == "slurm" and not config.slurm_local, []
     for run in runs:
-        status = look(run)
+        status = status_of(run)
         states.append(status.state)
         command = shlex.join(command_of(run, arguments.fresh))
         starts = status.state not in ("finished", "running") or (arguments.fresh and status.state != "running")
-        tasks = f" ({status.done} of {status.of} tasks)" if status.of else ""
+        tasks = f" ({status.done} of {status.total} tasks)" if status.total else ""
         print(printable(f"# {status.state}{tasks}: {run}"))
         print(printable(command) if starts and not submits else printable(f"# {command}"))
     print(f"# {len(runs)} run{'s' * (len(runs) != 1)}: {counts(states)}")
     if any(is_file(run.strategy) for run in runs):
         print("# Options of a strategy file are checked when its run starts, since only its code knows them.")
     if submits:
-        from harness.sweep.slurm_backend import script
+        from harness.sweep.slurm_backend import submission_script
 
         print("# The script that submits each run. submitit writes the run's command to a file next to it.")
-        print(script(Path(arguments.out or "results") / "logs" / "submitit", dict(config.slurm)))
+        print(submission_script(Path(arguments.out or "results") / "logs" / "submitit", dict(config.slurm)))
     return 0
 
 
 def fill_grid(runs: list[Run], arguments: argparse.Namespace, config: SweepConfig, screen: Screen) -> int:
     """Start the runs that are not finished, and report how they end. Return the exit status."""
     from harness.display.console import complain
-    from harness.sweep.scheduler import Interrupted, fill
-    from harness.sweep.sweep_screen import SweepScreen, how_to_go_on, many
+    from harness.sweep.scheduler import Interrupted, run_missing
+    from harness.sweep.sweep_screen import SweepScreen, count_runs, how_to_continue
 
     out = str(runs[0].log.parent.parent)
     sweep_screen, backend = SweepScreen(screen), make_backend(config, Path(out) / "logs" / "submitit")
     try:
-        outcomes = fill(runs, backend, sweep_screen, fresh=arguments.fresh, retries=config.retries)
+        outcomes = run_missing(runs, backend, sweep_screen, fresh=arguments.fresh, retries=config.retries)
     except Interrupted as stop:
         sweep_screen.summary(stop.outcomes, out, arguments.fresh)
-        left = f" ({many(len(stop.left))} still queued or running)" if stop.left else ""
-        complain(f"interrupted; {how_to_go_on(stop.outcomes, arguments.fresh)}{left}.")
+        left = f" ({count_runs(len(stop.left))} still queued or running)" if stop.left else ""
+        complain(f"interrupted; {how_to_continue(stop.outcomes, arguments.fresh)}{left}.")
         return 130
     finally:
         backend.close()

@@ -75,6 +75,8 @@ def _check(document: Mapping[str, Any]) -> None:
         expect(f"identity.{name}", identity.get(name), *kinds)  # type: ignore[union-attr]
     for name, kind in (("summary", dict), ("progress", dict), ("samples", dict), ("searches", list), ("notes", list)):
         expect(name, document.get(name), kind, type(None))
+    for name in ("after", "of"):
+        expect(f"progress.{name}", (document.get("progress") or {}).get(name), int, type(None))
     for search in document.get("searches") or ():
         expect("searches", search, dict)
     for name in (*COSTS, "trainable_params"):

@@ -1,6 +1,6 @@
-"""A command as a process that writes a log, on whichever machine: it imports the standard library alone.
+"""Run a command as a process that writes a log, on any machine. Imports only the standard library.
 
-Ray and submitit send these functions to their workers as they are, so a worker needs the installation only for the command.
+Ray and submitit send these functions to their workers by value, so a worker needs the installation only for the command.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Run by an interpreter that then becomes the command. Where the process that started it dies, however it dies, Linux sends it
-# the signal that an interrupt is, so that nothing goes on unwatched and what it has done is saved. A shell's background jobs
-# ignore interrupts, and Ray's workers block them; what they start would too.
+# An interpreter runs this and then becomes the command. When the parent process dies, Linux sends the command an interrupt, so
+# that it saves its work and does not continue unwatched. Background jobs of a shell ignore interrupts and Ray's workers block
+# them; their children would inherit that.
 BECOME = """
 import ctypes, os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -36,9 +36,9 @@ PAUSE = 0.1
 
 
 def start(command: Sequence[str], log: str, folder: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own, what it says appended to the log.
+    """Start a command in a new session, with its output appended to the log.
 
-    In a session of its own a terminal's Ctrl-C does not reach it beside the interrupt that it is sent.
+    In a new session, a terminal's Ctrl-C does not reach the process in addition to the interrupt that the sweep sends.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     # Opening a named pipe would wait for a reader.
@@ -59,9 +59,9 @@ def start(command: Sequence[str], log: str, folder: str, environment: Mapping[st
 
 
 def run(command: Sequence[str], log: str, folder: str, environment: Mapping[str, str]) -> int:
-    """Start a command and wait for it: its exit status, negative for a signal. An interrupt is passed on, and waited for."""
+    """Run a command and return its exit status, negative for a signal. An interrupt is passed on to the command."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
-        # A worker of a cluster that a shell's background job started would not hear that it is cancelled.
+        # A cluster worker that a background job of a shell started would not notice that it is cancelled.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start(command, log, folder, environment)
     try:
@@ -71,38 +71,41 @@ def run(command: Sequence[str], log: str, folder: str, environment: Mapping[str,
 
 
 def wait(process: subprocess.Popen[bytes]) -> int:
-    """The exit status. In steps: an interrupt that a thread asks for does not end a wait of the system's."""
+    """Wait for the exit status by polling, since an interrupt raised by a thread does not end a wait of the system."""
     while process.poll() is None:
         time.sleep(PAUSE)
     return process.returncode
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> int:
-    """Ask a process to save and end; its exit status."""
+    """Ask a process to save and end, and return its exit status."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     return process.wait()
 
 
 class Task:
-    """A command as a job of submitit's: where its time is up or another job takes its place, it is saved and queued again."""
+    """A command as a submitit job. If its time is up or another job takes its place, it saves and is queued again."""
 
-    def __init__(self, command: Sequence[str], later: Sequence[str], log: str, folder: str, environment: Mapping[str, str]):
-        self.command, self.later = list(command), list(later)
-        self.rest = (log, folder, dict(environment))
+    def __init__(
+        self, command: Sequence[str], next_command: Sequence[str], log: str, folder: str, environment: Mapping[str, str]
+    ):
+        """`next_command` is run when the job is queued again, so it must not start over."""
+        self.command, self.next_command = list(command), list(next_command)
+        self.place = (log, folder, dict(environment))
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        self.process = start(self.command, *self.rest)
+        self.process = start(self.command, *self.place)
         try:
             return wait(self.process)
         except KeyboardInterrupt:
             return interrupt(self.process)
 
     def checkpoint(self) -> Any:
-        """What submitit queues again; called in a signal handler while `__call__` waits. `later` starts nothing over."""
+        """Return the submission that submitit queues again. Called in a signal handler while `__call__` waits."""
         from submitit.helpers import DelayedSubmission
 
         if self.process is not None:
             interrupt(self.process)
-        return DelayedSubmission(Task(self.later, self.later, *self.rest))
+        return DelayedSubmission(Task(self.next_command, self.next_command, *self.place))

@@ -1,4 +1,4 @@
-"""Runs as processes of this machine, so many at a time, dealt out over its devices."""
+"""Run several processes at a time on this machine, distributed over its devices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.sweep import child_process as child
+from harness.sweep import child_process
 from harness.sweep.grid import Command, Run, command_of
 from harness.sweep.scheduler import Ending
 
@@ -21,22 +21,24 @@ class Process:
         self.where = device or ""
 
     def poll(self) -> Ending | None:
+        """Return how the process ended, or None while it runs."""
         status = self.process.poll()
         return None if status is None else Ending(status)
 
     def interrupt(self) -> None:
+        """Ask the process to save and end."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
+        """End the process at once, with the processes that read images for it."""
         if self.process.poll() is None:
-            # Its session too: the processes that read images for it.
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 class Local:
-    """`jobs` processes at a time (None: one a device), each on the device that fewest are on."""
+    """Run `jobs` processes at a time (None: one per device), each on the device with the fewest processes."""
 
     stays = False
 
@@ -46,24 +48,26 @@ class Local:
         self._started: list[Process] = []
 
     def start(self, run: Run, fresh: bool) -> Process:
+        """Start a run."""
         self._started = [process for process in self._started if process.poll() is None]
         used = [process.device for process in self._started]
         device = min(self.devices, key=used.count) if self.devices else None
         command = self.command(run, fresh, device)
-        process = Process(child.start(command, str(run.log), str(Path.cwd()), threads(self.slots or 1)), device)
+        environment = thread_limit(self.slots or 1)
+        process = Process(child_process.start(command, str(run.log), str(Path.cwd()), environment), device)
         self._started.append(process)
         return process
 
     def adopt(self, run: Run) -> None:
-        return None
+        """Return None, since processes end with the sweep that started them."""
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
 
-def threads(at_a_time: int) -> dict[str, str]:
-    """The processors shared out: processes with as many threads each as there are processors stand in one another's way."""
-    if at_a_time < 2 or "OMP_NUM_THREADS" in os.environ:
+def thread_limit(processes: int) -> dict[str, str]:
+    """Return environment variables that divide the processors among processes, which would otherwise slow each other down."""
+    if processes < 2 or "OMP_NUM_THREADS" in os.environ:
         return {}
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"OMP_NUM_THREADS": str(max(1, there // at_a_time))}
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": str(max(1, processors // processes))}

@@ -1,8 +1,8 @@
-"""Runs as tasks of a Ray cluster, or of one that is started on this machine. Ray is imported when it is asked for.
+"""Run tasks on a Ray cluster, or on one that is started on this machine. Ray is imported only when it is used.
 
-The files of `--out`, the data and the installation must be at the same paths on every machine (a shared file system). A task
-whose worker or machine is lost is started again as any failed run is, by `harness.sweep.scheduler`, not by Ray: it counts as an
-attempt and is told, and the run goes on from its last checkpoint.
+The files of `--out`, the data and the installation must have the same paths on every machine (a shared file system). If a
+worker or machine is lost, `harness.sweep.scheduler` and not Ray starts its run again. This counts as an attempt and is
+reported, and the run continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from harness.sweep import child_process as child
+from harness.sweep import child_process
 from harness.sweep.grid import Command, Run, command_of
 from harness.sweep.scheduler import Ending
 from models.registry import UserError, first_line
 
 STORE = 100_000_000
-"""Bytes of the store of a cluster on this machine: exit statuses are all that goes through it."""
+"""Bytes of the object store of a cluster on this machine, which holds only exit statuses."""
 
 
-class Reference:
-    """A run as a task."""
+class RayTask:
+    """A run as a Ray task."""
 
     def __init__(self, ray: Any, reference: Any):
         self.ray, self.reference = ray, reference
         self.where = "ray"
 
     def poll(self) -> Ending | None:
+        """Return how the task ended, or None while it runs."""
         if not self.ray.wait([self.reference], timeout=0)[0]:
             return None
         try:
@@ -41,14 +42,16 @@ class Reference:
             return Ending(None, f"its worker was lost ({type(error).__name__}: {first_line(error)})")
 
     def interrupt(self) -> None:
+        """Ask the task to save and end."""
         self.ray.cancel(self.reference)
 
     def kill(self) -> None:
+        """End the task at once."""
         self.ray.cancel(self.reference, force=True)
 
 
 class Ray:
-    """Runs wherever the cluster has `cpus` processors and `gpus` devices free (None: one device, where it has any)."""
+    """Run tasks where the cluster has `cpus` processors and `gpus` devices free."""
 
     stays = False
 
@@ -60,6 +63,11 @@ class Ray:
         jobs: int | None = None,
         command: Command = command_of,
     ):
+        """Connect to the cluster at `address`, or start one on this machine.
+
+        `cpus` and `gpus` are those of one run; gpus None is one device if the cluster has any. `jobs` limits the number of
+        tasks at a time. Raises UserError if there is no cluster, or if it is too small for a run.
+        """
         try:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             import ray
@@ -67,36 +75,38 @@ class Ray:
             raise UserError("--backend ray needs Ray: install perennial[ray] (pip install -e '.[ray]').") from error
         self.ray, self.slots, self.command = ray, jobs, command
         address = address or os.environ.get("RAY_ADDRESS") or "local"
-        # Of a cluster that is there already these are not ours to choose.
-        own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
-        _reach(address)
+        # An existing cluster has chosen these itself.
+        options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
+        _check_reachable(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-        except Exception as error:  # of many kinds, by what is not there
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        except Exception as error:  # of many classes
             raise UserError(f"There is no Ray cluster at {address}: {first_line(error)}.") from error
-        there = ray.cluster_resources()
-        gpus = float(there.get("GPU", 0) > 0) if gpus is None else gpus
-        for what, wanted in (("CPU", cpus), ("GPU", gpus)):
-            if wanted > there.get(what, 0):
+        resources = ray.cluster_resources()
+        gpus = float(resources.get("GPU", 0) > 0) if gpus is None else gpus
+        for name, flag, wanted in (("CPU", "--cpus-per-run", cpus), ("GPU", "--gpus-per-run", gpus)):
+            if wanted > resources.get(name, 0):
                 self.close()
-                raise UserError(f"The Ray cluster has {there.get(what, 0):g} {what}s, and a run is to have {wanted:g}.")
-        ray.cloudpickle.register_pickle_by_value(child)
-        # A worker for each task: the next one finds nothing of the last one's.
-        self.task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(child.run)
+                raise UserError(f"{flag} {wanted:g} is more than the Ray cluster has: {resources.get(name, 0):g} {name}s.")
+        ray.cloudpickle.register_pickle_by_value(child_process)
+        # A new worker for each task, which inherits nothing from the last task.
+        self.task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(child_process.run)
 
-    def start(self, run: Run, fresh: bool) -> Reference:
+    def start(self, run: Run, fresh: bool) -> RayTask:
+        """Start a run."""
         log, folder = str(run.log.resolve()), str(Path.cwd())
-        return Reference(self.ray, self.task.remote(self.command(run, fresh, None), log, folder, {}))
+        return RayTask(self.ray, self.task.remote(self.command(run, fresh, None), log, folder, {}))
 
     def adopt(self, run: Run) -> None:
-        return None
+        """Return None, since tasks end with the sweep that started them."""
 
     def close(self) -> None:
+        """Disconnect from the cluster, and end one that was started here."""
         self.ray.shutdown()
 
 
-def _reach(address: str) -> None:
-    """Raise UserError where nobody listens at HOST:PORT; Ray itself tries for a minute."""
+def _check_reachable(address: str) -> None:
+    """Raise UserError if nobody listens at HOST:PORT, for which Ray would try a minute."""
     match = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)
     if match is None:
         return

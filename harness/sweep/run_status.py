@@ -1,4 +1,4 @@
-"""How far each run is: read from its record, its lock and its log, from nowhere else."""
+"""Read how far each run is from its record, its lock and its log."""
 
 from __future__ import annotations
 
@@ -8,93 +8,94 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.records.files import read_json, reading
-from harness.records.run_json import expect
+from harness.records.run_json import read_run
 from harness.records.runs import read_one
 from harness.records.titles import METRIC_TITLES
 from harness.run.locks import NAME as LOCK
 from harness.run.locks import at_work, holder
+from harness.run.run_files import CHECKPOINTS, LATEST, RECORD
 from harness.sweep.grid import Run
 from models.files import open_file
 from models.registry import UserError
 
 STATES = ("finished", "running", "interrupted", "failed", "missing")
-TRACES = ("run.json", "checkpoint/latest.json")
-"""What a run that starts over takes away before it writes its own; while one is as it was, the old results are there."""
-SHOWN = ("cil_average", "cil_last"), ("transfer", "average", "last")
+RESULT_FILES = (RECORD, f"{CHECKPOINTS}/{LATEST}")
+"""Files that a run which starts over removes before it writes its own."""
+SHOWN_METRICS = ("transfer", "average", "last")
+SHOWN_CIL_METRICS = ("cil_average", "cil_last")
+Stamp = tuple[int, int]
+"""Inode and time of change (ns) of a file. A rewritten file has another stamp."""
 
 
 class Status(NamedTuple):
-    """A name in `STATES`; after how many of how many tasks; its numbers, or what went wrong; seconds of work, if known."""
+    """The state of a run, one of `STATES`, and its progress.
+
+    `done` of `total` tasks are finished. `note` holds the numbers of the run, or the reason of a failure. `seconds` is the time
+    it has worked, NaN if that is unknown.
+    """
 
     state: str
     done: int = 0
-    of: int = 0
+    total: int = 0
     note: str = ""
     seconds: float = math.nan
 
 
-def look(run: Run) -> Status:
-    """The state of a run.
+def status_of(run: Run) -> Status:
+    """Return the status of a run.
 
-    finished: its record says so. running: a process holds its lock. failed: its record says so, cannot be read or contradicts
-    itself.
-    interrupted: there is something to continue from. missing: there is nothing; the note is how a last attempt ended.
+    - finished: the record says so.
+    - running: a process holds the lock.
+    - failed: the record says so, cannot be read or contradicts itself.
+    - interrupted: there is something to continue from.
+    - missing: there is nothing. The note says how the last attempt ended.
     """
-    path = run.folder / "run.json"
+    path = run.folder / RECORD
     try:
-        record = read_json(path) or {}
-        with reading(path):
-            progress = _part(record, "progress")
-            done, of = max(0, round(_number(progress, "after"))), round(_number(progress, "of"))
-            seconds = _number(record, "train_seconds") + _number(record, "eval_seconds")
-            note = _numbers(_part(record, "summary"))
+        document = read_run(path)
     except (UserError, OSError) as error:
         return Status("running" if at_work(run.folder) else "failed", note=str(error))
-    if record.get("status") == "finished":
+    progress = (document or {}).get("progress") or {}
+    done, total = int(progress.get("after") or 0), int(progress.get("of") or 0)
+    done = max(0, done)
+    if document is not None and document["status"] == "finished":
         try:
-            if "identity" in record:
-                read_one(path)
+            read_one(path)
         except UserError as error:
-            return Status("failed", done, of, str(error))
-        return Status("finished", done, of, note, seconds)
+            return Status("failed", done, total, str(error))
+        seconds = (document.get("train_seconds") or 0) + (document.get("eval_seconds") or 0)
+        return Status("finished", done, total, _metrics(document["summary"]), seconds)
     if at_work(run.folder):
-        return Status("running", done, of, _elsewhere(run.folder))
-    if record.get("status") == "failed":
-        return Status("failed", done, of, str(record.get("error") or ""))
-    if record or (run.folder / "checkpoint" / "latest.json").is_file():
-        return Status("interrupted", done, of)
-    said = last_line(run.log)
-    return Status("missing", note=f"last attempt: {said}" if said else "")
+        return Status("running", done, total, _holder_elsewhere(run.folder))
+    if document is not None and document["status"] == "failed":
+        return Status("failed", done, total, str(document.get("error") or ""))
+    if document is not None or (run.folder / CHECKPOINTS / LATEST).is_file():
+        return Status("interrupted", done, total)
+    line = last_line(run.log)
+    return Status("missing", note=f"last attempt: {line}" if line else "")
 
 
-def _elsewhere(folder: Path) -> str:
-    """Return who holds the lock of a folder where that cannot be seen to run here, and what to do about it."""
-    who = holder(folder)
-    return "" if who is None or who.is_here else f"{who}; if it does not run any more, remove {folder / LOCK}"
-
-
-def traces(run: Run) -> dict[str, tuple[int, int]]:
-    """Which of `TRACES` are there: inode and time of change (ns), so that a file written anew is another one."""
+def stamps(run: Run) -> dict[str, Stamp]:
+    """Return the stamps of the `RESULT_FILES` that exist."""
     found = {}
-    for name in TRACES:
+    for name in RESULT_FILES:
         try:
-            there = (run.folder / name).stat()
+            stat = (run.folder / name).stat()
         except OSError:
             continue
-        found[name] = there.st_ino, there.st_mtime_ns
+        found[name] = stat.st_ino, stat.st_mtime_ns
     return found
 
 
 def counts(states: Iterable[str]) -> str:
-    """ "3 finished, 1 failed"."""
-    found = Counter(states)
-    order = (*STATES, *(state for state in found if state not in STATES))
-    return ", ".join(f"{found[state]} {state}" for state in order if found[state])
+    """Return how many runs are in each state: "3 finished, 1 failed"."""
+    counter = Counter(states)
+    order = (*STATES, *(state for state in counter if state not in STATES))
+    return ", ".join(f"{counter[state]} {state}" for state in order if counter[state])
 
 
 def last_line(log: Path) -> str:
-    """What a process said last: the end of its log, without the program's name."""
+    """Return the last line of a log, without the program's name."""
     try:
         with open_file(log) as file:
             file.seek(max(0, log.stat().st_size - 4096))
@@ -104,19 +105,13 @@ def last_line(log: Path) -> str:
     return next((line.strip().removeprefix("perennial: ") for line in reversed(lines) if line.strip()), "")
 
 
-def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A part of a record, empty where it is not there. Raises ValueError for what is none."""
-    expect(name, record.get(name), dict, type(None))
-    return record.get(name) or {}
+def _holder_elsewhere(folder: Path) -> str:
+    """Return who holds the lock of a folder and what to do, if the process cannot be seen to run on this machine."""
+    process = holder(folder)
+    return "" if process is None or process.is_here else f"{process}; if it no longer runs, remove {folder / LOCK}"
 
 
-def _number(record: Mapping[str, Any], name: str) -> float:
-    """A number of a record, 0 where it is not there. Raises ValueError for what is none."""
-    expect(name, record.get(name), int, float, type(None))
-    return record.get(name) or 0
-
-
-def _numbers(summary: Mapping[str, Any]) -> str:
-    cil, others = SHOWN
-    keys = cil if any(summary.get(key) is not None for key in cil) else others
-    return ", ".join(f"{METRIC_TITLES[key]} {_number(summary, key):z.1f}" for key in keys if summary.get(key) is not None)
+def _metrics(summary: Mapping[str, Any]) -> str:
+    """Return the main metrics of a summary: "Transfer 60.0, Average 61.0, Last 62.0"."""
+    names = SHOWN_CIL_METRICS if any(summary.get(name) is not None for name in SHOWN_CIL_METRICS) else SHOWN_METRICS
+    return ", ".join(f"{METRIC_TITLES[name]} {summary[name]:z.1f}" for name in names if summary.get(name) is not None)

@@ -1,4 +1,4 @@
-"""Keep a backend busy with what is missing of a grid: one failure stops nothing else, an interrupt saves everything."""
+"""Keep a backend busy with the missing runs of a grid. A failure stops no other run, and an interrupt saves all runs."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from typing import Any, NamedTuple, Protocol
 from harness.run.locks import at_work, check_writable
 from harness.run.signals import answered, handled
 from harness.sweep.grid import Run
-from harness.sweep.run_status import Status, last_line, look, traces
-from models.files import reason as reason_of
+from harness.sweep.run_status import Stamp, Status, last_line, stamps, status_of
+from models.files import reason as system_reason
 
 MISTAKE = 2
-"""The exit status of a mistake of the user's: another attempt ends the same."""
+"""The exit status for a mistake of the user. Another attempt would end in the same way."""
 GRACE = 60.0
-"""Seconds in which a process whose worker was lost saves and lets go of its folder."""
+"""Seconds in which a process whose worker was lost saves and releases its folder."""
 APPEARS = 10.0
-"""Seconds in which a record that another machine has written is seen here."""
+"""Seconds until a record that another machine has written is visible here."""
 
 
 class Ending(NamedTuple):
-    """How a process ended: its exit status (None: it was lost), and what there is to say of a worker or job beside its log."""
+    """How a process ended: its exit status (None if it was lost), and a message about its worker or job."""
 
     status: int | None
-    said: str = ""
+    message: str = ""
 
 
 class Handle(Protocol):
-    """A run that was started."""
+    """A started run. `where` names its device or job."""
 
     where: str
 
     def poll(self) -> Ending | None:
-        """How it ended; None while it goes on."""
+        """Return how the run ended, or None while it runs."""
 
     def interrupt(self) -> None:
-        """Ask it to save and end."""
+        """Ask the run to save and end."""
 
     def kill(self) -> None:
-        """End it at once."""
+        """End the run at once."""
 
 
 class Backend(Protocol):
-    """Where runs are started.
+    """A place where runs are started.
 
-    `slots`: how many at a time (None: it has a queue of its own). `stays`: runs outlive this process, so that an interrupt
-    leaves them alone.
+    `slots` limits the number of runs at a time (None: the backend has a queue). If `stays` is true, runs outlive this process
+    and an interrupt does not end them.
     """
 
     slots: int | None
@@ -59,83 +59,124 @@ class Backend(Protocol):
         """Start a run."""
 
     def adopt(self, run: Run) -> Handle | None:
-        """A run that an earlier sweep started and that is still on its way."""
+        """Return the handle of a run that an earlier sweep started and that has not ended, or None."""
 
     def close(self) -> None:
-        """Give back what the backend holds."""
+        """Release the resources of the backend."""
+
+
+class Display(Protocol):
+    """Shows the events of a sweep (`harness.sweep.sweep_screen.SweepScreen`)."""
+
+    def begin(self, outcomes: Sequence[Outcome]) -> None:
+        """Show the work to do."""
+
+    def started(self, outcome: Outcome) -> None:
+        """Show that a run has started."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Show that a run is finished."""
+
+    def retrying(self, outcome: Outcome) -> None:
+        """Show that a run is started again, and why."""
+
+    def failed(self, outcome: Outcome) -> None:
+        """Show that a run has failed."""
+
+    def skipped(self, outcome: Outcome) -> None:
+        """Show that another process works on a run."""
+
+    def stopping(self, running: int) -> None:
+        """Show that the sweep waits for running processes to save."""
+
+    def update(self, outcomes: Sequence[Outcome]) -> None:
+        """Refresh the display. Called often."""
+
+    def end(self, outcomes: Sequence[Outcome]) -> None:
+        """Leave the live display."""
 
 
 @dataclass
 class Outcome:
-    """A run of the sweep so far. State: waiting, running, elsewhere (another process has it), finished, failed, interrupted.
+    """A run of the sweep so far.
 
-    `before`: the traces of the results that are to be started over, empty where nothing is.
+    `state` is waiting, running, elsewhere (another process has it), finished, failed or interrupted. `here` says whether this
+    sweep has started it. `old_stamps` are the stamps of the results to be replaced, if the run starts over.
     """
 
     run: Run
     state: str = "waiting"
     note: str = ""
     attempts: int = 0
-    now: bool = False
+    here: bool = False
     began: float = 0.0
     seconds: float = 0.0
     not_before: float = 0.0
     status: Status = field(default_factory=lambda: Status("missing"))
-    before: dict[str, tuple[int, int]] = field(default_factory=dict)
+    old_stamps: dict[str, Stamp] = field(default_factory=dict)
 
-    def is_old(self) -> bool:
-        """Whether results that are to be started over are there still."""
-        return bool(self.before.items() & traces(self.run).items())
+    def has_old_results(self) -> bool:
+        """Return whether results to be replaced are still there."""
+        return bool(self.old_stamps.items() & stamps(self.run).items())
 
 
 class Interrupted(Exception):
-    """The sweep was interrupted; `left` are the runs that go on without it."""
+    """The sweep was interrupted. `left` are the runs that continue without it."""
 
     def __init__(self, outcomes: Sequence[Outcome], left: Sequence[Run]):
         super().__init__()
         self.outcomes, self.left = outcomes, left
 
 
-def fill(
-    runs: Sequence[Run], backend: Backend, screen: Any, *, fresh: bool = False, retries: int = 1, pause: float = 0.2
+Active = dict[Run, tuple[Outcome, Handle]]
+
+
+def run_missing(
+    runs: Sequence[Run], backend: Backend, screen: Display, *, fresh: bool = False, retries: int = 1, pause: float = 0.2
 ) -> list[Outcome]:
-    """Start what is missing, and again what failed or was lost, up to `retries` times each; how every run ended.
+    """Start the runs that are not finished, start failed and lost runs again, and return how every run ended.
 
-    Finished runs are left alone unless `fresh`; an attempt after the first goes on from the last checkpoint even then, once
-    the old results are gone: they never pass for new ones.
-    `screen`: a `harness.sweep.sweep_screen.SweepScreen`.
+    Args:
+        runs: the grid, in the order of the starts.
+        backend: where runs are started.
+        screen: where events are shown.
+        fresh: start finished runs over. A further attempt continues from the last checkpoint once the old results are gone, so
+            that old results never pass for new ones.
+        retries: how often a run is started again.
+        pause: seconds between looks at the running processes.
 
-    Raises Interrupted after an interrupt or SIGTERM, when all processes have saved; UserError, before anything is started,
-    where no log can be written.
+    Raises:
+        Interrupted: after SIGINT or SIGTERM, when all processes have saved.
+        UserError: before anything is started, if no log can be written.
     """
     outcomes = [Outcome(run) for run in runs]
     for outcome in outcomes:
-        outcome.status = look(outcome.run)
+        outcome.status = status_of(outcome.run)
         if fresh:
-            outcome.before = traces(outcome.run)
-        # A job that an interrupted sweep left in the queue may be about to start the run over.
+            outcome.old_stamps = stamps(outcome.run)
+        # A queued job of an interrupted sweep may be about to start the run over.
         elif outcome.status.state == "finished" and backend.adopt(outcome.run) is None:
             outcome.state, outcome.note = "finished", outcome.status.note
     waiting = deque(outcome for outcome in outcomes if outcome.state == "waiting")
     for folder in {outcome.run.log.parent for outcome in waiting}:
         check_writable(folder)
-    active: dict[Run, tuple[Outcome, Handle]] = {}
+    active: Active = {}
     screen.begin(outcomes)
-    # SIGTERM is taken for an interrupt, as a scheduler means it, and so is SIGINT where a shell let it be ignored.
+    # SIGTERM is an interrupt too, as schedulers mean it. A shell may have set SIGINT to be ignored.
     with handled(_interrupt):
         try:
             while waiting or active:
-                _start(waiting, active, backend, screen, fresh, retries)
+                _start_waiting(waiting, active, backend, screen, fresh, retries)
                 for outcome, handle in list(active.values()):
                     ending = handle.poll()
                     if ending is not None:
                         del active[outcome.run]
-                        _ended(outcome, ending, retries, waiting, screen)
+                        _settle(outcome, ending, retries, waiting, screen)
                 screen.update(outcomes)
                 time.sleep(pause)
         except KeyboardInterrupt:
             answered()
-            left = [] if not backend.stays else [run for run in active]
+            left = list(active) if backend.stays else []
             _stop(active, backend, screen)
             raise Interrupted(outcomes, left) from None
         except BaseException:
@@ -146,14 +187,10 @@ def fill(
     return outcomes
 
 
-def _start(
-    waiting: deque[Outcome],
-    active: dict[Run, tuple[Outcome, Handle]],
-    backend: Backend,
-    screen: Any,
-    fresh: bool,
-    retries: int,
+def _start_waiting(
+    waiting: deque[Outcome], active: Active, backend: Backend, screen: Display, fresh: bool, retries: int
 ) -> None:
+    """Start waiting runs while the backend has free slots."""
     for _ in range(len(waiting)):
         if backend.slots is not None and len(active) >= backend.slots:
             return
@@ -162,12 +199,12 @@ def _start(
         if outcome.not_before > now:
             waiting.append(outcome)
             continue
-        outcome.status = look(outcome.run)
+        outcome.status = status_of(outcome.run)
         first = outcome.attempts == 0
         handle = backend.adopt(outcome.run) if first else None
-        old = outcome.is_old()
+        old = outcome.has_old_results()
         if handle is None and outcome.status.state == "finished" and not old:
-            # Another sweep over the same folder was quicker.
+            # Another sweep over the same folder has finished it.
             outcome.state, outcome.note = "finished", outcome.status.note
             continue
         if handle is None and outcome.status.state == "running":
@@ -175,68 +212,71 @@ def _start(
                 outcome.not_before = now + 1
                 waiting.append(outcome)
                 continue
-            _leave(outcome, screen)
+            _skip(outcome, screen)
             continue
         outcome.attempts += 1
         outcome.began = now
         try:
             handle = handle or backend.start(outcome.run, fresh and (first or old))
         except OSError as error:
-            why = ": ".join(str(part) for part in (reason_of(error), error.filename) if part)
-            _ended(outcome, Ending(None, f"it cannot be started ({why})"), retries, waiting, screen)
+            problem = ": ".join(str(text) for text in (system_reason(error), error.filename) if text)
+            _settle(outcome, Ending(None, f"it cannot be started ({problem})"), retries, waiting, screen)
             continue
-        outcome.state, outcome.note, outcome.now = "running", handle.where, True
+        outcome.state, outcome.note, outcome.here = "running", handle.where, True
         active[outcome.run] = outcome, handle
         screen.started(outcome)
 
 
-def _ended(outcome: Outcome, ending: Ending, retries: int, waiting: deque[Outcome], screen: Any) -> None:
+def _settle(outcome: Outcome, ending: Ending, retries: int, waiting: deque[Outcome], screen: Display) -> None:
+    """Decide what becomes of a run whose process has ended: finished, failed, skipped, or started again."""
     outcome.seconds = time.monotonic() - outcome.began
-    outcome.status = look(outcome.run)
+    outcome.status = status_of(outcome.run)
     if ending.status == 0:
         until = time.monotonic() + APPEARS
-        while not _is_done(outcome) and time.monotonic() < until:
+        while not _is_finished(outcome) and time.monotonic() < until:
             time.sleep(0.5)
-            outcome.status = look(outcome.run)
-    if _is_done(outcome):
+            outcome.status = status_of(outcome.run)
+    if _is_finished(outcome):
         outcome.state, outcome.note = "finished", outcome.status.note
-        # One that was refused has not done it: another process had the run and was quicker.
-        outcome.now = ending.status != MISTAKE
+        # A refused process has not finished the run: another process did.
+        outcome.here = ending.status != MISTAKE
         screen.finished(outcome)
         return
-    # Looked at twice: a lock that another sweep looks at reads as held for a moment.
+    # The lock is checked twice: while another sweep looks at it, it appears to be held.
     if ending.status == MISTAKE and outcome.status.state == "running" and at_work(outcome.run.folder):
-        _leave(outcome, screen)
+        _skip(outcome, screen)
         return
-    if ending.status == 0 and outcome.is_old():
-        ending = Ending(None, "it ended well without starting over")
+    if ending.status == 0 and outcome.has_old_results():
+        ending = Ending(None, "it ended without an error and did not start over")
     elif ending.status == 0:
         ending = Ending(
-            MISTAKE, f"it ended well, but {outcome.run.folder} has no finished record: other data or versions there?"
+            MISTAKE,
+            f"it ended without an error, but {outcome.run.folder} has no finished record. Does its machine have other data or "
+            "versions?",
         )
-    outcome.note = reason(outcome.run, ending, outcome.status)
+    outcome.note = failure_reason(outcome.run, ending, outcome.status)
     if outcome.attempts <= retries and ending.status != MISTAKE:
         outcome.state = "waiting"
         waiting.appendleft(outcome)
-        screen.again(outcome)
+        screen.retrying(outcome)
     else:
         outcome.state = "failed"
         screen.failed(outcome)
 
 
-def _leave(outcome: Outcome, screen: Any) -> None:
-    outcome.state, outcome.note, outcome.now = "elsewhere", "another process is at work on it", False
-    screen.passed(outcome)
+def _skip(outcome: Outcome, screen: Display) -> None:
+    outcome.state, outcome.note, outcome.here = "elsewhere", "another process is at work on it", False
+    screen.skipped(outcome)
 
 
-def _is_done(outcome: Outcome) -> bool:
-    return outcome.status.state == "finished" and not outcome.is_old()
+def _is_finished(outcome: Outcome) -> bool:
+    return outcome.status.state == "finished" and not outcome.has_old_results()
 
 
-def reason(run: Run, ending: Ending, status: Status) -> str:
-    """Why a run did not finish: what the worker says, the signal, the error of its record, or the last line of its log."""
-    if ending.said:
-        return ending.said
+def failure_reason(run: Run, ending: Ending, status: Status) -> str:
+    """Return why a run did not finish: the worker's message, the signal, the error in the record, or the log's last line."""
+    if ending.message:
+        return ending.message
     if ending.status is not None and ending.status < 0:
         try:
             return f"killed by {signal.Signals(-ending.status).name}"
@@ -247,14 +287,15 @@ def reason(run: Run, ending: Ending, status: Status) -> str:
     return last_line(run.log) or f"exit status {ending.status}"
 
 
-def _stop(active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: Any) -> None:
+def _stop(active: Active, backend: Backend, screen: Display) -> None:
+    """Let all processes save and end. A second interrupt kills them."""
     if backend.stays:
         return
     try:
         for _, handle in active.values():
             handle.interrupt()
         screen.stopping(len(active))
-        # A process may outlive the worker that it was started by, while it saves.
+        # While it saves, a process may outlive the worker that started it.
         while any(handle.poll() is None for _, handle in active.values()):
             time.sleep(0.1)
         until = time.monotonic() + GRACE
@@ -265,8 +306,9 @@ def _stop(active: dict[Run, tuple[Outcome, Handle]], backend: Backend, screen: A
         for _, handle in active.values():
             handle.kill()
     for outcome, _ in active.values():
-        outcome.status = look(outcome.run)
-        outcome.state, outcome.note = ("finished", outcome.status.note) if _is_done(outcome) else ("interrupted", "")
+        outcome.status = status_of(outcome.run)
+        finished = _is_finished(outcome)
+        outcome.state, outcome.note = ("finished", outcome.status.note) if finished else ("interrupted", "")
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: what runs now and how far it is, what ended and how, what there is to do about it."""
+"""Show a sweep: the running runs and their progress, how runs ended, and what to do next."""
 
 from __future__ import annotations
 
@@ -13,75 +13,81 @@ from rich.text import Text
 from harness.display.plain_table import plain_table
 from harness.display.screen import Screen, time_left
 from harness.sweep.grid import Run, command_of
-from harness.sweep.run_status import Status, counts, look
+from harness.sweep.run_status import Status, counts, status_of
 from harness.sweep.scheduler import Outcome
 
+OLD = "not started over"
 STYLES = {
     "finished": "green",
     "failed": "bold red",
     "interrupted": "yellow",
-    "not started over": "yellow",
+    OLD: "yellow",
     "running": "bold",
     "missing": "dim",
     "waiting": "dim",
 }
-OLD = "not started over"
 STARTS_OVER = "--fresh starts over"
-"""How a message about a damaged file of a run ends."""
-ROWS = 30
-"""Rows of the live table; a terminal shows no more of it."""
+"""The end of a message about a damaged file of a run."""
+MOST_ROWS = 30
+"""Rows of the live table. A terminal does not show more."""
 
 
 class SweepScreen:
-    """On a terminal a live table of what is running; piped, a line for each thing that happens; quiet, only errors."""
+    """A live table of the running runs on a terminal, one line per event in a pipe, and only errors with --quiet."""
 
     def __init__(self, screen: Screen, live: bool | None = None):
         self.screen = screen
         self._use_live = (screen.console.is_terminal if live is None else live) and not screen.quiet
         self._live: Live | None = None
-        self._shown = 0.0
-        self._all = 0
+        self._last_update = 0.0
 
     def begin(self, outcomes: Sequence[Outcome]) -> None:
-        """What is there already, and what is to do."""
-        self._all = len(outcomes)
-        there = sum(o.state == "finished" for o in outcomes)
-        left = self._all - there
-        self.screen.say(f"{many(self._all)}, {there} finished already, {left} to do")
+        """Show how many runs are finished and how many are to do."""
+        finished = sum(outcome.state == "finished" for outcome in outcomes)
+        left = len(outcomes) - finished
+        self.screen.say(f"{count_runs(len(outcomes))}, {finished} finished already, {left} to do")
         if self._use_live and left:
             self._live = Live(self._table(outcomes), console=self.screen.console, refresh_per_second=4, transient=True)
             self._live.start()
 
     def started(self, outcome: Outcome) -> None:
+        """Show that a run has started, and its log."""
         if self._live is None:
             attempt = f", attempt {outcome.attempts}" if outcome.attempts > 1 else ""
             where = f" on {outcome.note}" if outcome.note else ""
             self.screen.say(f"started {outcome.run}{where}{attempt}: {outcome.run.log}")
 
     def finished(self, outcome: Outcome) -> None:
+        """Show the numbers of a finished run."""
         self.screen.say(f"finished {outcome.run} in {elapsed(outcome.seconds)}: {outcome.note}")
 
-    def again(self, outcome: Outcome) -> None:
+    def retrying(self, outcome: Outcome) -> None:
+        """Show why a run is started again."""
         self.screen.say(f"{outcome.run} is started again: {outcome.note}", style="yellow")
 
     def failed(self, outcome: Outcome) -> None:
+        """Show why a run has failed."""
         self.screen.say(f"failed {outcome.run}: {outcome.note}", style="bold red")
 
-    def passed(self, outcome: Outcome) -> None:
-        self.screen.say(f"left alone {outcome.run}: {outcome.note}", style="yellow")
+    def skipped(self, outcome: Outcome) -> None:
+        """Show why a run is skipped."""
+        self.screen.say(f"skipped {outcome.run}: {outcome.note}", style="yellow")
 
     def stopping(self, running: int) -> None:
+        """Show that the sweep waits for running processes to save."""
         if running:
-            self.screen.say(f"stopping: {many(running)} saving; Ctrl-C again does not wait for it", style="yellow")
+            self.screen.say(
+                f"stopping: waiting for {count_runs(running)} to save; press Ctrl-C again to stop at once", style="yellow"
+            )
 
     def update(self, outcomes: Sequence[Outcome]) -> None:
-        """Called often; looks and draws once a second."""
-        if self._live is None or time.monotonic() < self._shown + 1:
+        """Refresh the live table at most once per second."""
+        if self._live is None or time.monotonic() < self._last_update + 1:
             return
-        self._shown = time.monotonic()
+        self._last_update = time.monotonic()
         for outcome in outcomes:
             if outcome.state == "running":
-                outcome.status = look(outcome.run)
+                outcome.status = status_of(outcome.run)
         self._live.update(self._table(outcomes))
 
     def end(self, outcomes: Sequence[Outcome]) -> None:
@@ -91,88 +97,90 @@ class SweepScreen:
         self._live = None
 
     def summary(self, outcomes: Sequence[Outcome], out: str, fresh: bool = False) -> None:
-        """What is not finished and why, how to see its log, and how to go on."""
+        """Show the runs that are not finished, their logs, and how to continue."""
         table = runs_table()
-        left = [o for o in outcomes if o.state != "finished"]
-        found = [final_status(o) for o in outcomes]
-        for o, status in zip(outcomes, found, strict=True):
-            if o.state != "finished":
-                _add(table, o.run, status)
+        left = [outcome for outcome in outcomes if outcome.state != "finished"]
+        statuses = [final_status(outcome) for outcome in outcomes]
+        for outcome, status in zip(outcomes, statuses, strict=True):
+            if outcome.state != "finished":
+                _add_row(table, outcome.run, status)
         if left:
             self.screen.show(table)
-        now = sum(o.now and o.state == "finished" for o in outcomes)
-        states = counts(status.state for status in found)
-        self.screen.say(f"{many(len(outcomes))}: {states}{f' ({now} of them now)' if now else ''}")
-        failed = [o for o in left if o.state == "failed"]
-        for o in failed[:ROWS]:
-            self.screen.say(f"  log: {o.run.log}", style="dim")
-        self._what_to_do(failed, fresh)
+        here = sum(outcome.here and outcome.state == "finished" for outcome in outcomes)
+        states = counts(status.state for status in statuses)
+        self.screen.say(f"{count_runs(len(outcomes))}: {states}{f' ({here} of them now)' if here else ''}")
+        failed = [outcome for outcome in left if outcome.state == "failed"]
+        for outcome in failed[:MOST_ROWS]:
+            self.screen.say(f"  log: {outcome.run.log}", style="dim")
+        self._show_next_steps(failed, fresh)
         if not left:
             self.screen.say(f"python cli.py leaderboard {out}", style="dim")
 
-    def _what_to_do(self, failed: Sequence[Outcome], fresh: bool) -> None:
-        # A damaged record is damaged again: it takes a command of its own.
-        damaged = [o for o in failed if STARTS_OVER in o.note]
-        others = [o for o in failed if STARTS_OVER not in o.note]
-        old = [o for o in others if o.is_old()]
-        for o in damaged[:ROWS]:
-            self.screen.say(f"to start {o.run} over:")
+    def _show_next_steps(self, failed: Sequence[Outcome], fresh: bool) -> None:
+        # A damaged record would fail again, so it needs a separate command.
+        damaged = [outcome for outcome in failed if STARTS_OVER in outcome.note]
+        others = [outcome for outcome in failed if STARTS_OVER not in outcome.note]
+        old = [outcome for outcome in others if outcome.has_old_results()]
+        for outcome in damaged[:MOST_ROWS]:
+            self.screen.say(f"to start {outcome.run} over:")
             if not self.screen.quiet:
-                # Not wrapped on a terminal either: it is to be copied.
-                self.screen.console.print(Text(shlex.join(command_of(o.run, fresh=True))), soft_wrap=True)
+                # Not wrapped on a terminal either, so that it can be copied.
+                self.screen.console.print(Text(shlex.join(command_of(outcome.run, fresh=True))), soft_wrap=True)
         if old:
             self.screen.say(
-                f"{many(len(old))} failed before starting over: --fresh tries again, without it the old results stay"
+                f"{count_runs(len(old))} failed before starting over: --fresh tries again, without it the old results stay"
             )
         if len(others) > len(old):
-            again = "the same command without --fresh" if fresh else "the same command"
-            self.screen.say(f"{again} tries again what failed, from its last checkpoint, and fills what is missing")
+            command = "the same command without --fresh" if fresh else "the same command"
+            self.screen.say(f"{command} continues the failed runs from their last checkpoint and starts the missing ones")
 
     def _table(self, outcomes: Sequence[Outcome]) -> Table:
+        """Return the table of running runs, with the number of runs in each state below it."""
         table = runs_table()
-        running = [o for o in outcomes if o.state == "running"]
-        for o in running[:ROWS]:
-            note = " ".join(part for part in (elapsed(time.monotonic() - o.began), o.note) if part)
-            _add(table, o.run, o.status._replace(state="running", note=note))
-        table.caption = counts(o.state for o in outcomes) + _left(outcomes, len(running))
+        running = [outcome for outcome in outcomes if outcome.state == "running"]
+        for outcome in running[:MOST_ROWS]:
+            note = " ".join(text for text in (elapsed(time.monotonic() - outcome.began), outcome.note) if text)
+            _add_row(table, outcome.run, outcome.status._replace(state="running", note=note))
+        table.caption = counts(outcome.state for outcome in outcomes) + _remaining(outcomes, len(running))
         table.caption_justify = "left"
         return table
 
 
 def final_status(outcome: Outcome) -> Status:
-    """How far the run of an outcome is in the end: the sweep's own word where it came to one, else what `--status` says."""
+    """Return the status of a run at the end of the sweep: the sweep's decision, or what `--status` shows without one."""
     if outcome.state in ("waiting", "interrupted"):
-        status = look(outcome.run)
-        return status._replace(state=OLD, note=f"{status.state} before") if outcome.is_old() else status
+        status = status_of(outcome.run)
+        return status._replace(state=OLD, note=f"{status.state} before") if outcome.has_old_results() else status
     return outcome.status._replace(state=outcome.state, note=outcome.note)
 
 
-def how_to_go_on(outcomes: Sequence[Outcome], fresh: bool) -> str:
-    """What the same command does after an interrupt, with and without --fresh."""
+def how_to_continue(outcomes: Sequence[Outcome], fresh: bool) -> str:
+    """Return what the same command does after an interrupt, with and without --fresh."""
     if not fresh:
-        return "the same command goes on"
-    old = sum(final_status(o).state == OLD for o in outcomes)
+        return "the same command continues"
+    old = sum(final_status(outcome).state == OLD for outcome in outcomes)
     if not old:
-        return "the same command without --fresh goes on"
-    were, those = ("was", "that one") if old == 1 else ("were", f"those {old}")
+        return "the same command without --fresh continues"
+    were, those = ("was", "that run with its") if old == 1 else ("were", f"those {old} with their")
     return (
-        f"{old} of {many(len(outcomes))} {were} not started over. The same command without --fresh goes on from here and takes "
-        f"{those} as before, old results and all; with --fresh it starts everything again"
+        f"{old} of {count_runs(len(outcomes))} {were} not started over. The same command without --fresh continues from here "
+        f"and keeps {those} old results; with --fresh it starts every run over"
     )
 
 
 def show_status(runs: Sequence[Run], screen: Screen) -> None:
-    """`--status`: every run, and how many are in which state."""
+    """Show every run of `--status`, and how many are in each state."""
     table, states = runs_table(), []
     for run in runs:
-        status = look(run)
+        status = status_of(run)
         states.append(status.state)
-        _add(table, run, status)
+        _add_row(table, run, status)
     screen.show(table)
-    screen.say(f"{many(len(runs))}: {counts(states)}")
+    screen.say(f"{count_runs(len(runs))}: {counts(states)}")
 
 
 def runs_table() -> Table:
+    """Return an empty table of runs."""
     table = plain_table()
     for name in ("strategy", "order"):
         table.add_column(name, no_wrap=True)
@@ -183,28 +191,28 @@ def runs_table() -> Table:
     return table
 
 
-def many(runs: int) -> str:
-    """ "1 run", "2 runs"."""
+def count_runs(runs: int) -> str:
+    """Return "1 run" or "2 runs"."""
     return f"{runs} run{'s' * (runs != 1)}"
 
 
 def elapsed(seconds: float) -> str:
-    """ "8 s", "2:05", "1:02:10"."""
+    """Return a time as "8 s", "2:05" or "1:02:10"."""
     return time_left(seconds).removesuffix(" left")
 
 
-def _add(table: Table, run: Run, status: Status) -> None:
-    tasks = f"{status.done} of {status.of}" if status.of else ""
+def _add_row(table: Table, run: Run, status: Status) -> None:
+    tasks = f"{status.done} of {status.total}" if status.total else ""
     state = Text(status.state, style=STYLES.get(status.state, ""))
     table.add_row(run.strategy, run.order, str(run.seed), state, tasks, Text(status.note))
 
 
-def _left(outcomes: Sequence[Outcome], running: int) -> str:
-    """About how long the rest takes, by the runs that this sweep has finished; nothing before the first."""
-    took = [o.seconds for o in outcomes if o.now and o.state == "finished" and o.attempts == 1]
-    if not took or not running:
+def _remaining(outcomes: Sequence[Outcome], running: int) -> str:
+    """Return the estimated remaining time, from the runs that this sweep has finished; empty before the first of them."""
+    seconds = [o.seconds for o in outcomes if o.here and o.state == "finished" and o.attempts == 1]
+    if not seconds or not running:
         return ""
-    mean, now = sum(took) / len(took), time.monotonic()
-    begun = sum(min(mean, now - o.began) for o in outcomes if o.state == "running")
-    todo = sum(o.state in ("waiting", "running") for o in outcomes) * mean - begun
-    return f", about {time_left(todo / running)}"
+    mean, now = sum(seconds) / len(seconds), time.monotonic()
+    spent = sum(min(mean, now - o.began) for o in outcomes if o.state == "running")
+    left = sum(o.state in ("waiting", "running") for o in outcomes) * mean - spent
+    return f", about {time_left(left / running)}"

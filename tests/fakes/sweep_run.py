@@ -5,7 +5,9 @@ with the error in its record); mistake (status 2, no record); dies (killed in th
 before it has started over, the first time that it is to).
 """
 
+import csv
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -32,8 +34,24 @@ first = int(saved.read_text()) if saved.exists() else 0
 began = time.time()
 
 
+tasks = [f"task-{i}" for i in range(1, steps + 1)]
+identity = {
+    "benchmark": "mtil", "edition": "mini", "order": "I", "tasks": tasks, "heldout": [], "strategy": what, "options": {},
+    "model": "tiny", "pretrained": None, "tuning": "full", "seed": 0,
+}  # fmt: skip
+# Of accuracies that are 60 % in every cell.
+SUMMARY = {"transfer": 60, "average": 60, "last": 60, "forgetting": 0, "bwt": 0, "retention": 100, "iimm_mean": None}
+
+
 def record(status, after, error=None, summary=None):
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
     document = {"status": status, "error": error, "summary": summary, "progress": {"after": after, "of": steps}}
+    document |= {"identity": identity, "key": key, "trainable_params": 5}
+    if status == "finished":
+        with (folder / "accuracy.csv").open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["after", "stream", "task", "accuracy", "correct", "n"])
+            table.writerows([after, "test", task, 60.0, 6, 10] for after in range(steps + 1) for task in tasks)
     temporary = folder / f"{os.getpid()}.tmp"
     temporary.write_text(json.dumps(document))
     temporary.rename(folder / "run.json")
@@ -85,5 +103,5 @@ except KeyboardInterrupt:
     told("interrupted")
     print("perennial: interrupted.")
     sys.exit(130)
-record("finished", steps, summary={"transfer": 60.0, "average": 61.0, "last": 62.04})
+record("finished", steps, summary=SUMMARY)
 told("finished")

@@ -112,15 +112,15 @@ def holder(folder):
 
 
 @pytest.mark.parametrize("fresh", ["", "--fresh"])
-def test_an_interrupt_says_how_to_go_on(flags, fresh, capsys, monkeypatch):
+def test_an_interrupt_says_how_to_continue(flags, fresh, capsys, monkeypatch):
     from harness.sweep import scheduler as loop
 
     def interrupt(runs, backend, screen, **more):
         assert more == {"fresh": bool(fresh), "retries": 1}
         raise loop.Interrupted([loop.Outcome(run, "interrupted") for run in runs], [])
 
-    monkeypatch.setattr(loop, "fill", interrupt)
+    monkeypatch.setattr(loop, "run_missing", interrupt)
     assert sweep(flags, f"--strategies zero-shot {fresh}") == 130
     shown = capsys.readouterr()
     again = "the same command without --fresh" if fresh else "the same command"
-    assert shown.err == f"perennial: interrupted; {again} goes on.\n" and "1 run: 1 missing" in shown.out
+    assert shown.err == f"perennial: interrupted; {again} continues.\n" and "1 run: 1 missing" in shown.out

@@ -18,8 +18,8 @@ import pytest
 from harness.display.screen import Screen
 from harness.sweep import slurm_backend as slurm
 from harness.sweep.ray_backend import Ray
-from harness.sweep.run_status import look
-from harness.sweep.scheduler import Interrupted, fill
+from harness.sweep.run_status import status_of
+from harness.sweep.scheduler import Interrupted, run_missing
 from harness.sweep.slurm_backend import Slurm, parameters
 from harness.sweep.sweep_screen import SweepScreen
 from models.registry import UserError
@@ -51,7 +51,7 @@ def make(tmp_path, monkeypatch):
 
 
 def filled(runs, backend, **more):
-    return [(o.state, o.attempts) for o in fill(runs, backend, SweepScreen(Screen(quiet=True)), pause=0.05, **more)]
+    return [(o.state, o.attempts) for o in run_missing(runs, backend, SweepScreen(Screen(quiet=True)), pause=0.05, **more)]
 
 
 def wait_for(condition, seconds=30):
@@ -87,14 +87,14 @@ def test_ray_with_two_workers_one_of_them_killed(make):
         assert second["first"] >= 1 and second["parent"] != first["parent"], "another worker went on from the last step"
         ran = [(entry["began"], finished["ended"]) for entry in (first, attempts(others[0])[0])]
         assert max(start for start, _ in ran) < saved["ended"], "both workers were at work when one was killed"
-        assert look(runs[2]).note == "RuntimeError: it broke"
+        assert status_of(runs[2]).note == "RuntimeError: it broke"
 
         stopped = make("good", seconds=1)[0]._replace(folder=lost.folder.parent / "stopped")
         stopper = later(lambda: (stopped.folder / "saved").exists(), lambda: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(Interrupted):
             filled([stopped], backend)
         stopper.join()
-        assert [e["how"] for e in attempts(stopped)] == ["began", "interrupted"] and look(stopped).state == "interrupted"
+        assert [e["how"] for e in attempts(stopped)] == ["began", "interrupted"] and status_of(stopped).state == "interrupted"
     finally:
         backend.close()
 
@@ -131,8 +131,8 @@ def test_a_job_whose_time_is_up_saves_and_is_queued_again(make, tmp_path):
     wait_for(lambda: (run.folder / "saved").exists())
     again = task.checkpoint()
     thread.join()
-    assert ended == [130] and look(run).state == "interrupted"
-    assert again.result() == 0 and look(run).state == "finished"
+    assert ended == [130] and status_of(run).state == "interrupted"
+    assert again.result() == 0 and status_of(run).state == "finished"
     last = attempts(run)[-1]
     assert last["first"] >= 1 and last["arguments"] == [], "the second time without --fresh"
 
@@ -177,7 +177,7 @@ def test_slurm_jobs_outlive_an_interrupt_and_are_not_queued_twice(make, cluster,
     with pytest.raises(Interrupted) as stop:
         filled([run], backend)
     stopper.join()
-    assert stop.value.left == [run] and look(run).state == "running"
+    assert stop.value.left == [run] and status_of(run).state == "running"
     assert json.loads(run.log.with_suffix(".job").read_text()) == {"job": "100"}
     again = Slurm(tmp_path / "logs" / "submitit", given, command=command)
     assert filled([run], again) == [("finished", 1)]
@@ -192,9 +192,9 @@ def test_a_job_that_slurm_does_not_take_is_a_failed_run(make, cluster, tmp_path,
     (run,) = make("good")
     (cluster / "sbatch").write_text("#!/bin/bash\necho 'sbatch: error: no such partition' >&2; exit 1\n")
     backend = Slurm(tmp_path / "logs" / "submitit", {}, command=command)
-    (outcome,) = fill([run], backend, SweepScreen(Screen(quiet=True)), pause=0.05, retries=0)
+    (outcome,) = run_missing([run], backend, SweepScreen(Screen(quiet=True)), pause=0.05, retries=0)
     assert outcome.state == "failed"
-    assert outcome.note == "it cannot be started (Slurm took no job: sbatch: error: no such partition)"
+    assert outcome.note == "it cannot be started (Slurm did not accept the job: sbatch: error: no such partition)"
 
 
 def test_a_job_that_cannot_be_written_down_is_taken_back(make, cluster, tmp_path):

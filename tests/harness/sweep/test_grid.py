@@ -91,7 +91,7 @@ def test_what_is_named_twice_runs_once(grid):
 
 
 def test_words_of_the_axes():
-    assert plan.orders_in(["I,II", "mnist, letters", "II"]) == ["I", "II", "mnist,letters", "II"]
+    assert plan.parse_orders(["I,II", "mnist, letters", "II"]) == ["I", "II", "mnist,letters", "II"]
     assert seeds_in(["0,2", "4-6"]) == [0, 2, 4, 5, 6]
     assert len(seeds_in(["1-9999", "0"])) == MOST_SEEDS
     for wrong in ("x", "1.5", "-1", "2-", "9" * 5000):
@@ -102,7 +102,7 @@ def test_words_of_the_axes():
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_shards_cover_everything_once(n):
     runs = [f"run {i}" for i in range(5)]
-    parts = [plan.part(runs, plan.shard_of(f"{i}/{n}")) for i in range(1, n + 1)]
+    parts = [plan.take_shard(runs, plan.parse_shard(f"{i}/{n}")) for i in range(1, n + 1)]
     assert sorted(run for runs_of in parts for run in runs_of) == runs
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -110,7 +110,7 @@ def test_shards_cover_everything_once(n):
 @pytest.mark.parametrize("wrong", ["0/4", "5/4", "1", "a/b", "1/0", "1/2/3"])
 def test_no_such_shard(wrong):
     with pytest.raises(UserError, match="1/4"):
-        plan.shard_of(wrong)
+        plan.parse_shard(wrong)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 import cli
 from harness.config.resolve import check_names
 from harness.config.run_config import RunConfig
-from harness.sweep.recorded_runs import place
-from harness.sweep.slurm_backend import script
+from harness.sweep.recorded_runs import recorded_place
+from harness.sweep.slurm_backend import submission_script
 from models.registry import UserError
 
 CODE = "raise SystemExit('this code was run')\nclass MyMethod: pass\n"
@@ -32,7 +32,11 @@ def mine(tmp_path, monkeypatch):
         folder = Path("results/mtil-mini-I") / name
         folder.mkdir(parents=True)
         found = {
+            "benchmark": "mtil",
             "edition": "mini",
+            "order": "I",
+            "strategy": "my-method",
+            "options": {},
             "seed": 0,
             "limit": None,
             "shots": None,
@@ -48,6 +52,7 @@ def mine(tmp_path, monkeypatch):
         }
         record = {
             "identity": found,
+            "key": name.rpartition("-")[2],
             "status": status,
             "progress": {"after": 8, "of": 8},
             "summary": {"last": 61.5},
@@ -62,7 +67,7 @@ def mine(tmp_path, monkeypatch):
 
 def where(**changes):
     config = RunConfig(strategy="mine.py:MyMethod", **changes)
-    return place(config, check_names(config))[0]
+    return recorded_place(config, check_names(config))[0]
 
 
 def test_the_record_of_the_same_code_and_settings(mine):
@@ -116,7 +121,7 @@ def test_the_script_that_slurm_gets(tmp_path, capsys, monkeypatch):
     # Each run is started by a job: nothing here is for this machine's shell but the script.
     assert "# missing: zscl" in shown and all(line.startswith("# ") for line in shown.partition("#!/bin/bash")[0].splitlines())
     with pytest.raises(UserError, match="--slurm: "):
-        script(tmp_path, {"nonsense": "1"})
+        submission_script(tmp_path, {"nonsense": "1"})
 
 
 def test_both_take_little_time(tmp_path):

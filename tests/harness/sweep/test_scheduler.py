@@ -19,10 +19,10 @@ from harness.display.screen import Screen
 from harness.run.locks import at_work, locked
 from harness.sweep import scheduler as loop
 from harness.sweep.grid import command_of
-from harness.sweep.local_backend import Local, threads
-from harness.sweep.run_status import Status, look
-from harness.sweep.scheduler import Ending, Interrupted, fill
-from harness.sweep.sweep_screen import SweepScreen, final_status, how_to_go_on
+from harness.sweep.local_backend import Local, thread_limit
+from harness.sweep.run_status import Status, status_of
+from harness.sweep.scheduler import Ending, Interrupted, run_missing
+from harness.sweep.sweep_screen import SweepScreen, final_status, how_to_continue
 from models.registry import UserError
 
 FAKES = runpy.run_path(str(Path(__file__).parents[2] / "fakes" / "sweeps.py"))
@@ -41,7 +41,7 @@ def sweep():
     def work(runs, jobs=1, devices=(), live=False, **more):
         text = io.StringIO()
         screen = SweepScreen(Screen(console=Console(file=text, width=150, force_terminal=live or None)), live=live)
-        outcomes = fill(runs, Local(jobs, devices, command), screen, pause=0.02, **more)
+        outcomes = run_missing(runs, Local(jobs, devices, command), screen, pause=0.02, **more)
         screen.summary(outcomes, "results", more.get("fresh", False))
         return [outcome.state for outcome in outcomes], text.getvalue()
 
@@ -53,7 +53,7 @@ def test_everything_missing_is_run_once(make, sweep):
     states, shown = sweep(runs)
     assert states == ["finished", "finished"]
     assert [[e["how"] for e in attempts(run)] for run in runs] == [["began", "finished"]] * 2
-    assert "finished good, order I, seed 1 in" in shown and "Transfer 60.0, Average 61.0, Last 62.0" in shown
+    assert "finished good, order I, seed 1 in" in shown and "Transfer 60.0, Average 60.0, Last 60.0" in shown
     assert runs[0].log.read_text().startswith("$ ") and str(FAKE) in runs[0].log.read_text()
     states, shown = sweep(runs)
     assert states == ["finished", "finished"] and "2 finished already, 0 to do" in shown
@@ -70,7 +70,7 @@ def test_one_failure_stops_nothing_else_and_is_told(make, sweep):
     assert "4 runs: 2 finished, 2 failed (2 of them now)" in shown
     assert [e["how"] for e in attempts(bad)] == ["began", "failed"] * 2, "tried again once"
     assert [e["how"] for e in attempts(mistake)] == ["mistake"], "a mistake is the same again"
-    assert look(last).state == look(good).state == "finished"
+    assert status_of(last).state == status_of(good).state == "finished"
 
 
 @pytest.mark.parametrize("retries", [0, 1])
@@ -81,7 +81,7 @@ def test_a_killed_process_is_started_again_and_goes_on(make, sweep, retries):
     if retries:
         assert states == ["finished"] and [e["first"] for e in attempts(run)] == [0, 2, 2], "went on from the second step"
     else:
-        assert states == ["failed"] and look(run).state == "interrupted"
+        assert states == ["failed"] and status_of(run).state == "interrupted"
 
 
 def test_fresh_starts_over_once(make, sweep):
@@ -112,19 +112,19 @@ def test_an_interrupted_fresh_sweep_says_what_was_not_started_over(make, sweep):
     interrupt_when(lambda: (half.folder / "saved").exists())
     with pytest.raises(Interrupted):
         sweep([half])
-    interrupt_when(lambda: look(begun).done == 1)
+    interrupt_when(lambda: status_of(begun).done == 1)
     with pytest.raises(Interrupted) as stop:
         sweep(runs, fresh=True)
     outcomes = stop.value.outcomes
     found = [(status.state, status.done, status.note) for status in map(final_status, outcomes)]
     assert found[0][0] == "interrupted" and found[1:] == [
         ("not started over", 4, "finished before"),
-        ("not started over", look(half).done, "interrupted before"),
+        ("not started over", status_of(half).done, "interrupted before"),
     ]
-    assert how_to_go_on(outcomes, True).startswith("2 of 3 runs were not started over. ")
-    assert how_to_go_on(outcomes[:2], True).startswith("1 of 2 runs was not started over. ")
-    assert how_to_go_on(outcomes[:1], True) == "the same command without --fresh goes on"
-    assert how_to_go_on(outcomes, False) == "the same command goes on"
+    assert how_to_continue(outcomes, True).startswith("2 of 3 runs were not started over. ")
+    assert how_to_continue(outcomes[:2], True).startswith("1 of 2 runs was not started over. ")
+    assert how_to_continue(outcomes[:1], True) == "the same command without --fresh continues"
+    assert how_to_continue(outcomes, False) == "the same command continues"
     # As was said: the one that was begun goes on, the others are as before.
     assert sweep(runs)[0] == ["finished"] * 3
     assert attempts(begun)[-1]["first"] > 0 and attempts(half)[-1]["first"] > 0 and len(attempts(old)) == 2
@@ -141,9 +141,9 @@ def test_two_at_a_time_overlap_and_share_the_processors(make, sweep, monkeypatch
     assert max(together) >= 2
     moments = sorted(e["began"] for e in spans)
     assert all(sum(e["began"] <= m < e["ended"] for e in spans) <= 2 for m in moments), "never three"
-    assert {e["threads"] for e in spans} == {threads(2)["OMP_NUM_THREADS"]}
+    assert {e["threads"] for e in spans} == {thread_limit(2)["OMP_NUM_THREADS"]}
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads(2) == {} and threads(1) == {}
+    assert thread_limit(2) == {} and thread_limit(1) == {}
 
 
 def test_devices_are_dealt_out(make, sweep):
@@ -177,16 +177,16 @@ def test_two_sweeps_over_one_grid(make, seconds):
             return [sys.executable, "-S", "-c", "import sys; print('perennial: Another process is at work.'); sys.exit(2)"]
         return words
 
-    (outcome,) = fill([run], Local(1, (), both), SweepScreen(Screen(quiet=True)), pause=0.02)
-    expected = ("elsewhere", "another process is at work on it") if seconds else ("finished", look(run).note)
-    assert (outcome.state, outcome.note) == expected and not outcome.now
+    (outcome,) = run_missing([run], Local(1, (), both), SweepScreen(Screen(quiet=True)), pause=0.02)
+    expected = ("elsewhere", "another process is at work on it") if seconds else ("finished", status_of(run).note)
+    assert (outcome.state, outcome.note) == expected and not outcome.here
     assert other[0].wait() == 0 and [e["how"] for e in attempts(run)] == ["began", "finished"]
 
 
 def test_a_second_attempt_waits_for_what_is_left_of_the_first(make, sweep, monkeypatch):
     """A process whose worker was lost lives a little longer; the run is not given up for it."""
     (run,) = make("dies")
-    holder, again = [], SweepScreen.again
+    holder, again = [], SweepScreen.retrying
 
     def hold(self, outcome):
         lock = locked(outcome.run.folder)
@@ -195,13 +195,13 @@ def test_a_second_attempt_waits_for_what_is_left_of_the_first(make, sweep, monke
         threading.Timer(0.5, lambda: lock.__exit__(None, None, None)).start()
         again(self, outcome)
 
-    monkeypatch.setattr(SweepScreen, "again", hold)
+    monkeypatch.setattr(SweepScreen, "retrying", hold)
     assert sweep([run])[0] == ["finished"] and len(holder) == 1
 
 
 def test_what_to_do_about_what_failed(make, sweep):
     damaged, bad = make("mistake", "bad")
-    again = "tries again what failed, from its last checkpoint"
+    again = "continues the failed runs from their last checkpoint"
     damaged.folder.mkdir()
     (damaged.folder / "run.json").write_text("{")
     states, shown = sweep([damaged])
@@ -253,7 +253,7 @@ def test_well_ended_without_a_record_is_no_success(make, monkeypatch):
     (run,) = make("good")
     backend = Local(1, (), lambda run, fresh, device: [sys.executable, "-S", "-c", "pass"])
     screen = SweepScreen(Screen(quiet=True))
-    (outcome,) = fill([run], backend, screen, pause=0.02)
+    (outcome,) = run_missing([run], backend, screen, pause=0.02)
     assert outcome.state == "failed" and "no finished record" in outcome.note and outcome.attempts == 1
 
 
@@ -266,7 +266,7 @@ def test_an_interrupt_lets_every_process_save(make, sweep, number):
     assert [outcome.state for outcome in stop.value.outcomes] == ["interrupted", "interrupted", "waiting"]
     assert stop.value.left == []
     for run in runs[:2]:
-        assert look(run).state == "interrupted" and [e["how"] for e in attempts(run)] == ["began", "interrupted"]
+        assert status_of(run).state == "interrupted" and [e["how"] for e in attempts(run)] == ["began", "interrupted"]
         assert not at_work(run.folder), "nothing goes on behind one's back"
     assert sweep(runs, jobs=3)[0] == ["finished"] * 3
     assert attempts(runs[0])[-1]["first"] > 0, "it went on"
@@ -275,7 +275,7 @@ def test_an_interrupt_lets_every_process_save(make, sweep, number):
 def test_children_end_with_a_sweep_that_is_killed(make, tmp_path):
     (run,) = make("good", seconds=0.5)
     code = (
-        "import sys; from harness.sweep import child; from pathlib import Path\n"
+        "import sys; from harness.sweep import child_process as child; from pathlib import Path\n"
         "child.run(sys.argv[2:], sys.argv[1], str(Path.cwd()), {})"
     )
     words = [sys.executable, "-c", code, str(run.log), *command(run, False, None)]
@@ -284,7 +284,7 @@ def test_children_end_with_a_sweep_that_is_killed(make, tmp_path):
     parent.kill()
     parent.wait()
     wait_for(lambda: not at_work(run.folder))
-    assert [e["how"] for e in attempts(run)] == ["began", "interrupted"] and look(run).state == "interrupted"
+    assert [e["how"] for e in attempts(run)] == ["began", "interrupted"] and status_of(run).state == "interrupted"
 
 
 def test_a_live_table(make, sweep):
@@ -296,11 +296,11 @@ def test_a_live_table(make, sweep):
 def test_reasons(make):
     (run,) = make("good")
     nothing = Status("missing")
-    assert loop.reason(run, Ending(-9), nothing) == "killed by SIGKILL"
-    assert loop.reason(run, Ending(-99), nothing) == "killed by signal 99"
-    assert loop.reason(run, Ending(1), Status("failed", note="E: x")) == "E: x"
-    assert loop.reason(run, Ending(1), nothing) == "exit status 1"
-    assert loop.reason(run, Ending(None, "its worker was lost"), nothing) == "its worker was lost"
+    assert loop.failure_reason(run, Ending(-9), nothing) == "killed by SIGKILL"
+    assert loop.failure_reason(run, Ending(-99), nothing) == "killed by signal 99"
+    assert loop.failure_reason(run, Ending(1), Status("failed", note="E: x")) == "E: x"
+    assert loop.failure_reason(run, Ending(1), nothing) == "exit status 1"
+    assert loop.failure_reason(run, Ending(None, "its worker was lost"), nothing) == "its worker was lost"
 
 
 def interrupt_when(condition):
