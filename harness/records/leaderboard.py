@@ -18,6 +18,7 @@ from harness.records.titles import ordered_names, stream_title
 from metrics import matrix
 from models.setting import described
 from reference_data import published
+from reference_data.mtil import ORDERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,8 +211,8 @@ def _published() -> list[dict[str, Any]]:
     """Return the papers' rows in the full edition. Their matrices are summarised by the functions that summarise runs."""
     base = {"edition": "full", "model": "ViT-B-16", "pretrained": "openai", "tuning": "full", "seeds": 1}
     rows: list[dict[str, Any]] = []
-    for order in published.ORDERS:
-        zero = [published.ZERO_SHOT[task] for task in published.ORDERS[order]]
+    for order in ORDERS:
+        zero = [published.ZERO_SHOT[task] for task in ORDERS[order]]
         matrices = {strategy: published.matrix(order, strategy) for strategy in published.METHODS}
         for strategy, R in {**matrices, "zero-shot": published.zero_shot_matrix(order)}.items():
             summary = {**summary_of(R), "retention": matrix.retention(R, zero).summary}

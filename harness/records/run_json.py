@@ -65,14 +65,14 @@ def _check(document: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the value, for a document of other types."""
     for name in ("key", "status"):
         expect(name, document.get(name), str)
-    identity = document.get("identity")
+    identity: Any = document.get("identity")
     expect("identity", identity, dict)
     for name in TEXT:
-        expect(f"identity.{name}", identity.get(name), str)  # type: ignore[union-attr]
+        expect(f"identity.{name}", identity.get(name), str)
     for name in NAMES:
-        _names(f"identity.{name}", identity.get(name))  # type: ignore[union-attr]
+        _names(f"identity.{name}", identity.get(name))
     for name, kinds in {**SETTINGS, **VALUES}.items():
-        expect(f"identity.{name}", identity.get(name), *kinds)  # type: ignore[union-attr]
+        expect(f"identity.{name}", identity.get(name), *kinds)
     for name, kind in (("summary", dict), ("progress", dict), ("samples", dict), ("searches", list), ("notes", list)):
         expect(name, document.get(name), kind, type(None))
     for name in ("after", "of"):

@@ -45,12 +45,13 @@ class Run:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the numbers of the run."""
-        return self.document["identity"]
+        identity: dict[str, Any] = self.document["identity"]
+        return identity
 
     @property
     def key(self) -> str:
         """The hash of the identity."""
-        return self.document["key"]
+        return str(self.document["key"])
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -65,7 +66,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """True if the record says that the run is finished."""
-        return self.document["status"] == "finished"
+        return bool(self.document["status"] == "finished")
 
     @cached_property
     def group(self) -> str:

@@ -1,4 +1,4 @@
-"""What a run says of itself: the banner, and the part of `run.json` that is known before the first step."""
+"""Describe a run: its banner, a warning about short tasks, and the part of `run.json` known before the first step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import torch
+from avalanche.benchmarks import CLScenario
 
 from benchmarks.plan import PROTOCOLS
 from harness.config.resolve import Resolved
@@ -13,11 +14,18 @@ from harness.config.run_config import RunConfig
 from harness.config.settings import declared
 from harness.records.titles import ordered_names, stream_title
 from harness.run import environment
+from models.encoder import DualEncoder
 from models.loading.description import describe
+from strategies.engine.strategy import Strategy
+
+MOST_TASKS = 20
+"""Tasks that a banner names."""
 
 
-def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.device, scenario: Any) -> dict[str, Any]:
-    """The part of `run.json` that is known before the first step."""
+def document(
+    resolved: Resolved, encoder: DualEncoder, strategy: Strategy, device: torch.device, scenario: CLScenario
+) -> dict[str, Any]:
+    """Return the part of `run.json` that is known before the first step."""
     return {
         "request": resolved.request,
         "changes": dict(resolved.config.options),
@@ -27,7 +35,7 @@ def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.devi
         "summary": None,
         "differences": scenario.differences,
         "reference": _reference(resolved, strategy),
-        "samples": {s: [len(e.dataset) for e in stream] for s, stream in scenario.streams.items()},
+        "samples": {name: [len(e.dataset) for e in stream] for name, stream in scenario.streams.items()},
         "model_description": describe(encoder),
         "model_notes": list(encoder.notes),
         "parameters": sum(p.numel() for p in encoder.parameters()),
@@ -37,75 +45,76 @@ def document(resolved: Resolved, encoder: Any, strategy: Any, device: torch.devi
     }
 
 
-def banner(r: Resolved, encoder: Any, strategy: Any, scenario: Any) -> tuple[str, list[str]]:
-    """Title and lines that say what is about to run, and where its data is not the paper's."""
-    c, plan, options = r.config, r.plan, r.options
+def banner(resolved: Resolved, encoder: DualEncoder, strategy: Strategy, scenario: CLScenario) -> tuple[str, list[str]]:
+    """Return the title of a run, and lines about its tasks, model, training and data."""
+    config, plan, options, tasks = resolved.config, resolved.plan, resolved.options, resolved.tasks
+    names = ", ".join(tasks) if len(tasks) <= MOST_TASKS else f"{tasks[0]} to {tasks[-1]}"
+    model = f"{resolved.model} / {resolved.pretrained}" if resolved.pretrained else resolved.model
     parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
-    tasks = ", ".join(r.tasks) if len(r.tasks) <= 20 else f"{r.tasks[0]} to {r.tasks[-1]}"
     lines = [
-        f"{len(r.tasks)} tasks: {tasks}",
-        f"held out: {_heldout(r)}; protocol {plan.protocol}: {PROTOCOLS[plan.protocol]}",
-        f"model {r.model}{' / ' + r.pretrained if r.pretrained else ''} ({parameters:.1f} M parameters), tuning {r.tuning}",
+        f"{len(tasks)} tasks: {names}",
+        f"held out: {_heldout(resolved)}; protocol {plan.protocol}: {PROTOCOLS[plan.protocol]}",
+        f"model {model} ({parameters:.1f} M parameters), tuning {resolved.tuning}",
+        *encoder.notes,
     ]
-    lines += encoder.notes
     if strategy.trains:
-        updates = sorted({strategy.budget(e) for e in scenario.streams["train"]})
+        updates = sorted({strategy.budget(experience) for experience in scenario.streams["train"]})
         span = f"{updates[0]}" if len(updates) == 1 else f"{updates[0]} to {updates[-1]}"
-        rates = "".join(f", {rate:g} for {task}" for task, rate in options.lr_by_task.items() if task in r.tasks)
-        lines.append(f"{span} updates a task, batch {options.batch_size}, lr {options.lr:g}{rates}")
+        rates = "".join(f", {rate:g} for {task}" for task, rate in options.lr_by_task.items() if task in tasks)
+        lines.append(f"{span} updates per task, batch {options.batch_size}, lr {options.lr:g}{rates}")
     for name, setting in declared(RunConfig).items():
-        if setting.banner and getattr(c, name) is not None:
-            lines.append(setting.banner.format(getattr(c, name)))
-    if (used := _reference(r, strategy)) is not None:
-        counts = [f"{of['n']:,} reference {what} ({of['name']})" for what, of in used.items() if of["n"]]
-        counts += [f"reference {what}: {of['name']}" for what, of in used.items() if not of["n"]]
+        if setting.banner and getattr(config, name) is not None:
+            lines.append(setting.banner.format(getattr(config, name)))
+    if (reference := _reference(resolved, strategy)) is not None:
+        counts = [f"{data['n']:,} reference {kind} ({data['name']})" for kind, data in reference.items() if data["n"]]
+        counts += [f"reference {kind}: {data['name']}" for kind, data in reference.items() if not data["n"]]
         lines.append(", ".join(counts))
     if plan.edition == "mini":
         lines.append(
-            "mini edition: small domains and a tiny model, to try methods on; the papers' data and models: "
-            f"bench {c.benchmark} --edition full --data-root DIR"
+            "mini edition: small domains and a tiny model for trying out methods. With the papers' data and models: "
+            f"bench {config.benchmark} --edition full --data-root DIR"
         )
-    elif r.model == "tiny":
+    elif resolved.model == "tiny":
         lines.append(
-            "the tiny model knows simple pictures of 48 x 48 pixels; for photographs: --model ViT-B-16 --pretrained openai"
+            "the tiny model was trained on simple pictures of 48 x 48 pixels. For photographs: --model ViT-B-16 "
+            "--pretrained openai"
         )
-    stream = stream_title(plan.benchmark, plan.edition, r.order_label, ordered_names(r.identity()))
-    title = f"{stream}: {r.strategy_slug}, seed {c.seed}"
-    return title, lines
+    stream = stream_title(plan.benchmark, plan.edition, resolved.order_label, ordered_names(resolved.identity()))
+    return f"{stream}: {resolved.strategy_slug}, seed {config.seed}", lines
 
 
-def _heldout(r: Resolved) -> str:
-    """The held-out domains, and where they are the default what that means."""
-    if not r.heldout:
-        return "none"
-    default = "" if r.config.heldout is not None else " (the default, for Retention; --heldout NAMES or none changes it)"
-    return f"{', '.join(r.heldout)}{default}"
+def short_warmup(resolved: Resolved, strategy: Strategy, scenario: CLScenario) -> str | None:
+    """Return a warning about tasks that end before their warm-up, with which a method seems to forget nothing; or None.
 
-
-def short_warmup(r: Resolved, strategy: Any, scenario: Any) -> str | None:
-    """A sentence on tasks that end before their warm-up does, so that a method seems to forget nothing; None without any.
-
-    None for the full edition: its few updates a step (50 steps of CIFAR-100) are the paper's protocol.
+    In the full edition there is no warning: few updates per step (50 steps of CIFAR-100) are the paper's protocol.
     """
-    if not strategy.trains or r.plan.edition == "full":
+    if not strategy.trains or resolved.plan.edition == "full":
         return None
-    updates, warmup = [strategy.budget(e) for e in scenario.streams["train"]], r.options.warmup
+    updates, warmup = [strategy.budget(e) for e in scenario.streams["train"]], resolved.options.warmup
     short = [n for n in updates if n <= warmup]
     if not short:
         return None
     which = "every task gets" if len(short) == len(updates) else f"{len(short)} of {len(updates)} tasks get"
     most = max(short)
     return (
-        f"{which} at most {most} updates, no more than the {warmup} of the warm-up, so the learning rate peaks at "
-        f"{most}/{warmup} of lr and little is learned or forgotten; --set epochs=, iterations= or warmup= changes that"
+        f"{which} at most {most} updates, and the warm-up takes {warmup}, so the learning rate peaks at {most}/{warmup} of lr "
+        "and little is learned or forgotten; --set epochs=, iterations= or warmup= changes that"
     )
 
 
-def _reference(r: Resolved, strategy: Any) -> dict[str, dict[str, Any]] | None:
-    """What is distilled on: names, and how many there are of those that a run looks at."""
-    if r.reference is None:
+def _heldout(resolved: Resolved) -> str:
+    """Return the names of the held-out domains, with an explanation of the default."""
+    if not resolved.heldout:
+        return "none"
+    explanation = " (the default, for Retention; --heldout NAMES changes it, --heldout without names removes it)"
+    return ", ".join(resolved.heldout) + (explanation if resolved.config.heldout is None else "")
+
+
+def _reference(resolved: Resolved, strategy: Strategy) -> dict[str, dict[str, Any]] | None:
+    """Return names and numbers of the reference images and sentences that a run uses, or None."""
+    if resolved.reference is None:
         return None
-    images, sentences = r.reference
+    images, sentences = resolved.reference
     return {
         "images": {"name": images, "n": len(strategy.reference.images)},
         "sentences": {"name": sentences, "n": len(strategy.reference.sentences)},

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from strategies.engine.strategy import Strategy
 
 
-class ScreenProgress(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]  # of SupervisedPlugin's metaclass
+class ScreenProgress(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]  # a keyword of Avalanche
     """Show every step on the screen, and stop there if the exception of a signal was lost (`harness.run.signals`)."""
 
     def __init__(self, screen: Screen):
@@ -43,7 +43,7 @@ class ScreenProgress(SupervisedPlugin, supports_distributed=True):  # type: igno
         self.screen.advance("evaluate", len(strategy.mb_y))
 
 
-class ReaderProcesses(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]  # of SupervisedPlugin's metaclass
+class ReaderProcesses(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]  # a keyword of Avalanche
     """Let processes read evaluation images that are not in memory, because they could not be cached."""
 
     def before_eval_exp(self, strategy: Strategy, **kwargs: Any) -> None:

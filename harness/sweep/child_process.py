@@ -90,12 +90,13 @@ class Task:
     def __init__(
         self, command: Sequence[str], next_command: Sequence[str], log: str, folder: str, environment: Mapping[str, str]
     ):
-        """`next_command` is run when the job is queued again, so it must not start over."""
+        """Prepare a command. `next_command` is run when the job is queued again, so it must not start over."""
         self.command, self.next_command = list(command), list(next_command)
         self.place = (log, folder, dict(environment))
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
+        """Run the command and return its exit status."""
         self.process = start(self.command, *self.place)
         try:
             return wait(self.process)

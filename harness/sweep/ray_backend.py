@@ -73,24 +73,25 @@ class Ray:
             import ray
         except ImportError as error:
             raise UserError("--backend ray needs Ray: install perennial[ray] (pip install -e '.[ray]').") from error
-        self.ray, self.slots, self.command = ray, jobs, command
+        self.ray: Any = ray
+        self.slots, self.command = jobs, command
         address = address or os.environ.get("RAY_ADDRESS") or "local"
         # An existing cluster has chosen these itself.
         options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
         _check_reachable(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+            self.ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except Exception as error:  # of many classes
             raise UserError(f"There is no Ray cluster at {address}: {first_line(error)}.") from error
-        resources = ray.cluster_resources()
+        resources = self.ray.cluster_resources()
         gpus = float(resources.get("GPU", 0) > 0) if gpus is None else gpus
         for name, flag, wanted in (("CPU", "--cpus-per-run", cpus), ("GPU", "--gpus-per-run", gpus)):
             if wanted > resources.get(name, 0):
                 self.close()
                 raise UserError(f"{flag} {wanted:g} is more than the Ray cluster has: {resources.get(name, 0):g} {name}s.")
-        ray.cloudpickle.register_pickle_by_value(child_process)
+        self.ray.cloudpickle.register_pickle_by_value(child_process)
         # A new worker for each task, which inherits nothing from the last task.
-        self.task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(child_process.run)
+        self.task = self.ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(child_process.run)
 
     def start(self, run: Run, fresh: bool) -> RayTask:
         """Start a run."""

@@ -24,7 +24,7 @@ APPEARS = 10.0
 
 
 class Ending(NamedTuple):
-    """How a process ended: its exit status (None if it was lost), and a message about its worker or job."""
+    """The end of a process: its exit status (None if it was lost), and a message about its worker or job."""
 
     status: int | None
     message: str = ""

@@ -1,8 +1,8 @@
-"""Stands for `bench` in tests of `sweep`: FOLDER STEPS SECONDS WHAT [--fresh]. The standard library alone: it starts at once.
+"""Substitute for `bench` in tests of `sweep`: FOLDER STEPS SECONDS WHAT [--fresh]. It imports only the standard library.
 
-Locks its folder as a run does, goes on from the step that it saved, and leaves a record. WHAT: good; bad (fails in the middle,
-with the error in its record); mistake (status 2, no record); dies (killed in the middle of its first attempt); trips (killed
-before it has started over, the first time that it is to).
+It locks its folder as a run does, continues from its saved step, and leaves a record. WHAT is one of good; bad (fails in the
+middle, with the error in its record); mistake (status 2, no record); dies (killed in the middle of its first attempt); trips
+(killed before it has started over, the first time it has to).
 """
 
 import csv
@@ -39,7 +39,7 @@ identity = {
     "benchmark": "mtil", "edition": "mini", "order": "I", "tasks": tasks, "heldout": [], "strategy": what, "options": {},
     "model": "tiny", "pretrained": None, "tuning": "full", "seed": 0,
 }  # fmt: skip
-# Of accuracies that are 60 % in every cell.
+# Every cell has an accuracy of 60 %.
 SUMMARY = {"transfer": 60, "average": 60, "last": 60, "forgetting": 0, "bwt": 0, "retention": 100, "iimm_mean": None}
 
 
@@ -79,7 +79,7 @@ if what == "mistake":
 
 
 def interrupted(*_):
-    # Linux tells of the death of a parent with several threads several times.
+    # Linux reports the death of a parent with several threads several times.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Runs of a sweep for which a script stands in the place of `bench`."""
+"""Runs of a sweep that execute a script instead of `bench`."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ FAKE = Path(__file__).parent / "sweep_run.py"
 
 
 def make(folder, *whats, seconds=0.02):
-    """Runs of the script by what they do, each of four steps of so many seconds."""
+    """Return runs of the script, each with four steps of this many seconds."""
     return [
         Run(what, "I", seed, folder / f"{what}-{seed}", folder / "logs" / f"{what}-{seed}.log", ("4", str(seconds), what))
         for seed, what in enumerate(whats)

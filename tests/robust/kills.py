@@ -1,11 +1,12 @@
 """SIGKILL at random moments: `python tests/robust/kills.py --kills 30`.
 
-For each method a stream is run once undisturbed; then again and again in a process that is killed after a random time, between
-its first moment and its end, until the kills are used up and one attempt gets through. Afterwards accuracy.csv, train.csv,
-measures.csv and the summary are those of the undisturbed run, to the byte, and after every kill each file of the record is
-whole: it can be read, and no temporary file counts. Long tasks are saved within, every few hundredths of a second here.
+For each method, a stream is run once without kills. It is then run repeatedly in a process that is killed after a random time,
+until all kills are used and one attempt ends. Afterwards accuracy.csv, train.csv, measures.csv and the summary must be
+byte-identical to those of the undisturbed run. After every kill each file of the record must be readable. Tasks are saved
+while they are trained, here every few hundredths of a second.
 
-Attempts are forks of this process, which has imported everything and computed nothing. Exits with 1 when anything differs.
+Attempts are forks of this process, which has imported everything and computed nothing. The exit status is 1 if anything
+differs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TABLES = ("accuracy.csv", "train.csv", "measures.csv")
 
 
 def attempt(config: Any, seconds: float | None) -> bool:
-    """Run in a process of its own, killed after so many seconds; whether it got through."""
+    """Run in a fork that is killed after some seconds, and return whether the run ended."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -62,7 +63,7 @@ def attempt(config: Any, seconds: float | None) -> bool:
 
 
 def whole(folder: Path) -> list[str]:
-    """What of a record cannot be read."""
+    """Return the files of a record that cannot be read, with the errors."""
     from harness.records.files import read_csv, read_json
     from harness.run import checkpoint
 
@@ -90,7 +91,7 @@ def result(folder: Path) -> tuple[Any, ...]:
 
 
 def kills(config: Any, count: int, seed: int, say: Any = print) -> list[str]:
-    """Kill the run `count` times; what came out otherwise than undisturbed, in sentences."""
+    """Kill the run `count` times, and return the differences from the undisturbed run in sentences."""
     generator, wrong = random.Random(seed), []
     out = Path(config.out)
     began = time.monotonic()

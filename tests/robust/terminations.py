@@ -1,10 +1,11 @@
 """SIGTERM at random moments: `python tests/robust/terminations.py --signals 30`.
 
-Each run is a whole `bench` command in a fork of this process, which has imported everything; so Python's collector runs the
-callbacks that libraries have registered. A signal comes at a random moment of the run. Afterwards the status is 143, the last
-line says so, and the run ended within `--within` seconds of the signal. `--collect N` makes the collector run every N
-allocations, so that more signals meet a callback. With `--real` each run is a process of its own, from the first import on.
-Exits with 1 when a run goes on, says more than one line on standard error, or leaves a temporary file.
+Each run is a whole `bench` command in a fork of this process, which has imported everything, so that Python's garbage
+collector runs the callbacks of libraries. A signal arrives at a random moment of the run. Afterwards the status must be 143,
+with one line on standard error, and the run must have ended within `--within` seconds of the signal. `--collect N` makes the
+collector run every N allocations, so that more signals meet a callback. With `--real` each run is a separate process that
+does its imports. The exit status is 1 if a run continues, prints more than one line on standard error, or leaves a temporary
+file.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def real(words: list[str], said: Path) -> int:
 
 
 def one(start, words: list[str], said: Path, after: float | None) -> tuple[int, float, bool]:
-    """Start a run, signal it after so many seconds; its status, how long it took after the signal, and whether it was alive."""
+    """Start a run and signal it after some seconds. Return its status, the seconds until its end, and whether it was alive."""
     began = time.monotonic()
     child = start(words, said)
     sent: float | None = None

@@ -1,4 +1,4 @@
-"""Comparing two methods of the results: what pairs, what does not, what is refused."""
+"""Comparisons of two methods: pairs, runs without a counterpart, errors."""
 
 import io
 
@@ -17,7 +17,7 @@ SIZES = {"a": 10, "b": 20, "c": 30}
 
 @pytest.fixture
 def record(tmp_path, honest):
-    """Writes a finished run whose accuracies are its strategy's level plus something of the seed, task and row."""
+    """Write a finished run whose accuracies depend on the level of its strategy, the seed, the task and the row."""
 
     def write(strategy, seed=0, level=0.0, status="finished", root="results", seen=False, drop=0.0, **changes):
         identity = {
@@ -43,7 +43,7 @@ def record(tmp_path, honest):
 
 @pytest.fixture
 def compared(tmp_path):
-    """Compares, and gives back the table and what was said."""
+    """Compare two methods, and return the table and the printed sentences."""
 
     def run(a, b, *results):
         said = []
@@ -101,7 +101,7 @@ def test_less_forgetting_is_better(record, compared):
     assert by.verdict["forgetting"] == by.verdict["bwt"] == "A better"
 
 
-def test_seeds_are_paired_and_those_alone_are_said(record, compared):
+def test_seeds_are_paired_and_unpaired_runs_are_reported(record, compared):
     for seed in (0, 1, 2):
         record("zscl", seed=seed, level=6)
     for seed in (2, 0, 5):
@@ -115,7 +115,7 @@ def test_seeds_are_paired_and_those_alone_are_said(record, compared):
 
 
 @pytest.mark.parametrize("own", [{"files": {"study": "0ab1"}}, {"measures": ["iimm"]}])
-def test_what_a_method_reads_and_what_is_measured_set_no_runs_apart(record, compared, own):
+def test_a_methods_files_and_measures_do_not_separate_runs(record, compared, own):
     record("iimm-guided", level=6, **own)
     record("finetune", level=1)
     assert compared("iimm-guided", "finetune")[0].set_index("metric").verdict["average"] == "A better"
@@ -170,7 +170,7 @@ def printed(table, width=200):
 
 
 def test_each_setting_has_its_own_heading(record, compared):
-    """Also where the methods share no option, and where only one side has several settings."""
+    """This includes methods without a common option, and several settings of only one method."""
     for decay in (0.9, 0.99):
         record("ema-teacher", level=10 * decay, options={"decay": decay, "lr": 1})
     record("zscl", options={"l2": 0.1, "lr": 1})
@@ -228,7 +228,7 @@ def test_runs_pair_with_the_nearest_that_share_a_seed(record, compared):
 
 
 def test_a_forged_table_convinces_nobody(record, compared):
-    """The accuracies that are drawn and compared are those of the counts."""
+    """Figures and comparisons use the accuracies of the counts."""
     folder = record("finetune")
     record("zscl", level=3)
     path = folder / "accuracy.csv"

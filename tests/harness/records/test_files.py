@@ -1,4 +1,4 @@
-"""Files are whole or absent."""
+"""Files are complete or absent."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_infinity_is_refused(tmp_path):
 
 
 def test_a_growing_table_is_the_file_written_whole(tmp_path, monkeypatch):
-    """With a column that later rows bring, values that need quotes, and NaN; each row is formatted once."""
+    """The rows include a later column, values that need quotes, and NaN. Each row is formatted once."""
     rows = [
         {"a": 1, "b": 0.1},
         {"a": 2, "b": None},
@@ -94,7 +94,7 @@ time.sleep(float(sys.argv[2]))
 
 @pytest.fixture
 def held(tmp_path):
-    """Another process holds the lock of the folder for so many seconds."""
+    """Let another process hold the lock of the folder for some seconds."""
     processes = []
 
     def hold(seconds):
@@ -121,7 +121,7 @@ def test_a_folder_that_another_process_is_at_work_on(tmp_path, held, monkeypatch
         pass
     monkeypatch.setattr(locks, "PATIENCE", 60)
     began = time.monotonic()
-    assert at_work(tmp_path) and time.monotonic() - began < 10, "looking waits for nobody"
+    assert at_work(tmp_path) and time.monotonic() - began < 10, "looking at a lock does not wait"
 
 
 def test_looking_writes_nothing(tmp_path, monkeypatch):

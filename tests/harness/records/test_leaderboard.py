@@ -18,7 +18,7 @@ ALL = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings"]
 
 @pytest.fixture
 def record(honest):
-    """Writes a run of one task, whose accuracy after it is `average`."""
+    """Write a run of one task whose final accuracy is `average`."""
 
     def write(root, strategy, seed, average, status="finished", **changes):
         identity = {
@@ -130,7 +130,7 @@ def test_a_narrow_screen_loses_columns_not_digits(tmp_path, width, record):
 
 
 def test_rows_of_one_method_say_what_sets_them_apart(tmp_path, record):
-    """Options, held-out domains and versions of own data are no columns, yet nobody should compare across them unawares."""
+    """Options, held-out domains and data versions are not columns, but rows that differ in them are marked."""
     record(tmp_path, "zscl", 0, 40.0, options={"lr": 1, "l2": 0.5})
     record(tmp_path, "zscl", 1, 41.0, options={"lr": 1, "l2": 0.5})
     record(tmp_path, "zscl", 0, 42.0, options={"lr": 1, "l2": 0.1}, weights_sha256="x")

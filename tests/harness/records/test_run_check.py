@@ -1,4 +1,4 @@
-"""Records that somebody changed: every command that reads runs refuses them and names what contradicts what."""
+"""Changed records: every command that reads runs refuses them and names the contradiction."""
 
 import csv
 import hashlib
@@ -31,7 +31,7 @@ def identity(strategy="finetune", **changes):
 
 @pytest.fixture
 def record(honest, tmp_path):
-    """Writes a run of two steps with everything that a record can hold."""
+    """Write a run of two steps with everything that a record can hold."""
 
     def write(root="results", level=0, updates=12, **changes):
         of = identity(**changes)
@@ -57,7 +57,7 @@ def record(honest, tmp_path):
 
 
 def rehashed(folder, **changes):
-    """The identity changed, and the key and the name of the folder with it, as a careful forger does."""
+    """Change the identity together with the key and the name of the folder, as a careful forger does."""
     document = json.loads((folder / "run.json").read_text())
     document["identity"].update(changes)
     document["key"] = key_of(document["identity"])
@@ -66,7 +66,7 @@ def rehashed(folder, **changes):
 
 
 def edited(**values):
-    """Change of a document: values by dotted name with "__" for the dot."""
+    """Return a change of a document. Keywords are dotted names with "__" for the dot."""
 
     def change(folder):
         document = json.loads((folder / "run.json").read_text())
@@ -82,7 +82,7 @@ def edited(**values):
 
 
 def table(name, at, **values):
-    """Change of the row at an index of a table; without values the row is taken out, with `again` it is repeated."""
+    """Return a change of one row of a table. Without values the row is removed, with `again` it is repeated."""
 
     def change(folder):
         with (folder / name).open(newline="") as file:
@@ -172,7 +172,7 @@ def test_a_changed_record_is_named_by_every_reader(record, tmp_path, what):
 
 
 def test_numbers_that_agree_and_are_not_what_the_run_wrote(record, tmp_path):
-    """Counts, percentages and summary forged together: the checkpoint has the digest of the table."""
+    """Counts, percentages and summary are forged together, but the checkpoint has the digest of the table."""
     folder, better = record(), record(root="better", level=1)
     latest = {"after": 2, "key": json.loads((folder / "run.json").read_text())["key"], "tables": {}}
     latest["tables"] = {name: digest(read_csv(folder / name)) for name in ("accuracy.csv", "measures.csv", "train.csv")}
@@ -204,7 +204,7 @@ def test_the_commands_end_with_status_2_and_say_it_also_when_quiet(record, tmp_p
 
 
 def test_a_copy_with_another_seed_is_a_copy(record, tmp_path):
-    """Also where the request, the key and the name of the folder were changed with it, and the times."""
+    """The request, the key, the name of the folder and the times are changed too."""
     folder = record()
     copy = shutil.copytree(folder, folder.with_name("copy"))
     assert len(read([tmp_path])) == 1, "an unchanged copy counts once"
@@ -232,7 +232,7 @@ def test_an_exact_copy_compares_as_equal(record, tmp_path):
 
 
 def test_honest_runs_with_the_same_numbers_pass(record, tmp_path, capsys):
-    """Zero-shot has the same accuracy with every seed; options that change nothing give the same losses."""
+    """Zero-shot has the same accuracy with every seed, and options without effect give the same losses."""
     for seed in (0, 1):
         folder = record(strategy="zero-shot", seed=seed, updates=0)
         edited(eval_seconds=1.0 + seed)(folder)
@@ -251,7 +251,7 @@ def test_one_run_with_different_numbers_is_said(record, tmp_path, capsys):
 def test_a_key_is_the_same_before_and_after_the_file():
     values = {"b": float("nan"), "a": (1, 2), 10: 1, 9: 0.1, "é\udcff": None}
     assert key_of(values) == key_of({"b": None, "a": [1, 2], "10": 1, "9": 0.1, "é\udcff": None})
-    # The digest of sorted JSON, which keys of earlier versions were too.
+    # Keys have always been the digest of sorted JSON.
     assert key_of({"b": 1, "a": [1.5, None]}) == hashlib.sha256(b'{"a": [1.5, null], "b": 1}').hexdigest()[:10]
 
 
@@ -264,7 +264,7 @@ def test_folders_may_have_any_name_that_is_not_another_key(record, tmp_path):
 
 @pytest.fixture
 def linked(record, tmp_path, monkeypatch):
-    """A run in a folder elsewhere, and a results folder with one run of its own."""
+    """Return a run in another folder, and a results folder with one run."""
     monkeypatch.chdir(tmp_path)
     away = record(root="disk/cil-x-2-mini-I", level=1, strategy="zscl")
     record(root="results/cil-x-2-mini-I")

@@ -1,4 +1,4 @@
-"""No file of anybody's runs code here, but a strategy file that the user names, which is said to."""
+"""No file runs code, except for a strategy file that the user names."""
 
 import ast
 import io
@@ -28,9 +28,9 @@ NEVER = {
     *("torch.jit.load", "torch.hub.load", "yaml.load", "yaml.full_load", "yaml.unsafe_load", "shutil.unpack_archive"),
 }
 NEVER_METHODS = {"extractall", "exec_module", "load_module", "read_pickle", "unsafe_load"}
-# A call that is safe with this argument and with no other.
+# Calls that are safe only with this argument.
 ONLY_WITH = {"torch.load": ("weights_only", True), "numpy.load": ("allow_pickle", False)}
-# Where what is forbidden elsewhere is done with care; the tests beside them show with how much.
+# Places where a forbidden call is safe, with the test that shows it.
 WITH_CARE = {
     ("harness/config/user_file.py", "exec_module"): "the strategy file that the user names",
     ("strategies/engine/declared.py", "exec"): "the project's own source, of which only declarations are kept",
@@ -42,7 +42,7 @@ WITH_CARE = {
 
 
 def dotted(node, names):
-    """The name of what is called, as it was imported: `np.load` is numpy.load."""
+    """Return the imported name of a call: `np.load` is numpy.load."""
     parts = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -55,7 +55,7 @@ def imported(tree):
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            # `import a.b` makes the name a, `import a.b as c` makes c of a.b.
+            # `import a.b` binds the name a, `import a.b as c` binds c to a.b.
             whole = {alias.asname or alias.name.partition(".")[0]: alias for alias in node.names}
             names |= {name: alias.name if alias.asname else name for name, alias in whole.items()}
         elif isinstance(node, ast.ImportFrom):
@@ -64,7 +64,7 @@ def imported(tree):
 
 
 def unsafe(source):
-    """What in a module could run code that a file brings along: (line, name)."""
+    """Return the places of a module that could run code from a file: (line, name)."""
     tree = ast.parse(source)
     names, found = imported(tree), []
     for node in ast.walk(tree):
@@ -137,7 +137,7 @@ def test_unpicklers_know_a_few_names_and_never_ask_for_more(path):
 
 
 class Trap:
-    """Unpickled, it makes a folder."""
+    """Unpickling it makes a folder."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -151,7 +151,7 @@ class Trap:
 @pytest.mark.parametrize("name", CHECKPOINT_FILES)
 @pytest.mark.parametrize("made", ["pickle", "torch.save"])
 def test_a_strangers_checkpoint_runs_nothing(name, made, tmp_path):
-    """With the right digests beside it, as a stranger would send it."""
+    """The digests match, as those of a stranger's file would."""
     trap = Trap(tmp_path / "sprung")
     checkpoint.save_state(tmp_path, 0, {"w": torch.zeros(1)}, {"t": torch.ones(1)})
     source = tmp_path / "after-0"
@@ -175,7 +175,7 @@ def test_a_cache_with_objects_in_it_is_none(tmp_path):
 
 
 def test_names_of_tensors_are_no_paths(tmp_path):
-    """A checkpoint's JSON can point at tensors of its own file and at nothing else."""
+    """The JSON of a checkpoint can refer only to tensors of its file."""
     checkpoint.save_state(tmp_path, 0, {}, {"t": torch.ones(1)})
     source = tmp_path / "after-0"
     for name in ("../../secret", "/etc/passwd", 3, None, ["state.t"], {}):

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values, whole or not counted."""
+"""Checkpoints hold tensors and plain values, and count only when complete."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_round_trip(tmp_path):
 
 
 def test_files_are_as_readable_as_any_other(tmp_path):
-    """safetensors alone makes files that only their owner can read."""
+    """safetensors makes files that only their owner can read."""
     (tmp_path / "any").write_text("")
     checkpoint.save_state(tmp_path, 1, {"w": torch.ones(2)}, {"t": torch.ones(1)})
     modes = {path.stat().st_mode for path in (tmp_path / "after-1").iterdir()}
@@ -80,7 +80,7 @@ def test_a_flipped_bit_is_named_and_the_checkpoint_before_goes_on(tmp_path, name
     committed(tmp_path, 0, 1, 2)
     flip(tmp_path / name)
     after, counters, warning = checkpoint.last_undamaged(tmp_path)
-    # Of wrong digests nobody can tell from wrong files.
+    # A damaged file of digests looks like damaged files.
     file = "after-2/" if name.endswith("sha256.json") else name
     assert (after, counters) == (1, {"images": 10}) and warning.endswith("; continuing from the checkpoint before it")
     assert file in warning

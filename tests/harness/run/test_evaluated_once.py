@@ -1,4 +1,4 @@
-"""A model that has not changed is never evaluated twice: test images through the image tower are counted."""
+"""An unchanged model is never evaluated twice. The tests count test images that pass through the image tower."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def config(toy_benchmark, model_directory, tmp_path):
 
 @pytest.fixture
 def evaluated(monkeypatch):
-    """Images that pass in each evaluation of all test sets, in order."""
+    """Return the numbers of images in the evaluations of all test sets, in order."""
     rows, passed = [], [0]
     forward, evaluate = DualEncoder.raw_images, runner._evaluate
 
@@ -45,7 +45,7 @@ def evaluated(monkeypatch):
 
 def test_once_at_the_start_and_once_after_each_task(config, evaluated):
     run(config, Screen(quiet=True))
-    assert evaluated == [ROW] * 4, "and no final evaluation beside that"
+    assert evaluated == [ROW] * 4, "there is no further evaluation at the end"
 
 
 def test_without_training_there_is_one_evaluation(config, evaluated):
@@ -65,7 +65,7 @@ def test_a_resumed_run_does_not_repeat_rows(config, evaluated, killed):
     assert evaluated == [ROW] * 3, "killed after the evaluation that follows the second task, before it is recorded"
     evaluated.clear()
     run(config, quiet)
-    assert evaluated == [ROW] * 2, "that one again, for its model is gone, and the last"
+    assert evaluated == [ROW] * 2, "the lost one again, and the last"
 
 
 def test_a_finished_run_is_not_evaluated_again(config, evaluated):

@@ -1,4 +1,4 @@
-"""Failures that are nobody's bug end in one sentence and a status."""
+"""Expected failures end in one sentence and a status."""
 
 import errno
 
@@ -37,8 +37,8 @@ def test_one_sentence(error, status, words, capsys):
     assert all(word in said for word in words)
 
 
-def test_evaluations_batch_is_what_is_said():
-    """The number in the sentence is the default of whatever evaluates."""
+def test_the_batch_size_in_the_message():
+    """The number in the message is the default batch size of every evaluation."""
     import inspect
 
     from metrics.evaluate import evaluate

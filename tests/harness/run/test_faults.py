@@ -1,6 +1,6 @@
-"""What goes wrong around a run: disks, files, machines, other processes. A sentence says it, the last good state is kept.
+"""Faults of disks, files, machines and other processes end in one sentence, and the last good state is kept.
 
-Beside these: damaged images (test_run_data), a loss that is NaN (test_run, test_cli), caches (test_pixel_files, test_mini).
+Other tests cover damaged images (test_run_data), a loss that is NaN (test_run, test_cli), caches (test_pixel_files, test_mini).
 """
 
 import errno
@@ -53,7 +53,7 @@ def known():
 
 @pytest.fixture
 def whole(config, tmp_path, known):
-    """The tables of the run that nothing happens to, which are the same wherever it is made."""
+    """Return the tables of an undisturbed run, which do not depend on its folder."""
 
     def tables(**changes):
         key = str(changes)
@@ -69,7 +69,7 @@ def files(folder):
 
 
 def said_by(config):
-    """A run, and what it says on the screen."""
+    """Run a configuration, and return its folder and the printed text."""
     text = io.StringIO()
     return run(config, Screen(console=Console(file=text, width=10_000), live=False)).folder, text.getvalue()
 
@@ -93,7 +93,7 @@ def full_in_safetensors(*_, **__):
 
 
 def test_a_full_disk_at_any_kind_of_write(config, whole, monkeypatch, capsys):
-    """Task after task the disk fills up in another way, and stays full until the process has ended."""
+    """Each task meets a full disk in another way, until the process has ended."""
     folder = resolve(config).folder
     original = RunState.save
     faults = ((0, checkpoint, "save_file", full_in_safetensors), (1, os, "fsync", full), (2, os, "replace", full))
@@ -112,12 +112,12 @@ def test_a_full_disk_at_any_kind_of_write(config, whole, monkeypatch, capsys):
         assert caught.value.code == 1 and said.startswith(f"perennial: no space left for {folder}/") and said.count("\n") == 1
         kept = checkpoint.last_undamaged(folder / "checkpoint")
         assert (kept.after if kept else -1) == after - 1 and (kept is None or kept.warning is None)
-        assert not [path for path in folder.rglob(".*") if path.name != ".lock"], "no litter"
+        assert not [path for path in folder.rglob(".*") if path.name != ".lock"], "no unfinished files"
     assert files(run(config, Screen(quiet=True)).folder) == whole()
 
 
 def test_the_system_refuses_large_files(config, whole, monkeypatch, capsys):
-    """The same by the system's own hand: a limit on the size of files, set when the second checkpoint is to be written."""
+    """The system refuses the second checkpoint because of a limit on the size of files."""
     resource = pytest.importorskip("resource", reason="limits are Unix's")
     original, limits = RunState.save, resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -140,7 +140,7 @@ def test_the_system_refuses_large_files(config, whole, monkeypatch, capsys):
     assert files(run(config, Screen(quiet=True)).folder) == whole()
 
 
-def test_what_went_wrong_is_said_on_a_full_disk_too(config, monkeypatch):
+def test_a_full_disk_does_not_hide_the_cause(config, monkeypatch):
     def wrong(*_):
         monkeypatch.setattr(os, "fsync", full)
         raise ZeroDivisionError
@@ -151,8 +151,8 @@ def test_what_went_wrong_is_said_on_a_full_disk_too(config, monkeypatch):
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_folder_that_takes_nothing(config, existing, monkeypatch, killed):
-    """Nothing is trained, and what is there stays as it is."""
+def test_a_folder_that_cannot_be_written(config, existing, monkeypatch, killed):
+    """Nothing is trained, and existing files stay unchanged."""
     trained = []
     if existing:
         killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 2)
@@ -190,7 +190,7 @@ def test_a_failed_write_names_the_file_that_was_meant(fault, tmp_path, monkeypat
 
 
 def test_a_flipped_bit_in_a_checkpoint(config, whole, killed):
-    """The file is named, the task before it is taken up, and the numbers are those of the undisturbed run."""
+    """The file is named, the run continues from the task before it, and the numbers are those of an undisturbed run."""
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 4)
     folder = resolve(config).folder
     path = folder / "checkpoint" / "after-2" / "encoder.safetensors"
@@ -236,7 +236,7 @@ def test_another_device_and_other_versions(config, whole, killed, monkeypatch):
     assert document["versions"]["torch"] == "9.9" and files(folder) == whole()
 
 
-def test_on_the_same_machine_nothing_is_warned_of(config, killed):
+def test_no_warning_on_the_same_machine(config, killed):
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 2)
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 2)
     folder, said = said_by(config)
@@ -305,7 +305,7 @@ SPOILT = {
 
 
 def test_a_record_changed_by_hand(config, killed, whole):
-    """Nothing is overwritten; without the file the run goes on, since what counts is in the checkpoint."""
+    """Nothing is overwritten. Without the file, the run continues from its checkpoint."""
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 3)
     folder = resolve(config).folder
     path = folder / "run.json"

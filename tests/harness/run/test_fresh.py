@@ -1,4 +1,4 @@
-"""What a run deletes: only files that a run writes, by their names, and nothing through a symbolic link."""
+"""--fresh deletes only files that a run writes, by name, and nothing through a symbolic link."""
 
 import io
 import os
@@ -34,18 +34,18 @@ def files(folder):
 
 @pytest.fixture
 def whole(config, tmp_path):
-    """The tables of the run that nothing happens to."""
+    """Return the tables of an undisturbed run."""
     return files(run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True)).folder)
 
 
 def said_by(config):
-    """A run, and what it says on the screen."""
+    """Run a configuration, and return its folder and the printed text."""
     text = io.StringIO()
     return run(config, Screen(console=Console(file=text, width=10_000), live=False)).folder, text.getvalue()
 
 
 def test_fresh_deletes_only_what_a_run_writes(config, tmp_path):
-    """A home full of other files, as a link in the place of each folder, and files of others between ours."""
+    """Each folder is replaced by a link to a home with other files, and other files are mixed with those of the run."""
     folder = run(config, Screen(quiet=True)).folder
     home = tmp_path / "home"
 
@@ -73,7 +73,7 @@ def test_fresh_deletes_only_what_a_run_writes(config, tmp_path):
     assert f"--fresh left {home}, which is not a file of this run" in " ".join(said_by(fresh)[1].split())
     assert snapshot(home) == before and not checkpoints.is_symlink()
 
-    # Between our files: only names that a run writes go.
+    # Among other files, only names that a run writes are deleted.
     (checkpoints / "notes.txt").write_text("mine")
     (checkpoints / "after-party").mkdir()
     (checkpoints / "after-7").symlink_to(home)
@@ -91,7 +91,7 @@ def test_fresh_deletes_only_what_a_run_writes(config, tmp_path):
     assert sorted(os.listdir(checkpoints)) == ["after-3", "after-party", "latest.json", "notes.txt"]
     assert (folder / "paper.pdf").exists() and not (folder / ".accuracy.csv.abcd1234").exists()
 
-    # A checkpoint that holds somebody's file stays, and is said.
+    # A checkpoint that holds another file stays and is reported.
     (checkpoints / "after-3" / "thesis.tex").write_text("mine")
     with pytest.raises(SystemExit), expected():
         said_by(fresh)
@@ -111,7 +111,7 @@ def test_fresh_deletes_only_what_a_run_writes(config, tmp_path):
 
 
 def test_a_checkpoint_folder_on_another_disk(config, tmp_path, whole, killed):
-    """A link that is not to be deleted through is still written through, and others' checkpoints behind it stay."""
+    """Checkpoints are written through a link, and the checkpoints of other runs behind it stay."""
     folder, disk = resolve(config).folder, tmp_path / "disk"
     (disk / "after-7").mkdir(parents=True)
     (disk / "after-7" / "encoder.safetensors").write_text("another run's")
@@ -123,7 +123,7 @@ def test_a_checkpoint_folder_on_another_disk(config, tmp_path, whole, killed):
     assert sorted(p.name for p in disk.glob("after-*")) == ["after-3", "after-7"]
 
 
-def test_what_a_killed_process_was_writing_is_removed(config, killed, whole):
+def test_unfinished_files_of_a_killed_process_are_removed(config, killed, whole):
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 3)
     folder = resolve(config).folder
     mine = (folder / ".accuracy.csv.mine", folder / "checkpoint" / "notes.txt")

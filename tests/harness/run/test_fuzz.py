@@ -1,4 +1,4 @@
-"""Readers of the project's own formats take any bytes: they return, or raise a UserError that names the file."""
+"""Readers of the project's formats accept any bytes: they return, or raise a UserError that names the file."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ from metrics import study_table
 from models.registry import UserError
 
 fuzz = settings(max_examples=50, deadline=None, derandomize=True, database=None)
-# What parsers stumble over in other ways than over bad syntax: depth, endless numbers, surrogates, NUL, a lone quote.
+# Inputs that are difficult for parsers: depth, endless numbers, surrogates, NUL, a lone quote.
 TRAPS = [b"[" * 100_000, b"1" * 5000, b'{"a":' * 5000, b'"\\ud800"', b"\0", b'"', b"\xff\xfe", b"", b"null", b"\r", b"NaN"]
 bytes_of_any_kind = st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda t: t.encode("utf-8", "replace")))
 values = st.recursive(
@@ -75,7 +75,7 @@ TABLES = {
 
 
 def places(value, at=()):
-    """The paths to every value inside a JSON value."""
+    """Return the paths to every value inside a JSON value."""
     found = [at] if at else []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
@@ -85,7 +85,7 @@ def places(value, at=()):
 
 @st.composite
 def changed(draw, document):
-    """A JSON value with one value inside it replaced by anything, or taken out."""
+    """Draw a JSON value with one value inside it replaced or removed."""
     made = copy.deepcopy(document)
     *way, last = draw(st.sampled_from(places(made)))
     parent = made
@@ -100,7 +100,7 @@ def changed(draw, document):
 
 @st.composite
 def spoilt(draw, text):
-    """A text with a piece of it replaced by anything."""
+    """Draw a text with a piece of it replaced."""
     start = draw(st.integers(0, len(text)))
     end = draw(st.integers(start, min(len(text), start + 20)))
     junk = draw(
@@ -115,7 +115,7 @@ def folder(tmp_path_factory):
 
 
 def refusal(read, *arguments):
-    """What the UserError says, or None: it has been read."""
+    """Return the message of the UserError, or None if the file was read."""
     try:
         read(*arguments)
     except UserError as error:
@@ -124,7 +124,7 @@ def refusal(read, *arguments):
 
 
 def survives(read, path, *others):
-    """Reads; a UserError must name the file."""
+    """Read a file. A UserError must name it."""
     said = refusal(read, path)
     assert said is None or any(each.name in said for each in (path, *others)), said
 
@@ -150,7 +150,7 @@ def test_any_bytes(name, folder, data):
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("data", TRAPS, ids=range(len(TRAPS)))
-def test_what_parsers_stumble_over(name, data, tmp_path):
+def test_inputs_that_are_difficult_for_parsers(name, data, tmp_path):
     path = tmp_path / name
     for before in (b"", b'{"request": ', b"classnames = ", b"seed = ", b"path,label\n~nobody/x,"):
         path.write_bytes(before + data)
@@ -192,8 +192,8 @@ def test_tables_of_a_run(name, folder, data):
 @pytest.mark.parametrize("name", TABLES)
 @fuzz
 @given(data=st.data())
-def test_tables_that_a_run_goes_on_from(name, tmp_path_factory, folder, data):
-    """A change is noticed: what is taken up is what was written, or nothing is."""
+def test_tables_of_a_resumed_run(name, tmp_path_factory, folder, data):
+    """Changed tables are refused, so a resumed run has the tables that were written."""
     made = state_in(folder / "run")
     for each, (columns, rows) in TABLES.items():
         write_csv(made.folder / each, columns, rows)
@@ -225,7 +225,7 @@ def state_in(folder):
 
 @fuzz
 @given(document=st.one_of(values, changed({"status": "running", "key": "k", "identity": {"a": 1}, "summary": None})))
-def test_the_record_of_a_run_that_goes_on(folder, document):
+def test_the_record_of_a_resumed_run(folder, document):
     class Resolved:
         key = "k"
 
@@ -244,7 +244,7 @@ def test_the_record_of_a_run_that_goes_on(folder, document):
 
 
 def test_a_sound_record_passes(folder):
-    """The fuzzed readers do read."""
+    """The readers accept a valid record."""
     write_json(folder / "run.json", DOCUMENT)
     for name, (columns, rows) in TABLES.items():
         write_csv(folder / name, columns, rows)
@@ -320,7 +320,7 @@ def test_state_comes_back(folder, state):
 @fuzz
 @given(data=st.one_of(bytes_of_any_kind, values.map(lambda v: json.dumps({"a": {checkpoint.TENSOR: v}}).encode())))
 def test_files_of_a_checkpoint(name, signed, folder, data):
-    """Also where whoever wrote the file has put the right digest beside it."""
+    """In the signed case the digest matches the damaged file."""
     checkpoint.save_state(folder / "d", 0, {"w": torch.zeros(2)}, {"t": torch.ones(1)})
     source = folder / "d" / "after-0"
     (source / name).write_bytes(data)
@@ -332,7 +332,7 @@ def test_files_of_a_checkpoint(name, signed, folder, data):
 
 @fuzz
 @given(document=st.one_of(values, changed({"after": 0, "timings": {"train": 1.0}})), signed=st.booleans())
-def test_what_says_which_checkpoint_is_the_latest(folder, document, signed):
+def test_the_index_of_the_latest_checkpoint(folder, document, signed):
     path = folder / "e" / LATEST
     path.parent.mkdir(exist_ok=True)
     if signed and isinstance(document, dict):
@@ -342,7 +342,7 @@ def test_what_says_which_checkpoint_is_the_latest(folder, document, signed):
 
 
 def test_a_configuration_from_a_file_is_resolved_or_refused(tmp_path):
-    """What `read_file` lets pass, `resolve` refuses in a sentence."""
+    """`resolve` refuses in a sentence what `read_file` accepts."""
     path = tmp_path / "settings.json"
     for found in ({"options": {"lr": 10**400}}, {"options": {"lr": {}}}, {"tasks": {"a": 1}}, {"options": {"lr": None}}):
         path.write_text(json.dumps({"benchmark": "mtil", "strategy": "finetune", **found}))

@@ -9,7 +9,7 @@ SCRIPT = Path(__file__).parents[2] / "robust" / "kills.py"
 
 
 def test_killed_runs_end_as_undisturbed_ones():
-    # In a process of its own: it forks, which one that has computed with several threads must not.
+    # A separate process, since it forks: a process that has computed with several threads must not fork.
     command = [sys.executable, str(SCRIPT), "--kills", "3", "--strategies", "zscl", "--limit", "24", "--iterations", "6"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

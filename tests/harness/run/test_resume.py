@@ -1,4 +1,4 @@
-"""A run taken up again where something beside it is not as it was: links, files of another run, numbers changed by hand."""
+"""Resumed runs after changes in their folder: links, files of another run, numbers changed by hand."""
 
 import io
 import os
@@ -40,7 +40,7 @@ def config(toy_benchmark, model_directory, tmp_path):
 
 @pytest.fixture
 def whole(config, tmp_path):
-    """The record of the same run that nothing happens to."""
+    """Return a function that makes the record of the same run without an interruption."""
     return lambda config: run(replace(config, out=str(tmp_path / "whole"), checkpoint_minutes=0), Screen(quiet=True)).folder
 
 
@@ -49,13 +49,13 @@ def files(folder):
 
 
 def said_by(config):
-    """A run, and what it says on the screen."""
+    """Run a configuration, and return its folder and the printed text."""
     text = io.StringIO()
     return run(config, Screen(console=Console(file=text, width=10_000), live=False)).folder, text.getvalue()
 
 
 def stopped(config, killed, owner=Strategy, name="optimizer_step", n=7):
-    """The folder of a run that was killed, by default in its second task."""
+    """Return the folder of a killed run, by default killed in its second task."""
     killed(lambda: run(config, Screen(quiet=True)), owner, name, n)
     return resolve(config).folder
 
@@ -119,14 +119,14 @@ def test_killed_after_the_last_checkpoint(changes, config, killed, whole):
 @pytest.mark.parametrize(("owner", "name"), [(Strategy, "after_experience"), (runner, "_evaluate")])
 @pytest.mark.parametrize("strategy", ["finetune", "paint-sequential"])
 def test_a_signal_after_the_last_update_of_a_task(owner, name, strategy, config, whole, capsys, monkeypatch):
-    """In a search for alpha, or in the evaluation that follows: answered at once, and the training is not done again."""
+    """During a search for alpha or an evaluation, a signal is answered at once, and the training is not repeated."""
     if strategy == "paint-sequential":
         config = replace(config, strategy=strategy, options={**QUICK, "alphas": 3})
         owner, name = (Patching, "patch") if name == "after_experience" else (owner, name)
     original, asked = getattr(owner, name), []
 
     def signalled(*arguments, **more):
-        # The first evaluation is that of the zero-shot row.
+        # The first evaluation is the zero-shot row.
         asked.append(name)
         if len(asked) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -154,7 +154,7 @@ def test_a_signal_while_the_model_is_loaded(config, capsys, monkeypatch):
 
 
 class Forwards(Strategy):
-    """Counts what it is asked, which changes the loss of later steps."""
+    """Counts its calls, which changes the loss of later steps."""
 
     def forward(self):
         self.asked = getattr(self, "asked", 0) + 1
@@ -172,12 +172,12 @@ class Around(Strategy):
         self.seen += 1
 
 
-def test_whatever_acts_within_a_task_has_to_say_what_it_changes(toy_encoder):
+def test_code_within_a_task_needs_task_state(toy_encoder):
     assert "Forwards overrides forward and not task_state" in refusal(Forwards(encoder=toy_encoder()))
     assert refusal(Around(encoder=toy_encoder())) is None
 
 
-def test_nothing_is_saved_after_a_loss_that_is_no_number(config, monkeypatch):
+def test_nothing_is_saved_after_a_loss_that_is_nan(config, monkeypatch):
     original = Strategy.compute_loss
     monkeypatch.setattr(Strategy, "compute_loss", lambda s, batch: original(s, batch) / (len(s.history) != 2))
     with pytest.raises(NonFiniteLoss, match="red"):
@@ -185,7 +185,7 @@ def test_nothing_is_saved_after_a_loss_that_is_no_number(config, monkeypatch):
     assert checkpoint.last_undamaged(resolve(config).folder / "checkpoint" / "within").after == 2
 
 
-def test_another_microbatch_is_warned_of(config, killed):
+def test_a_warning_about_another_microbatch(config, killed):
     folder = stopped(replace(config, microbatch=5), killed)
     _, said = said_by(config)
     assert "warning: continued with other microbatch (5, now none): the numbers may differ" in said

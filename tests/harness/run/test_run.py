@@ -1,4 +1,4 @@
-"""A whole run on a toy benchmark: its files, and what survives a kill."""
+"""A whole run on a toy benchmark: its files, and its state after a kill."""
 
 import io
 import json
@@ -111,7 +111,7 @@ def test_a_finished_run_is_skipped_and_fresh_repeats_it(config, quiet):
     assert not fresh.skipped and table(first.folder) == rows, "the same seed gives the same matrix"
 
 
-def test_what_a_killed_process_left_goes_with_the_next_command(config):
+def test_leftovers_of_a_killed_process_are_removed_by_the_next_command(config):
     folder = run(config, Screen(quiet=True)).folder
     before = sorted(str(path) for path in folder.rglob("*"))
     assert not any("within" in path for path in before)
@@ -209,7 +209,7 @@ def test_other_measures(config, quiet):
     assert again.skipped and again.folder == result.folder
 
 
-def test_measuring_is_no_part_of_the_training_time(config, quiet, monkeypatch):
+def test_training_time_does_not_include_measuring(config, quiet, monkeypatch):
     seconds, original = [], MeasuresBeforeTraining.after_training_exp
 
     def slow(self, strategy):
@@ -222,7 +222,7 @@ def test_measuring_is_no_part_of_the_training_time(config, quiet, monkeypatch):
     monkeypatch.setattr(MeasuresBeforeTraining, "after_training_exp", slow)
     result = run(replace(config, strategy="finetune"), quiet)
     document = json.loads((result.folder / "run.json").read_text())
-    assert len(seconds) == 3 and document["train_seconds"] < sum(seconds) + 1, "the three half seconds of sleep are not in it"
+    assert len(seconds) == 3 and document["train_seconds"] < sum(seconds) + 1, "without the half seconds of sleep"
 
 
 def test_a_diverging_run_keeps_the_last_good_state(config, quiet):

@@ -1,4 +1,4 @@
-"""What a run reads: images in files by processes where no cache is kept, damaged ones, missing ones, reference data."""
+"""Data of a run: images that processes read from files, damaged and missing images, reference data."""
 
 import io
 from dataclasses import replace
@@ -34,7 +34,7 @@ QUICK = {"iterations": 4, "batch_size": 4, "warmup": 1, "lr": 0.003}
 
 @pytest.fixture
 def photos(tmp_path):
-    """A domain of three classes in image files, a colour each."""
+    """Return a domain of three classes in image files, one colour per class."""
     rng, splits = np.random.default_rng(0), {}
     for split, count in COUNT.items():
         paths = [tmp_path / "photos" / split / f"{i:02d}.png" for i in range(count)]
@@ -49,7 +49,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def shelf(photos, toy_domain, monkeypatch, tmp_path):
-    """A registered benchmark of two domains, one in files and one in memory."""
+    """Register a benchmark of two domains, one in files and one in memory."""
     monkeypatch.setenv("PERENNIAL_CACHE", str(tmp_path / "cache"))
     held = toy_domain("held")
 
@@ -82,12 +82,12 @@ def accuracies(folder):
 
 
 def cut(path):
-    """What a broken download leaves: its head is that of an image."""
+    """Truncate an image file, as a broken download does."""
     with open(path, "r+b") as file:
         file.truncate(2000)
 
 
-def test_processes_read_what_no_cache_is_kept_of(config, monkeypatch, tmp_path):
+def test_processes_read_images_without_a_cache(config, monkeypatch, tmp_path):
     readers, original = {}, Strategy.make_eval_dataloader
 
     def spy(self, num_workers=0, **rest):
@@ -111,7 +111,7 @@ def test_a_method_that_looks_at_validation_images_has_them_cached(config, monkey
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_damaged_image_is_told_in_a_sentence(config, photos, split, capsys):
+def test_a_damaged_image_is_reported_in_a_sentence(config, photos, split, capsys):
     measured = permutation(COUNT["train"], 0)[:2]
     path = getattr(photos, split).paths[next(i for i in range(9) if i not in measured)]
     cut(path)
@@ -127,7 +127,7 @@ def test_a_damaged_image_is_told_in_a_sentence(config, photos, split, capsys):
 
 @pytest.fixture
 def refusing(shelf, monkeypatch):
-    """Makes reading training data fail."""
+    """Return a function that makes reading training data fail."""
 
     def with_error(error):
         plan = BENCHMARKS.get(shelf)
@@ -155,13 +155,13 @@ def test_zero_shot_needs_no_training_data(config, refusing):
         run(config, Screen(quiet=True))
 
 
-def test_another_mistake_in_the_data_is_not_taken_for_missing_data(config, refusing):
+def test_another_mistake_in_the_data_does_not_count_as_missing_data(config, refusing):
     refusing(UserError("The class red has 3 images, fewer than 5 shots."))
     with pytest.raises(UserError, match="fewer than 5 shots"):
         run(replace(config, strategy="zero-shot", options={}), Screen(quiet=True))
 
 
-def test_the_record_says_what_was_distilled_on(config, reference, monkeypatch):
+def test_the_record_names_the_reference_data(config, reference, monkeypatch):
     monkeypatch.setattr(runner, "load_reference", lambda *a: reference)
     result, text = shown(replace(config, strategy="zscl"))
     assert "40 reference images (mini), 30 reference sentences (mini)" in text
@@ -175,7 +175,7 @@ def test_the_record_says_what_was_distilled_on(config, reference, monkeypatch):
     ("options", "looks"), [({}, 3 * 5), ({"reference_reshuffle": True}, (3 + 1 + 2) * 5), ({"iterations": 7}, 7 * 5)]
 )
 def test_no_more_reference_images_than_are_looked_at(options, looks, monkeypatch):
-    """An epoch of 4, 0 and 2 images in batches of 2 is 3, 1 and 2 updates, of 5 reference images each."""
+    """An epoch of 4, 0 and 2 images in batches of 2 has 3, 1 and 2 updates, each with 5 reference images."""
     budgets = {"epochs": 1, "batch_size": 2, "reference_batch": 5, "iterations": 9, **options}
     if "iterations" in options:
         budgets["epochs"] = 0
@@ -199,20 +199,20 @@ def test_no_more_reference_images_than_are_looked_at(options, looks, monkeypatch
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"warmup": 30}, "every task gets at most 4 updates, no more than the 30 of the warm-up"),
+        ({"warmup": 30}, "every task gets at most 4 updates, and the warm-up takes 30"),
         ({"warmup": 4}, "the learning rate peaks at 4/4 of lr"),
         ({"epochs": 1, "batch_size": 8, "warmup": 3}, "1 of 2 tasks get at most 3 updates"),
         ({"warmup": 3}, None),
     ],
 )
-def test_a_task_that_ends_in_its_warmup_is_warned_of(config, options, said):
+def test_a_warning_about_a_task_that_ends_in_its_warmup(config, options, said):
     _, text = shown(replace(config, options={**QUICK, **options}))
     lines = [line for line in text.splitlines() if line.startswith("warning: ")]
     assert len(lines) == (said is not None) and (said or "") in text
     assert said is None or "--set epochs=, iterations= or warmup=" in lines[0]
 
 
-def test_the_papers_own_protocol_is_not_warned_of(config):
+def test_no_warning_about_the_papers_protocol(config):
     _, text = shown(replace(config, edition="full", options={**QUICK, "warmup": 30}))
     assert "warning" not in text
 

@@ -1,4 +1,4 @@
-"""What killed processes leave in the folder of a finished run goes; everything else stays."""
+"""Files that killed processes leave in the folder of a finished run are removed. Other files stay."""
 
 import os
 
@@ -45,13 +45,13 @@ def folder(tmp_path):
     return tmp_path / "run"
 
 
-def test_what_is_ours_and_not_needed_goes(folder):
+def test_unneeded_files_of_a_run_are_removed(folder):
     run_files.remove(run_files.find_unneeded(folder))
     assert files(folder) == set(STAYS) and not run_files.find_unneeded(folder)
     assert sorted(os.listdir(folder / "checkpoint")) == ["after-8", "latest.json", "mine.txt"]
 
 
-def test_a_file_of_somebody_keeps_its_folder(folder):
+def test_another_file_keeps_its_folder(folder):
     (folder / "checkpoint" / "within" / "mine.txt").write_text("x")
     run_files.remove(run_files.find_unneeded(folder))
     assert files(folder) == {*STAYS, "checkpoint/within/mine.txt"}
@@ -66,5 +66,5 @@ def test_nothing_behind_a_link_is_touched(folder, tmp_path, place):
     assert files(tmp_path / "away") == before and not (folder / ".run.json.zzzzzzzz").exists()
 
 
-def test_a_folder_that_is_not_there_has_none(tmp_path):
+def test_a_missing_folder_has_no_files(tmp_path):
     assert run_files.find_unneeded(tmp_path / "none") == []

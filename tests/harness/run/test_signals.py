@@ -1,4 +1,4 @@
-"""No signal is lost: an exception that a garbage collector's callback or an `except:` swallows is raised again."""
+"""No signal is lost: an exception that a callback of the garbage collector or an `except:` drops is raised again."""
 
 import contextlib
 import gc
@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[3]
 
 
 class Thing:
-    """Something that can be referred to weakly."""
+    """An object that can be referred to weakly."""
 
 
 def send():
     os.kill(os.getpid(), signal.SIGTERM)
-    # The handler runs here, as it does in any Python code.
+    # The handler runs here, as in any Python code.
     return sum(range(100))
 
 
@@ -64,7 +64,7 @@ LOST = [in_a_callback_of_the_collector, in_a_callback_of_a_weak_reference, in_a_
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_what_is_forgotten_comes_again(lost, number, capfd):
-    """Code without any safe point is stopped soon; nothing of it is printed."""
+    """Code without a safe point is stopped soon and prints nothing."""
 
     def work():
         lost()
@@ -82,7 +82,7 @@ def test_twice_forgotten():
     again = []
 
     def callback(phase, info):
-        # Too soon: the exception that comes again is raised in here too.
+        # Too soon: the repeated exception is raised in here too.
         again.append(phase)
         if len(again) == 1:
             send()

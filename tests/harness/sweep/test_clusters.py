@@ -1,6 +1,6 @@
-"""Backends of a sweep that are not this process's own: a real Ray cluster, submitit's local executor, and Slurm's commands.
+"""Cluster backends of a sweep: a real Ray cluster, submitit's local executor, and Slurm's commands.
 
-A script stands for `bench`. Slurm's commands are stood in for by shell scripts that start the batch file at once.
+A script replaces `bench`. Shell scripts replace Slurm's commands and start the batch file at once.
 """
 
 import json
@@ -30,7 +30,7 @@ command, attempts = FAKES["command"], FAKES["attempts"]
 
 @pytest.fixture(autouse=True)
 def _not_forever():
-    """What waits for a worker or a job that never comes ends in a failure."""
+    """Fail if a worker or job never appears."""
 
     def stop(*_):
         raise TimeoutError("the test took too long")
@@ -44,7 +44,7 @@ def _not_forever():
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    # A leftover variable must not lead the test to a cluster that is there.
+    # A variable of the environment must not lead the test to a real cluster.
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     return partial(FAKES["make"], tmp_path, seconds=0.05)
@@ -62,7 +62,7 @@ def wait_for(condition, seconds=30):
 
 
 def later(condition, action):
-    """Acts once something is so, beside what goes on."""
+    """Act in a thread once a condition holds."""
 
     def watch():
         wait_for(condition)
@@ -116,11 +116,11 @@ def test_submitits_local_executor(make, tmp_path):
     backend = Slurm(tmp_path / "logs" / "submitit", {"timeout_min": "5"}, local=True, jobs=3, command=command)
     assert filled(runs, backend) == [("finished", 1), ("finished", 2), ("failed", 1)]
     assert [e["first"] for e in attempts(runs[1])] == [0, 2, 2]
-    assert not list((tmp_path / "logs").glob("*.job")), "no job is left to wait for"
+    assert not list((tmp_path / "logs").glob("*.job")), "no job is left"
 
 
 def test_a_job_whose_time_is_up_saves_and_is_queued_again(make, tmp_path):
-    """Called as submitit calls it in its signal handler, with what it then sends back to the queue."""
+    """The task is called as submitit calls it in its signal handler, and its submission is run."""
     from harness.sweep import child_process as child
 
     (run,) = make("good", seconds=0.3)
@@ -157,7 +157,7 @@ echo "JobID|State|NodeList"; for job in "$STAND_IN"/batch-*; do job=${job##*-}; 
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """Slurm's commands, as far as submitit uses them."""
+    """Provide the commands of Slurm that submitit uses."""
     there = tmp_path / "cluster"
     there.mkdir()
     for name, text in SCRIPTS.items():
@@ -181,7 +181,7 @@ def test_slurm_jobs_outlive_an_interrupt_and_are_not_queued_twice(make, cluster,
     assert json.loads(run.log.with_suffix(".job").read_text()) == {"job": "100"}
     again = Slurm(tmp_path / "logs" / "submitit", given, command=command)
     assert filled([run], again) == [("finished", 1)]
-    assert [e["how"] for e in attempts(run)] == ["began", "finished"], "one job, left alone"
+    assert [e["how"] for e in attempts(run)] == ["began", "finished"], "one job, not submitted again"
     assert not run.log.with_suffix(".job").exists() and not (cluster / "cancelled").exists()
     (batch,) = cluster.glob("batch-*")
     text = batch.read_text()

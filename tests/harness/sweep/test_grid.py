@@ -1,4 +1,4 @@
-"""The grid of a sweep, and the commands that it comes to."""
+"""The grid of a sweep and its commands."""
 
 import shlex
 import sys
@@ -23,7 +23,7 @@ def grid(tmp_path):
 
 
 def test_the_grid_and_its_order(grid):
-    """A seed of everything first, then the next one."""
+    """All runs of a seed come before the next seed."""
     runs = grid("mtil --strategies zero-shot,finetune --seeds 0,2 --orders I,II")
     assert [(run.seed, run.order, run.strategy) for run in runs] == [
         (seed, order, strategy) for seed in (0, 2) for order in ("I", "II") for strategy in ("zero-shot", "finetune")
@@ -32,7 +32,7 @@ def test_the_grid_and_its_order(grid):
 
 
 def test_every_command_is_the_run_that_was_checked(grid, tmp_path):
-    """Parsed again as `bench` parses it, a run's command comes to the folder that the sweep looks at."""
+    """`bench` parses the command of a run to the folder that the sweep looks at."""
     flags = (
         "--strategies wise-ft,lora --seeds 1 --limit 9 --set lr=0.5 iterations=3 --heldout --no-cache --measures iimm --fresh"
     )
@@ -54,7 +54,7 @@ def test_command_of_an_attempt(grid):
     assert run.arguments[:3] == ("mtil", "--strategy", "zero-shot") and str(run) == "zero-shot, order I, seed 0"
 
 
-def test_the_log_says_which_run_it_is_of(grid, tmp_path):
+def test_the_log_is_named_after_its_run(grid, tmp_path):
     (run,) = grid("cil --strategies zero-shot --seeds 3")
     key = run.folder.name.removeprefix("zero-shot-")
     assert run.log == tmp_path / "logs" / f"cil-nature-5-mini-default-zero-shot-seed3-{key}.log"
@@ -86,7 +86,7 @@ def test_an_option_of_one_strategy(grid):
     assert other.folder == grid("--strategies finetune --set lr=0.5")[0].folder
 
 
-def test_what_is_named_twice_runs_once(grid):
+def test_a_repeated_name_runs_once(grid):
     assert len(grid("--strategies zero-shot zero-shot,finetune --seeds 0-1,1 --orders I I")) == 4
 
 
@@ -108,7 +108,7 @@ def test_shards_cover_everything_once(n):
 
 
 @pytest.mark.parametrize("wrong", ["0/4", "5/4", "1", "a/b", "1/0", "1/2/3"])
-def test_no_such_shard(wrong):
+def test_an_invalid_shard(wrong):
     with pytest.raises(UserError, match="1/4"):
         plan.parse_shard(wrong)
 
@@ -145,7 +145,7 @@ def test_no_such_shard(wrong):
         ("--orders II mnist,I", "--orders mnist,I: I and II are whole orders, and 'mnist' is none; write an order of names"),
     ],
 )
-def test_mistakes_are_told_before_anything_starts(given, message, capsys, tmp_path):
+def test_mistakes_are_reported_before_anything_starts(given, message, capsys, tmp_path):
     assert cli.main(["sweep", "--out", str(tmp_path / "r"), *shlex.split(given)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("perennial: ") and error.count("\n") == 1

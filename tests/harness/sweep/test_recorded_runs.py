@@ -1,4 +1,4 @@
-"""`sweep --status` and `--dry-run` run no code of users, and find its runs by their records."""
+"""`sweep --status` and `--dry-run` run no user code, and find its runs by their records."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ CODE = "raise SystemExit('this code was run')\nclass MyMethod: pass\n"
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """A strategy file that must not be run, and a function that writes a record of one of its runs."""
+    """Make a strategy file that must not be run, and return a function that writes a record of one of its runs."""
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(CODE)
 
@@ -85,7 +85,7 @@ def test_the_record_of_the_same_code_and_settings(mine):
         where()
 
 
-def test_status_and_dry_run_leave_the_code_alone(mine, capsys):
+def test_status_and_dry_run_do_not_run_the_code(mine, capsys):
     mine("my-method-0000000000")
     grid = ["sweep", "--strategies", "mine.py:MyMethod,zscl", "--seeds", "0,1"]
     assert cli.main([*grid, "--status"]) == 0
@@ -118,14 +118,14 @@ def test_the_script_that_slurm_gets(tmp_path, capsys, monkeypatch):
     for line in ("--partition=gpu", "--gpus-per-node=1", "--mem=8GB", "--time=30", "--job-name=perennial"):
         assert f"#SBATCH {line}\n" in shown
     assert "\n#!/bin/bash\n" in shown and "submitit.core._submit" in shown and not list(tmp_path.iterdir())
-    # Each run is started by a job: nothing here is for this machine's shell but the script.
+    # Each run is started by a job, so only the script is not a comment.
     assert "# missing: zscl" in shown and all(line.startswith("# ") for line in shown.partition("#!/bin/bash")[0].splitlines())
     with pytest.raises(UserError, match="--slurm: "):
         submission_script(tmp_path, {"nonsense": "1"})
 
 
 def test_both_take_little_time(tmp_path):
-    """In a process: user time, which another process on the machine does not change much."""
+    """This measures user time, which other processes change little."""
     code = "import resource, sys, cli; cli.main(sys.argv[1:]); print(resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
     words = ["sweep", "--strategies", "zscl,lora,wise-ft", "--seeds", "0-4", "--status"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONDONTWRITEBYTECODE": ""}

@@ -1,4 +1,4 @@
-"""How far a run is, from made-up folders."""
+"""The status of runs in made-up folders."""
 
 import io
 import json
@@ -31,9 +31,9 @@ def record(run, **document):
     (run.folder / "run.json").write_text(json.dumps(document))
 
 
-def test_nothing_there_yet(run):
+def test_a_run_without_a_folder_is_missing(run):
     assert status_of(run) == status_of(run)._replace(state="missing", done=0, total=0, note="")
-    assert not run.folder.exists(), "looking makes nothing"
+    assert not run.folder.exists(), "looking creates nothing"
 
 
 def test_finished(run, honest):
@@ -49,7 +49,7 @@ def test_finished(run, honest):
 
 
 def test_a_finished_record_that_contradicts_itself_is_failed(run, honest):
-    """Also through links to the folder and to the one above it."""
+    """This includes links to the folder and to its parent folder."""
     identity = {**IDENTITY, "tasks": ["a"]}
     folder = honest(run.folder.parent / "disk", identity, {(0, "test", "a"): (1, 4), (1, "test", "a"): (3, 4)})
     run.folder.symlink_to(folder)
@@ -72,7 +72,7 @@ def test_a_lock_means_running(run):
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted"])
-def test_what_was_killed_or_stopped_is_interrupted(run, status):
+def test_a_killed_or_stopped_run_is_interrupted(run, status):
     record(run, status=status)
     assert status_of(run)[:3] == ("interrupted", 1, 2)
 

@@ -1,4 +1,4 @@
-"""The loop of a sweep on this machine, with a script in the place of `bench`."""
+"""The scheduler of a sweep on this machine, with a script instead of `bench`."""
 
 import io
 import os
@@ -36,7 +36,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def sweep():
-    """Fills a grid; the outcomes' states, and what was shown."""
+    """Run a grid, and return the states of the outcomes and the printed text."""
 
     def work(runs, jobs=1, devices=(), live=False, **more):
         text = io.StringIO()
@@ -60,7 +60,7 @@ def test_everything_missing_is_run_once(make, sweep):
     assert len(attempts(runs[0])) == 2, "not started again"
 
 
-def test_one_failure_stops_nothing_else_and_is_told(make, sweep):
+def test_a_failure_is_reported_and_stops_nothing_else(make, sweep):
     good, bad, mistake, last = runs = make("good", "bad", "mistake", "good")
     states, shown = sweep(runs, retries=1)
     assert states == ["finished", "failed", "failed", "finished"]
@@ -69,17 +69,17 @@ def test_one_failure_stops_nothing_else_and_is_told(make, sweep):
     assert shown.count(f"log: {bad.log}") == shown.count(f"log: {mistake.log}") == 1
     assert "4 runs: 2 finished, 2 failed (2 of them now)" in shown
     assert [e["how"] for e in attempts(bad)] == ["began", "failed"] * 2, "tried again once"
-    assert [e["how"] for e in attempts(mistake)] == ["mistake"], "a mistake is the same again"
+    assert [e["how"] for e in attempts(mistake)] == ["mistake"], "a mistake is not tried again"
     assert status_of(last).state == status_of(good).state == "finished"
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_a_killed_process_is_started_again_and_goes_on(make, sweep, retries):
+def test_a_killed_process_is_started_again_and_continues(make, sweep, retries):
     (run,) = make("dies")
     states, shown = sweep([run], retries=retries)
     assert "killed by SIGKILL" in shown
     if retries:
-        assert states == ["finished"] and [e["first"] for e in attempts(run)] == [0, 2, 2], "went on from the second step"
+        assert states == ["finished"] and [e["first"] for e in attempts(run)] == [0, 2, 2], "continued from the second step"
     else:
         assert states == ["failed"] and status_of(run).state == "interrupted"
 
@@ -91,14 +91,14 @@ def test_fresh_starts_over_once(make, sweep):
     assert states == ["finished", "finished"]
     for run in runs:
         starts = [(e["first"], e["arguments"]) for e in attempts(run) if e["how"] == "began"]
-        # The one that is killed in the middle goes on from there, though its first attempt started over.
+        # The run killed in the middle continues from there, though its first attempt started over.
         assert starts[-1 if run.strategy == "good" else -2] == (0, ["--fresh"])
         if run.strategy == "dies":
             assert starts[-1] == (2, [])
 
 
 def test_old_results_never_pass_for_new_ones(make, sweep):
-    """An attempt that ends before it has started over is followed by another that does."""
+    """An attempt that ends before it has started over is followed by one that starts over."""
     (run,) = make("trips")
     sweep([run])
     states, shown = sweep([run], fresh=True)
@@ -125,7 +125,7 @@ def test_an_interrupted_fresh_sweep_says_what_was_not_started_over(make, sweep):
     assert how_to_continue(outcomes[:2], True).startswith("1 of 2 runs was not started over. ")
     assert how_to_continue(outcomes[:1], True) == "the same command without --fresh continues"
     assert how_to_continue(outcomes, False) == "the same command continues"
-    # As was said: the one that was begun goes on, the others are as before.
+    # As the message says, the started run continues and the others are unchanged.
     assert sweep(runs)[0] == ["finished"] * 3
     assert attempts(begun)[-1]["first"] > 0 and attempts(half)[-1]["first"] > 0 and len(attempts(old)) == 2
     assert sweep(runs, fresh=True)[0] == ["finished"] * 3
@@ -140,13 +140,13 @@ def test_two_at_a_time_overlap_and_share_the_processors(make, sweep, monkeypatch
     together = [sum(a["began"] < b["ended"] and b["began"] < a["ended"] for b in spans) for a in spans]
     assert max(together) >= 2
     moments = sorted(e["began"] for e in spans)
-    assert all(sum(e["began"] <= m < e["ended"] for e in spans) <= 2 for m in moments), "never three"
+    assert all(sum(e["began"] <= m < e["ended"] for e in spans) <= 2 for m in moments), "at most two at a time"
     assert {e["threads"] for e in spans} == {thread_limit(2)["OMP_NUM_THREADS"]}
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert thread_limit(2) == {} and thread_limit(1) == {}
 
 
-def test_devices_are_dealt_out(make, sweep):
+def test_runs_are_distributed_over_devices(make, sweep):
     runs = make("good", "good", "good", "good", seconds=0.1)
     sweep(runs, jobs=None, devices=("cuda:0", "cuda:1"))
     dealt = [attempts(run)[0]["arguments"] for run in runs]
@@ -154,7 +154,7 @@ def test_devices_are_dealt_out(make, sweep):
     assert dealt[0] != dealt[1]
 
 
-def test_a_run_of_another_process_is_left_alone(make, sweep):
+def test_a_run_of_another_process_is_skipped(make, sweep):
     mine, theirs = make("good", "good")
     with locked(theirs.folder):
         states, shown = sweep([mine, theirs])
@@ -164,7 +164,7 @@ def test_a_run_of_another_process_is_left_alone(make, sweep):
 
 @pytest.mark.parametrize("seconds", [0.0, 0.4])
 def test_two_sweeps_over_one_grid(make, seconds):
-    """Another sweep starts the run after this one has looked at it and before this one's process has its lock."""
+    """Another sweep starts the run between the look of this sweep and the lock of its process."""
     (run,) = make("good", seconds=seconds)
     other = []
 
@@ -183,8 +183,8 @@ def test_two_sweeps_over_one_grid(make, seconds):
     assert other[0].wait() == 0 and [e["how"] for e in attempts(run)] == ["began", "finished"]
 
 
-def test_a_second_attempt_waits_for_what_is_left_of_the_first(make, sweep, monkeypatch):
-    """A process whose worker was lost lives a little longer; the run is not given up for it."""
+def test_a_second_attempt_waits_for_the_first_process(make, sweep, monkeypatch):
+    """A process may outlive its lost worker for a moment. The run then waits for the lock."""
     (run,) = make("dies")
     holder, again = [], SweepScreen.retrying
 
@@ -227,7 +227,7 @@ def test_a_run_that_cannot_be_started_stops_nothing_else(make, sweep):
     assert shown.count("it cannot be started (the log is not a file: ") == 3, "tried again, failed, and in the table"
 
 
-def test_where_no_log_can_be_written_nothing_is_started(make, sweep, tmp_path):
+def test_nothing_starts_if_no_log_can_be_written(make, sweep, tmp_path):
     (tmp_path / "logs").write_text("a file")
     (run,) = make("good")
     with pytest.raises(UserError, match=r"Cannot write to .*logs: .*logs is a file, not a folder; --out"):
@@ -248,7 +248,7 @@ def test_a_mistake_of_the_sweep_itself_lets_every_process_save(make, sweep, monk
     assert [e["how"] for e in attempts(run)] == ["began", "interrupted"] and not at_work(run.folder)
 
 
-def test_well_ended_without_a_record_is_no_success(make, monkeypatch):
+def test_a_run_without_a_record_is_not_a_success(make, monkeypatch):
     monkeypatch.setattr(loop, "APPEARS", 0.1)
     (run,) = make("good")
     backend = Local(1, (), lambda run, fresh, device: [sys.executable, "-S", "-c", "pass"])
@@ -267,9 +267,9 @@ def test_an_interrupt_lets_every_process_save(make, sweep, number):
     assert stop.value.left == []
     for run in runs[:2]:
         assert status_of(run).state == "interrupted" and [e["how"] for e in attempts(run)] == ["began", "interrupted"]
-        assert not at_work(run.folder), "nothing goes on behind one's back"
+        assert not at_work(run.folder), "no process is left"
     assert sweep(runs, jobs=3)[0] == ["finished"] * 3
-    assert attempts(runs[0])[-1]["first"] > 0, "it went on"
+    assert attempts(runs[0])[-1]["first"] > 0, "it continued"
 
 
 def test_children_end_with_a_sweep_that_is_killed(make, tmp_path):
