@@ -150,7 +150,7 @@ def test_different_data_is_refused(record, compared, changes, said):
         compared("zscl", "finetune")
 
 
-def test_variants_meet_those_that_are_set_most_alike(record, compared):
+def test_variants_are_compared_with_the_most_similar_ones(record, compared):
     for lr in (1, 2):
         record("zscl", level=lr, options={"lr": lr, "l2": 1})
         record("finetune", options={"lr": lr})
@@ -199,7 +199,7 @@ def test_each_setting_has_its_own_heading(record, compared):
         ({"benchmark": "stream"}, "stream, mini edition, Order I, tiny"),
     ],
 )
-def test_headings_say_what_data_and_model_differ(record, compared, changes, said):
+def test_headings_name_differing_data_and_models(record, compared, changes, said):
     for strategy in ("zscl", "finetune"):
         record(strategy, level=strategy == "zscl")
         record(strategy, level=2 * (strategy == "zscl"), **changes)
@@ -227,7 +227,7 @@ def test_runs_pair_with_the_nearest_that_share_a_seed(record, compared):
     assert "finetune on mtil, mini edition, Order I, seed 0: zscl has no matching run" in said
 
 
-def test_a_forged_table_convinces_nobody(record, compared):
+def test_a_forged_table_is_not_used(record, compared):
     """Figures and comparisons use the accuracies of the counts."""
     folder = record("finetune")
     record("zscl", level=3)
@@ -287,7 +287,7 @@ def test_missing_cells_are_damage(record, compared):
         compared("zscl", "finetune")
 
 
-def test_the_screen_has_every_digit_and_says_what_it_means(record, compared):
+def test_the_screen_has_every_digit_and_an_explanation(record, compared):
     record("zscl", level=6)
     record("finetune", level=1)
     text = io.StringIO()

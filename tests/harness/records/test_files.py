@@ -26,7 +26,7 @@ def test_round_trips(tmp_path):
     assert read_json(tmp_path / "none.json") is None and read_csv(tmp_path / "none.csv") == []
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "f"
     write_bytes(path, b"old")
 

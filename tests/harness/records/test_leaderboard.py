@@ -94,7 +94,7 @@ def test_csv(tmp_path, record):
         write_table(leaderboard([tmp_path]), "/dev/null/board.csv")
 
 
-def test_published_rows_stand_beside_ours():
+def test_published_rows_are_next_to_those_of_runs():
     table = leaderboard([], with_published=True)
     row = table[(table.order == "I") & (table.strategy == "zscl")].iloc[0]
     assert (row.transfer, row.average, row["last"]) == pytest.approx((68.14, 75.39, 83.62), abs=0.0051)
@@ -129,7 +129,7 @@ def test_a_narrow_screen_loses_columns_not_digits(tmp_path, width, record):
     assert ("source" in lines[1]) == (width == 160)
 
 
-def test_rows_of_one_method_say_what_sets_them_apart(tmp_path, record):
+def test_rows_of_one_method_name_their_differences(tmp_path, record):
     """Options, held-out domains and data versions are not columns, but rows that differ in them are marked."""
     record(tmp_path, "zscl", 0, 40.0, options={"lr": 1, "l2": 0.5})
     record(tmp_path, "zscl", 1, 41.0, options={"lr": 1, "l2": 0.5})

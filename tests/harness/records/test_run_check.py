@@ -171,7 +171,7 @@ def test_a_changed_record_is_named_by_every_reader(record, tmp_path, what):
     assert not page.exists()
 
 
-def test_numbers_that_agree_and_are_not_what_the_run_wrote(record, tmp_path):
+def test_consistent_numbers_that_the_run_did_not_write(record, tmp_path):
     """Counts, percentages and summary are forged together, but the checkpoint has the digest of the table."""
     folder, better = record(), record(root="better", level=1)
     latest = {"after": 2, "key": json.loads((folder / "run.json").read_text())["key"], "tables": {}}
@@ -191,7 +191,7 @@ def test_numbers_that_agree_and_are_not_what_the_run_wrote(record, tmp_path):
     assert len(read([folder])) == 1, "a damaged checkpoint says nothing about the tables"
 
 
-def test_the_commands_end_with_status_2_and_say_it_also_when_quiet(record, tmp_path, monkeypatch, capsys):
+def test_the_commands_end_with_status_2_and_a_message_also_when_quiet(record, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     record(strategy="zscl", level=1)
     folder = record()
@@ -241,7 +241,7 @@ def test_honest_runs_with_the_same_numbers_pass(record, tmp_path, capsys):
     assert leaderboard([tmp_path]).seeds.tolist() == [1, 1, 2] and capsys.readouterr().err == ""
 
 
-def test_one_run_with_different_numbers_is_said(record, tmp_path, capsys):
+def test_one_run_with_different_numbers_is_reported(record, tmp_path, capsys):
     record()
     record(root="other", level=1)
     assert len(read([tmp_path / "results", tmp_path / "other"])) == 1
@@ -297,7 +297,7 @@ def test_a_run_is_not_compared_with_itself_by_another_path(linked, tmp_path):
         compare(CompareConfig("link", str(linked), ()))
 
 
-def test_a_link_to_a_parent_is_a_sentence(linked, tmp_path, capsys):
+def test_a_link_to_a_parent_is_reported(linked, tmp_path, capsys):
     for i, target in enumerate((".", "..", tmp_path, "/")):
         (tmp_path / "results" / "cil-x-2-mini-I" / f"loop{i}").symlink_to(target)
     (tmp_path / "results" / "self").symlink_to("self")

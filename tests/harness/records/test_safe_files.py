@@ -118,7 +118,7 @@ def test_what_is_safe_is_not():
     assert not unsafe(source + "torch.load(f, weights_only=True)\nframe.eval\n")
 
 
-def test_no_module_of_ours_runs_what_a_file_brings():
+def test_no_module_runs_code_from_a_file():
     found = {
         (str(path.relative_to(ROOT)), name): line for path in SOURCES for line, name in unsafe(path.read_text(encoding="utf-8"))
     }
@@ -168,13 +168,13 @@ def test_a_strangers_checkpoint_runs_nothing(name, made, tmp_path):
     assert (tmp_path / "sprung").is_dir(), "the trap is one"
 
 
-def test_a_cache_with_objects_in_it_is_none(tmp_path):
+def test_a_cache_with_objects_is_refused(tmp_path):
     path = tmp_path / "cache.npz"
     np.savez(path, images=np.array([Trap(tmp_path / "sprung")], dtype=object), allow_pickle=True)
     assert cache.read(path) is None and not (tmp_path / "sprung").exists()
 
 
-def test_names_of_tensors_are_no_paths(tmp_path):
+def test_names_of_tensors_are_not_paths(tmp_path):
     """The JSON of a checkpoint can refer only to tensors of its file."""
     checkpoint.save_state(tmp_path, 0, {}, {"t": torch.ones(1)})
     source = tmp_path / "after-0"
@@ -191,7 +191,7 @@ def test_reading_records_runs_no_strategy_file(tmp_path):
         assert "user_file" not in path.read_text(encoding="utf-8")
 
 
-def test_a_strategy_file_is_said_to_be_code(capsys):
+def test_the_help_warns_that_a_strategy_file_is_code(capsys):
     with pytest.raises(SystemExit):
         cli.main(["bench", "--help"])
     assert "FILE.py:Class, which is run as code" in " ".join(capsys.readouterr().out.split())

@@ -76,7 +76,7 @@ def flip(file):
 
 
 @pytest.mark.parametrize("name", ["latest.json", *(f"after-2/{n}" for n in (*CHECKPOINT_FILES, "sha256.json"))])
-def test_a_flipped_bit_is_named_and_the_checkpoint_before_goes_on(tmp_path, name):
+def test_a_flipped_bit_is_named_and_the_checkpoint_before_it_is_used(tmp_path, name):
     committed(tmp_path, 0, 1, 2)
     flip(tmp_path / name)
     after, counters, warning = checkpoint.last_undamaged(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[2] / "robust" / "kills.py"
 
 
-def test_killed_runs_end_as_undisturbed_ones():
+def test_killed_runs_have_the_record_of_an_undisturbed_run():
     # A separate process, since it forks: a process that has computed with several threads must not fork.
     command = [sys.executable, str(SCRIPT), "--kills", "3", "--strategies", "zscl", "--limit", "24", "--iterations", "6"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

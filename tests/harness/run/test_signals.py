@@ -63,7 +63,7 @@ LOST = [in_a_callback_of_the_collector, in_a_callback_of_a_weak_reference, in_a_
 
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_what_is_forgotten_comes_again(lost, number, capfd):
+def test_a_forgotten_exception_is_raised_again(lost, number, capfd):
     """Code without a safe point is stopped soon and prints nothing."""
 
     def work():
@@ -102,7 +102,7 @@ def test_twice_forgotten():
         gc.callbacks.remove(callback)
 
 
-def test_what_is_swallowed_is_raised_at_the_next_safe_point():
+def test_a_dropped_exception_is_raised_at_the_next_safe_point():
     reached = []
 
     def work():
@@ -117,7 +117,7 @@ def test_what_is_swallowed_is_raised_at_the_next_safe_point():
     check()
 
 
-def test_what_is_swallowed_is_raised_at_the_end():
+def test_a_dropped_exception_is_raised_at_the_end():
     def half():
         swallowed()
         raise ImportError("half of a library")
@@ -130,7 +130,7 @@ def test_what_is_swallowed_is_raised_at_the_end():
         check()
 
 
-def test_what_is_caught_on_purpose_is_answered():
+def test_an_exception_caught_on_purpose_is_answered():
     with handled(stop):
         with pytest.raises(Stopped):
             send()
@@ -138,7 +138,7 @@ def test_what_is_caught_on_purpose_is_answered():
         check()
 
 
-def test_handlers_are_put_back():
+def test_handlers_are_restored():
     before = [signal.getsignal(number) for number in signals.SIGNALS], sys.unraisablehook
     with handled(stop), importing(), handled(stop):
         pass
@@ -148,7 +148,7 @@ def test_handlers_are_put_back():
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
 )
-def test_while_libraries_are_imported_the_process_ends(number, status, word, tmp_path):
+def test_a_signal_during_imports_ends_the_process(number, status, word, tmp_path):
     (tmp_path / "heavy.py").write_text(
         f"import os\ntry:\n    os.kill(os.getpid(), {number})\n    sum(range(1000))\nexcept:\n    pass\nprint('went on')\n"
     )

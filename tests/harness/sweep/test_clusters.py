@@ -99,7 +99,7 @@ def test_ray_with_two_workers_one_of_them_killed(make):
         backend.close()
 
 
-def test_there_is_no_such_ray_cluster():
+def test_a_missing_ray_cluster():
     with pytest.raises(UserError, match=r"no Ray cluster at 127\.0\.0\.1:1: Connection refused"):
         Ray(address="127.0.0.1:1")
 
@@ -188,7 +188,7 @@ def test_slurm_jobs_outlive_an_interrupt_and_are_not_queued_twice(make, cluster,
     assert "--partition=gpu" in text and "--time=30" in text and "--gpus-per-node=1" in text
 
 
-def test_a_job_that_slurm_does_not_take_is_a_failed_run(make, cluster, tmp_path, capfd):
+def test_a_job_that_slurm_rejects_is_a_failed_run(make, cluster, tmp_path, capfd):
     (run,) = make("good")
     (cluster / "sbatch").write_text("#!/bin/bash\necho 'sbatch: error: no such partition' >&2; exit 1\n")
     backend = Slurm(tmp_path / "logs" / "submitit", {}, command=command)
@@ -197,7 +197,7 @@ def test_a_job_that_slurm_does_not_take_is_a_failed_run(make, cluster, tmp_path,
     assert outcome.note == "it cannot be started (Slurm did not accept the job: sbatch: error: no such partition)"
 
 
-def test_a_job_that_cannot_be_written_down_is_taken_back(make, cluster, tmp_path):
+def test_a_job_that_cannot_be_recorded_is_cancelled(make, cluster, tmp_path):
     (run,) = make("good")
     backend = Slurm(tmp_path / "logs" / "submitit", {}, command=command)
     run.log.with_suffix(".job").mkdir(parents=True)
@@ -205,7 +205,7 @@ def test_a_job_that_cannot_be_written_down_is_taken_back(make, cluster, tmp_path
     wait_for(lambda: (cluster / "cancelled").exists())
 
 
-def test_slurm_is_not_there(tmp_path, monkeypatch):
+def test_slurm_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="no Slurm on this machine"):
         Slurm(tmp_path, {})

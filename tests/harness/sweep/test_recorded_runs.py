@@ -102,7 +102,7 @@ def test_status_and_dry_run_do_not_run_the_code(mine, capsys):
     assert sum(not line.startswith("#") for line in capsys.readouterr().out.splitlines()) == 4
 
 
-def test_somebody_elses_configuration_is_looked_at_without_consent(mine, capsys):
+def test_a_strangers_configuration_is_only_read(mine, capsys):
     Path("run.json").write_text(json.dumps({"request": {"benchmark": "mtil", "strategy": "mine.py:MyMethod"}}))
     assert cli.main(["sweep", "--config", "run.json", "--status"]) == 0
     assert cli.main(["sweep", "--config", "run.json", "--dry-run"]) == 0
