@@ -88,10 +88,10 @@ def _run_all(runs: list[RunConfig], arguments: argparse.Namespace) -> None:
     screen.say("loading torch and Avalanche ...", style="dim")
     with importing():
         from harness.config.user_file import no_silent_end
-        from harness.run.failures import expected
+        from harness.run.failures import reporting_failures
         from harness.run.loop import run as run_one
 
     # Signals are handled here already, because loading a model and preparing data take long too.
-    with expected(fresh=arguments.fresh), handled(stop), no_silent_end():
+    with reporting_failures(fresh=arguments.fresh), handled(stop), no_silent_end():
         for config in runs:
             run_one(config, screen)

@@ -59,10 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch and Avalanche ...", style="dim")
     from harness.config.user_file import no_silent_end
-    from harness.run.failures import expected
+    from harness.run.failures import reporting_failures
 
     failed = False
-    with expected(), no_silent_end(), tempfile.TemporaryDirectory(prefix="perennial-check-") as folder:
+    with reporting_failures(), no_silent_end(), tempfile.TemporaryDirectory(prefix="perennial-check-") as folder:
         try:
             for finding in findings(replace(config, out=folder)):
                 failed = failed or not finding.passed

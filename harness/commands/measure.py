@@ -36,10 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     with importing():
         from harness.display.measure_table import print_measures
         from harness.records.files import write_table
-        from harness.run.failures import expected
+        from harness.run.failures import reporting_failures
         from harness.study.measure import measure
 
-    with expected(part=None), handled(stop):
+    with reporting_failures(part=None), handled(stop):
         table = measure(config, screen)
     if arguments.csv:
         write_table(table, arguments.csv)

@@ -37,10 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     screen.say("loading torch ...", style="dim")
     with importing():
         from harness.records.files import write_table
-        from harness.run.failures import expected
+        from harness.run.failures import reporting_failures
         from harness.study.predict import predict
 
-    with expected(part=None), handled(stop):
+    with reporting_failures(part=None), handled(stop):
         prediction = predict(config, screen)
     if arguments.csv:
         write_table(prediction.table, arguments.csv)

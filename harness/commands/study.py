@@ -31,9 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
         screen.say(note, style="yellow")
     screen.say("loading torch and Avalanche ...", style="dim")
     with importing():
-        from harness.run.failures import expected
+        from harness.run.failures import reporting_failures
         from harness.study.run_study import run as run_study
 
-    with expected(fresh=arguments.fresh, part="cell"), handled(stop):
+    with reporting_failures(fresh=arguments.fresh, part="cell"), handled(stop):
         run_study(config, screen)
     return 0

@@ -112,7 +112,7 @@ def _heldout(resolved: Resolved) -> str:
 
 def _reference(resolved: Resolved, strategy: Strategy) -> dict[str, dict[str, Any]] | None:
     """Return names and numbers of the reference images and sentences that a run uses, or None."""
-    if resolved.reference is None:
+    if resolved.reference is None or strategy.reference is None:
         return None
     images, sentences = resolved.reference
     return {

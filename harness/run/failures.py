@@ -33,7 +33,7 @@ NO_MEMORY_ON_CPU = ("can't allocate memory", "Storage size calculation overflowe
 
 
 @contextmanager
-def expected(fresh: bool = False, part: str | None = "task") -> Iterator[None]:
+def reporting_failures(fresh: bool = False, part: str | None = "task") -> Iterator[None]:
     """Turn expected failures into one sentence and an exit status.
 
     A diverged loss, a full disk, a disk error and a lack of memory exit with status 1, a signal with 130 or 143.

@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from harness.run.failures import expected
+from harness.run.failures import reporting_failures
 from strategies.engine.losses import NonFiniteLoss
 
 
@@ -30,7 +30,7 @@ from strategies.engine.losses import NonFiniteLoss
     ],
 )
 def test_one_sentence(error, status, words, capsys):
-    with pytest.raises(SystemExit) as caught, expected():
+    with pytest.raises(SystemExit) as caught, reporting_failures():
         raise error
     said = capsys.readouterr().err
     assert caught.value.code == status and said.startswith("perennial: ") and said.count("\n") == 1
@@ -49,5 +49,5 @@ def test_the_batch_size_in_the_message():
 
 
 def test_other_errors_pass():
-    with pytest.raises(OSError, match="gone"), expected():
+    with pytest.raises(OSError, match="gone"), reporting_failures():
         raise OSError(errno.EBADF, "gone")

@@ -28,7 +28,7 @@ from harness.records.leaderboard import leaderboard
 from harness.run import checkpoint
 from harness.run import environment as machine
 from harness.run import loop as runner
-from harness.run.failures import expected
+from harness.run.failures import reporting_failures
 from harness.run.loop import run
 from harness.run.state import RunState
 from models.files import write_bytes
@@ -106,7 +106,7 @@ def test_a_full_disk_at_any_kind_of_write(config, whole, monkeypatch, capsys):
                 return original(self, number, *rest)
 
             patch.setattr(RunState, "save", save)
-            with pytest.raises(SystemExit) as caught, expected():
+            with pytest.raises(SystemExit) as caught, reporting_failures():
                 run(config, Screen(quiet=True))
         said = capsys.readouterr().err
         assert caught.value.code == 1 and said.startswith(f"perennial: no space left for {folder}/") and said.count("\n") == 1
@@ -129,7 +129,7 @@ def test_the_system_refuses_large_files(config, whole, monkeypatch, capsys):
     try:
         with monkeypatch.context() as patch:
             patch.setattr(RunState, "save", save)
-            with pytest.raises(SystemExit), expected():
+            with pytest.raises(SystemExit), reporting_failures():
                 run(config, Screen(quiet=True))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

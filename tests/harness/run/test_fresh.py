@@ -12,7 +12,7 @@ from harness.config.resolve import resolve
 from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run import loop as runner
-from harness.run.failures import expected
+from harness.run.failures import reporting_failures
 from harness.run.loop import run
 from models.registry import UserError
 
@@ -93,7 +93,7 @@ def test_fresh_deletes_only_what_a_run_writes(config, tmp_path):
 
     # A checkpoint that holds another file stays and is reported.
     (checkpoints / "after-3" / "thesis.tex").write_text("mine")
-    with pytest.raises(SystemExit), expected():
+    with pytest.raises(SystemExit), reporting_failures():
         said_by(fresh)
     assert (checkpoints / "after-3" / "thesis.tex").read_text() == "mine"
     shutil.rmtree(checkpoints / "after-3")

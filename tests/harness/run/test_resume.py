@@ -18,7 +18,7 @@ from harness.records.files import read_json, write_json
 from harness.records.leaderboard import leaderboard
 from harness.run import checkpoint
 from harness.run import loop as runner
-from harness.run.failures import expected
+from harness.run.failures import reporting_failures
 from harness.run.loop import run
 from harness.run.state import RunState
 from models.registry import UserError
@@ -135,7 +135,7 @@ def test_a_signal_after_the_last_update_of_a_task(owner, name, strategy, config,
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, signalled)
-        with pytest.raises(SystemExit), expected():
+        with pytest.raises(SystemExit), reporting_failures():
             run(config, Screen(quiet=True))
     task = "red" if name == "_evaluate" else "green"
     assert asked == [name] * 2
@@ -197,7 +197,7 @@ def test_a_file_where_a_folder_should_be(place, config, capsys):
     path = resolve(config).folder / place
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    with pytest.raises(SystemExit) as ended, expected():
+    with pytest.raises(SystemExit) as ended, reporting_failures():
         run(config, Screen(quiet=True))
     said = capsys.readouterr().err
     assert ended.value.code == 1 and said.startswith("perennial: ") and str(path) in said and said.count("\n") == 1

@@ -118,10 +118,10 @@ def test_an_invalid_shard(wrong):
     [
         ("--strategies zero-shot,lroa", "lroa, seed 0: Unknown strategy 'lroa'. Did you mean lora"),
         ("--strategies zscl,lora --set l2=1", "lora, seed 0: Unknown option 'l2'"),
-        ("--strategies lora --strategy lora", "say the same"),
+        ("--strategies lora --strategy lora", "set the same values"),
         ("--strategies zscl,lora --set wise-ft.alpha=1", "zscl, seed 0: Unknown option 'wise_ft'"),
         ("--strategies zscl,lora --set lora.l2=1", "lora, seed 0: Unknown option 'l2'"),
-        ("--seeds 0 --seed 1", "--seeds and --seed say the same"),
+        ("--seeds 0 --seed 1", "--seeds and --seed set the same values"),
         ("--strategies ,", "--strategies names nothing"),
         ("--backend slrum", "Did you mean slurm"),
         ("--ray-address x", "--ray-address is only for --backend ray"),
@@ -141,8 +141,8 @@ def test_an_invalid_shard(wrong):
         ("--seeds 0-999999999", "--seeds takes at most 10,000 seeds; with 0-999999999 there are 1,000,000,000"),
         ("--seeds 0-9998,5-6", "--seeds takes at most 10,000 seeds; with 5-6 there are 10,001"),
         ("--seeds 3-1", "--seeds 3-1 is in descending order: write 1-3"),
-        ("--orders I,III", "'III' is none; did you mean II?"),
-        ("--orders II mnist,I", "--orders mnist,I: I and II are whole orders, and 'mnist' is none; write an order of names"),
+        ("--orders I,III", "mixes named orders (I, II) with the name 'III'; did you mean II?"),
+        ("--orders II mnist,I", "--orders mnist,I mixes named orders (I, II) with the name 'mnist'; write an order"),
     ],
 )
 def test_mistakes_are_reported_before_anything_starts(given, message, capsys, tmp_path):

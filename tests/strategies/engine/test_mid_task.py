@@ -14,7 +14,7 @@ from benchmarks.data.dataset import TensorImages
 from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run import signals
-from harness.run.failures import expected
+from harness.run.failures import reporting_failures
 from harness.run.loop import run
 from harness.run.mid_task_checkpoints import MidTaskCheckpoints
 from harness.run.signals import Stopped, stop
@@ -97,7 +97,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, status, word, config, tmp_
 
     before = signal.getsignal(number)
     monkeypatch.setattr(Strategy, "after_step", after_step)
-    with pytest.raises(SystemExit) as stopped, expected():
+    with pytest.raises(SystemExit) as stopped, reporting_failures():
         run(config, Screen(quiet=True))
     assert stopped.value.code == status and signal.getsignal(number) is before
     assert f"{word}; the same command continues after update 3 of green" in capsys.readouterr().err
@@ -110,7 +110,7 @@ def test_a_signal_after_the_last_update(config, tmp_path, capsys, monkeypatch):
     whole = run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True)).folder
     with monkeypatch.context() as patch:
         patch.setattr(Strategy, "after_experience", lambda strategy: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(SystemExit), expected():
+        with pytest.raises(SystemExit), reporting_failures():
             run(config, Screen(quiet=True))
     assert "interrupted; the same command continues after the last finished task" in capsys.readouterr().err
     assert files(run(config, Screen(quiet=True)).folder) == files(whole)

@@ -11,7 +11,7 @@ from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records.files import read_csv
 from harness.run import environment as machine
-from harness.run.failures import expected
+from harness.run.failures import reporting_failures
 from harness.run.loop import run
 from models.registry import UserError
 
@@ -79,11 +79,11 @@ def test_products_of_float32_are_exact(monkeypatch):
     ],
 )
 def test_memory_that_is_full(error, what, capsys):
-    with pytest.raises(SystemExit) as stopped, expected():
+    with pytest.raises(SystemExit) as stopped, reporting_failures():
         raise error
     said = capsys.readouterr().err
     assert stopped.value.code == 1 and what in said and "--microbatch" in said and "--precision bf16" in said
-    with pytest.raises(RuntimeError, match="something else"), expected():
+    with pytest.raises(RuntimeError, match="something else"), reporting_failures():
         raise RuntimeError("something else")
 
 
