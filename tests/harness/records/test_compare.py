@@ -297,4 +297,4 @@ def test_the_screen_has_every_digit_and_an_explanation(record, compared):
     assert lines[0] == "A = zscl, B = finetune: mtil, mini edition, Order I, tiny" and lines[1].startswith("one seed (0)")
     assert lines[2] == "A B A - B 95 % interval A wins / ties / loses verdict"
     assert "Average 51.20 46.20 +5.00 +5.00 to +5.00 3 / 0 / 0 A better" in lines
-    assert "does not say that there is none" in MEANINGS
+    assert "does not prove that the methods are equal" in MEANINGS

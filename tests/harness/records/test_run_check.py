@@ -305,7 +305,7 @@ def test_a_link_to_a_parent_is_reported(linked, tmp_path, capsys):
     assert cli.main(["leaderboard", "--quiet"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 6 and sum("is a symbolic link to one of its parent folders" in line for line in lines) == 4
-    assert "perennial: results/gone is a symbolic link to /nowhere/at/all, which cannot be reached: it is not counted." in lines
+    assert "perennial: results/gone is a symbolic link to /nowhere/at/all, which does not exist; it is not counted." in lines
     assert len(leaderboard(["results"])) == 1
 
 

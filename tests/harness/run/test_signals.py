@@ -161,7 +161,7 @@ def test_a_signal_during_imports_ends_the_process(number, status, word, tmp_path
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_any_command(number, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "show_list", lambda arguments: os.kill(os.getpid(), number) or time.sleep(5))
+    monkeypatch.setattr("harness.commands.list.run", lambda arguments: os.kill(os.getpid(), number) or time.sleep(5))
     word = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}[number]
     assert cli.main(["list"]) == 128 + number
     assert capsys.readouterr().err == f"perennial: {word}.\n"

@@ -45,7 +45,7 @@ def test_finished(run, honest):
     assert found == ("finished", 2, 2, "Transfer 50.0, Average 62.5, Last 75.0", 4.0)
     counts.update({(1, "test", "seen"): (2, 4), (2, "test", "seen"): (6, 8)})
     folder = honest(run.folder, {**IDENTITY, "benchmark": "cil-shapes-2"}, counts, samples={"test": [4, 4]})
-    assert status_of(run._replace(folder=folder)).note == "CIL Avg 62.5, CIL Last 75.0"
+    assert status_of(run._replace(folder=folder)).note == "cil_average 62.5, cil_last 75.0"
 
 
 def test_a_finished_record_that_contradicts_itself_is_failed(run, honest):
