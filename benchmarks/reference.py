@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -92,8 +91,9 @@ def load(
     paths = image_paths(images, data_root) if paths is None else paths
     if count is not None and count < len(paths):
         paths = [paths[i] for i in permutation(len(paths), CHOICE)[:count]]
-    files: Any = ImageFiles(paths, [0] * len(paths), upright=images not in NAMES)
-    if cache:
-        files = cached(files, preprocess, label=f"reference-{Path(images).name}", progress=progress)
-    chosen: Any = files.images if hasattr(files, "images") else FileImages(files, preprocess)
-    return Reference(chosen, texts)
+    files = ImageFiles(paths, [0] * len(paths), upright=images not in NAMES)
+    if not cache:
+        return Reference(FileImages(files, preprocess), texts)
+    dataset = cached(files, preprocess, label=f"reference-{Path(images).name}", progress=progress)
+    # `cached` returns the files if it cannot write.
+    return Reference(FileImages(files, preprocess) if dataset is files else dataset.images, texts)

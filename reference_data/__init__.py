@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class ReferenceImages(Protocol):
+    """A tensor of images, or a dataset that decodes them when they are indexed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice | Tensor, /) -> Tensor:
+        """Return uint8 images [n, 3, S, S]."""
+        ...
 
 
 class Reference(NamedTuple):
@@ -20,5 +30,5 @@ class Reference(NamedTuple):
         ['a red car']
     """
 
-    images: Tensor
+    images: ReferenceImages
     sentences: list[str]
