@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .arrays import cifar10, cifar100, cifar_arrays, fashion_mnist, mnist, stl10, svhn
 from .files import Made, idx, pickled, picture, save, text
-from .trees import (
+from .folders import (
     aircraft,
     caltech101,
     cars,
