@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from benchmarks.data.progress import Progress
+from benchmarks.data.progress import Progress, library_bars
 from benchmarks.full.data_folder import State, state
 from benchmarks.full.dataset_table import Entry, Hub, entry
 from benchmarks.full.download import Broken, Damaged, Offline, Unreachable, check_room, download, offline
@@ -177,7 +177,7 @@ def hub_copy(row: Entry, root: Path, say: Say, bars: bool = False) -> None:
             raise Offline(f"There is no network: the Hugging Face hub cannot be reached, so {hub.id} cannot be fetched.")
         base.mkdir(parents=True, exist_ok=True)
         say(f"loading {hub.id}{f' ({hub.config})' if hub.config else ''} from the Hugging Face hub ...")
-        with _bars(bars):
+        with library_bars(bars):
             data = _load(hub, base)
             wanted = {name: data[name] for names in hub.splits.values() for name in names if name in data}
             _check(row, hub, wanted, data)
@@ -234,20 +234,6 @@ def _check(row: Entry, hub: Hub, wanted: dict[str, Any], data: Any) -> None:
                 raise Damaged(
                     f"The hub copy {hub.id} has no column {column!r} in {name}: it has {', '.join(part.column_names)}."
                 )
-
-
-@contextmanager
-def _bars(shown: bool) -> Iterator[None]:
-    import datasets
-
-    before = not datasets.are_progress_bars_disabled()
-    if not shown:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if before:
-            datasets.enable_progress_bars()
 
 
 @contextmanager

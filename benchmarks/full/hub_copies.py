@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.data.hub_images import HubImages
 from benchmarks.data.images import file_source
+from benchmarks.data.progress import library_bars
 from benchmarks.full.dataset_table import Entry, Hub, root_flag
 from benchmarks.full.listing import reading
 from models.registry import UserError
@@ -46,17 +47,12 @@ def read(row: Entry, folder: Path, splits: Sequence[str], mode: str | None) -> t
     if hub is None:
         raise UserError(f"{row.name} has no hub copy.")
     tables = {}
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
+    with library_bars(shown=False):
         for split in splits:
             loaded = [table for name in hub.splits.get(split, ()) if (table := _load(folder, name, hub)) is not None]
             if loaded:
                 data = loaded[0][0] if len(loaded) == 1 else datasets.concatenate_datasets([table for table, _ in loaded])
                 tables[split] = data, "\n".join(source for _, source in loaded)
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
     keys: list[str] = list(row.fixed)
     images = {}
     for split, (data, source) in tables.items():

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.data.progress import library_bars
 from benchmarks.own.columns import split_in_path
 from benchmarks.own.scan import files_under
 from models.registry import UserError, first_line
@@ -97,15 +98,11 @@ def _quiet(bars: bool = False) -> Iterator[None]:
     """Suppress the warnings of `datasets`, and its progress bars unless `bars` (for a download)."""
     import datasets
 
-    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    if not bars:
-        datasets.disable_progress_bars()
+    level = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity_error()
     try:
-        with warnings.catch_warnings():
+        with library_bars(bars), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         datasets.logging.set_verbosity(level)
-        if shown:
-            datasets.enable_progress_bars()
