@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,9 @@ from strategies.plugins import built_in
 from tools.pages import CIL_METRICS, METRICS, markdown, result_table, results
 
 STATE = "**Not verified at full size.** Nobody has run this version on the paper's full datasets."
+# Sections of a docstring with a heading on the card, and those that the card has elsewhere.
+SECTIONS = ("Source", "Sources", "Differs from the released code", "Not implemented", "Defaults", "Options")
+SKIPPED = ("Command", "Hooks", "Example", "Examples", "Attributes", "Args", "Raises")
 BENCHMARKS = {"mtil": METRICS, "cil-nature-5": CIL_METRICS}
 
 
@@ -63,18 +68,28 @@ def without_empty(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 
 
 def prose(docstring: str) -> str:
-    """Return a docstring as Markdown: each indented block becomes a code block, so that its columns stay aligned."""
-    lines: list[str] = []
-    block: list[str] = []
-    for line in [*docstring.splitlines(), ""]:
-        if line.startswith("    "):
-            block.append(line)
+    """Return a docstring as Markdown.
+
+    The text of a section (`SECTIONS`) goes under a heading, except for `SKIPPED` ones. Other indented blocks become code
+    blocks, so that formulas and columns stay aligned.
+    """
+    parts: list[str] = []
+    # A block with the blank lines inside it, or the text up to the next one.
+    for text in re.split(r"((?:^ {4}.*\n?(?:[ \t]*\n(?= {4}))*)+)", docstring, flags=re.MULTILINE):
+        indented = text.startswith("    ")
+        if not indented:
+            parts.append(text.strip("\n"))
             continue
-        if block:
-            lines += ["", "```text", *inspect.cleandoc("\n" + "\n".join(block)).splitlines(), "```", ""]
-            block = []
-        lines.append(line)
-    return "\n".join(lines).strip()
+        block = textwrap.dedent(text).strip("\n")
+        *before, last = parts[-1].rsplit("\n", 1) if parts else [""]
+        title = last.removesuffix(":")
+        if title not in (*SECTIONS, *SKIPPED):
+            parts.append(f"```text\n{block}\n```")
+        else:
+            parts[-1] = "".join(before).strip("\n")
+            if title not in SKIPPED:
+                parts.append(f"### {title}\n\n{block}")
+    return "\n\n".join(part for part in parts if part)
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -149,7 +164,7 @@ def card(name: str) -> str:
             f"```bash\npython cli.py bench mtil --strategy {name}\n```",
             "## Description",
             prose(read_docstring(target)),
-            f"Source: `{target.partition(':')[0].replace('.', '/')}.py`, class `{target.partition(':')[2]}`.",
+            f"Code: `{target.partition(':')[0].replace('.', '/')}.py`, class `{target.partition(':')[2]}`.",
             "## Result in the mini edition",
             *(measured or ["Not measured yet."]),
             "## State against the paper",

@@ -1,0 +1,52 @@
+"""The generated pages: docstrings as Markdown, and a card for every method."""
+
+import pytest
+
+from strategies import TARGETS
+from tools import site_pages
+
+DOCSTRING = """\
+Fine-tune near the start. The loss is
+
+    loss = ce + l2 * d
+
+        with d >= 0
+
+and nothing else.
+
+Source:
+    A paper.
+
+    Its code.
+
+Command:
+    `python cli.py bench`
+
+The end."""
+
+
+def test_sections_get_headings_and_formulas_stay_aligned():
+    assert site_pages.prose(DOCSTRING) == (
+        "Fine-tune near the start. The loss is\n\n```text\nloss = ce + l2 * d\n\n    with d >= 0\n```\n\nand nothing else.\n\n"
+        "### Source\n\nA paper.\n\nIts code.\n\nThe end."
+    )
+
+
+@pytest.fixture(scope="module")
+def generated():
+    return site_pages.pages()
+
+
+def test_every_method_has_a_card_with_result_state_and_options(generated):
+    for name in TARGETS:
+        card = generated[f"methods/{name}.md"]
+        assert "Not measured yet" not in card and site_pages.STATE in card
+        assert "| `lr` |" in card and f"[`{name}`]({name}.md)" in generated["methods/index.md"]
+    assert "Transfer 68.1, Average 75.4, Last 83.6" in generated["methods/zscl.md"]
+
+
+def test_every_command_and_its_flags_are_on_the_page(generated):
+    page = generated["reference/commands.md"]
+    for heading in ("## bench", "## sweep", "### data fetch", "## list"):
+        assert f"\n{heading}\n" in page
+    assert "| `--shots N` |" in page and page.count("| `--shots N` |") == 1
