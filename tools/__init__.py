@@ -4,5 +4,6 @@
     python -m tools.tune mtil       choose the training options of the mini edition (or `cil`)
 
 Files in reading order: pretrain.py (the training loop), sampler.py (batches), compose.py (pictures from masks), captions.py,
-vocabulary.py (the tokenizer), pool.py with pool_shapes.py, icon_names.py and sources.py (the pool of masks); tune.py.
+vocabulary.py (the tokenizer), pool.py with pool_shapes.py, icon_names.py and sources.py (the pool of masks); tune.py;
+pages.py and site_pages.py (tables of measured numbers in the pages).
 """

@@ -61,10 +61,10 @@ def test_every_kind_has_templates():
 
 
 def test_pool_shapes_have_their_subjects():
-    found = list(pool_shapes.items())
-    assert all(mask.shape == (64, 64) and mask.dtype == np.uint8 for _, _, mask in found)
-    assert {subject for kind, subject, _ in found if kind == "counting"} >= {"one thing", "six things", "eight things"}
-    assert len(found) == len(pool_shapes.KINDS) * pool_shapes.SHAPE_VARIANTS + 8 * pool_shapes.GROUPS
+    shapes = list(pool_shapes.items())
+    assert all(mask.shape == (64, 64) and mask.dtype == np.uint8 for _, _, mask in shapes)
+    assert {subject for kind, subject, _ in shapes if kind == "counting"} >= {"one thing", "six things", "eight things"}
+    assert len(shapes) == len(pool_shapes.KINDS) * pool_shapes.SHAPE_VARIANTS + 8 * pool_shapes.GROUPS
 
 
 def masks(n):

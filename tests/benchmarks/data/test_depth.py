@@ -257,8 +257,8 @@ def test_a_tree_on_transparency_is_a_tree_on_white(tmp_path):
     image = Image.new("RGBA", (4, 1), (0, 0, 0, 0))
     image.putpixel((1, 0), (10, 20, 30, 255))
     image.save(tmp_path / "x.png")
-    own = np.asarray(read_image(tmp_path / "x.png", upright=True))
-    assert own[0, :3].tolist() == [[255] * 3, [10, 20, 30], [255] * 3]
+    pixels = np.asarray(read_image(tmp_path / "x.png", upright=True))
+    assert pixels[0, :3].tolist() == [[255] * 3, [10, 20, 30], [255] * 3]
     paper = np.asarray(read_image(tmp_path / "x.png"))
     assert paper[0, :3].tolist() == [[0] * 3, [10, 20, 30], [0] * 3], "the papers' code drops alpha"
 

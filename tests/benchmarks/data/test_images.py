@@ -24,8 +24,8 @@ def photo(tmp_path):
 
 def test_fingerprints_do_not_depend_on_the_working_directory(photo, monkeypatch):
     monkeypatch.chdir(photo.parent)
-    there, here = ImageFiles([photo], [0]), ImageFiles(["photo.png"], [0])
-    assert fingerprint_of(there) == fingerprint_of(here) == fingerprint_of(ImageFiles(["./photo.png"], [0]))
+    absolute, relative = ImageFiles([photo], [0]), ImageFiles(["photo.png"], [0])
+    assert fingerprint_of(absolute) == fingerprint_of(relative) == fingerprint_of(ImageFiles(["./photo.png"], [0]))
     pixels = np.zeros((1, 4, 4), dtype=np.uint8)
     first, second = (ArrayImages(pixels, [0], file_source(path)) for path in (photo, "photo.png"))
     assert fingerprint_of(first) == fingerprint_of(second)
@@ -124,9 +124,9 @@ def test_the_content_counts_and_not_the_ending(tmp_path):
         if kind not in pillow_formats():
             continue
         image.save(tmp_path / "x.jpg", kind)
-        found = read_image(tmp_path / "x.jpg", upright=True)
-        assert found.size == (3, 2) and found.mode == "RGB"
-        assert max(abs(a - b) for a, b in zip(found.getpixel((1, 1)), (250, 0, 0), strict=True)) < 12, kind
+        picture = read_image(tmp_path / "x.jpg", upright=True)
+        assert picture.size == (3, 2) and picture.mode == "RGB"
+        assert max(abs(a - b) for a, b in zip(picture.getpixel((1, 1)), (250, 0, 0), strict=True)) < 12, kind
 
 
 def test_palettes_with_transparency_give_no_warning(tmp_path):
@@ -135,8 +135,8 @@ def test_palettes_with_transparency_give_no_warning(tmp_path):
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "x.png", transparency=b"\x00\xff")
     for mode, upright, expected in (("RGB", False, (10, 20, 30)), (None, False, (10, 20, 30)), ("RGB", True, (255,) * 3)):
-        found = read_image(tmp_path / "x.png", mode, upright).convert("RGB")
-        assert [found.getpixel((x, 0)) for x in (0, 1)] == [expected, (40, 50, 60)]
+        picture = read_image(tmp_path / "x.png", mode, upright).convert("RGB")
+        assert [picture.getpixel((x, 0)) for x in (0, 1)] == [expected, (40, 50, 60)]
 
 
 def test_damaged_and_missing_images_are_named(photo):

@@ -102,8 +102,8 @@ def test_a_full_disk_is_reported_and_the_run_continues(home, photographs, monkey
     os.utime(left, (1, 1))
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: space(0, 0, pixels.MARGIN + 100))
-        found = cached(photographs, SIZE, label="x", progress=lambda *a: told.append(a))
-    assert found is photographs
+        result = cached(photographs, SIZE, label="x", progress=lambda *a: told.append(a))
+    assert result is photographs
     reason = "it needs 0.1 MB, but only 268.4 MB are free, of which 268.4 MB must stay free"
     assert told == [(40, 40, f"x is not cached in {home}: {reason}")]
     assert list(home.iterdir()) == []
@@ -146,15 +146,15 @@ def test_partial_writes_are_continued(photographs, monkeypatch):
 def test_an_impossible_folder_is_reported_and_the_run_continues(tmp_path, photographs):
     told = []
     (tmp_path / "file").write_text("in the way")
-    found = cached(photographs, SIZE, label="x", folder=tmp_path / "file" / "in", progress=lambda *a: told.append(a[2]))
-    assert found is photographs and "is not cached" in told[-1]
+    result = cached(photographs, SIZE, label="x", folder=tmp_path / "file" / "in", progress=lambda *a: told.append(a[2]))
+    assert result is photographs and "is not cached" in told[-1]
 
 
 def test_a_waiting_process_uses_the_file_of_the_other(home, photographs):
     """Another process holds the lock and has finished the file when it releases it."""
     finished = cached(photographs, SIZE, label="x")
     path = only(home)
-    kept = path.read_bytes()
+    content = path.read_bytes()
     path.unlink()
     dataset, told = Counted(photographs), []
     other = FileLock(f"{path}.lock", thread_local=False)
@@ -162,7 +162,7 @@ def test_a_waiting_process_uses_the_file_of_the_other(home, photographs):
 
     def progress(done, total, what):
         told.append(what)
-        path.write_bytes(kept)
+        path.write_bytes(content)
         other.release()
 
     assert torch.equal(cached(dataset, SIZE, label="x", progress=progress).images, finished.images)
@@ -176,13 +176,13 @@ def test_building_at_once_harms_nothing(home, photographs, monkeypatch):
         raise NotImplementedError
 
     monkeypatch.setattr(FileLock, "acquire", refused)
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(cached(photographs, SIZE, label="x"))) for _ in range(4)]
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(cached(photographs, SIZE, label="x"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4 and all(same(one, photographs) for one in found)
+    assert len(results) == 4 and all(same(result, photographs) for result in results)
     assert only(home).name.startswith("x-")
 
 
@@ -190,15 +190,15 @@ def test_old_versions_are_deleted_and_alternating_ones_are_kept(home, monkeypatc
     monkeypatch.setattr(pixel_files, "VERSIONS", 3)
     other = arrays(2, 9, 9, seed=100)
     cached(other, SIZE, label="other")
-    made = [arrays(2, 9, 9, seed=seed) for seed in range(4)]
-    for age, dataset in zip((400, 300, 200), made, strict=False):
-        found = cached(dataset, SIZE, label="x")
-        os.utime(f"{found.path}.used", (time.time() - age,) * 2)
-    first = cached(made[0], SIZE, label="x")  # used again, so the second is the least recently used one
-    cached(made[3], SIZE, label="x")
+    datasets = [arrays(2, 9, 9, seed=seed) for seed in range(4)]
+    for age, dataset in zip((400, 300, 200), datasets, strict=False):
+        result = cached(dataset, SIZE, label="x")
+        os.utime(f"{result.path}.used", (time.time() - age,) * 2)
+    first = cached(datasets[0], SIZE, label="x")  # used again, so the second is the least recently used one
+    cached(datasets[3], SIZE, label="x")
     assert [item.label for item in usage()] == ["other", "x", "x", "x"]
     assert first.path.exists()
-    dataset = Counted(made[1])
+    dataset = Counted(datasets[1])
     cached(dataset, SIZE, label="x")
     assert len(dataset.read) == 2
     monkeypatch.setattr(pixel_files, "VERSIONS", 8)
@@ -212,14 +212,14 @@ def test_old_versions_are_deleted_and_alternating_ones_are_kept(home, monkeypatc
 @pytest.mark.parametrize(("files", "left"), [(3, [3, 2, 0]), (2, [3, 2]), (0, [3, 2])])
 def test_the_bytes_per_label_are_limited_but_two_files_are_kept(files, left, monkeypatch):
     monkeypatch.setattr(pixel_files, "LABEL_BYTES", files * pixels.bytes_needed(2, SIZE))
-    made = [arrays(2, 9, 9, seed=seed) for seed in range(4)]
+    datasets = [arrays(2, 9, 9, seed=seed) for seed in range(4)]
     cached(arrays(2, 9, 9, seed=9), SIZE, label="other")
     with monkeypatch.context() as patch:
         patch.setattr(pixel_files, "LABEL_BYTES", 10**9)
-        for dataset, age in zip(made[:3], (200, 300, 100), strict=True):
+        for dataset, age in zip(datasets[:3], (200, 300, 100), strict=True):
             os.utime(f"{cached(dataset, SIZE, label='x').path}.used", (time.time() - age,) * 2)
-    last = cached(made[3], SIZE, label="x")
-    expected = [last.key if k == 3 else pixels._key(made[k].fingerprint(), Preprocess(SIZE)) for k in left]
+    last = cached(datasets[3], SIZE, label="x")
+    expected = [last.key if k == 3 else pixels._key(datasets[k].fingerprint(), Preprocess(SIZE)) for k in left]
     assert [pixel_files.read_header(item.path).key for item in usage() if item.label == "x"] == expected
     assert [item.label for item in usage()].count("other") == 1
 

@@ -39,16 +39,16 @@ def test_cached_images_are_those_of_the_transform(kind, photographs):
         "concatenation": ConcatDataset([photographs, arrays(5, 40, 40, 3)]),
     }[kind]
     for _ in range(2):  # built, then read
-        found = cached(dataset, SIZE, label="x-test")
-        assert isinstance(found, CachedImages) and isinstance(found, TensorImages)
-        assert same(found, dataset)
+        result = cached(dataset, SIZE, label="x-test")
+        assert isinstance(result, CachedImages) and isinstance(result, TensorImages)
+        assert same(result, dataset)
 
 
 def test_every_field_of_the_transform_counts(home, photographs):
     transforms = [Preprocess(SIZE, resize_mode=mode) for mode in ("shortest", "squash", "longest")]
     transforms += [Preprocess(SIZE, interpolation="bilinear"), Preprocess(SIZE, "longest", fill=9)]
-    for given in transforms:
-        assert same(cached(photographs, given, label="x"), photographs, given)
+    for preprocess in transforms:
+        assert same(cached(photographs, preprocess, label="x"), photographs, preprocess)
     assert len(usage()) == len(transforms)
     cached(photographs, SIZE, label="x")
     assert len(usage()) == len(transforms), "a size without more fields means the first transform"
@@ -87,15 +87,15 @@ def test_labels_come_from_the_dataset(photographs):
 
 
 def test_a_file_is_ordinary_safetensors(home, photographs):
-    found = cached(photographs, SIZE, label="x")
+    result = cached(photographs, SIZE, label="x")
     (images,) = load_file(only(home)).values()
-    assert np.array_equal(images, found.images.numpy())
+    assert np.array_equal(images, result.images.numpy())
 
 
 def test_the_map_is_private(home, photographs):
-    found = cached(photographs, SIZE, label="x")
+    result = cached(photographs, SIZE, label="x")
     before = only(home).read_bytes()
-    found.images[0] = 7
+    result.images[0] = 7
     assert only(home).read_bytes() == before
     assert same(cached(photographs, SIZE, label="x"), photographs)
 
@@ -113,10 +113,10 @@ def test_a_map_larger_than_memory_is_read_only(photographs, monkeypatch):
 
 
 def test_copies_map_the_file_again(home, photographs):
-    found = cached(photographs, SIZE, label="x")
-    pickled = pickle.dumps(found)
-    assert len(pickled) < found.images.numel() / 10
-    assert same(pickle.loads(pickled), photographs) and same(copy.deepcopy(found), photographs)
+    result = cached(photographs, SIZE, label="x")
+    pickled = pickle.dumps(result)
+    assert len(pickled) < result.images.numel() / 10
+    assert same(pickle.loads(pickled), photographs) and same(copy.deepcopy(result), photographs)
     clear()
     with pytest.raises(UserError, match="no longer exist"):
         pickle.loads(pickled)
@@ -148,9 +148,9 @@ def test_another_format_version_or_transform_code_is_another_file(what, photogra
         monkeypatch.setattr(pixels, "version", lambda package: "0.1")
     else:
         monkeypatch.setattr(pixels, "evaluation_transform", lambda size: lambda image: 255 - evaluation_transform(size)(image))
-    found = cached(photographs, SIZE, label="x")
+    result = cached(photographs, SIZE, label="x")
     assert len(usage()) == 2
-    inverted = torch.equal(found[0][0], 255 - evaluation_transform(SIZE)(photographs[0][0]))
+    inverted = torch.equal(result[0][0], 255 - evaluation_transform(SIZE)(photographs[0][0]))
     assert inverted == (what == "transform")
 
 
@@ -170,8 +170,8 @@ def test_without_fingerprint_nothing_is_cached(home, photographs):
 
 
 def test_cached_images_are_not_cached_again(photographs):
-    found = cached(photographs, SIZE, label="x")
-    assert cached(found, SIZE, label="x") is found
+    result = cached(photographs, SIZE, label="x")
+    assert cached(result, SIZE, label="x") is result
 
 
 def test_progress_reports_images_and_bytes(photographs):
@@ -192,9 +192,9 @@ def test_a_transform_of_another_size_is_a_bug_not_a_cache(home, photographs, mon
 def test_the_training_split_of_a_domain_is_not_cached(photographs, toy_domain):
     memory = toy_domain("red")
     domain = Domain("birds", ["a", "b", "c", "d"], ["{}"], photographs, None, Subset(photographs, [1, 2]), ood=photographs)
-    found = cached_domain(domain, SIZE)
-    assert found.train is photographs and found.val is None and found.classnames == domain.classnames
-    assert same(found.test, domain.test) and same(found.ood, domain.ood)
+    result = cached_domain(domain, SIZE)
+    assert result.train is photographs and result.val is None and result.classnames == domain.classnames
+    assert same(result.test, domain.test) and same(result.ood, domain.ood)
     assert [u.label for u in usage()] == ["birds-ood", "birds-test"]
     assert cached_domain(domain, SIZE, splits=("test",)).ood is photographs
     assert cached_domain(memory, 48) is memory

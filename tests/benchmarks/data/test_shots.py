@@ -49,8 +49,8 @@ def test_shots_come_first_and_validation_is_drawn_from_the_rest():
     # A tenth of the 44 training images. All four images of the smallest class are shots.
     assert sorted(targets_of(few.val)) == [0, 0, 1, 1] and not set(few.val.indices) & set(few.train.indices)
     assert with_shots(domain, 4, seed=1).val.indices != few.val.indices
-    every = with_shots(make([0, 1, 2] * 4), 4)
-    assert len(every.train) == 12 and every.val is None
+    exact = with_shots(make([0, 1, 2] * 4), 4)
+    assert len(exact.train) == 12 and exact.val is None
     whole = with_shots(make([0, 1, 2] * 4), 4, take=False)
     assert len(whole.train) == 12 and len(whole.val) == 1
 

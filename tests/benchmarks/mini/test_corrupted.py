@@ -34,15 +34,15 @@ def test_corruption_has_the_documented_amounts():
     rng = render.generator("test", "corruption")
     image = np.zeros((3, 48, 48), np.uint8)
     image[:, :, 24:] = 200
-    kept = image.copy()
-    found = np.stack([corrupted.corrupted(image, rng) for _ in range(200)]).astype(float)
-    assert np.array_equal(image, kept)
+    copy = image.copy()
+    results = np.stack([corrupted.corrupted(image, rng) for _ in range(200)]).astype(float)
+    assert np.array_equal(image, copy)
     # Far from the edge the blur has no effect, so only contrast and noise remain.
-    left, right = found[:, :, :, :10], found[:, :, :, -10:]
+    left, right = results[:, :, :, :10], results[:, :, :, -10:]
     contrast = (right.mean(axis=(1, 2, 3)) - left.mean(axis=(1, 2, 3))) / 200
     assert contrast.min() > 0.3 - 0.02 and contrast.max() < 0.6 + 0.02
     assert contrast.min() < 0.35 and contrast.max() > 0.55, "amounts differ"
-    assert found.mean() == pytest.approx(100, abs=1), "the mean grey is kept"
+    assert results.mean() == pytest.approx(100, abs=1), "the mean grey is kept"
     noise = left.std(axis=(1, 2, 3))
     assert noise.min() > 11 and noise.max() < 25.5
     grey = left - left.mean(axis=1, keepdims=True)

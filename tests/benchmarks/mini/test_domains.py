@@ -38,8 +38,8 @@ def test_orders_hold_the_same_domains():
 
 def test_the_table_needs_no_heavy_import():
     code = "import sys; from benchmarks import mini; mini.summary(); print(*{'torch', 'numpy', 'PIL'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == ""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
 
 
 def test_summary_agrees_with_the_domains(domains):

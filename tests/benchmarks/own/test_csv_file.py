@@ -38,28 +38,28 @@ def files(split):
 
 
 def test_without_splits_80_10_10_are_drawn_in_any_order_of_rows(images):
-    one = from_csv(write(images, "path,label\n" + lines()))
-    two = from_csv(
+    first = from_csv(write(images, "path,label\n" + lines()))
+    second = from_csv(
         write(images, "Label,FileName\n" + "\n".join(",".join(r.split(",")[::-1]) for r in lines(shuffle=1).split()), "b.csv")
     )
-    assert one.name == "pets" and two.name == "b" and one.classnames == ("big dog", "cat", "fox")
-    parts = [files(split) for split in (one.train, one.val, one.test)]
-    assert sum(map(len, parts)) == len({file for part in parts for file in part}) == 19
-    assert [[split.targets.count(c) for c in range(3)] for split in (one.train, one.val, one.test)] == [
+    assert first.name == "pets" and second.name == "b" and first.classnames == ("big dog", "cat", "fox")
+    parts = [files(split) for split in (first.train, first.val, first.test)]
+    assert sum(map(len, parts)) == len({file for split in parts for file in split}) == 19
+    assert [[split.targets.count(c) for c in range(3)] for split in (first.train, first.val, first.test)] == [
         [4 - 1, 10, 2], [0, 1, 0], [1, 1, 1],
     ]  # fmt: skip
-    assert parts == [files(split) for split in (two.train, two.val, two.test)]
-    for split in (one.train, one.val, one.test):
+    assert parts == [files(split) for split in (second.train, second.val, second.test)]
+    for split in (first.train, first.val, first.test):
         assert all(file.startswith(("big_dog", "cat", "fox")[t]) for file, t in zip(files(split), split.targets, strict=True))
-    assert one.train[0][0].mode == "RGB"
+    assert first.train[0][0].mode == "RGB"
     assert files(from_csv(images / "pets.csv", seed=3).test) != parts[2]
 
 
 def test_splits_semicolons_tabs_quotes_and_a_mark(images):
     text = "path;label;split\n\nimg/cat0.png;cat;Train\nimg/fox0.png;fox;train\n\n"
     text += 'img/cat1.png;cat;valid\nimg/cat2.png;"cat";test\n'
-    found = from_csv(write(images, "\ufeff" + text))
-    assert [files(s) for s in (found.train, found.val, found.test)] == [["cat0.png", "fox0.png"], ["cat1.png"], ["cat2.png"]]
+    loaded = from_csv(write(images, "\ufeff" + text))
+    assert [files(s) for s in (loaded.train, loaded.val, loaded.test)] == [["cat0.png", "fox0.png"], ["cat1.png"], ["cat2.png"]]
     assert from_csv(write(images, text.replace(";", "\t"), "x.tsv")).classnames == ("cat", "fox")
     only = from_csv(write(images, 'path,label,split\n"img/cat0.png",cat,test\nimg/fox0.png,fox,test\n'))
     assert only.train is None and len(only.test) == 2
@@ -72,15 +72,15 @@ def test_integer_labels(images):
     assert from_csv(table).classnames == ("0", "1", "10")
     assert from_csv(table, classnames={"0": "dog", "1": "cat", "10": "fox"}).classnames == ("dog", "cat", "fox")
     table = write(images, "path,label\n" + lines(lambda key: list(COUNTS).index(key)))
-    found = from_csv(table, classnames=["kitten", "hound", "vixen"], templates=["my {}"])
-    assert found.classnames == ("kitten", "hound", "vixen") and found.templates == ("my {}",)
-    assert [found.train.targets.count(c) for c in range(3)] == [10, 3, 2]
+    loaded = from_csv(table, classnames=["kitten", "hound", "vixen"], templates=["my {}"])
+    assert loaded.classnames == ("kitten", "hound", "vixen") and loaded.templates == ("my {}",)
+    assert [loaded.train.targets.count(c) for c in range(3)] == [10, 3, 2]
 
 
 def test_listed_names_give_the_order(images):
-    found = from_csv(write(images, "path,label\n" + lines()), classnames=["fox", "cat", "big dog"])
-    assert found.classnames == ("fox", "cat", "big dog")
-    assert [found.train.targets.count(c) for c in range(3)] == [2, 10, 3]
+    loaded = from_csv(write(images, "path,label\n" + lines()), classnames=["fox", "cat", "big dog"])
+    assert loaded.classnames == ("fox", "cat", "big dog")
+    assert [loaded.train.targets.count(c) for c in range(3)] == [2, 10, 3]
 
 
 @pytest.mark.parametrize(

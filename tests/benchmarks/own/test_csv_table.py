@@ -44,11 +44,11 @@ def table(header="path,label,split", row=lambda file, key, split: f"{file},{key}
 PLAIN = table()
 
 
-def summary(found):
+def summary(loaded):
     """Return the class names, and the class name of each file by split."""
-    splits = {"train": found.train, "val": found.val, "test": found.test}
-    return found.classnames, {
-        split: {os.path.basename(p): found.classnames[t] for p, t in zip(images.paths, images.targets, strict=True)}
+    splits = {"train": loaded.train, "val": loaded.val, "test": loaded.test}
+    return loaded.classnames, {
+        split: {os.path.basename(p): loaded.classnames[t] for p, t in zip(images.paths, images.targets, strict=True)}
         for split, images in splits.items()
         if images is not None
     }
@@ -138,8 +138,8 @@ def test_numbers_as_labels(images):
     for text in (numbers, floats, dots):
         file = write(images, text)
         assert from_csv(file).classnames == ("0", "1")
-        for given in (["cat", "fox"], {"0": "cat", "1": "fox"}):
-            assert summary(from_csv(file, classnames=given))[1]["test"]["fox0.png"] == "fox"
+        for names in (["cat", "fox"], {"0": "cat", "1": "fox"}):
+            assert summary(from_csv(file, classnames=names))[1]["test"]["fox0.png"] == "fox"
     assert from_csv(write(images, floats), classnames={"0.0": "cat", "1.0": "fox"}).classnames == ("cat", "fox")
     halves = write(images, floats.replace("1.0", "0.5"))
     with pytest.raises(UserError, match=r"line 6: the label 0\.5 is a number with a fraction, not a class\."):
@@ -178,10 +178,10 @@ def test_a_test_split_without_labels_is_left_out(images):
     for missing in ("", "-1", "nan"):
         text = PLAIN.replace("2.png,cat,train", "2.png,cat,val").replace("2.png,fox,train", "2.png,fox,val")
         text = text.replace("cat,test", f"{missing},test").replace("fox,test", f"{missing},test")
-        found = from_csv(write(images, text))
-        assert sorted(summary(found)[1]["test"]) == ["cat2.png", "fox2.png"] and found.val is None
-        assert found.split_sources["test"].endswith(": there is no labelled test split")
-        assert found.notes == (f"{images / 'pets.csv'}: the 4 images of the test split have no labels and are left out",)
+        loaded = from_csv(write(images, text))
+        assert sorted(summary(loaded)[1]["test"]) == ["cat2.png", "fox2.png"] and loaded.val is None
+        assert loaded.split_sources["test"].endswith(": there is no labelled test split")
+        assert loaded.notes == (f"{images / 'pets.csv'}: the 4 images of the test split have no labels and are left out",)
     with pytest.raises(UserError, match="line 2: the label is empty"):
         from_csv(write(images, PLAIN.replace("cat0.png,cat", "cat0.png,")))
 
@@ -222,9 +222,9 @@ def test_splits_in_paths_give_a_warning(images):
     for file in FILES:
         (images / file).rename(images / ("test" if file[-5] == "0" else "train") / file.removeprefix("img/"))
     rows = [f"{path.relative_to(images)},{path.name[:3]}" for path in sorted(images.glob("t*/*"))]
-    found = from_csv(write(images, "\n".join(["path,label", *rows])))
-    assert "its paths have folders for test and train, but it has no split column" in found.warnings[0]
-    assert found.split_sources["test"] == "10 % of each class, seed 0"
+    loaded = from_csv(write(images, "\n".join(["path,label", *rows])))
+    assert "its paths have folders for test and train, but it has no split column" in loaded.warnings[0]
+    assert loaded.split_sources["test"] == "10 % of each class, seed 0"
 
 
 def test_a_folder_with_metadata(images):
@@ -237,9 +237,9 @@ def test_a_folder_with_metadata(images):
                 (images / file).rename(images / "META" / split / file.removeprefix("img/"))
                 lines.append(f"{file.removeprefix('img/')},{key_of(file)}")
         write(images / "META" / split, "\n".join(lines), "metadata.csv")
-    found = domain("META", images)
-    assert found.name == "META" and found.warnings == ()
-    names, splits = summary(found)
+    loaded = domain("META", images)
+    assert loaded.name == "META" and loaded.warnings == ()
+    names, splits = summary(loaded)
     assert names == ("cat", "fox") and {split: len(files) for split, files in splits.items()} == {"train": 6, "test": 2}
     assert all(file.startswith(label) for files in splits.values() for file, label in files.items())
     (images / "META" / "test").rename(images / "elsewhere" / "test")

@@ -95,17 +95,17 @@ def test_the_split_depends_only_on_the_seed(tmp_path, monkeypatch):
             pass
 
     def shuffled(folder):
-        found = list(scandir(folder))
-        random.Random(3).shuffle(found)
-        return Shuffled(found)
+        entries = list(scandir(folder))
+        random.Random(3).shuffle(entries)
+        return Shuffled(entries)
 
-    one = from_folder(first)
+    loaded = from_folder(first)
     monkeypatch.setattr(scan.os, "scandir", shuffled)
     two = from_folder(second)
     for split in ("train", "val", "test"):
-        kept = [path for path in files(getattr(two, split), second) if not path.startswith("another")]
-        assert kept == files(getattr(one, split), first)
-    assert files(from_folder(first, seed=1).test, first) != files(one.test, first)
+        paths = [path for path in files(getattr(two, split), second) if not path.startswith("another")]
+        assert paths == files(getattr(loaded, split), first)
+    assert files(from_folder(first, seed=1).test, first) != files(loaded.test, first)
 
 
 def test_clutter_is_ignored_and_images_below_a_class_folder_give_a_warning(tmp_path):

@@ -26,8 +26,8 @@ def png(value):
 def rows(labels, names=NAMES, first=0, column="label", **columns):
     """Return a dataset whose image i is filled with first + i."""
     data = {"image": [png(first + i) for i in range(len(labels))], column: list(labels), **columns}
-    made = datasets.Dataset.from_dict(data).cast_column("image", datasets.Image())
-    return made if names is None else made.cast_column(column, datasets.ClassLabel(names=names))
+    dataset = datasets.Dataset.from_dict(data).cast_column("image", datasets.Image())
+    return dataset if names is None else dataset.cast_column(column, datasets.ClassLabel(names=names))
 
 
 def values(dataset):
@@ -56,13 +56,13 @@ def save(tmp_path):
 def test_saved_splits(save):
     folder = save(train=rows([0, 1, 1], first=1), validation=rows([1], first=50), test=rows([0, 1], first=90), extra=rows([0]))
     assert kind_of(folder) == "hub-folder"
-    found = domain(folder, templates=["the {}"])
-    assert found.name == "pets" and found.classnames == ("big dog", "cat") and found.templates == ("the {}",)
-    assert [values(split) for split in (found.train, found.val, found.test)] == [[1, 2, 3], [50], [90, 91]]
-    assert [split.targets for split in (found.train, found.val, found.test)] == [[0, 1, 1], [1], [0, 1]]
-    assert found.train[0][0].mode == "RGB" and found.prompts() == ["the big dog", "the cat"]
-    assert "columns image and label" in found.source and found.notes == (f"{folder}: the splits extra are not read",)
-    assert found.split_sources == {"train": "the split train", "val": "the split validation", "test": "the split test"}
+    loaded = domain(folder, templates=["the {}"])
+    assert loaded.name == "pets" and loaded.classnames == ("big dog", "cat") and loaded.templates == ("the {}",)
+    assert [values(split) for split in (loaded.train, loaded.val, loaded.test)] == [[1, 2, 3], [50], [90, 91]]
+    assert [split.targets for split in (loaded.train, loaded.val, loaded.test)] == [[0, 1, 1], [1], [0, 1]]
+    assert loaded.train[0][0].mode == "RGB" and loaded.prompts() == ["the big dog", "the cat"]
+    assert "columns image and label" in loaded.source and loaded.notes == (f"{folder}: the splits extra are not read",)
+    assert loaded.split_sources == {"train": "the split train", "val": "the split validation", "test": "the split test"}
     assert from_hub(folder, classnames=["hound", "kitten"], name="x").classnames == ("hound", "kitten")
 
 
@@ -74,9 +74,9 @@ def test_labels_are_read_without_decoding(save, monkeypatch):
 
 def test_fingerprints_are_stable_and_distinguish_images(save):
     folder = save("one", train=rows([0, 1]), test=rows([0, 1], first=9))
-    one, again = from_hub(folder), from_hub(folder)
-    assert fingerprint_of(one.train) == fingerprint_of(again.train) != fingerprint_of(one.test)
-    assert fingerprint_of(Subset(one.train, [0])) != fingerprint_of(Subset(one.train, [1]))
+    first, again = from_hub(folder), from_hub(folder)
+    assert fingerprint_of(first.train) == fingerprint_of(again.train) != fingerprint_of(first.test)
+    assert fingerprint_of(Subset(first.train, [0])) != fingerprint_of(Subset(first.train, [1]))
     version = data_version(folder)
     other = save("two", train=rows([0, 1, 1]), test=rows([0, 1]))
     assert version == data_version(folder) != data_version(other)
@@ -90,7 +90,7 @@ def test_missing_splits(save, tmp_path):
     for folder in (tmp_path / "whole", save("train_only", train=rows([0] * 10 + [1] * 20))):
         whole = from_hub(folder)
         parts = [values(split) for split in (whole.train, whole.val, whole.test)]
-        assert sorted(v for part in parts for v in part) == list(range(30))
+        assert sorted(v for split in parts for v in split) == list(range(30))
         counts = [[targets_of(split).count(c) for c in (0, 1)] for split in (whole.train, whole.val, whole.test)]
         assert counts == [[8, 16], [1, 2], [1, 2]] and "80/10/10" in whole.source
         assert values(from_hub(folder).test) == parts[2] != values(from_hub(folder, seed=1).test)
@@ -103,9 +103,9 @@ def test_parquet(tmp_path):
     rows([1], first=2).to_parquet(folder / "data" / "train-00001-of-00002.parquet")
     rows([0, 1], first=5).to_parquet(folder / "data" / "test-00000-of-00001.parquet")
     assert kind_of(folder) == "hub-folder"
-    found = domain("birds", tmp_path)
-    assert found.name == "birds" and found.classnames == ("big dog", "cat")
-    assert values(found.train) == [0, 1, 2] and values(found.test) == [5, 6] and found.train.targets == [0, 1, 1]
+    loaded = domain("birds", tmp_path)
+    assert loaded.name == "birds" and loaded.classnames == ("big dog", "cat")
+    assert values(loaded.train) == [0, 1, 2] and values(loaded.test) == [5, 6] and loaded.train.targets == [0, 1, 1]
     rows([0, 1]).to_parquet(folder / "more.parquet")
     with pytest.raises(UserError, match=r"name of .*more\.parquet has no split"):
         from_hub(folder)
@@ -116,9 +116,11 @@ def test_parquet_of_other_tools(tmp_path, image):
     table = pyarrow.table({"image": [image(i) for i in range(6)], "label": ["dog", "cat"] * 3})
     (tmp_path / "x").mkdir()
     pyarrow.parquet.write_table(table, tmp_path / "x" / "0000.parquet")
-    found = from_hub(tmp_path / "x")
-    assert found.classnames == ("cat", "dog") and sorted(values(found.train) + values(found.test)) == list(range(6))
-    assert values(found.test) and all(t == 1 - v % 2 for v, t in zip(values(found.train), targets_of(found.train), strict=True))
+    loaded = from_hub(tmp_path / "x")
+    assert loaded.classnames == ("cat", "dog") and sorted(values(loaded.train) + values(loaded.test)) == list(range(6))
+    assert values(loaded.test) and all(
+        t == 1 - v % 2 for v, t in zip(values(loaded.train), targets_of(loaded.train), strict=True)
+    )
 
 
 def test_labels_without_a_class_label(save):
@@ -189,15 +191,15 @@ def test_mistakes(save, splits, message):
 def test_a_damaged_image_is_named(save):
     bad = datasets.Dataset.from_dict({"image": [png(1), {"bytes": b"no", "path": None}, None], "label": [0, 1, 1]})
     bad = bad.cast_column("image", datasets.Image()).cast_column("label", datasets.ClassLabel(names=NAMES))
-    found = from_hub(save(test=bad))
+    loaded = from_hub(save(test=bad))
     with pytest.raises(UserError, match=r"Cannot read image 1 of the split test of .*pets: it is a text file"):
-        found.test[1]
-    assert [sentence[:19] for sentence in check_images(found)] == ["Cannot read image 1", "Cannot read image 2"]
+        loaded.test[1]
+    assert [sentence[:19] for sentence in check_images(loaded)] == ["Cannot read image 1", "Cannot read image 2"]
 
 
 def test_a_saved_format_does_not_matter(save):
-    found = from_hub(save(test=rows([0, 1]).with_format("numpy")))
-    assert values(found.test) == [0, 1]
+    loaded = from_hub(save(test=rows([0, 1]).with_format("numpy")))
+    assert values(loaded.test) == [0, 1]
 
 
 def test_other_and_damaged_folders(save, tmp_path):

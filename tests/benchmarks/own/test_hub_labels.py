@@ -52,10 +52,10 @@ def save(tmp_path):
     return write
 
 
-def check(found, names):
+def check(loaded, names):
     """Return the class names, and check that every image has the label of its value."""
-    assert found.classnames == tuple(names)
-    for split in (found.train, found.val, found.test):
+    assert loaded.classnames == tuple(names)
+    for split in (loaded.train, loaded.val, loaded.test):
         for i in range(len(split or ())):
             image, label = split[i]
             assert label == image.getpixel((0, 0))[0]
@@ -110,9 +110,9 @@ def test_parquet_of_webdataset_columns(tmp_path):
     check(domain("P", tmp_path), ["0", "1", "2"])
     table = pyarrow.table({"jpg": [png(c) for c in (0, 1, 2)] * 4, "cls": KINDS * 4})
     pyarrow.parquet.write_table(table, tmp_path / "one.parquet")
-    found = domain(tmp_path / "one.parquet")
-    check(found, KINDS)
-    assert found.name == "one" and len(found.test) == 3 and len(data_version(tmp_path / "one.parquet")) == 12
+    loaded = domain(tmp_path / "one.parquet")
+    check(loaded, KINDS)
+    assert loaded.name == "one" and len(loaded.test) == 3 and len(data_version(tmp_path / "one.parquet")) == 12
     assert find_source(str(tmp_path / "one.parquet")).name == "one"
     (tmp_path / "bad.parquet").write_bytes(b"no")
     with pytest.raises(UserError, match=r"Cannot read the parquet file .*bad\.parquet"):
@@ -155,11 +155,11 @@ def test_a_test_split_without_labels(save):
 
     train = rows(0, 1, 2)
     for i, test in enumerate((unlabelled(), unlabelled(value=None), made({}, {"image": PIC}, (0, 1, 2)))):
-        found = from_hub(save(f"V{i}", train=train, validation=rows(0, 1), test=test))
-        check(found, KINDS)
-        assert len(found.test) == 2 and found.val is None
-        assert found.split_sources["test"].endswith(": there is no labelled test split")
-        assert "the 3 images of the split test have no labels and are left out" in found.notes[0]
+        loaded = from_hub(save(f"V{i}", train=train, validation=rows(0, 1), test=test))
+        check(loaded, KINDS)
+        assert len(loaded.test) == 2 and loaded.val is None
+        assert loaded.split_sources["test"].endswith(": there is no labelled test split")
+        assert "the 3 images of the split test have no labels and are left out" in loaded.notes[0]
     alone = from_hub(save("A", train=rows(*[0, 1, 2] * 4), test=unlabelled()))
     assert len(alone.test) == 3 and alone.split_sources["test"] == "10 % of each class, seed 0"
     with pytest.raises(UserError, match=r"No image of .* has a label in the column 'label'"):
@@ -173,8 +173,8 @@ def test_a_test_split_without_labels(save):
 
 def test_only_a_validation_split_is_the_test_split(save):
     rows = made({"label": int}, {"image": PIC, "label": LABELS})
-    found = from_hub(save(train=rows, validation=rows))
-    assert len(found.test) == 6 and "there is no labelled test split" in found.split_sources["test"]
+    loaded = from_hub(save(train=rows, validation=rows))
+    assert len(loaded.test) == 6 and "there is no labelled test split" in loaded.split_sources["test"]
 
 
 def test_classes_are_matched_by_name_between_splits(save):

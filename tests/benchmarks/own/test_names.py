@@ -68,7 +68,7 @@ def test_name_classes():
 
 
 @pytest.mark.parametrize(
-    ("keys", "given", "message"),
+    ("keys", "classnames", "message"),
     [
         (["a", "b"], ["x"], r"There are 1 class names for 2 classes \(class folders a, b\)"),
         (["a", "b"], {"a": "x"}, "have no name for the class folder 'b'"),
@@ -77,9 +77,9 @@ def test_name_classes():
         (["a"], None, "At least two classes are needed, but there is only the class folder 'a'"),
     ],
 )
-def test_refused_names(keys, given, message):
+def test_refused_names(keys, classnames, message):
     with pytest.raises(UserError, match=message):
-        name_classes(keys, given, "class folder")
+        name_classes(keys, classnames, "class folder")
 
 
 def test_templates(tmp_path):
@@ -106,7 +106,7 @@ BY_LINE = "assigned by line order"
 
 
 @pytest.mark.parametrize(
-    ("keys", "given", "names", "note"),
+    ("keys", "classnames", "names", "note"),
     [
         (FOLDERS, ["cat", "dog", "fox"], ("cat", "dog", "fox"), None),
         (FOLDERS, ["dog", "fox", "cat"], ("cat", "dog", "fox"), BY_NAME),
@@ -128,14 +128,14 @@ BY_LINE = "assigned by line order"
         (["cafe\u0301", "b"], {"caf\u00e9": "x", "b": "y"}, ("x", "y"), None),
     ],
 )
-def test_given_names_are_matched_by_name_before_order(keys, given, names, note):
-    matched = match_names(keys, given, "class folder")
-    assert name_classes(keys, given, "class folder") == name_classes(keys, matched.names, "class folder") == names
+def test_given_names_are_matched_by_name_before_order(keys, classnames, names, note):
+    matched = match_names(keys, classnames, "class folder")
+    assert name_classes(keys, classnames, "class folder") == name_classes(keys, matched.names, "class folder") == names
     assert (note is None and not matched.notes) or note in matched.notes[0]
 
 
 @pytest.mark.parametrize(
-    ("keys", "given", "message"),
+    ("keys", "classnames", "message"),
     [
         (
             FOLDERS,
@@ -154,9 +154,9 @@ def test_given_names_are_matched_by_name_before_order(keys, given, names, note):
         (["a", "b"], ["x", "caf\udce9"], r"The class name 'caf\\xe9' contains a byte that is not UTF-8"),
     ],
 )
-def test_ambiguous_given_names(keys, given, message):
+def test_ambiguous_given_names(keys, classnames, message):
     with pytest.raises(UserError, match=message):
-        name_classes(keys, given, "class folder")
+        name_classes(keys, classnames, "class folder")
 
 
 def test_superfluous_names_give_a_warning():

@@ -62,8 +62,8 @@ def test_kinds(place):
 
 def test_the_domain_has_the_name_of_the_last_component(place):
     tree(place / "root" / "my" / "pets", {"a_1": 3, "b": 3})
-    found = domain("my/pets/", "root", templates=["the {}"])
-    assert found.name == "pets" and found.classnames == ("a 1", "b") and found.templates == ("the {}",)
+    loaded = domain("my/pets/", "root", templates=["the {}"])
+    assert loaded.name == "pets" and loaded.classnames == ("a 1", "b") and loaded.templates == ("the {}",)
     assert domain("my/pets", "root", classnames=["x", "y"]).classnames == ("x", "y")
 
 
@@ -176,20 +176,20 @@ def test_photographs_are_upright_and_deep_grey_is_not_clipped(kind, place):
     if kind == "split":
         for split in ("train", "test"):
             shutil.copytree(place / "photos", place / "parted" / split)
-        found = domain("parted")
+        loaded = domain("parted")
     elif kind == "csv":
         rows = [f"{path},{path.parent.name}" for path in files]
         (place / "photos.csv").write_text("\n".join(["path,label", *rows]) + "\n")
-        found = domain("photos.csv")
+        loaded = domain("photos.csv")
     elif kind == "hub":
         import datasets
 
         rows = {"image": [{"bytes": path.read_bytes(), "path": None} for path in files], "label": ["a"] * 4 + ["b"] * 4}
         datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image()).save_to_disk("saved")
-        found = domain("saved")
+        loaded = domain("saved")
     else:
-        found = domain("photos")
-    images = [dataset[i][0] for dataset in (found.train, found.val, found.test) if dataset for i in range(len(dataset))]
+        loaded = domain("photos")
+    images = [dataset[i][0] for dataset in (loaded.train, loaded.val, loaded.test) if dataset for i in range(len(dataset))]
     assert Counter(image.size for image in images) == ({(4, 8): 12, (8, 4): 4} if kind == "split" else {(4, 8): 6, (8, 4): 2})
     assert {image.getpixel((0, 0)) for image in images if image.size == (8, 4)} == {(117, 117, 117)}
 

@@ -34,7 +34,7 @@ def save(full_roots):
 
 
 @pytest.fixture
-def own(tmp_path, save, full_roots):
+def own_data(tmp_path, save, full_roots):
     """Write a folder, a CSV file and a saved Hugging Face dataset under tmp_path."""
     save(tmp_path / "trees", ("oak_tree", "pine", "birch"))
     save(tmp_path / "kitchen", ("cup", "fork"), 8)
@@ -72,8 +72,8 @@ def cells(folder, after):
     return [(r["stream"], r["task"], int(r["n"])) for r in read_csv(folder / "accuracy.csv") if r["after"] == str(after)]
 
 
-def test_every_kind_mixed_with_a_mini_domain(own, bench):
-    tasks = f"{own / 'trees'},{own / 'kitchen.csv'},digits,{own / 'cloth'}"
+def test_every_kind_mixed_with_a_mini_domain(own_data, bench):
+    tasks = f"{own_data / 'trees'},{own_data / 'kitchen.csv'},digits,{own_data / 'cloth'}"
     folder = bench("stream", "--tasks", tasks, "--heldout", "none", "--no-cache", "--limit", 12)
     assert folder.parent.name.startswith("stream-own-custom-")
     tested = [("test", "trees", 3), ("test", "kitchen", 4), ("test", "digits", 12), ("test", "cloth", 4)]
@@ -81,36 +81,46 @@ def test_every_kind_mixed_with_a_mini_domain(own, bench):
     assert samples(folder)["train"] == [12, 11, 12, 8 - 1], "10 % of 12 and of 8, at least one, are validation images"
 
 
-def test_own_data_held_out(own, bench):
-    folder = bench("mtil", "--order", "digits", "--heldout", own / "trees", "letters", "--no-cache", "--limit", 6)
+def test_own_data_held_out(own_data, bench):
+    folder = bench("mtil", "--order", "digits", "--heldout", own_data / "trees", "letters", "--no-cache", "--limit", 6)
     assert folder.parent.name.startswith("mtil-mini-custom-")
     assert cells(folder, 1) == [("test", "digits", 6), ("heldout", "trees", 3), ("heldout", "letters", 6)]
 
 
-def test_steps_of_a_folder(own, bench, cache):
-    folder = bench("cil", "--dataset", own / "trees", "--steps", 3)
+def test_steps_of_a_folder(own_data, bench, cache):
+    folder = bench("cil", "--dataset", own_data / "trees", "--steps", 3)
     assert folder.parent.name == "cil-trees-3-own-default"
     assert [r["task"] for r in read_csv(folder / "accuracy.csv") if r["after"] == "3"] == ["step-1", "step-2", "step-3", "seen"]
     assert samples(folder) == {"train": [8] * 3, "val": [1] * 3, "test": [1] * 3, "heldout": []}
-    scenario = make("cil", dataset=str(own / "trees"), steps=3, order=["pine", "oak tree", "birch"], preprocess=16)
+    scenario = make("cil", dataset=str(own_data / "trees"), steps=3, order=["pine", "oak tree", "birch"], preprocess=16)
     assert [e.domain.classnames for e in scenario.streams["test"]] == [("pine",), ("oak tree",), ("birch",)]
     two = bench(
-        "cil", "--dataset", own / "trees", "--steps", 2, "--order", "pine,oak tree,birch", "--heldout", own / "kitchen.csv"
+        "cil",
+        "--dataset",
+        own_data / "trees",
+        "--steps",
+        2,
+        "--order",
+        "pine,oak tree,birch",
+        "--heldout",
+        own_data / "kitchen.csv",
     )
     assert two.parent.name.startswith("cil-trees-2-own-custom-")
     assert [task for _, task, _ in cells(two, 0)] == ["step-1", "step-2", "kitchen"]
 
 
-def test_a_name_is_searched_under_the_data_root(own, bench, cache):
-    folder = bench("stream", "--tasks", "trees,kitchen.csv", "--data-root", own, "--limit", 12)
+def test_a_name_is_searched_under_the_data_root(own_data, bench, cache):
+    folder = bench("stream", "--tasks", "trees,kitchen.csv", "--data-root", own_data, "--limit", 12)
     assert [task for _, task, _ in cells(folder, 0)] == ["trees", "kitchen", "buttons", "digits", "objects"]
-    by_path = RunConfig(**read_file(str(folder / "run.json")) | {"tasks": (str(own / "trees"), str(own / "kitchen.csv"))})
+    by_path = RunConfig(
+        **read_file(str(folder / "run.json")) | {"tasks": (str(own_data / "trees"), str(own_data / "kitchen.csv"))}
+    )
     assert folder.name == f"finetune-{resolve(by_path).key}", "the place of the data changes no number"
 
 
 @pytest.mark.parametrize("shots", [1, 4])
-def test_shots_are_per_class(shots, own, bench, cache):
-    tasks = [str(own / "trees"), str(own / "kitchen.csv")]
+def test_shots_are_per_class(shots, own_data, bench, cache):
+    tasks = [str(own_data / "trees"), str(own_data / "kitchen.csv")]
     folder = bench("stream", "--tasks", ",".join(tasks), "--shots", shots)
     assert samples(folder)["train"] == [3 * shots, 2 * shots]
     assert samples(folder)["test"] == [3, 4], "the test images do not change"
@@ -119,101 +129,101 @@ def test_shots_are_per_class(shots, own, bench, cache):
         assert set(Counter(targets_of(experience.domain.train)).values()) == {shots}
 
 
-def test_files_of_names_and_templates(own, bench, cache):
-    names, templates = own / "names.txt", own / "templates.txt"
+def test_files_of_names_and_templates(own_data, bench, cache):
+    names, templates = own_data / "names.txt", own_data / "templates.txt"
     names.write_text("birch\tbirches\noak_tree\toaks\npine\tpines\n")
     templates.write_text("a drawing of {}.\n")
-    folder = bench("cil", "--dataset", own / "trees", "--steps", 3, "--classnames", names, "--templates", templates)
+    folder = bench("cil", "--dataset", own_data / "trees", "--steps", 3, "--classnames", names, "--templates", templates)
     assert json.loads((folder / "run.json").read_text())["identity"]["templates"] == "a drawing of {}.\n"
-    assert cli.main(["bench", "--config", str(folder / "run.json"), "--out", str(own / "again"), "--quiet"]) == 0
-    (again,) = (own / "again").glob("*/*/run.json")
+    assert cli.main(["bench", "--config", str(folder / "run.json"), "--out", str(own_data / "again"), "--quiet"]) == 0
+    (again,) = (own_data / "again").glob("*/*/run.json")
     assert again.parent.name == folder.name
     assert (again.parent / "accuracy.csv").read_bytes() == (folder / "accuracy.csv").read_bytes()
 
 
-def test_the_key_depends_on_everything_that_changes_the_numbers(own, save, model_directory):
-    base = RunConfig("stream", "finetune", tasks=(str(own / "trees"),), model=str(model_directory))
+def test_the_key_depends_on_everything_that_changes_the_numbers(own_data, save, model_directory):
+    base = RunConfig("stream", "finetune", tasks=(str(own_data / "trees"),), model=str(model_directory))
 
     def key(**changes):
         return resolve(RunConfig(**{**vars(base), **changes})).key
 
-    (own / "names.txt").write_text("beech\nfir\nlarch\n")
-    steps = {"benchmark": "cil", "tasks": None, "dataset": str(own / "trees")}
+    (own_data / "names.txt").write_text("beech\nfir\nlarch\n")
+    steps = {"benchmark": "cil", "tasks": None, "dataset": str(own_data / "trees")}
     keys = [
         key(),
         key(shots=2),
         key(protocol="agnostic"),
         key(limit=5),
-        key(classnames=str(own / "names.txt")),
+        key(classnames=str(own_data / "names.txt")),
         key(**steps, steps=2),
         key(**steps, steps=3),
         key(**steps, steps=3, protocol="task"),
         key(**steps, steps=3, order=("pine", "birch", "oak tree")),
-        key(heldout=(str(own / "kitchen.csv"),)),
+        key(heldout=(str(own_data / "kitchen.csv"),)),
     ]
     assert len(set(keys)) == len(keys)
     assert key(device="cuda", out="elsewhere", workers=3, cache=False) == keys[0]
-    shutil.copy(own / "trees" / "pine" / "0.png", own / "trees" / "pine" / "more.png")
+    shutil.copy(own_data / "trees" / "pine" / "0.png", own_data / "trees" / "pine" / "more.png")
     assert key() not in keys, "another image"
-    (own / "trees" / "pine" / "more.png").unlink()
+    (own_data / "trees" / "pine" / "more.png").unlink()
     assert key() == keys[0]
-    (own / "trees" / "classnames.txt").write_text("beech\nfir\nlarch\n")
+    (own_data / "trees" / "classnames.txt").write_text("beech\nfir\nlarch\n")
     assert key() not in keys, "other class names"
-    (own / "names.txt").write_text("beech\nfir\nspruce\n")
-    assert key(classnames=str(own / "names.txt")) not in keys
+    (own_data / "names.txt").write_text("beech\nfir\nspruce\n")
+    assert key(classnames=str(own_data / "names.txt")) not in keys
 
 
-def missing_split(own):
-    shutil.move(own / "trees", own / "train")
-    (own / "trees").mkdir()
-    shutil.move(own / "train", own / "trees")
+def missing_split(own_data):
+    shutil.move(own_data / "trees", own_data / "train")
+    (own_data / "trees").mkdir()
+    shutil.move(own_data / "train", own_data / "trees")
     return "trees has a train split but neither a test nor a val split"
 
 
-def empty_class(own):
-    shutil.rmtree(own / "trees" / "pine")
-    (own / "trees" / "pine").mkdir()
+def empty_class(own_data):
+    shutil.rmtree(own_data / "trees" / "pine")
+    (own_data / "trees" / "pine").mkdir()
     return "trees/pine has no image"
 
 
-def label_outside(own):
-    with (own / "kitchen.csv").open("a") as file:
+def label_outside(own_data):
+    with (own_data / "kitchen.csv").open("a") as file:
         file.write("trees/pine/0.png,spoon,train\n")
-    (own / "names.txt").write_text("cup\nfork\n")
+    (own_data / "names.txt").write_text("cup\nfork\n")
     return "kitchen.csv, line 18: Unknown class 'spoon'"
 
 
-def one_name_twice(own):
-    shutil.copytree(own / "trees" / "oak_tree", own / "trees" / "oak tree")
+def one_name_twice(own_data):
+    shutil.copytree(own_data / "trees" / "oak_tree", own_data / "trees" / "oak tree")
     return "have the same class name, 'oak tree'"
 
 
-def no_image(own):
-    (own / "trees" / "pine" / "notes.doc").write_text("mine")
+def no_image(own_data):
+    (own_data / "trees" / "pine" / "notes.doc").write_text("mine")
     return "pine/notes.doc is in a class folder but is not an image"
 
 
-def template_without_place(own):
-    (own / "trees" / "templates.txt").write_text("a photo of a {}.\na photo.\n")
+def template_without_place(own_data):
+    (own_data / "trees" / "templates.txt").write_text("a photo of a {}.\na photo.\n")
     return "'a photo.', which has no '{}'"
 
 
-def damaged(own):
-    scenario = make("stream", tasks=[str(own / "trees")], preprocess=16, cache=False)
+def damaged(own_data):
+    scenario = make("stream", tasks=[str(own_data / "trees")], preprocess=16, cache=False)
     path = scenario.streams["test"][0].domain.test.paths[0]
     with open(path, "r+b") as file:
         file.truncate(60)
     return f"Cannot read the image {path}"
 
 
-def missing_image(own):
-    (own / "kitchen" / "cup" / "3.png").unlink()
+def missing_image(own_data):
+    (own_data / "kitchen" / "cup" / "3.png").unlink()
     return "cup/3.png is missing"
 
 
-def one_class(own):
-    shutil.rmtree(own / "trees" / "pine")
-    shutil.rmtree(own / "trees" / "birch")
+def one_class(own_data):
+    shutil.rmtree(own_data / "trees" / "pine")
+    shutil.rmtree(own_data / "trees" / "birch")
     return "oak_tree"
 
 
@@ -238,43 +248,43 @@ def refused(model_directory, tmp_path, capfd, monkeypatch):
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_in_a_folder(mistake, own, refused, cache):
-    words, out = mistake(own), ("--out", own / "results", *QUICK)
-    refused(words, "bench", "stream", "--tasks", f"{own / 'kitchen.csv'},{own / 'trees'}", *out)
-    refused(words, "bench", "cil", "--dataset", own / "trees", "--steps", 2, *out)
-    refused(words, "bench", "stream", "--tasks", own / "kitchen.csv", "--heldout", own / "trees", *out)
-    refused(words, "measure", own / "kitchen.csv", own / "trees", "--csv", own / "measured.csv")
+def test_a_mistake_in_a_folder(mistake, own_data, refused, cache):
+    words, out = mistake(own_data), ("--out", own_data / "results", *QUICK)
+    refused(words, "bench", "stream", "--tasks", f"{own_data / 'kitchen.csv'},{own_data / 'trees'}", *out)
+    refused(words, "bench", "cil", "--dataset", own_data / "trees", "--steps", 2, *out)
+    refused(words, "bench", "stream", "--tasks", own_data / "kitchen.csv", "--heldout", own_data / "trees", *out)
+    refused(words, "measure", own_data / "kitchen.csv", own_data / "trees", "--csv", own_data / "measured.csv")
 
 
 @pytest.mark.parametrize("mistake", OF_TABLES)
-def test_a_mistake_in_a_table(mistake, own, refused, cache):
-    words, names = mistake(own), ("--classnames", own / "names.txt")
-    (own / "names.txt").write_text("cup\nfork\n")
-    refused(words, "bench", "stream", "--tasks", own / "kitchen.csv", *names, "--out", own / "results")
-    refused(words, "measure", own / "kitchen.csv", *names)
+def test_a_mistake_in_a_table(mistake, own_data, refused, cache):
+    words, names = mistake(own_data), ("--classnames", own_data / "names.txt")
+    (own_data / "names.txt").write_text("cup\nfork\n")
+    refused(words, "bench", "stream", "--tasks", own_data / "kitchen.csv", *names, "--out", own_data / "results")
+    refused(words, "measure", own_data / "kitchen.csv", *names)
 
 
-def test_mistakes_in_flags(own, refused, cache):
-    stream, out = ("bench", "stream", "--tasks", own / "trees"), ("--out", own / "results", *QUICK)
+def test_mistakes_in_flags(own_data, refused, cache):
+    stream, out = ("bench", "stream", "--tasks", own_data / "trees"), ("--out", own_data / "results", *QUICK)
     refused("The class 'birch' of 'trees' has 8 training images, fewer than the 9 shots", *stream, "--shots", 9, *out)
-    (own / "t.txt").write_text("a photo.\n")
-    refused("t.txt has 'a photo.', which has no '{}'", *stream, "--templates", own / "t.txt", *out)
-    refused("names.txt", *stream, "--classnames", own / "names.txt", *out)
-    (own / "names.txt").write_text("beech\nfir\n")
-    refused("There are 2 class names for 3 classes", *stream, "--classnames", own / "names.txt", *out)
-    refused("into 4 steps", "bench", "cil", "--dataset", own / "trees", "--steps", 4, *out)
-    refused("names trees twice", "bench", "stream", "--tasks", f"{own / 'trees'},{own / 'trees'}", *out)
-    refused("there is no such folder or file", "bench", "stream", "--tasks", own / "nowhere", *out)
+    (own_data / "t.txt").write_text("a photo.\n")
+    refused("t.txt has 'a photo.', which has no '{}'", *stream, "--templates", own_data / "t.txt", *out)
+    refused("names.txt", *stream, "--classnames", own_data / "names.txt", *out)
+    (own_data / "names.txt").write_text("beech\nfir\n")
+    refused("There are 2 class names for 3 classes", *stream, "--classnames", own_data / "names.txt", *out)
+    refused("into 4 steps", "bench", "cil", "--dataset", own_data / "trees", "--steps", 4, *out)
+    refused("names trees twice", "bench", "stream", "--tasks", f"{own_data / 'trees'},{own_data / 'trees'}", *out)
+    refused("there is no such folder or file", "bench", "stream", "--tasks", own_data / "nowhere", *out)
     refused("is your own data, not part of the full edition", *stream, "--edition", "full", *out)
     refused("mtil has the editions mini and full", "bench", "mtil", "--edition", "own", *out)
 
 
-def test_splits_share_no_image(own):
-    for options in ({"tasks": [str(own / "trees")]}, {"dataset": str(own / "trees"), "steps": 1}):
+def test_splits_share_no_image(own_data):
+    for options in ({"tasks": [str(own_data / "trees")]}, {"dataset": str(own_data / "trees"), "steps": 1}):
         name = "stream" if "tasks" in options else "cil"
         scenario = make(name, preprocess=16, cache=False, **options)
         pixels = [
             {torch.as_tensor(item[0]).numpy().tobytes() for item in scenario.streams[split][0].dataset.eval()}
             for split in ("train", "val", "test")
         ]
-        assert [len(found) for found in pixels] == [24, 3, 3] and len(set.union(*pixels)) == 30
+        assert [len(split) for split in pixels] == [24, 3, 3] and len(set.union(*pixels)) == 30

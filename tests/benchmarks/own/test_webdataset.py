@@ -54,27 +54,27 @@ def test_shards_of_splits(tmp_path):
     shard(root / "train-000001.tar", samples([0], first=3))
     shard(root / "test" / "000000.tar", samples([1, 0], first=10))
     assert kind_of(root) == "shards"
-    found = domain("WDS", tmp_path)
-    assert found.name == "WDS" and found.classnames == ("0", "1") and found.val is None
-    assert content(found.train) == [(0, 0), (1, 1), (2, 1), (3, 0)] and content(found.test) == [(10, 1), (11, 0)]
-    assert found.train[0][0].mode == "RGB" and check_images(found) == []
-    assert dict(found.split_sources) == {"train": "the shards called train", "test": "the shards called test"}
-    one = data_version(root)
+    loaded = domain("WDS", tmp_path)
+    assert loaded.name == "WDS" and loaded.classnames == ("0", "1") and loaded.val is None
+    assert content(loaded.train) == [(0, 0), (1, 1), (2, 1), (3, 0)] and content(loaded.test) == [(10, 1), (11, 0)]
+    assert loaded.train[0][0].mode == "RGB" and check_images(loaded) == []
+    assert dict(loaded.split_sources) == {"train": "the shards called train", "test": "the shards called test"}
+    version = data_version(root)
     (root / "classnames.txt").write_text("cat\ndog\n")
     named = domain(root)
-    assert named.classnames == ("cat", "dog") and content(named.test) == content(found.test)
-    assert len({one, data_version(root)}) == 2
-    assert fingerprint_of(named.train) == fingerprint_of(found.train) != fingerprint_of(named.test)
+    assert named.classnames == ("cat", "dog") and content(named.test) == content(loaded.test)
+    assert len({version, data_version(root)}) == 2
+    assert fingerprint_of(named.train) == fingerprint_of(loaded.train) != fingerprint_of(named.test)
     assert find_source(str(root)).name == "WDS" and find_source(str(root / "train-000000.tar")).name == "train-000000"
 
 
 def test_a_single_tar_is_split(tmp_path):
     file = shard(tmp_path / "birds.tar", samples(["a b", "c_d"] * 10, text=str, ending="txt"))
-    found = domain(file)
-    assert found.name == "birds" and found.classnames == ("a b", "c d")
-    pixels = sorted(content(found.train) + content(found.val) + content(found.test))
-    assert pixels == [(i, i % 2) for i in range(20)] and len(found.test) == 2
-    assert found.split_sources["test"] == "10 % of each class, seed 0"
+    loaded = domain(file)
+    assert loaded.name == "birds" and loaded.classnames == ("a b", "c d")
+    pixels = sorted(content(loaded.train) + content(loaded.val) + content(loaded.test))
+    assert pixels == [(i, i % 2) for i in range(20)] and len(loaded.test) == 2
+    assert loaded.split_sources["test"] == "10 % of each class, seed 0"
     before = data_version(file)
     shard(file, samples(["c_d", "a b"] * 10, ending="txt"))
     os.utime(file, ns=(1, 1))
@@ -84,15 +84,15 @@ def test_a_single_tar_is_split(tmp_path):
 def test_training_shards_without_test_shards_are_split(tmp_path):
     shard(tmp_path / "x" / "train-000000.tar", samples([0, 1] * 10))
     for place in (tmp_path / "x", tmp_path / "x" / "train-000000.tar"):
-        found = domain(place)
-        assert len(found.test) == 2 and found.split_sources["test"] == "10 % of each class, seed 0"
+        loaded = domain(place)
+        assert len(loaded.test) == 2 and loaded.split_sources["test"] == "10 % of each class, seed 0"
 
 
 def test_a_shard_of_validation_is_tested_on(tmp_path):
     shard(tmp_path / "x" / "train.tar", samples([0, 1]))
     shard(tmp_path / "x" / "val.tar", samples([1, 0], first=5))
-    found = from_webdataset(tmp_path / "x")
-    assert content(found.test) == [(5, 1), (6, 0)] and "no labelled test split" in found.split_sources["test"]
+    loaded = from_webdataset(tmp_path / "x")
+    assert content(loaded.test) == [(5, 1), (6, 0)] and "no labelled test split" in loaded.split_sources["test"]
 
 
 def test_choice_of_the_label(tmp_path):
@@ -150,8 +150,8 @@ def test_nothing_is_extracted_or_unpickled(tmp_path, monkeypatch):
     file = shard(tmp_path / "x.tar", members)
     with pytest.raises(UserError, match=r"sample 'x\.tar/\.\./\.\./\.\./evil' has no image"):
         domain(file)
-    found = domain(shard(tmp_path / "y.tar", [*members[:21], link, hard, device]))
-    assert len(found.train) + len(found.test) + len(found.val) == 10
+    loaded = domain(shard(tmp_path / "y.tar", [*members[:21], link, hard, device]))
+    assert len(loaded.train) + len(loaded.test) + len(loaded.val) == 10
     with pytest.raises(UserError, match=r"has no label, only a member \.pyd; binary members such as Python pickles"):
         domain(shard(tmp_path / "z.tar", [(f"{i}.{e}", d) for i in range(4) for e, d in (("png", png(i)), ("pyd", bad))]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tar", "y.tar", "z.tar"]
