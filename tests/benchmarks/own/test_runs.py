@@ -274,7 +274,7 @@ def test_mistakes_in_flags(own_data, refused, cache):
     refused("There are 2 class names for 3 classes", *stream, "--classnames", own_data / "names.txt", *out)
     refused("into 4 steps", "bench", "cil", "--dataset", own_data / "trees", "--steps", 4, *out)
     refused("names trees twice", "bench", "stream", "--tasks", f"{own_data / 'trees'},{own_data / 'trees'}", *out)
-    refused("there is no such folder or file", "bench", "stream", "--tasks", own_data / "nowhere", *out)
+    refused("nor an existing folder or file", "bench", "stream", "--tasks", own_data / "nowhere", *out)
     refused("is your own data, not part of the full edition", *stream, "--edition", "full", *out)
     refused("mtil has the editions mini and full", "bench", "mtil", "--edition", "own", *out)
 
