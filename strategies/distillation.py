@@ -18,11 +18,11 @@ from benchmarks.reference_lookup import OWN_IMAGES, OWN_SENTENCES
 from models import tuning
 from models.encoder import DualEncoder
 from models.registry import UserError
+from models.setting import setting
 from models.weights import interpolate
 from strategies.engine.batches import kept_on, mixed_seed, rows_of, sent
-from strategies.engine.option_checks import check_fraction, check_not_negative
 from strategies.engine.strategy import Batch, Strategy
-from strategies.negatives import Kind, Negatives, make_negatives
+from strategies.negatives import Negatives, make_negatives
 from strategies.reference_sources import NoiseImages, random_sentences, reference_batches
 from strategies.teacher_outputs import Images, embed_images, embed_texts, holding_weights
 
@@ -153,23 +153,19 @@ class Distillation(Strategy):
     class Options(Strategy.Options):
         """Options of every method that distils."""
 
-        image_loss: float = 1.0
-        text_loss: float = 1.0
-        feature_mse: float = 0.0
-        image_image: float = 0.0
-        weight_adjust: bool = False
-        temperature: float = 2.0
-        teacher: Literal["zero-shot", "previous", "wise"] = "zero-shot"
-        teacher_alpha: float = 0.8
-        negatives: Kind = "none"
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            for name in ("image_loss", "text_loss", "feature_mse", "image_image"):
-                check_not_negative(f"the weight {name}", getattr(self, name))
-            if not self.temperature > 0:
-                raise ValueError(f"temperature must be greater than 0, got {self.temperature}")
-            check_fraction("teacher_alpha", self.teacher_alpha)
+        image_loss: float = setting(1.0, "weight of the distillation of each image over the sentences", least=0)
+        text_loss: float = setting(1.0, "weight of the distillation of each sentence over the images", least=0)
+        feature_mse: float = setting(0.0, "weight of the squared distance of image features to the teacher's", least=0)
+        image_image: float = setting(0.0, "weight of the distillation of similarities between images", least=0)
+        weight_adjust: bool = setting(False, "halve image_loss, text_loss and image_image")
+        temperature: float = setting(2.0, "temperature of the distillation", above=0)
+        teacher: Literal["zero-shot", "previous", "wise"] = setting(
+            "zero-shot", "the initial model, the model before the task, or a mixture of both"
+        )
+        teacher_alpha: float = setting(0.8, "share of the model before the task in the teacher `wise`", least=0, most=1)
+        negatives: Literal["none", "captions", "previous"] = setting(
+            "none", "texts that compete with the classes: sampled captions or earlier class names"
+        )
 
     # Reference data
 

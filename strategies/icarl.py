@@ -14,9 +14,9 @@ from benchmarks.data.dataset import ImageDataset
 from benchmarks.data.sampling import permutation
 from benchmarks.reference import FileImages
 from models.modes import evaluating
+from models.setting import setting
 from strategies.distillation import Distillation
 from strategies.engine.batches import mixed_seed
-from strategies.engine.option_checks import check_at_least
 from strategies.teacher_outputs import Images
 
 CANDIDATES = 30_000
@@ -64,12 +64,8 @@ class ICaRL(Distillation):
     class Options(Distillation.Options):
         """Options of `icarl`."""
 
-        memory: int = 10_000
+        memory: int = setting(10_000, "images that all earlier tasks together keep", least=1)
         negatives: Literal["none", "previous"] = "none"
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            check_at_least("memory", self.memory, 1)
 
     def before_run(self) -> None:
         """Start with an empty memory: indices of exemplars by task name."""

@@ -17,7 +17,7 @@ from metrics.embedding import embed
 from metrics.regression import fit, predict
 from metrics.suite import ONE_MODEL, measure_all
 from models.registry import UserError, unknown
-from strategies.engine.option_checks import check_at_least, check_fraction, check_not_negative
+from models.setting import setting
 from strategies.wise_ft import Interpolation
 
 GAIN, FORGETTING = "gain_val", "forgetting_val"
@@ -74,17 +74,14 @@ class IIMMGuided(Interpolation):
     class Options(Interpolation.Options):
         """Options of `iimm-guided`."""
 
-        study: str | None = None
-        measure: str = "iimm"
-        weight: float = 1.0
-        least: float = 0.1
-        measure_n: int = 1000
+        study: str | None = setting(None, "folder of `python cli.py study` or its table.csv; none: the mini edition's study")
+        measure: str = setting("iimm", "column of the study that predicts gain and forgetting")
+        weight: float = setting(1.0, "points gained that one forgotten point is worth", least=0)
+        least: float = setting(0.1, "smallest alpha of a task", least=0, most=1)
+        measure_n: int = setting(1000, "training images that are measured", least=2)
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            check_not_negative("weight", self.weight)
-            check_fraction("least", self.least)
-            check_at_least("measure_n", self.measure_n, 2)
             if self.measure not in ONE_MODEL:
                 raise unknown("measure", self.measure, ONE_MODEL)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from models.setting import setting
 from strategies.engine.joint_batches import JointTraining
 
 
@@ -34,4 +35,6 @@ class Joint(JointTraining):
     class Options(JointTraining.Options):
         """Options of `joint`."""
 
-        joint_budget: Literal["task", "sum"] = "sum"
+        joint_budget: Literal["task", "sum"] = setting(
+            "sum", "updates of a row: those of its last task or of all its tasks together"
+        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from strategies.engine.option_checks import check_not_negative
+from models.setting import setting
 from strategies.engine.strategy import Batch, Strategy
 
 
@@ -40,11 +40,7 @@ class L2(Strategy):
     class Options(Strategy.Options):
         """Options of `l2`."""
 
-        l2: float = 1.0
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            check_not_negative("l2", self.l2)
+        l2: float = setting(1.0, "weight of the squared distance to the start of the task", least=0)
 
     def before_experience(self) -> None:
         """Keep the parameters at the start of the task."""

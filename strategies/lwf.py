@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from models.setting import setting
 from strategies.distillation import Distillation
 
 
@@ -45,8 +46,12 @@ class LwF(Distillation):
 
         teacher: Literal["zero-shot", "previous", "wise"] = "previous"
         negatives: Literal["none", "previous"] = "none"
-        reference_images: Literal["current", "batch", "noise"] = "current"
-        reference_sentences: Literal["classnames", "random"] = "classnames"
+        reference_images: Literal["current", "batch", "noise"] = setting(
+            "current", "separately drawn training images of the task, the batch itself, or noise"
+        )
+        reference_sentences: Literal["classnames", "random"] = setting(
+            "classnames", "class names of the task in its first template, or random tokens"
+        )
 
     def sources(self) -> tuple[str, str]:
         """Return `reference_images` and `reference_sentences`."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from models.merging import Vector, add, by_depth, dare, magmax, model_stock, patched, task_vector, ties
+from models.setting import setting
 from strategies.alpha_search import Point
 from strategies.engine.batches import mixed_seed
 from strategies.patching import Patching
@@ -96,12 +97,7 @@ class Ties(TaskArithmetic):
 
         alphas: int = 31
         max_alpha: float = 1.5
-        keep: float = 0.2
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if not 0 < self.keep <= 1:
-                raise ValueError(f"keep must be in (0, 1], got {self.keep}")
+        keep: float = setting(0.2, "share of the values of a task vector that the trim keeps", above=0, most=1)
 
     def directions(self) -> list[Vector]:
         """Return the merged vector."""
@@ -133,12 +129,7 @@ class Dare(TaskArithmetic):
     class Options(Patching.Options):
         """Options of `dare`."""
 
-        drop: float = 0.9
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if not 0 <= self.drop < 1:
-                raise ValueError(f"drop must be in [0, 1), got {self.drop}")
+        drop: float = setting(0.9, "probability of dropping a value of a task vector", least=0, below=1)
 
     def directions(self) -> list[Vector]:
         """Return the sum of the vectors that are left."""

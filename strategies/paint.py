@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.merging import Vector, task_vector
+from models.setting import setting
 from strategies.engine.joint_batches import JointTraining
-from strategies.engine.option_checks import check_at_least
 from strategies.merging import TaskArithmetic
 from strategies.patching import Patching
 
@@ -81,7 +81,9 @@ class PaintJoint(JointTraining, Patching):
     class Options(Patching.Options):
         """Options of `paint-joint`."""
 
-        joint_budget: Literal["task", "sum"] = "sum"
+        joint_budget: Literal["task", "sum"] = setting(
+            "sum", "updates of a row: those of its last task or of all its tasks together"
+        )
 
     def after_experience(self) -> None:
         """Search how far to go from the initial weights to the fine-tuned ones."""
@@ -116,12 +118,8 @@ class PaintParallel(TaskArithmetic):
     class Options(Patching.Options):
         """Options of `paint-parallel`."""
 
-        search: Literal["shared", "vector"] = "shared"
-        evaluations: int = 50
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            check_at_least("evaluations", self.evaluations, 1)
+        search: Literal["shared", "vector"] = setting("shared", "one alpha for all tasks, or one per task")
+        evaluations: int = setting(50, "further points of the search for one alpha per task", least=1)
 
     @property
     def refinements(self) -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from benchmarks.data.domain import limited
 from models.merging import Vector
-from strategies.alpha_search import Path, Point, Question, Rule, Search, Validation, refine
-from strategies.engine.option_checks import check_at_least, check_not_negative
+from models.setting import setting
+from strategies.alpha_search import Path, Point, Question, Search, Validation, refine
 from strategies.engine.strategy import Strategy
 
 
@@ -37,8 +37,8 @@ class Patching(Strategy):
     class Options(Strategy.Options):
         """Options of every method that patches.
 
-        `alpha` is a fixed value; None searches `alphas` equal steps of [0, `max_alpha`] by `rule` (`alpha_search.choose`).
-        `validation_images` is how many images of each task the search uses, a seeded choice; None uses all (the paper).
+        The search evaluates `alphas` equal steps of [0, `max_alpha`] and chooses by `rule` (`alpha_search.choose`). The
+        paper uses all validation images; `validation_images` takes a seeded choice.
         """
 
         iterations: int = 2000
@@ -46,26 +46,20 @@ class Patching(Strategy):
         warmup: int = 200
         label_smoothing: float = 0.0
         weight_decay: float = 0.1
-        clip: float = 1.0
-        alpha: float | None = None
-        alphas: int = 21
-        max_alpha: float = 1.0
-        rule: Rule = "mean"
-        epsilon: float = 1.0
-        validation_images: int | None = None
+        clip: float = setting(1.0, "largest norm of the gradients; 0: no limit", least=0)
+        alpha: float | None = setting(None, "fixed alpha; none: search it on validation images", least=0)
+        alphas: int = setting(21, "points of the search in [0, max_alpha], both ends included", least=2)
+        max_alpha: float = setting(1.0, "largest alpha", least=0)
+        rule: Literal["mean", "bounded"] = setting(
+            "mean", "mean of patching and supported accuracy, or patching accuracy within a bound"
+        )
+        epsilon: float = setting(1.0, "points of supported accuracy that rule=bounded may lose", least=0)
+        validation_images: int | None = setting(None, "validation images per task for the search; none: all", least=1)
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            for name in ("clip", "max_alpha", "epsilon", "alpha"):
-                value = getattr(self, name)
-                if value is not None:
-                    check_not_negative(name, value)
             if self.alpha is not None and self.alpha > self.max_alpha:
                 raise ValueError(f"alpha must be in [0, {self.max_alpha:g}] (max_alpha), got {self.alpha}")
-            if self.alphas < 2:
-                raise ValueError(f"alphas must be at least 2, the ends of the interval, got {self.alphas}")
-            if self.validation_images is not None:
-                check_at_least("validation_images", self.validation_images, 1)
 
     @classmethod
     def selects(cls, options: Any) -> bool:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from models.setting import setting
 from models.weights import interpolate
-from strategies.engine.option_checks import check_fraction
 from strategies.engine.strategy import Strategy
 
 
@@ -25,7 +25,9 @@ class Interpolation(Strategy):
     class Options(Strategy.Options):
         """Options of every method that interpolates."""
 
-        anchor: Literal["previous", "zero-shot"] = "previous"
+        anchor: Literal["previous", "zero-shot"] = setting(
+            "previous", "weights to interpolate with: those before the task or the initial ones"
+        )
 
     def before_run(self) -> None:
         """Keep the initial weights."""
@@ -79,11 +81,7 @@ class WiSEFT(Interpolation):
     class Options(Interpolation.Options):
         """Options of `wise-ft`."""
 
-        alpha: float = 0.8
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            check_fraction("alpha", self.alpha)
+        alpha: float = setting(0.8, "share of the fine-tuned weights", least=0, most=1)
 
     def task_alpha(self) -> float:
         """Return `alpha`."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from models.registry import UserError
+from models.setting import setting
 from models.weights import RunningAverage, State, interpolate
 from strategies.distillation import Distillation
 from strategies.distillation import distillation_loss as distillation_loss
-from strategies.engine.option_checks import check_at_least, check_fraction, check_not_negative
 from strategies.engine.strategy import Batch
 from strategies.l2 import squared_distance
 
@@ -78,25 +78,22 @@ class ZSCL(Distillation):
     class Options(Distillation.Options):
         """Options of `zscl`."""
 
-        l2: float = 1.0
-        average_every: int = 100
-        average_pull: float = 1.0
-        moving_average: Literal["none", "start", "previous", "zero-shot"] = "none"
-        moving_decay: float = 0.999
-        merge: Literal["none", "previous", "zero-shot"] = "none"
-        merge_alpha: float = 0.8
-        reference_batch: int = 64
-        reference_reshuffle: bool = False
-        reference_images: str = "default"
-        reference_sentences: str = "default"
+        l2: float = setting(1.0, "weight of the squared distance to the start of the task", least=0)
+        average_every: int = setting(100, "updates between two snapshots of the weight average; 0: no average", least=0)
+        average_pull: float = setting(1.0, "below 1: pull the average to the start after each snapshot", least=0, most=1)
+        moving_average: Literal["none", "start", "previous", "zero-shot"] = setting(
+            "none", "pull the model to these weights instead of averaging it"
+        )
+        moving_decay: float = setting(0.999, "share of the model that a pull of moving_average keeps", least=0, most=1)
+        merge: Literal["none", "previous", "zero-shot"] = setting("none", "interpolate with these weights after the task")
+        merge_alpha: float = setting(0.8, "share of the trained weights in merge", least=0, most=1)
+        reference_batch: int = setting(64, "reference images per update", least=1)
+        reference_reshuffle: bool = setting(False, "use the reference images in a different order in each task")
+        reference_images: str = setting("default", "name or folder of reference images: default, current, batch, noise, ...")
+        reference_sentences: str = setting("default", "name or file of reference sentences: default, classnames, random, ...")
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            check_at_least("average_every", self.average_every, 0)
-            check_at_least("reference_batch", self.reference_batch, 1)
-            check_not_negative("the weight l2", self.l2)
-            for name in ("average_pull", "moving_decay", "merge_alpha"):
-                check_fraction(name, getattr(self, name))
             if self.moving_average != "none" and not self.average_every:
                 raise ValueError("moving_average needs average_every > 0, the updates between two pulls")
 

@@ -20,7 +20,7 @@ from strategies import TARGETS
 
 FACTS = {"trains", "needs_reference", "needs_validation", "default_tuning"}
 METHODS = {"files"}
-LIGHT = {"strategies.engine.option_checks", "strategies.engine.method_checks", "strategies.engine.training_options"}
+LIGHT = {"strategies.engine.method_checks", "strategies.engine.training_options"}
 """Modules of this package that import nothing heavy and so are imported as they are."""
 PLAIN = {"Literal", "Any", "tuple", "list", "dict", "int", "float", "str", "bool"}
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from models.registry import unknown
-from strategies.engine.option_checks import check_at_least, check_fraction, check_not_negative, check_positive
+from models.setting import check_ranges, setting
 
 if TYPE_CHECKING:
     from benchmarks.scenario import DomainExperience
@@ -22,7 +21,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EWCOptions:
+class PluginOptions:
+    """Base class of the options of plugins: checks their ranges."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a value out of range."""
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class EWCOptions(PluginOptions):
     """Options of `ewc`.
 
     `ewc_lambda` is the weight of the penalty, which Avalanche does not halve. `mode` "separate" has a penalty for each earlier
@@ -33,20 +41,18 @@ class EWCOptions:
     images of the mini edition's first four MTIL tasks, with finetune, seed 0. It has not been measured on the full edition.
     """
 
-    ewc_lambda: float = 1e5
-    mode: Literal["separate", "online"] = "separate"
-    decay_factor: float | None = None
+    ewc_lambda: float = setting(1e5, "weight of the penalty", least=0)
+    mode: Literal["separate", "online"] = setting("separate", "one penalty per earlier task, or one for all of them")
+    decay_factor: float | None = setting(None, "share of the old Fisher information in the new one, with mode=online", least=0)
 
     def __post_init__(self) -> None:
-        check_not_negative("ewc_lambda", self.ewc_lambda)
-        if self.decay_factor is not None:
-            check_not_negative("decay_factor", self.decay_factor)
-            if self.mode != "online":
-                raise ValueError("decay_factor needs mode=online")
+        super().__post_init__()
+        if self.decay_factor is not None and self.mode != "online":
+            raise ValueError("decay_factor needs mode=online")
 
 
 @dataclass(frozen=True)
-class SIOptions:
+class SIOptions(PluginOptions):
     """Options of `si`.
 
     `si_lambda` is twice the weight of the penalty. `eps` keeps importances finite. They are cut to [0, clip], or not cut if
@@ -57,61 +63,41 @@ class SIOptions:
     that the penalty would be nearly plain L2. The paper has no limit.
     """
 
-    si_lambda: float = 0.3
-    eps: float = 1e-7
-    clip: float | None = None
-
-    def __post_init__(self) -> None:
-        check_not_negative("si_lambda", self.si_lambda)
-        check_positive("eps", self.eps)
-        if self.clip is not None:
-            check_positive("clip", self.clip)
+    si_lambda: float = setting(0.3, "twice the weight of the penalty", least=0)
+    eps: float = setting(1e-7, "added to squared path lengths, so that importances are finite", above=0)
+    clip: float | None = setting(None, "largest importance; none: no limit", above=0)
 
 
 @dataclass(frozen=True)
-class MASOptions:
+class MASOptions(PluginOptions):
     """Options of `mas`, with Avalanche's defaults.
 
     `lambda_reg` is the weight of the penalty, `alpha` the share of the old importances in the new ones.
     """
 
-    lambda_reg: float = 1.0
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_not_negative("lambda_reg", self.lambda_reg)
-        check_fraction("alpha", self.alpha)
+    lambda_reg: float = setting(1.0, "weight of the penalty", least=0)
+    alpha: float = setting(0.5, "share of the old importances in the new ones", least=0, most=1)
 
 
 @dataclass(frozen=True)
-class ReplayOptions:
+class ReplayOptions(PluginOptions):
     """Options of `replay`, with Avalanche's defaults.
 
     `mem_size` images in all are shared equally by the tasks. Each step uses `batch_size_mem` of them; None is as many as in a
     batch.
     """
 
-    mem_size: int = 200
-    batch_size_mem: int | None = None
-    task_balanced_dataloader: bool = False
-
-    def __post_init__(self) -> None:
-        check_at_least("mem_size", self.mem_size, 1)
-        if self.batch_size_mem is not None:
-            check_at_least("batch_size_mem", self.batch_size_mem, 1)
+    mem_size: int = setting(200, "images in the memory, shared equally by the tasks", least=1)
+    batch_size_mem: int | None = setting(None, "images of the memory per update; none: as many as in a batch", least=1)
+    task_balanced_dataloader: bool = setting(False, "take the same number of images of each task in every update")
 
 
 @dataclass(frozen=True)
-class LwFOptions:
+class LwFOptions(PluginOptions):
     """Options of `lwf`, with Avalanche's defaults. `alpha` is the weight of the distillation."""
 
-    alpha: float = 1.0
-    temperature: float = 2.0
-
-    def __post_init__(self) -> None:
-        check_not_negative("alpha", self.alpha)
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(f"temperature must be greater than 0, got {self.temperature}")
+    alpha: float = setting(1.0, "weight of the distillation", least=0)
+    temperature: float = setting(2.0, "temperature of the distillation", above=0)
 
 
 class _Plugin(NamedTuple):

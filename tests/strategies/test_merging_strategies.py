@@ -226,7 +226,11 @@ def test_merging_searches_on_validation_and_survives_a_kill(toy_encoder, stream,
 
 @pytest.mark.parametrize(
     ("method", "options", "message"),
-    [(Ties, {"keep": 0.0}, "keep must be in"), (Dare, {"drop": 1.0}, "drop must be in"), (Ties, {"alpha": 1.6}, r"\[0, 1.5\]")],
+    [
+        (Ties, {"keep": 0.0}, "keep must be greater than 0"),
+        (Dare, {"drop": 1.0}, "drop must be less than 1"),
+        (Ties, {"alpha": 1.6}, r"\[0, 1.5\]"),
+    ],
 )
 def test_options_out_of_range(method, options, message):
     with pytest.raises(ValueError, match=message):

@@ -358,7 +358,7 @@ def test_joint_batches_without_images(toy_domain):
     ("options", "message"),
     [
         ({"alpha": 1.5}, r"alpha must be in \[0, 1\]"),
-        ({"alpha": -0.1}, "alpha must be a finite number"),
+        ({"alpha": -0.1}, "alpha must be at least 0"),
         ({"alphas": 1}, "alphas must be at least 2"),
         ({"epsilon": float("nan")}, "epsilon must be a finite number"),
         ({"evaluations": 0}, "evaluations must be at least 1"),

@@ -55,7 +55,7 @@ def test_the_text_cache_notices_the_merge(toy_encoder, stream):
 
 
 def test_alpha_outside_the_interval():
-    with pytest.raises(ValueError, match="alpha must be in"):
+    with pytest.raises(ValueError, match="alpha must be at most 1"):
         WiSEFT.Options(alpha=1.5)
 
 

@@ -94,7 +94,7 @@ def test_a_custom_order_has_its_own_folder():
         ({"options": {"lr": "inf"}}, "lr takes a finite number"),
         ({"options": {"label_smoothing": 2}}, "label_smoothing must be at most 1"),
         ({"options": {"beta1": 1}}, "beta1 must be less than 1"),
-        ({"options": {"l2": -1}}, "l2 must be a finite number of at least 0"),
+        ({"options": {"l2": -1}}, "l2 must be at least 0"),
         ({"protocol": "agnostc"}, "Did you mean agnostic"),
         ({"shots": 0}, "--shots must be at least 1"),
         ({"tasks": ("mnist",)}, "takes no --tasks"),
