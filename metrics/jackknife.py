@@ -128,5 +128,6 @@ def interval(value: float, standard_error: float, degrees_of_freedom: int, level
 
 
 def _check_level(level: float) -> None:
+    """Raise ValueError unless the level is between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"the confidence level must be between 0 and 1, got {level}")

@@ -217,6 +217,7 @@ def retention(R: ArrayLike, row0: ArrayLike, heldout: ArrayLike | None = None, h
 
 
 def _square(R: ArrayLike) -> NDArray[np.float64]:
+    """Return the matrix in float64. Raises ValueError unless it is [T, T] with T >= 1."""
     r = np.asarray(R, dtype=np.float64)
     if r.ndim != 2 or r.shape[0] != r.shape[1] or r.shape[0] == 0:
         raise ValueError(f"the accuracy matrix must be [T, T] with T >= 1, got shape {r.shape}")

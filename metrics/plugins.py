@@ -240,6 +240,7 @@ class MeasuresBeforeTraining(PluginMetric[list]):
         return published
 
     def _publish(self, strategy: MeasuredStrategy, when: str, values: dict[str, float], n: int) -> list[MetricValue]:
+        """Store values and return them as Avalanche's metric values."""
         number, task = strategy.experience.current_experience + 1, strategy.experience.domain.name
         self.values += [Measure(when, number, task, name, value, n) for name, value in values.items()]
         x = strategy.clock.train_iterations
@@ -247,9 +248,11 @@ class MeasuresBeforeTraining(PluginMetric[list]):
         return [*published, MetricValue(self, f"measured_images/{task}", n, x)]
 
     def _embed(self, strategy: MeasuredStrategy, experience: DomainExperience, known: Embedded | None = None) -> Embedded:
+        """Encode the sample of an experience."""
         return embed(strategy.encoder, self._sample_of(experience), experience.domain.prompts(0), known)
 
     def _sample_of(self, experience: DomainExperience) -> ImageDataset:
+        """Return the seeded sample of an experience's training images."""
         train = experience.domain.train
         assert train is not None
         return sample(train, self._sample, self._seed)

@@ -186,6 +186,7 @@ def kendall(x: ArrayLike, y: ArrayLike) -> Rank:
 
 
 def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return x and y in float64. Raises ValueError unless both are [n], n >= 3, and finite."""
     px, py = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if px.ndim != 1 or px.shape != py.shape:
         raise ValueError(f"x and y must both be [n], got shapes {px.shape} and {py.shape}")
@@ -197,10 +198,12 @@ def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def _constant(values: NDArray[np.float64]) -> bool:
+    """Return whether values are equal up to rounding."""
     return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max())
 
 
 def _quantile(level: float, n: int) -> float:
+    """Return Student's quantile of a two-sided interval with n - 2 degrees of freedom."""
     from scipy import stats
 
     return float(stats.t.ppf((1 + level) / 2, n - 2))

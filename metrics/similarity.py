@@ -77,5 +77,6 @@ def modality_gap(images: ClassSums, text_features: Tensor) -> float:
 
 
 def _check_images(images: ClassSums) -> None:
+    """Raise ValueError without images."""
     if not images.n:
         raise ValueError("no images")

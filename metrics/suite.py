@@ -109,6 +109,7 @@ def _checked(features: Features) -> Features:
 
 
 def _iimm(f: Features) -> Values:
+    """Measure IIMM and its terms, with jackknife intervals for at least 3 images."""
     from metrics.iimm import iimm
     from metrics.jackknife import jackknife
 
@@ -120,18 +121,21 @@ def _iimm(f: Features) -> Values:
 
 
 def _silhouette(f: Features) -> Values:
+    """Measure the silhouette by class."""
     from metrics.silhouette import silhouette
 
     return {"silhouette": Value(silhouette(f.image_features, f.labels))}
 
 
 def _modality_silhouette(f: Features) -> Values:
+    """Measure the silhouette by modality."""
     from metrics.silhouette import modality_silhouette
 
     return {"silhouette_modality": Value(modality_silhouette(f.image_features, f.text_features))}
 
 
 def _correct_pair(f: Features) -> Values:
+    """Measure the similarity of images to their class texts, with an interval for at least 2 images."""
     from metrics.jackknife import interval
     from metrics.similarity import correct_pair
     from metrics.sums import ClassSums, chunks
@@ -147,12 +151,14 @@ def _correct_pair(f: Features) -> Values:
 
 
 def _text_text(f: Features) -> Values:
+    """Measure the similarity of class texts."""
     from metrics.similarity import text_text
 
     return {"text_text": Value(text_text(f.text_features))}
 
 
 def _modality_gap(f: Features) -> Values:
+    """Measure the modality gap."""
     from metrics.similarity import modality_gap
     from metrics.sums import ClassSums
 
@@ -170,6 +176,7 @@ def _on_labels(name: str, module: str = "metrics.transferability") -> Callable[[
 
 
 def _hscore(f: Features) -> Values:
+    """Measure the H-score, which is uninformative for few images."""
     from metrics.transferability import hscore
 
     n, d = f.image_features.shape
@@ -179,6 +186,7 @@ def _hscore(f: Features) -> Values:
 
 
 def _from_zero_shot(f: Features) -> Values:
+    """Measure LEEP and NCE with zero-shot classification as the source classifier."""
     from scipy.special import softmax
 
     from metrics.sums import ClassSums, class_texts
@@ -191,6 +199,7 @@ def _from_zero_shot(f: Features) -> Values:
 
 
 def _ncti(f: Features) -> Values:
+    """Return the terms of NCTI. NCTI itself needs several models."""
     from metrics.discriminant import ncti_terms
 
     terms = ncti_terms(*_arrays(f))
@@ -204,12 +213,14 @@ def _ncti(f: Features) -> Values:
 
 
 def _linear_probe(f: Features) -> Values:
+    """Measure the linear probe."""
     from metrics.linear_probe import linear_probe
 
     return {"linear_probe": Value(linear_probe(*_arrays(f)).accuracy)}
 
 
 def _arrays(f: Features) -> tuple[Any, Any]:
+    """Return image features in float64 and labels, as arrays."""
     return f.image_features.double().numpy(), f.labels.numpy()
 
 

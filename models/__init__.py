@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from models.encoder import DualEncoder as DualEncoder
     from models.loading.load import load as load
 
-# At this place, because every other package of the project imports this one before it imports Avalanche.
+# Called here, because every other package of the project imports this one before it imports Avalanche.
 defer()
 
 __getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.loading.load"})

@@ -72,7 +72,7 @@ class _Gathered(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, sizes: list[int]) -> Tensor:
         """Gather rows: [share of this process, ...] -> [all rows, ...]."""
         ctx.sizes = sizes
-        # Gathering takes sizes of one size.
+        # Gathering needs shares of equal size.
         largest = max(sizes)
         padded = torch.cat([features, features.new_zeros(largest - len(features), *features.shape[1:])]).contiguous()
         shares = [torch.empty_like(padded) for _ in sizes]

@@ -120,7 +120,7 @@ class PromptReader:
         if not self.lengths(template, [classname]):
             return prompt
         row = self.rows(template, [classname])[0]
-        # Search for the shortest beginning with the unchanged tokens as the whole. The rest is not read.
+        # Search for the shortest beginning with the same tokens as the whole. The rest is not read.
         low, high = 0, len(prompt)
         while low < high:
             middle = (low + high) // 2
@@ -263,7 +263,7 @@ def _shared(reader: PromptReader, datasets: Sequence[_Dataset]) -> list[str]:
         )
     if alike:
         warnings.append(
-            f"{_count(alike, 'class')} of the same name in two tasks ({_few(alike)}), told apart only by the templates"
+            f"{_count(alike, 'class')} of the same name in two tasks ({_few(alike)}), which differ only in the templates"
         )
     return warnings
 

@@ -121,7 +121,7 @@ def _from_architecture(name: str, pretrained: str | None) -> DualEncoder:
         recorded = model_config.check_preprocess(description.preprocessing(weights.description), weights.path)
         arguments["force_preprocess_cfg"] |= recorded
         arguments["force_quick_gelu"] = weights.openai or description.is_quick(weights.description)
-    # Before the weights, which may be a long download.
+    # Checked before the weights, which may be a long download.
     tokenizer = tokenizers.build(config["text_cfg"], name)
     building.check_text_tower(config["text_cfg"], name)
     try:

@@ -77,7 +77,7 @@ def test_a_lock_says_whose_it_is(tmp_path, monkeypatch):
             locked(tmp_path).__enter__()
         # The error for a file of another machine on a drive without locks.
         (tmp_path / ".lock").write_text("42\nnode7\n")
-        with pytest.raises(AtWork, match=r"process 42 on node7 since .*If it does not run there any more \(`ps"):
+        with pytest.raises(AtWork, match=r"process 42 on node7 since .*If it no longer runs there \(`ps"):
             locked(tmp_path).__enter__()
         (tmp_path / ".lock").write_text("\x1b[31mhello")
         with pytest.raises(AtWork, match=r"If it does not run any more, remove .*/\.lock and start again") as caught:

@@ -37,7 +37,7 @@ def clip():
 
 def test_classes_that_differ_only_after_the_context_are_refused(tiny, clip):
     with pytest.raises(
-        UserError, match=r"'high .* circle' and 'high .* cross' of LONG \(and 1 more\) are one prompt"
+        UserError, match=r"'high .* circle' and 'high .* cross' of LONG \(and 1 more\) have the same prompt"
     ) as caught:
         check_prompts(tiny, [domain("LONG", SHAPES)])
     assert "differ only after its 16 tokens" in str(caught.value) and "--classnames" in str(caught.value)
@@ -143,9 +143,9 @@ def test_between_tasks_equal_prompts_are_said_and_steps_of_one_dataset_are_one_t
     assert messages.startswith("1 class with the same prompt in two tasks ('Dog' of one and 'dog' of two)")
     other = domain("three", ("cat", "x"), ("the {}.",))
     [messages] = check_prompts(tiny, [one, other], together=True)
-    assert messages == "1 class of the same name in two tasks ('cat' of one and of three), told apart only by the templates"
+    assert messages == "1 class of the same name in two tasks ('cat' of one and of three), which differ only in the templates"
     steps = [replace(each, part_of="pets") for each in (one, two)]
-    with pytest.raises(UserError, match="'Dog' and 'dog' of pets are one prompt"):
+    with pytest.raises(UserError, match="'Dog' and 'dog' of pets have the same prompt"):
         check_prompts(tiny, steps, together=True)
 
 

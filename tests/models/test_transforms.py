@@ -145,7 +145,7 @@ def test_from_open_clip():
     config = {"size": (384, 384), "mode": "RGB", "interpolation": "random", "resize_mode": "squash", "fill_color": 0}
     assert Preprocess.from_open_clip(config) == Preprocess(384, "squash", "bicubic", 0)
     assert Preprocess.from_open_clip({"size": 48}) == Preprocess(48)
-    with pytest.raises(UserError, match="not square"):
+    with pytest.raises(UserError, match="only square inputs are supported"):
         Preprocess.from_open_clip({"size": (224, 336)})
     with pytest.raises(UserError, match="'centre'"):
         Preprocess.from_open_clip({"size": 224, "resize_mode": "centre"})
