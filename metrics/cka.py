@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from metrics.labelled import Floats
 
 
-def linear_cka(X: Any, Y: Any) -> float:
+def linear_cka(X: ArrayLike, Y: ArrayLike) -> float:
     """Return the linear centred kernel alignment of two sets of features (Kornblith et al. 1905.00414).
 
     With centred columns and Frobenius norms, CKA = |Y' X|^2 / (|X' X| |Y' Y|). It is 1 when one representation is a rotation,
@@ -39,7 +38,7 @@ def linear_cka(X: Any, Y: Any) -> float:
     return float(cross**2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
 
 
-def _centred(features: Any, which: str) -> Floats:
+def _centred(features: ArrayLike, which: str) -> Floats:
     """Return the features with centred columns, scaled to a largest entry of 1 so that products cannot overflow or vanish."""
     x = np.asarray(features, dtype=np.float64)
     if x.ndim != 2 or len(x) < 2:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import linalg
 from scipy.special import softmax
 from sklearn.decomposition import PCA
@@ -19,7 +20,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from metrics.labelled import Floats, Integers, Labelled, labelled
 
 
-def sfda(features: Any, labels: Any) -> float:
+def sfda(features: ArrayLike, labels: ArrayLike) -> float:
     """Return SFDA: the mean probability of the right class after a self-challenging Fisher analysis (Shao et al. 2207.03036).
 
     1. Regularised Fisher discriminant analysis: S = within-class covariance (classes by their share of the images), lambda =
@@ -87,7 +88,7 @@ class NCTITerms(NamedTuple):
     vc: float  # variability within the classes: lower is better
 
 
-def ncti_terms(features: Any, labels: Any) -> NCTITerms:
+def ncti_terms(features: ArrayLike, labels: ArrayLike) -> NCTITerms:
     """Return the terms of NCTI for one model: the distance of its features from neural collapse (Wang et al., ICCV 2023).
 
     Features are reduced to 64 dimensions by PCA (fewer when d or N - 1 is smaller), then by scikit-learn's linear

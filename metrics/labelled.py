@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -27,7 +27,7 @@ class Labelled(NamedTuple):
         return means
 
 
-def labelled(features: Any, labels: Any) -> Labelled:
+def labelled(features: ArrayLike, labels: ArrayLike) -> Labelled:
     """Check features and labels and convert them to float64. Classes without images are left out.
 
     Args:
@@ -45,7 +45,7 @@ def labelled(features: Any, labels: Any) -> Labelled:
     return Labelled(x, *class_numbers(labels, len(x)))
 
 
-def class_numbers(labels: Any, n: int) -> tuple[Integers, Integers]:
+def class_numbers(labels: ArrayLike, n: int) -> tuple[Integers, Integers]:
     """Return class numbers [N] in 0..K-1 and images per class [K] of integer labels [N]. Raises ValueError as `labelled`."""
     y = np.asarray(labels)
     if y.shape != (n,):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from threadpoolctl import threadpool_limits
@@ -21,7 +22,7 @@ class Probe(NamedTuple):
     n: int
 
 
-def linear_probe(features: Any, labels: Any, *, folds: int = 5, C: float = 1.0, seed: int = 0) -> Probe:
+def linear_probe(features: ArrayLike, labels: ArrayLike, *, folds: int = 5, C: float = 1.0, seed: int = 0) -> Probe:
     """Return the cross-validated accuracy of scikit-learn's multinomial logistic regression on unit features.
 
     This is our protocol, not a paper's. Folds are stratified and shuffled by the seed. There are fewer folds if the smallest

@@ -12,11 +12,13 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from models.registry import unknown
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -169,7 +171,7 @@ def _on_labels(name: str, module: str = "metrics.transferability") -> Callable[[
     """Return the measure of a function that takes only image features and labels."""
 
     def score(f: Features) -> Values:
-        function: Any = getattr(importlib.import_module(module), name)
+        function: Callable[..., float] = getattr(importlib.import_module(module), name)
         return {name: Value(function(*_arrays(f)))}
 
     return score
@@ -219,7 +221,7 @@ def _linear_probe(f: Features) -> Values:
     return {"linear_probe": Value(linear_probe(*_arrays(f)).accuracy)}
 
 
-def _arrays(f: Features) -> tuple[Any, Any]:
+def _arrays(f: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return image features in float64 and labels, as arrays."""
     return f.image_features.double().numpy(), f.labels.numpy()
 

@@ -15,12 +15,13 @@ import math
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import linalg, optimize
 
 from metrics.labelled import Floats, class_numbers, labelled
 
 
-def logme(features: Any, labels: Any) -> float:
+def logme(features: ArrayLike, labels: ArrayLike) -> float:
     """Return LogME: mean log evidence per image of linear regressions on the one-hot labels (You et al. 2102.11005).
 
     The mean is over classes. For a class with one-hot target v [N] and features F [N, d], w ~ N(0, I / alpha),
@@ -74,7 +75,7 @@ def logme(features: Any, labels: Any) -> float:
     return float(best.mean())
 
 
-def leep(source_probabilities: Any, labels: Any) -> float:
+def leep(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Return LEEP: the log likelihood of the labels through a source classifier (Nguyen et al. 2002.12462).
 
     With theta [N, Z] the source classifier's probabilities: P(y, z) = mean over images of [y_i = y] theta_iz, P(y | z) =
@@ -102,7 +103,7 @@ def leep(source_probabilities: Any, labels: Any) -> float:
     return float(np.log((conditional[y] * theta).sum(axis=1)).mean())
 
 
-def nce(source_labels: Any, labels: Any) -> float:
+def nce(source_labels: ArrayLike, labels: ArrayLike) -> float:
     """Return NCE: minus the conditional entropy H(label | source label) in nats (Tran et al. 1908.08142).
 
     It is the sum over pairs of P(y, z) log(P(y, z) / P(z)) with empirical shares.
@@ -127,7 +128,7 @@ def nce(source_labels: Any, labels: Any) -> float:
     return float((joint / len(y) * np.log(joint / marginal)).sum())
 
 
-def hscore(features: Any, labels: Any) -> float:
+def hscore(features: ArrayLike, labels: ArrayLike) -> float:
     """Return the H-score: the variance between classes after whitening, tr(pinv(cov X) cov(E[X | y])) (Bao et al. 2212.10082).
 
     Directions with an eigenvalue of cov X below max(N, d) x machine epsilon x the largest count as absent (the authors' 1e-15
@@ -153,7 +154,7 @@ def hscore(features: Any, labels: Any) -> float:
     return float((data.counts @ (whitened**2)).sum())
 
 
-def transrate(features: Any, labels: Any, epsilon: float = 1e-4, weighted: bool = False) -> float:
+def transrate(features: ArrayLike, labels: ArrayLike, epsilon: float = 1e-4, weighted: bool = False) -> float:
     """Return TransRate: the coding rate of all features minus the mean coding rate within classes (Huang et al. 2106.09362).
 
         R(Z) = 1/2 log det(I + Z' Z / (n epsilon)), Z [n, d] centred by the mean of all;  R(Z) - mean over classes of R(Z_c)
@@ -178,7 +179,9 @@ def transrate(features: Any, labels: Any, epsilon: float = 1e-4, weighted: bool 
     return _coding_rate(z, epsilon) - float(np.average(rates, weights=data.counts if weighted else None))
 
 
-def gbc(features: Any, labels: Any, covariance: Literal["spherical", "diagonal"] = "spherical", floor: float = 1e-4) -> float:
+def gbc(
+    features: ArrayLike, labels: ArrayLike, covariance: Literal["spherical", "diagonal"] = "spherical", floor: float = 1e-4
+) -> float:
     """Return GBC: minus the Bhattacharyya overlap of Gaussians of the classes, over ordered pairs (Pandy et al. 2111.12780).
 
         D(a, b) = 1/8 sum_k (mu_ak - mu_bk)^2 / v_k + 1/2 sum_k log(v_k / sqrt(v_ak v_bk)),  v = (v_a + v_b) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -193,7 +194,7 @@ def _left_out(weights: Weights, names: list[str]) -> tuple[str, ...]:
     return (f"{weights.path} also has {names[0]!r}{more}, which the model does not have; left out",)
 
 
-def _activation(encoder: DualEncoder, weights: Weights, config: dict[str, Any], open_clip: Any) -> tuple[str, ...]:
+def _activation(encoder: DualEncoder, weights: Weights, config: dict[str, Any], open_clip: ModuleType) -> tuple[str, ...]:
     """Return a note about QuickGELU: taken from the file, or unknown for a file that may come from OpenAI's weights."""
     name, quick = encoder.name, bool(config.get("quick_gelu"))
     if weights.openai or weights.description is not None:
@@ -208,7 +209,7 @@ def _activation(encoder: DualEncoder, weights: Weights, config: dict[str, Any], 
     )
 
 
-def _check_architecture(open_clip: Any, name: str, pretrained: str | None, tag: str | None) -> None:
+def _check_architecture(open_clip: ModuleType, name: str, pretrained: str | None, tag: str | None) -> None:
     """Check name and tag before anything is downloaded."""
     _check_name(open_clip, name)
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -218,7 +219,7 @@ def _check_architecture(open_clip: Any, name: str, pretrained: str | None, tag: 
         raise unknown(f"weights for {name}", tag, [*tags, "random"])
 
 
-def _check_name(open_clip: Any, name: str) -> None:
+def _check_name(open_clip: ModuleType, name: str) -> None:
     """Raise UserError for a name that is not an architecture of open_clip."""
     architectures = open_clip.list_models()
     if name not in architectures and path_is(user_path(name), Path.is_file):
@@ -227,12 +228,12 @@ def _check_name(open_clip: Any, name: str) -> None:
         raise unknown_model(name, architectures)
 
 
-def _tag_setting(open_clip: Any, name: str, tag: str, key: str) -> Any:
+def _tag_setting(open_clip: ModuleType, name: str, tag: str, key: str) -> Any:
     """Return a setting that open_clip records for a tag, or None."""
     return open_clip.pretrained.get_pretrained_cfg(name, tag).get(key)
 
 
-def _usual_preprocessing(open_clip: Any, name: str) -> dict[str, Any]:
+def _usual_preprocessing(open_clip: ModuleType, name: str) -> dict[str, Any]:
     """Return the preprocessing settings on which all of an architecture's tags agree."""
     agreed = {}
     for key in ("mean", "std", "interpolation", "resize_mode"):
