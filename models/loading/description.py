@@ -59,24 +59,24 @@ def differences(recorded: Mapping[str, Any], actual: Mapping[str, Any]) -> list[
 
     Example: "activation of the image tower (QuickGELU in the file, GELU in the model)".
     """
-    found = []
+    texts = []
     for name, value in actual.items():
         recorded_value = recorded.get(name)
         if isinstance(value, Mapping):
             inner = recorded_value if isinstance(recorded_value, Mapping) else {}
-            found += [
+            texts += [
                 f"{LABELS.get(key, key)} of the {name} tower "
                 f"({_text(inner[key])} in the file, {_text(value[key])} in the model)"
                 for key in value
                 if key in inner and inner[key] != value[key]
             ]
         elif None not in (recorded_value, value) and recorded_value != value:
-            found.append(
+            texts.append(
                 LABELS["tokens"]
                 if name == "tokens"
                 else f"{LABELS.get(name, name)} ({_text(recorded_value)} in the file, {_text(value)} in the model)"
             )
-    return found
+    return texts
 
 
 def is_quick(recorded: Mapping[str, Any] | None) -> bool:

@@ -80,7 +80,7 @@ def test_a_lock_says_whose_it_is(tmp_path, monkeypatch):
         with pytest.raises(AtWork, match=r"process 42 on node7 since .*If it no longer runs there \(`ps"):
             locked(tmp_path).__enter__()
         (tmp_path / ".lock").write_text("\x1b[31mhello")
-        with pytest.raises(AtWork, match=r"If it does not run any more, remove .*/\.lock and start again") as caught:
+        with pytest.raises(AtWork, match=r"If it no longer runs, remove .*/\.lock and start again") as caught:
             locked(tmp_path).__enter__()
         assert "\x1b" not in str(caught.value)
     assert not Holder(2**40, socket.gethostname(), 0).is_here and not Holder(os.getpid(), "node7", 0).is_here

@@ -299,7 +299,7 @@ def test_towers_and_targets(encoder):
     assert not tuning.trains_text(encoder)
     tuning.apply(encoder, "lora", towers="text")
     assert tuning.trains_text(encoder) and all(".visual." not in site.name for site in lora.sites(encoder))
-    with pytest.raises(UserError, match=r"targets takes any of q, k, v, o, fc, proj, got 'qz'"):
+    with pytest.raises(UserError, match=r"targets must be made of q, k, v, o, fc, proj, got 'qz'"):
         tuning.apply(encoder, "lora", targets="qz")
     with pytest.raises(UserError, match=r"rank must be at least 1"):
         tuning.apply(encoder, "lora", rank=0)

@@ -149,5 +149,5 @@ def test_a_part_that_nobody_placed_is_not_guessed():
 
 def test_preprocessing_and_image_size_agree(encoder):
     assert encoder.preprocess == Preprocess(48) and encoder.image_size == 48
-    with pytest.raises(ValueError, match="48 pixels"):
+    with pytest.raises(ValueError, match="image_size is 48, but the preprocessing gives 32 pixels"):
         DualEncoder(encoder.clip, tokens_of, 48, [0.5] * 3, [0.5] * 3, preprocess=Preprocess(32))
