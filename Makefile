@@ -5,10 +5,14 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: bench test lint docs clean
+.PHONY: bench quick test lint docs clean
 
 bench: $(INSTALLED)
 	$(BIN)/python cli.py bench mtil --strategy zscl
+
+# The tests without those that train whole runs (marker `slow`).
+quick: $(INSTALLED)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations=20
