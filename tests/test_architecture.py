@@ -71,7 +71,7 @@ def test_imports_point_one_way(path):
 
 def test_no_modules_import_each_other():
     names = {dotted(path): path for path in MODULES}
-    # `from a import b` names the module a.b where there is one; a package that is only passed through is not imported for itself.
+    # `from a import b` names the module a.b if it exists. Then the package a does not count as imported.
     imports = {}
     for name, path in names.items():
         mentioned = {module for module in imported(path) if module in names}
