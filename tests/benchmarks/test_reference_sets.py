@@ -162,6 +162,7 @@ def test_quoted_cells(root):
     assert load_sentences("said.csv") == ["a hat, red", 'say "hi"']
 
 
+@pytest.mark.slow
 def test_the_mini_set_needs_no_files(root):
     reference = load("mini", "mini", 8)
     assert reference.images.shape == (1500, 3, 8, 8) and len(reference.sentences) == 1500

@@ -54,6 +54,7 @@ def test_unequal_groups_follow_the_weighted_formula():
     assert group_jackknife(parts, t).score.standard_error == pytest.approx((sum(terms) / 4) ** 0.5, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_coverage():
     """Samples with replacement from 500 images, whose expected IIMM is known exactly: 95 % intervals contain it."""
     x, t, y = data(n=500)

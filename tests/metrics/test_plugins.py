@@ -111,6 +111,7 @@ def alike(x, y):
     return float((k * m).sum() / (k.norm() * m.norm()))
 
 
+@pytest.mark.slow
 def test_measures_are_taken_before_each_experience_and_cka_after_it(run, toy_encoder):
     strategy, stream, _, _, measure, _ = run
     initial = toy_encoder()
@@ -178,6 +179,7 @@ def passes(monkeypatch):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tuning", "again"), [("full", [20] * 3), ("text", []), ("adapter", []), ("probe", [])])
 def test_the_same_images_do_not_pass_twice_and_no_number_changes(tuning, again, toy_encoder, toy_domain, passes, monkeypatch):
     def values(keep):
@@ -219,6 +221,7 @@ def test_undefined_measures_are_nan(encoder, toy_domain):
     assert len(values) == 7 and [name for name, value in values.items() if value == value] == ["correct_pair"]
 
 
+@pytest.mark.slow
 def test_retention_rows(run):
     strategy, stream, tests, accuracy, _, stored = run
     for experience in stream.train_stream:

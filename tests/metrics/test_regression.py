@@ -47,6 +47,7 @@ def test_a_prediction_agrees_with_the_normal_equations():
     assert predict(fit(x, y), 0.9) == pytest.approx((value, value - half, value + half))
 
 
+@pytest.mark.slow
 def test_prediction_intervals_hold_what_they_promise():
     generator, held = np.random.default_rng(3), 0
     for _ in range(2000):

@@ -48,6 +48,7 @@ def evidence_by_fixed_point(x, v):
     return (d / 2 * math.log(alpha) + n / 2 * math.log(beta / 2 / math.pi) - fit - log_det / 2) / n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [60, 200])
 def test_logme(n):
     x, y = data(n)

@@ -213,6 +213,7 @@ def test_heads_are_not_stale_after_waking_touching_or_loading(classifier, monkey
     torch.testing.assert_close(check(6), awake)
 
 
+@pytest.mark.slow
 def test_training_with_the_base_strategy(toy_encoder, stream):
     """The towers stay bit-exact, row 0 is zero-shot, the loss falls, and WiSE-FT back to the start is zero-shot again."""
     # A narrow bottleneck can be dead after its ReLU from the start.

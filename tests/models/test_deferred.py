@@ -17,6 +17,7 @@ def python(code, tmp_path):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_a_strategy_imports_none_of_them_and_leaves_nothing_in_the_temporary_directory(tmp_path):
     code = (
         "import sys, strategies.engine.strategy, harness.run.loop\n"
@@ -28,6 +29,7 @@ def test_a_strategy_imports_none_of_them_and_leaves_nothing_in_the_temporary_dir
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_they_are_the_real_modules_when_they_are_used(tmp_path):
     code = (
         "import sys, strategies.engine.strategy\n"

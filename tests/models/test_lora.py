@@ -65,6 +65,7 @@ def kind(request):
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", ROLES)
 def test_the_change_is_added_once(kind, targets, monkeypatch):
     """In training, in evaluation and in inference mode, however often. IIMM's code adds it again in every forward pass."""
@@ -180,6 +181,7 @@ def test_another_tuning_merges_first(targets, toy_encoder):
     assert set(vars(encoder.clip)) == set(vars(plain.clip)) and encoder.state_dict().keys() == plain.state_dict().keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", ["qv", EVERYWHERE])
 def test_a_state_dict_brings_everything_back(kind, targets, monkeypatch):
     one, two = small(kind, monkeypatch), small(kind, monkeypatch)

@@ -25,6 +25,7 @@ print(faults())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library is not glibc")
 def test_later_steps_take_no_new_pages():
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -32,6 +32,7 @@ def model(request, monkeypatch):
     return small(request.param, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_the_real_architectures(name):
     kind, image, text, total, context, width = REAL[name]

@@ -62,6 +62,7 @@ def count(parameters):
     return len(parameters), sum(p.numel() for p in parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_the_counts_of_the_real_architectures(name, caplog):
     with caplog.at_level(logging.ERROR), torch.device("meta"):

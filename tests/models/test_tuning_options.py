@@ -36,6 +36,7 @@ def test_a_strategy_has_a_tuning_of_its_own_and_any_goes_with_any():
     assert both.key != resolve(RunConfig(strategy="zscl", tuning="lora")).key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", ["lora", "adapter", "probe", "bitfit", "attention"])
 def test_a_killed_run_continues_to_the_same_numbers(tuning, toy_benchmark, model_directory, tmp_path, killed):
     """LoRA's pairs, adapters and a probe's heads are in the checkpoint, and the record names what trained."""

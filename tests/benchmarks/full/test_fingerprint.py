@@ -139,6 +139,7 @@ def test_partition_lists_do_not_change_mtils_sun397(full_roots, tmp_path):
     assert full.version("sun397", tmp_path) == moved, "the lists in their own folder are the ones that are read"
 
 
+@pytest.mark.slow
 def test_other_classes_of_imagenet_do_not_change_imagenet100(full_roots, tmp_path):
     full_roots.all_classes(tmp_path)
     few, all_ = full.version("imagenet100", tmp_path), full.version("imagenet", tmp_path)
@@ -201,6 +202,7 @@ def test_hub_copies(full_roots, tmp_path):
     assert full.version("Food", tmp_path) != without, "it may be read in their place"
 
 
+@pytest.mark.slow
 def test_no_torch_and_one_look_at_each_folder(full_roots, tmp_path, monkeypatch):
     full_roots.write(tmp_path)
     code = (

@@ -107,6 +107,7 @@ def fewer_templates(monkeypatch, *names):
         monkeypatch.setitem(ENTRIES, name, replace(ENTRIES[name], templates=ENTRIES[name].templates[:2]))
 
 
+@pytest.mark.slow
 def test_the_eleven_datasets_in_both_orders(bench, mtil, monkeypatch):
     root, made = mtil
     fewer_templates(monkeypatch, "Caltech101")
@@ -144,6 +145,7 @@ def test_classes_and_templates_are_the_tables(mtil):
     assert [len(held.streams[split][0].dataset) for split in ("train", "val", "test")] == [22, 2, 6]
 
 
+@pytest.mark.slow
 def test_a_custom_order_and_domains_held_out(bench, mtil):
     root, _ = mtil
     order = ("--order", "MNIST,Food,Aircraft")
@@ -171,6 +173,7 @@ def without_training_data(root):
     shutil.rmtree(root / "stanford_cars" / "cars_train")
 
 
+@pytest.mark.slow
 def test_evaluation_needs_no_training_data(bench, mtil, full_roots, tmp_path):
     whole, _ = mtil
     root, names = tmp_path / "test-only", ("Aircraft", "CIFAR100", "Food", "MNIST", "StanfordCars", "svhn")
@@ -185,6 +188,7 @@ def test_evaluation_needs_no_training_data(bench, mtil, full_roots, tmp_path):
     assert measures == [{"retention"}, {*RUN_DEFAULTS, "iimm_zero_shot", "retention"}]
 
 
+@pytest.mark.slow
 def test_class_incremental_evaluation_needs_no_training_data(bench, steps, tmp_path):
     root = tmp_path / "test-only"
     shutil.copytree(steps / "cifar-100-python", root / "cifar-100-python")
@@ -198,6 +202,7 @@ def test_class_incremental_evaluation_needs_no_training_data(bench, steps, tmp_p
 FROM_FILES = ("mtil --edition full --strategy finetune --order", "Aircraft,OxfordPet,CIFAR100")
 
 
+@pytest.mark.slow
 def test_the_cache_changes_no_number(bench, mtil, pixels):
     benchmark, order = FROM_FILES
     folders = [
@@ -210,6 +215,7 @@ def test_the_cache_changes_no_number(bench, mtil, pixels):
     assert any(path.name.startswith("OxfordPet-test") for path in (pixels / "pixels").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # Python 3.12, of torch's loader
 def test_the_number_of_workers_changes_no_number(bench, mtil):
     benchmark, order = FROM_FILES
@@ -219,6 +225,7 @@ def test_the_number_of_workers_changes_no_number(bench, mtil):
     assert_same(files(alone), files(two))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["files", "steps"])
 def test_killed_and_continued_it_leaves_identical_files(kind, bench, mtil, steps, killed):
     if kind == "files":
@@ -232,6 +239,7 @@ def test_killed_and_continued_it_leaves_identical_files(kind, bench, mtil, steps
     assert document(again)["summary"] == document(whole)["summary"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "asked", "sizes", "batch", "peak"),
     [
@@ -264,6 +272,7 @@ def test_class_incremental(dataset, asked, sizes, batch, peak, bench, steps):
     assert {domain.templates for domain in domains} == {(DATASETS[dataset].template,)}
 
 
+@pytest.mark.slow
 def test_patching_datasets_as_a_stream(bench, mtil, monkeypatch):
     root, made = mtil
     fewer_templates(monkeypatch, "imagenet", "gtsrb", "resisc45")
@@ -277,6 +286,7 @@ def test_patching_datasets_as_a_stream(bench, mtil, monkeypatch):
     assert row(folder, 0)["kitti"] == row(kitti, 0)["kitti"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("benchmark", "heldout"),
     [

@@ -22,6 +22,7 @@ def test_no_other_split_changes(name):
         assert data.targets == before[f"{split}_labels"].tolist()
 
 
+@pytest.mark.slow
 def test_every_domain_has_an_out_of_distribution_set():
     assert all(entry.ood for entry in ENTRIES.values())
     for name in corrupted.DOMAINS:

@@ -127,6 +127,7 @@ def test_photograph_crops_of_two_splits_share_no_pixel():
         assert 2 * width <= left < right <= 3 * width and 3 * height <= top < bottom <= 4 * height
 
 
+@pytest.mark.slow
 def test_every_icon_class_is_drawn_by_main_and_held_out_families():
     for name, classes in concepts.ICON_DOMAINS.items():
         for label in classes:

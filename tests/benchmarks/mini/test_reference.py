@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pytest
 import torch
 
 from benchmarks import mini
@@ -16,10 +17,12 @@ def test_images_have_their_form_and_are_all_different():
     assert len({image.tobytes() for image in images.numpy()}) == 1500
 
 
+@pytest.mark.slow
 def test_images_are_drawn_the_same_again():
     assert np.array_equal(reference._draw(None), reference.images().numpy())
 
 
+@pytest.mark.slow
 def test_no_reference_image_is_in_a_domain():
     known = {hashlib.sha256(image.tobytes()).digest() for image in reference.images().numpy()}
     for name in (*mini.STREAM, *mini.HELDOUT):
@@ -46,6 +49,7 @@ def test_symbols_are_neither_letters_nor_digits():
         assert "digit" not in name and "letter" not in name and "star" not in name.split()
 
 
+@pytest.mark.slow
 def test_sentences_are_many_and_repeatable():
     sentences = reference.sentences()
     assert len(sentences) == 1500 == len(set(sentences))

@@ -72,6 +72,7 @@ def cells(folder, after):
     return [(r["stream"], r["task"], int(r["n"])) for r in read_csv(folder / "accuracy.csv") if r["after"] == str(after)]
 
 
+@pytest.mark.slow
 def test_every_kind_mixed_with_a_mini_domain(own_data, bench):
     tasks = f"{own_data / 'trees'},{own_data / 'kitchen.csv'},digits,{own_data / 'cloth'}"
     folder = bench("stream", "--tasks", tasks, "--heldout", "none", "--no-cache", "--limit", 12)
@@ -81,12 +82,14 @@ def test_every_kind_mixed_with_a_mini_domain(own_data, bench):
     assert samples(folder)["train"] == [12, 11, 12, 8 - 1], "10 % of 12 and of 8, at least one, are validation images"
 
 
+@pytest.mark.slow
 def test_own_data_held_out(own_data, bench):
     folder = bench("mtil", "--order", "digits", "--heldout", own_data / "trees", "letters", "--no-cache", "--limit", 6)
     assert folder.parent.name.startswith("mtil-mini-custom-")
     assert cells(folder, 1) == [("test", "digits", 6), ("heldout", "trees", 3), ("heldout", "letters", 6)]
 
 
+@pytest.mark.slow
 def test_steps_of_a_folder(own_data, bench, cache):
     folder = bench("cil", "--dataset", own_data / "trees", "--steps", 3)
     assert folder.parent.name == "cil-trees-3-own-default"
@@ -118,6 +121,7 @@ def test_a_name_is_searched_under_the_data_root(own_data, bench, cache):
     assert folder.name == f"finetune-{resolve(by_path).key}", "the place of the data changes no number"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shots", [1, 4])
 def test_shots_are_per_class(shots, own_data, bench, cache):
     tasks = [str(own_data / "trees"), str(own_data / "kitchen.csv")]
@@ -129,6 +133,7 @@ def test_shots_are_per_class(shots, own_data, bench, cache):
         assert set(Counter(targets_of(experience.domain.train)).values()) == {shots}
 
 
+@pytest.mark.slow
 def test_files_of_names_and_templates(own_data, bench, cache):
     names, templates = own_data / "names.txt", own_data / "templates.txt"
     names.write_text("birch\tbirches\noak_tree\toaks\npine\tpines\n")
@@ -247,6 +252,7 @@ def refused(model_directory, tmp_path, capfd, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_a_folder(mistake, own_data, refused, cache):
     words, out = mistake(own_data), ("--out", own_data / "results", *QUICK)
@@ -264,6 +270,7 @@ def test_a_mistake_in_a_table(mistake, own_data, refused, cache):
     refused(words, "measure", own_data / "kitchen.csv", *names)
 
 
+@pytest.mark.slow
 def test_mistakes_in_flags(own_data, refused, cache):
     stream, out = ("bench", "stream", "--tasks", own_data / "trees"), ("--out", own_data / "results", *QUICK)
     refused("The class 'birch' of 'trees' has 8 training images, fewer than the 9 shots", *stream, "--shots", 9, *out)

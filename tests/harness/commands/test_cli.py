@@ -26,6 +26,7 @@ def fresh(cwd, *arguments):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -45,6 +46,7 @@ def test_light_commands_import_neither_torch_nor_avalanche(arguments, tmp_path):
     assert "HEAVY [] " in fresh(tmp_path, *arguments).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -143,6 +145,7 @@ def test_lists(what, capsys):
     assert shown.strip()
 
 
+@pytest.mark.slow
 def test_bench_and_leaderboard(toy_benchmark, model_directory, reference, tmp_path, capsys, monkeypatch):
     from harness.run import loop as runner
 

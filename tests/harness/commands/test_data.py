@@ -74,6 +74,7 @@ def rows(out):
 # Status
 
 
+@pytest.mark.slow
 def test_status_needs_no_torch_and_is_plain_when_piped(full_data, tmp_path):
     code = (
         "import sys, cli\ncode = cli.main(sys.argv[1:])\n"
@@ -140,6 +141,7 @@ def test_status_names_what_is_damaged(data, dtd):
 # Verify
 
 
+@pytest.mark.slow
 def test_a_good_set(data, dtd):
     status, out, error = data("verify", "DTD", "--data-root", dtd)
     assert status == 0 and error == ""
@@ -152,6 +154,7 @@ def test_a_good_set(data, dtd):
     ]
 
 
+@pytest.mark.slow
 def test_a_truncated_image_is_named(data, dtd):
     path = sorted((dtd / "dtd" / "dtd" / "images" / "banded").iterdir())[0]
     whole = path.read_bytes()

@@ -71,6 +71,7 @@ def pairwise(x, t, labels):
     return sum(intra) / len(intra), sum(inter) / len(inter)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1000, 7])
 def test_the_numbers_by_another_formula(count, trees, ask, model_directory):
     found = ask(trees, measure_n=count, seed=3)
@@ -95,6 +96,7 @@ def test_the_numbers_by_another_formula(count, trees, ask, model_directory):
     assert all(bool(row.reason) == math.isnan(row.value) for row in rows.values())
 
 
+@pytest.mark.slow
 def test_the_cache_changes_no_number(trees, ask):
     tables = [ask(trees, cache=cached) for cached in (False, True, True)]
     assert tables[0].equals(tables[1]) and tables[1].equals(tables[2])

@@ -79,6 +79,7 @@ def test_a_folder_of_ones_own(ask, photos, rows, model_directory):
     assert found.advice.tuning == "full"
 
 
+@pytest.mark.slow
 def test_a_domain_of_the_study_is_left_out(ask, rows, model_directory, capsys):
     found = ask("mnist", Screen(), measure_n=60)
     others = rows[rows.domain != "mnist"]
@@ -97,6 +98,7 @@ def test_a_domain_of_the_study_is_left_out(ask, rows, model_directory, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_sample_of_another_size_is_said_where_it_matters(ask, rows):
     sized = rows.assign(logme=rows.iimm, measured=600)
     assert not any("how many images" in warning for warning in ask("mnist", table=sized, measure_n=60).warnings)
@@ -106,6 +108,7 @@ def test_a_sample_of_another_size_is_said_where_it_matters(ask, rows):
     assert not any("how many images" in warning for warning in near.warnings)
 
 
+@pytest.mark.slow
 def test_five_tunings_fit_a_hundred_columns(ask, rows):
     five = pd.concat([rows.assign(tuning=name) for name in ("full", "bitfit", "attention", "lora", "adapter")])
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
@@ -149,6 +152,7 @@ def test_a_moved_model_is_the_same_model(ask, photos, rows):
     assert ask(photos, table=rows.assign(model="elsewhere"), model=rows.model[0]).n == 24
 
 
+@pytest.mark.slow
 def test_small_studies_are_refused(ask, photos, rows):
     with pytest.raises(UserError, match="at least 4 domains; this one has 3"):
         ask(photos, table=rows[:3])

@@ -127,6 +127,7 @@ def percent(cell):
     return 100 * cell[0] / cell[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", plans.PROTOCOLS)
 def test_every_cell(config, folders, kept, protocol):
     result = run(replace(config, protocol=protocol), Screen(quiet=True))
@@ -148,6 +149,7 @@ def test_every_cell(config, folders, kept, protocol):
         assert result.summary["cil_last"] == pytest.approx(seen[2])
 
 
+@pytest.mark.slow
 def test_the_zero_shot_model_is_asked_again_as_classes_arrive(config, folders, kept, monkeypatch):
     calls, original = [], runner._evaluate
     monkeypatch.setattr(runner, "_evaluate", lambda *a: calls.append(1) or original(*a))
@@ -160,6 +162,7 @@ def test_the_zero_shot_model_is_asked_again_as_classes_arrive(config, folders, k
     assert result.summary["retention"] == pytest.approx(100), "steps to come are scored alike in every row"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", plans.PROTOCOLS)
 def test_training_looks_at_the_classes_of_its_task_alone(config, protocol):
     widths = {}
@@ -210,6 +213,7 @@ def test_a_class_that_two_tasks_share_is_one_class(encoder, toy_domain):
     assert torch.equal(classifier.head(0), torch.cat(expected)), "fox and gnu, and both of other templates"
 
 
+@pytest.mark.slow
 def test_a_killed_run_keeps_the_rows_of_all_classes_so_far(config, killed, tmp_path):
     whole = run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True))
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 4)
@@ -218,6 +222,7 @@ def test_a_killed_run_keeps_the_rows_of_all_classes_so_far(config, killed, tmp_p
     assert cells(result.folder) == cells(whole.folder) and result.summary == pytest.approx(whole.summary, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_the_leaderboard_shows_the_papers_numbers_and_marks_the_rest(config):
     usual = run(config, Screen(quiet=True))
     for change in ({"protocol": "agnostic"}, {"shots": 2}, {"limit": 5}):

@@ -26,6 +26,7 @@ def modules(folder, *arguments):
     return set(done.stdout.rpartition("MODULES ")[2].split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "left_alone"),
     [

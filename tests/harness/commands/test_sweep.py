@@ -36,6 +36,7 @@ def accuracies(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_sweep_of_real_runs(flags, model_directory, tmp_path, capsys, monkeypatch):
     """One run fails. Another one is killed in the middle and then continued. Finished runs are skipped."""
     grid = "--strategies broken.py:Broken,slow.py:Slow --seeds 1 --jobs 2"

@@ -110,6 +110,7 @@ def cli(*arguments, stdout=subprocess.PIPE, **environment):
     return subprocess.run(command, env={**os.environ, **environment}, stdout=stdout, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_an_output_in_ascii_has_escapes():
     done = cli("leaderboard", str(ROOT / "tests"), "--published", PYTHONIOENCODING="ascii")
     assert done.returncode == 0 and done.stderr == ""

@@ -271,6 +271,7 @@ def linked(record, tmp_path, monkeypatch):
     return away
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["run", "benchmark", "results", "run.json's folder, twice"])
 def test_links_are_followed(linked, tmp_path, place, capsys):
     root = tmp_path / "results"

@@ -141,6 +141,7 @@ def opened(browser, tmp_path):
     return browser
 
 
+@pytest.mark.slow
 def test_it_renders_without_a_complaint(opened):
     figures = opened.value("""[...document.querySelectorAll('svg')].map(svg => {
         const box = svg.getBoundingClientRect();
@@ -163,6 +164,7 @@ def test_complaints_would_be_seen(browser, tmp_path):
     assert any("no" in c for c in browser.complaints()) and "http://127.0.0.1:9/x.png" in browser.complaints()
 
 
+@pytest.mark.slow
 def test_scripts_and_addresses_that_got_in_would_not_work(opened, tmp_path):
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     (tmp_path / "broken.html").write_text(text.replace("<main>", f"<main>{EVIL}"), encoding="utf-8")
@@ -171,6 +173,7 @@ def test_scripts_and_addresses_that_got_in_would_not_work(opened, tmp_path):
     assert any("Content Security Policy" in said for said in opened.complaints())
 
 
+@pytest.mark.slow
 def test_tables_sort(opened):
     names = "[...document.querySelector('table.cards').tBodies[0].rows].map(row => row.cells[0].textContent)"
     heads = "[...document.querySelector('table.cards').tHead.rows[0].cells]"
@@ -201,6 +204,7 @@ CONTRAST = """(a, b) => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("media", "scheme", "light"), [("screen", "light", 1), ("screen", "dark", 0), ("print", "dark", 1)])
 def test_it_reads_in_light_and_dark_and_on_paper(opened, media, scheme, light):
     opened.show(media, scheme)
@@ -214,6 +218,7 @@ def test_it_reads_in_light_and_dark_and_on_paper(opened, media, scheme, light):
     assert found[0] == bool(light) and min(found[1:]) >= 4.5
 
 
+@pytest.mark.slow
 def test_everything_is_open_on_paper_and_shut_again(opened):
     shut = "document.querySelectorAll('details:not([open])').length"
     before = opened.value(shut)
@@ -224,6 +229,7 @@ def test_everything_is_open_on_paper_and_shut_again(opened):
     assert opened.value(shut) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "columns"), [(420, 1), (1280, 3)])
 def test_nothing_is_wider_than_the_window(opened, width, columns, scheme):

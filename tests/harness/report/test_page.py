@@ -126,6 +126,7 @@ def page(written):
     return Elements((written / "report.html").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_asks_for_nothing(page, written):
     text = (written / "report.html").read_text(encoding="utf-8")
     assert "http" not in text.replace("http-equiv", "") and "@import" not in text and "url(#" in text
@@ -167,6 +168,7 @@ def test_it_opens_with_the_summary_then_the_matrices_then_the_leaderboard(page):
     assert "Zero-shot, without training, has Last 41.0" in shown
 
 
+@pytest.mark.slow
 def test_the_summary_takes_zero_shot_from_row_0_where_no_run_stands_for_it(tmp_path, record):
     record(tmp_path, "finetune")
     text = report.write([tmp_path], tmp_path / "r.html").read_text()
@@ -222,11 +224,13 @@ def test_matrices_are_heat_maps_with_a_zero_shot_row(page):
     assert [t for t, _ in page.tags].count("details") >= 6
 
 
+@pytest.mark.slow
 def test_the_same_records_make_the_same_page(results, written, tmp_path):
     again = report.write([results], tmp_path / "again.html")
     assert again.read_bytes() == (written / "report.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_missing_file_leaves_a_sentence(tmp_path, record):
     folder = record(tmp_path, "finetune", measured=())
     for name in ("train.csv", "measures.csv"):
@@ -235,6 +239,7 @@ def test_a_missing_file_leaves_a_sentence(tmp_path, record):
     assert "There are no losses" in text and "These runs have no IIMM in measures.csv." in text
 
 
+@pytest.mark.slow
 def test_one_task_nothing_held_out_nothing_trained(tmp_path, record):
     record(tmp_path / "one", "finetune", tasks=("red",), heldout=())
     text = report.write([tmp_path / "one"], tmp_path / "r.html").read_text()
@@ -246,6 +251,7 @@ def test_one_task_nothing_held_out_nothing_trained(tmp_path, record):
     assert "needs a method that trains one task after the other" in text and "There are no losses" in text
 
 
+@pytest.mark.slow
 def test_methods_without_steps_are_left_out_of_iimm(tmp_path, record):
     assert set(NO_CHAIN) <= set(STRATEGIES.names())
     record(tmp_path, "joint")
@@ -257,6 +263,7 @@ def test_methods_without_steps_are_left_out_of_iimm(tmp_path, record):
     assert {row["method"] for row in rows(gains)} == {"finetune"}
 
 
+@pytest.mark.slow
 def test_a_given_alpha_is_said(tmp_path, record):
     record(tmp_path, "paint-sequential", searches=[{"task": "red", "chosen": [0.5]}])
     assert "paint-sequential: alpha was given, not searched." in report.write([tmp_path], tmp_path / "r.html").read_text()
@@ -272,6 +279,7 @@ def test_unfinished_runs_alone_and_no_runs_at_all(tmp_path, record):
     assert "There are no runs here." in report.write([tmp_path / "empty"], tmp_path / "r.html").read_text()
 
 
+@pytest.mark.slow
 def test_runs_in_steps_of_classes(tmp_path, record):
     record(tmp_path, "finetune", tasks=("step-1", "step-2"), heldout=(), benchmark="cil-nature-2", seen=True)
     text = report.write([tmp_path], tmp_path / "r.html", tmp_path / "figures").read_text()
@@ -280,6 +288,7 @@ def test_runs_in_steps_of_classes(tmp_path, record):
     assert [r["accuracy"] for r in rows(curves) if r["task"] == "seen"] == ["70", "68"]
 
 
+@pytest.mark.slow
 def test_mistakes_are_sentences(tmp_path, record):
     with pytest.raises(UserError, match=r"There are no results at .*nowhere"):
         report.write([tmp_path / "nowhere"], tmp_path / "r.html")
@@ -310,6 +319,7 @@ def test_methods_are_the_leaderboards_rows(results, tmp_path, record):
     ] * 2
 
 
+@pytest.mark.slow
 def test_zero_shot_is_a_row_and_in_the_figures(tmp_path, record):
     """From row 0 where nobody ran it: accuracies 40, 41 and 42, whatever is trained."""
     for seed in (0, 1):
@@ -336,6 +346,7 @@ def test_zero_shot_is_a_row_and_in_the_figures(tmp_path, record):
     assert labels == ["finetune, small", "zero-shot, small", "finetune, tiny", "zero-shot, tiny"]
 
 
+@pytest.mark.slow
 def test_the_title_says_when_and_how(tmp_path, record, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     started = {"git_revision": "0123456789abcdef" * 2 + "01234567+changes", "versions": {"torch": "9.8"}}
@@ -389,6 +400,7 @@ def calls(function):
     return count
 
 
+@pytest.mark.slow
 def test_the_work_grows_with_the_number_of_methods_and_not_faster(tmp_path, record, monkeypatch):
     """Besides the drawings, which show a fixed number of methods."""
     monkeypatch.setattr(report_page, "inline", lambda figure: Markup(""))
@@ -404,6 +416,7 @@ def test_the_work_grows_with_the_number_of_methods_and_not_faster(tmp_path, reco
     assert 0.3 < (third - second) / (2 * (second - first)) < 1.1, made
 
 
+@pytest.mark.slow
 def test_a_hundred_runs_make_a_page_that_is_usable(tmp_path, record):
     for i in range(50):
         for seed in (0, 1):
@@ -415,6 +428,7 @@ def test_a_hundred_runs_make_a_page_that_is_usable(tmp_path, record):
     assert text.count('class="heat"') == 100 and "Not drawn, but in the CSV: 42 further methods." in text
 
 
+@pytest.mark.slow
 def test_writing_imports_neither_torch_nor_avalanche(tmp_path, record):
     record(tmp_path, "finetune")
     code = (
@@ -426,6 +440,7 @@ def test_writing_imports_neither_torch_nor_avalanche(tmp_path, record):
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.slow
 def test_an_alpha_for_each_task_is_said(tmp_path, record):
     record(tmp_path, "iimm-guided", searches=[{"task": "red", "chosen": [0.5]}, {"task": "green", "chosen": [0.25]}])
     text = report.write([tmp_path], tmp_path / "r.html").read_text()

@@ -59,6 +59,7 @@ def test_an_image_tower_that_does_not_train_sees_the_test_images_once(config, ev
     assert evaluated == [ROW, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_repeat_rows(config, evaluated, killed):
     quiet = Screen(quiet=True)
     killed(lambda: run(config, quiet), runner, "report_choices", 2)

@@ -92,6 +92,7 @@ def full_in_safetensors(*_, **__):
     raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_any_kind_of_write(config, whole, monkeypatch, capsys):
     """Each task meets a full disk in another way, until the process has ended."""
     folder = resolve(config).folder
@@ -116,6 +117,7 @@ def test_a_full_disk_at_any_kind_of_write(config, whole, monkeypatch, capsys):
     assert files(run(config, Screen(quiet=True)).folder) == whole()
 
 
+@pytest.mark.slow
 def test_the_system_refuses_large_files(config, whole, monkeypatch, capsys):
     """The system refuses the second checkpoint because of a limit on the size of files."""
     resource = pytest.importorskip("resource", reason="limits are Unix's")
@@ -189,6 +191,7 @@ def test_a_failed_write_names_the_file_that_was_meant(fault, tmp_path, monkeypat
     assert caught.value.filename == str(tmp_path / "run.json") and not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_checkpoint(config, whole, killed):
     """The file is named, the run continues from the task before it, and the numbers are those of an undisturbed run."""
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 4)
@@ -202,6 +205,7 @@ def test_a_flipped_bit_in_a_checkpoint(config, whole, killed):
     assert [(each["after"], len(each["warnings"])) for each in read_json(folder / "run.json")["continued"]] == [(1, 1)]
 
 
+@pytest.mark.slow
 def test_a_changed_digit_in_a_table(config, killed):
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 3)
     folder = resolve(config).folder
@@ -217,6 +221,7 @@ def test_a_changed_digit_in_a_table(config, killed):
     assert not run(config, Screen(quiet=True)).skipped
 
 
+@pytest.mark.slow
 def test_another_device_and_other_versions(config, whole, killed, monkeypatch):
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 3)
     describe = machine.describe
@@ -254,6 +259,7 @@ def photographs_of_reference(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_reference_data_that_vanishes_and_comes_back(config, whole, killed, photographs_of_reference, tmp_path, home):
     folder, sentences = photographs_of_reference, tmp_path / "sentences.txt"
     options = {**QUICK, "reference_batch": 4, "reference_images": str(folder), "reference_sentences": str(sentences)}
@@ -272,6 +278,7 @@ def test_reference_data_that_vanishes_and_comes_back(config, whole, killed, phot
     assert resolve(config).folder != another, "with other reference data it is another run"
 
 
+@pytest.mark.slow
 def test_two_processes_and_one_that_dies(config):
     folder = resolve(config).folder
     folder.mkdir(parents=True)
@@ -304,6 +311,7 @@ SPOILT = {
 }
 
 
+@pytest.mark.slow
 def test_a_record_changed_by_hand(config, killed, whole):
     """Nothing is overwritten. Without the file, the run continues from its checkpoint."""
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 3)

@@ -44,6 +44,7 @@ def said_by(config):
     return run(config, Screen(console=Console(file=text, width=10_000), live=False)).folder, text.getvalue()
 
 
+@pytest.mark.slow
 def test_fresh_deletes_only_what_a_run_writes(config, tmp_path):
     """Each folder is replaced by a link to a home with other files, and other files are mixed with those of the run."""
     folder = run(config, Screen(quiet=True)).folder
@@ -110,6 +111,7 @@ def test_fresh_deletes_only_what_a_run_writes(config, tmp_path):
         (tmp_path / "moved").rename(part)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_folder_on_another_disk(config, tmp_path, whole, killed):
     """Checkpoints are written through a link, and the checkpoints of other runs behind it stay."""
     folder, disk = resolve(config).folder, tmp_path / "disk"

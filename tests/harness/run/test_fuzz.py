@@ -139,6 +139,7 @@ READERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 @fuzz
 @given(data=bytes_of_any_kind)
@@ -167,6 +168,7 @@ def test_any_json(folder, value):
         survives(read, path, folder / "accuracy.csv")
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=200)
 @given(document=changed(DOCUMENT))
 @example(document={**DOCUMENT, "summary": {"average": 10**400}})
@@ -275,6 +277,7 @@ STUDY = (
 )
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=100)
 @given(data=spoilt(STUDY))
 def test_a_study(folder, data):

@@ -60,6 +60,7 @@ def stopped(config, killed, owner=Strategy, name="optimizer_step", n=7):
     return resolve(config).folder
 
 
+@pytest.mark.slow
 def test_fresh_over_a_checkpoint_on_another_disk(config, killed, whole, tmp_path):
     folder = stopped(config, killed, n=3)
     (folder / "checkpoint").rename(tmp_path / "scratch")
@@ -69,6 +70,7 @@ def test_fresh_over_a_checkpoint_on_another_disk(config, killed, whole, tmp_path
     assert (folder / "checkpoint").is_symlink() and (tmp_path / "scratch" / "after-3").is_dir()
 
 
+@pytest.mark.slow
 def test_without_latest_json_the_one_before_counts(config, killed, whole):
     folder = stopped(config, killed, n=10)
     (folder / "checkpoint" / "latest.json").unlink()
@@ -77,6 +79,7 @@ def test_without_latest_json_the_one_before_counts(config, killed, whole):
     assert "continuing after experience 1 of 3" in said and files(folder) == files(whole(config))
 
 
+@pytest.mark.slow
 def test_files_of_another_run_are_not_taken(config, killed):
     theirs, mine = stopped(config, killed), resolve(replace(config, seed=1)).folder
     shutil.copytree(theirs, mine, ignore=shutil.ignore_patterns("run.json"))
@@ -91,6 +94,7 @@ def test_files_of_another_run_are_not_taken(config, killed):
     assert "belongs to another run" in said and "The task starts at its beginning." in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"strategy": "paint-sequential", "options": {**QUICK, "alphas": 3}}, {"tuning": "probe"}],
@@ -116,6 +120,7 @@ def test_killed_after_the_last_checkpoint(changes, config, killed, whole):
     assert ("searches" in after) == ("strategy" in changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("owner", "name"), [(Strategy, "after_experience"), (runner, "_evaluate")])
 @pytest.mark.parametrize("strategy", ["finetune", "paint-sequential"])
 def test_a_signal_after_the_last_update_of_a_task(owner, name, strategy, config, whole, capsys, monkeypatch):
@@ -204,6 +209,7 @@ def test_a_file_where_a_folder_should_be(place, config, capsys):
     assert path.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_summary_changed_by_hand(config):
     folder = run(config, Screen(quiet=True)).folder
     path = folder / "run.json"

@@ -52,6 +52,7 @@ def table(folder, name="accuracy"):
     return read_csv(folder / f"{name}.csv")
 
 
+@pytest.mark.slow
 def test_the_record(config, quiet):
     result = run(config, quiet)
     rows = table(result.folder)
@@ -101,6 +102,7 @@ def test_the_record(config, quiet):
     assert checkpoint.latest(result.folder / "checkpoint")["after"] == 3
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_skipped_and_fresh_repeats_it(config, quiet):
     first = run(config, quiet)
     before = (first.folder / "run.json").read_bytes()
@@ -132,6 +134,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("strategy", ["zscl", "wise-ft"])
 def test_killed_at_any_moment_it_continues_to_the_identical_matrix(
@@ -158,6 +161,7 @@ def test_killed_at_any_moment_it_continues_to_the_identical_matrix(
     assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_state_of_a_strategy_survives(config, quiet, killed):
     @STRATEGIES.register("counting-losses")
     class Counting(Strategy):
@@ -199,6 +203,7 @@ def test_zero_shot_repeats_row_0_and_evaluates_once(config, quiet, monkeypatch):
     assert len(measures) == 24 and {m["value"] for m in measures if m["measure"] == "retention"} == {"100.0"}
 
 
+@pytest.mark.slow
 def test_other_measures(config, quiet):
     result = run(replace(config, strategy="finetune", measures=("nce", "modality_gap")), quiet)
     measures = table(result.folder, "measures")
@@ -246,6 +251,7 @@ def test_a_diverging_run_keeps_the_last_good_state(config, quiet):
         STRATEGIES._objects.pop("diverging")
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_recorded(config, quiet, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
@@ -258,6 +264,7 @@ def test_an_interrupt_is_recorded(config, quiet, monkeypatch):
     assert not run(config, quiet).skipped
 
 
+@pytest.mark.slow
 def test_damaged_records_are_named(config, quiet):
     folder = run(config, quiet).folder
     document = json.loads((folder / "run.json").read_text())
@@ -267,6 +274,7 @@ def test_damaged_records_are_named(config, quiet):
         run(config, quiet)
 
 
+@pytest.mark.slow
 def test_fresh_repairs_a_damaged_record(config, quiet):
     folder = run(config, quiet).folder
     rows = table(folder)
@@ -276,6 +284,7 @@ def test_fresh_repairs_a_damaged_record(config, quiet):
     assert not run(replace(config, fresh=True), quiet).skipped and table(folder) == rows
 
 
+@pytest.mark.slow
 def test_a_mistake_loses_no_old_record(config, quiet):
     folder = run(config, quiet).folder
     before = (folder / "run.json").read_bytes()
@@ -291,6 +300,7 @@ def test_two_processes_do_not_share_a_folder(config, quiet):
         run(config, quiet)
 
 
+@pytest.mark.slow
 def test_seeds_in_one_process_are_those_of_two(config, quiet, tmp_path):
     """No state leaks from one run into the next."""
     alone = run(replace(config, seed=1, out=str(tmp_path / "alone")), quiet)
@@ -300,6 +310,7 @@ def test_seeds_in_one_process_are_those_of_two(config, quiet, tmp_path):
     assert [r["loss"] for r in table(after.folder, "train")] == [r["loss"] for r in table(alone.folder, "train")]
 
 
+@pytest.mark.slow
 def test_random_weights_are_the_same_after_a_kill(config, quiet, killed, tmp_path):
     config = replace(config, pretrained="random")
     whole = run(replace(config, out=str(tmp_path / "whole")), quiet)
@@ -307,6 +318,7 @@ def test_random_weights_are_the_same_after_a_kill(config, quiet, killed, tmp_pat
     assert table(run(config, quiet).folder) == table(whole.folder)
 
 
+@pytest.mark.slow
 def test_on_screen(config):
     text = io.StringIO()
     run(config, Screen(console=Console(file=text, width=200), live=False))

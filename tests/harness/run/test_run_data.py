@@ -104,6 +104,7 @@ def test_processes_read_images_without_a_cache(config, monkeypatch, tmp_path):
         assert readers == {"photos": expected, "held": 0} and accuracies(result.folder) == accuracies(cached.folder)
 
 
+@pytest.mark.slow
 def test_a_method_that_looks_at_validation_images_has_them_cached(config, monkeypatch):
     monkeypatch.setattr(Strategy, "needs_validation", True)
     run(config, Screen(quiet=True))
@@ -217,6 +218,7 @@ def test_no_warning_about_the_papers_protocol(config):
     assert "warning" not in text
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_with_a_reshuffle_continues_to_the_same_matrix(config, reference, monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "load_reference", lambda *a: reference)
     config = replace(config, strategy="zscl", options={**QUICK, "reference_reshuffle": True, "reference_batch": 8})

@@ -73,6 +73,7 @@ def forked():
             os.killpg(server.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_whole_batch(forked, tmp_path):
     """Two processes and seven images, in shares of four and three, and a single text, which both compute."""
     script = tmp_path / "gradients.py"
@@ -103,6 +104,7 @@ def bench(forked, model_directory, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_the_record_is_that_of_one_process(bench):
     """For each of two seeds in turn. The toy model is at chance level, the tiny one has accuracy to lose."""
     _, alone = bench(1, "alone", "--seed", "0", "1", "--model", "tiny")
@@ -125,6 +127,7 @@ def column(file, name):
         return torch.tensor([float(row[name] or 0) for row in csv.DictReader(opened)], dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_stopped_within_a_task(bench, tmp_path):
     """By SIGTERM, which torchrun passes on: all processes stop after the same update, and continue to the same files."""
 
@@ -146,6 +149,7 @@ def test_stopped_within_a_task(bench, tmp_path):
     assert not (folder / "checkpoint" / "within").exists()
 
 
+@pytest.mark.slow
 def test_more_processes_than_gpus(monkeypatch):
     from harness.run import process_group as running
     from models.registry import UserError

@@ -72,6 +72,7 @@ def test_too_few_domains_are_refused(rows):
         findings.markdown(rows[rows.domain.isin(["d0", "d1", "d2"])])
 
 
+@pytest.mark.slow
 def test_the_documented_tables_are_the_shipped_studys():
     documented = DOCS.read_text().splitlines()
     for line in findings.markdown(read(SHIPPED)).splitlines():

@@ -85,6 +85,7 @@ def by_hand(toys, model_directory, name, seed=0):
     return before, after, evaluate(PromptClassifier(encoder), toys[name].domain, "ood").percent if name == "red" else None
 
 
+@pytest.mark.slow
 def test_a_cell_is_a_fine_tuning_from_the_initial_model(run, toys, model_directory):
     table = run().table.set_index(["domain", "tuning"])
     for name in ("red", "blue"):
@@ -102,6 +103,7 @@ def test_a_cell_is_a_fine_tuning_from_the_initial_model(run, toys, model_directo
     assert table.gain.abs().max() > 0 and table.forgetting.abs().max() > 0, "something was learned and forgotten"
 
 
+@pytest.mark.slow
 def test_measures_are_of_the_initial_model(run, toys, model_directory):
     table = run(tunings=("full",)).table.set_index("domain")
     encoder, domain = models.load(str(model_directory)).eval(), toys["green"].domain
@@ -113,6 +115,7 @@ def test_measures_are_of_the_initial_model(run, toys, model_directory):
     assert table.loc["green", "measured"] == 48 and table.loc["green", "classes"] == 3
 
 
+@pytest.mark.slow
 def test_files_of_a_study(run, tmp_path):
     found = run()
     assert found.trained == 8
@@ -131,6 +134,7 @@ def test_files_of_a_study(run, tmp_path):
     assert "at least 3 tasks, got 1" in lines["full", "gain_ood", "iimm"]["reason"]
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_and_comes_to_the_same(run, killed, tmp_path):
     whole = run(out=str(tmp_path / "whole"))
     # Four records before training come first, so the third cell is the seventh.
@@ -141,6 +145,7 @@ def test_a_killed_study_goes_on_and_comes_to_the_same(run, killed, tmp_path):
     assert without_time(resumed.table).equals(without_time(whole.table))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "change", "said"),
     [
@@ -157,6 +162,7 @@ def test_a_damaged_record_is_named(run, tmp_path, file, change, said):
         run()
 
 
+@pytest.mark.slow
 def test_a_finished_study_trains_nothing(run, monkeypatch):
     first = run()
     monkeypatch.setattr(models, "load", lambda *_: pytest.fail("nothing is to be done"))
@@ -164,6 +170,7 @@ def test_a_finished_study_trains_nothing(run, monkeypatch):
     assert again.trained == 0 and again.table.equals(first.table)
 
 
+@pytest.mark.slow
 def test_what_is_added_is_all_that_is_trained(run):
     first = run()
     assert run(tunings=("full", "lora", "bitfit")).trained == 4
@@ -173,6 +180,7 @@ def test_what_is_added_is_all_that_is_trained(run):
     assert run(seeds=(0, 1), tunings=("full",)).trained == 4
 
 
+@pytest.mark.slow
 def test_cells_of_another_study_are_not_mixed_in(run, tmp_path):
     run(tunings=("full",))
     with pytest.raises(UserError, match=r"another study: it differs in options\. Choose another --out"):
@@ -186,6 +194,7 @@ def test_cells_of_another_study_are_not_mixed_in(run, tmp_path):
     assert json.loads((tmp_path / "red-full-0" / "cell.json").read_text())["identity"]["options"]["lr"] == 0.001
 
 
+@pytest.mark.slow
 def test_changed_data_is_another_study(run, toys):
     run(tunings=("full",))
     toys["grey"] = replace(toys["grey"], data="2")
@@ -193,17 +202,20 @@ def test_changed_data_is_another_study(run, toys):
         run(tunings=("full",))
 
 
+@pytest.mark.slow
 def test_order_and_company_of_cells_do_not_matter(run, tmp_path):
     together = run(seeds=(0, 1)).table.set_index(["domain", "tuning", "seed"])
     alone = run(tunings=("lora",), seeds=(1,), out=str(tmp_path / "alone")).table.set_index(["domain", "tuning", "seed"])
     assert without_time(alone).equals(without_time(together.loc[alone.index]))
 
 
+@pytest.mark.slow
 def test_limit_cuts_every_split(run):
     table = run(tunings=("full",), limit=9).table
     assert {*table.n_train, *table.n_val, *table.n_test} == {9} and set(table.n_ood) == {9, 0}
 
 
+@pytest.mark.slow
 def test_a_probe_forgets_nothing_and_learns(run):
     table = run(tunings=("probe",), options={**QUICK, "lr": 0.1, "iterations": 20}, domains=NAMES[:2])
     assert (table.table.forgetting == 0).all() and (table.table.gain > 0).any()
@@ -211,6 +223,7 @@ def test_a_probe_forgets_nothing_and_learns(run):
     assert "at least 3 tasks, got 2" in reasons["forgetting", "iimm"]
 
 
+@pytest.mark.slow
 def test_a_domain_without_validation_images_holds_some_out(run, toys):
     toys["grey"] = replace(toys["grey"], domain=replace(toys["grey"].domain, val=None))
     r = run(tunings=("full",)).table.set_index("domain").loc["grey"]
@@ -270,6 +283,7 @@ def test_another_process_at_work_is_told(run, tmp_path):
         run()
 
 
+@pytest.mark.slow
 def test_a_piped_study_prints_a_line_a_cell(ask, capsys):
     run_study.run(ask(tunings=("full",)), Screen())
     said = capsys.readouterr().out

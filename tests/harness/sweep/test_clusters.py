@@ -73,6 +73,7 @@ def later(condition, action):
     return thread
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_ray_with_two_workers_one_of_them_killed(make):
@@ -111,6 +112,7 @@ def test_a_missing_extra_is_named(backend, extra, monkeypatch, tmp_path):
         Ray() if backend == "ray" else Slurm(tmp_path, {}, local=True)
 
 
+@pytest.mark.slow
 def test_submitits_local_executor(make, tmp_path):
     runs = make("good", "dies", "mistake")
     backend = Slurm(tmp_path / "logs" / "submitit", {"timeout_min": "5"}, local=True, jobs=3, command=command)

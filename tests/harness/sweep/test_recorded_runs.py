@@ -124,6 +124,7 @@ def test_the_script_that_slurm_gets(tmp_path, capsys, monkeypatch):
         submission_script(tmp_path, {"nonsense": "1"})
 
 
+@pytest.mark.slow
 def test_both_take_little_time(tmp_path):
     """This measures user time, which other processes change little."""
     code = "import resource, sys, cli; cli.main(sys.argv[1:]); print(resource.getrusage(resource.RUSAGE_SELF).ru_utime)"

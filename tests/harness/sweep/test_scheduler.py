@@ -106,6 +106,7 @@ def test_old_results_never_pass_for_new_ones(make, sweep):
     assert [e["first"] for e in attempts(run) if e["how"] == "began"] == [0, 0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_fresh_sweep_says_what_was_not_started_over(make, sweep):
     begun, old, half = runs = make("good", "good", "good", seconds=0.2)
     sweep(runs[:2])

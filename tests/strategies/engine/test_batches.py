@@ -101,6 +101,7 @@ def test_an_image_is_cut_anew_each_time(data):
     assert all(a[1].tolist() == b[1].tolist() and not torch.equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_a_method_trains_the_same_with_and_without_workers(files, toy_domain, toy_encoder):
     stream = scenario([replace(toy_domain("files", COUNT), train=files)])
     options = Strategy.Options(iterations=4, batch_size=BATCH, warmup=1, lr=1e-3)

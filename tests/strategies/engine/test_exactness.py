@@ -44,6 +44,7 @@ def both(toy_encoder, stream, trained, reference):
     return train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOICES)
 def test_the_losses_are_the_same(name, both):
     fast, plain = both(name, torch.float32, lr=1e-4)
@@ -51,6 +52,7 @@ def test_the_losses_are_the_same(name, both):
     torch.testing.assert_close(torch.tensor(fast.losses), torch.tensor(plain.losses), rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CHOICES if name != "l2"])
 def test_the_weights_are_the_same(name, both):
     """In float64, and without L2: AdamW makes full steps of the rounding of gradients that are zero, those of the keys' biases,
@@ -62,6 +64,7 @@ def test_the_weights_are_the_same(name, both):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_what_plain_computes_in_each_step(toy_encoder, stream, trained, reference, monkeypatch):
     """Teacher and student see the reference images in a separate pass, and all sentences at the full context."""
     seen = {"images": [], "texts": []}

@@ -63,6 +63,7 @@ def run(toy_encoder, stream, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FROZEN)
 def test_once_through_the_tower_and_the_same_bits(run, name, monkeypatch):
     _, kept, images, _ = run(name)
@@ -120,6 +121,7 @@ def test_an_evaluation_cut_short_leaves_nothing_behind(run, stream, monkeypatch)
     assert images[-1] == 72 and all(map(torch.equal, logits[-9:], before))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adapter", "text"])
 @pytest.mark.parametrize("method", [WiSEFT, PaintParallel])
 def test_arithmetic_that_leaves_the_image_tower_as_it_is(run, name, method):

@@ -47,6 +47,7 @@ def files(folder):
     return [(folder / file).read_bytes() for file in ("accuracy.csv", "train.csv", "measures.csv")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_killed_in_the_middle_of_a_task(name, config, killed, tmp_path, toy_study, capsys):
     config = replace(config, strategy=name, options=options(name, toy_study))
@@ -61,6 +62,7 @@ def test_killed_in_the_middle_of_a_task(name, config, killed, tmp_path, toy_stud
     assert not (folder / "checkpoint" / "within").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -81,6 +83,7 @@ def test_variants(changes, config, killed, tmp_path):
     assert files(run(config, Screen(quiet=True)).folder) == files(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -105,6 +108,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, status, word, config, tmp_
     assert files(run(config, Screen(quiet=True)).folder) == files(whole)
 
 
+@pytest.mark.slow
 def test_a_signal_after_the_last_update(config, tmp_path, capsys, monkeypatch):
     config = replace(config, strategy="finetune", options=QUICK, checkpoint_minutes=0)
     whole = run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True)).folder
@@ -116,6 +120,7 @@ def test_a_signal_after_the_last_update(config, tmp_path, capsys, monkeypatch):
     assert files(run(config, Screen(quiet=True)).folder) == files(whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_middle_is_left_out(config, killed, tmp_path, capsys):
     config = replace(config, strategy="finetune", options=QUICK)
     whole = run(replace(config, out=str(tmp_path / "whole"), checkpoint_minutes=0), Screen(quiet=True)).folder

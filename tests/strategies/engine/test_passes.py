@@ -70,6 +70,7 @@ def test_a_cpus_caches(toy_encoder, monkeypatch):
     torch.testing.assert_close(found, whole, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_zscl_in_chunks(toy_encoder, stream, trained, reference):
     """Whole runs, with reference images and texts in chunks too."""
     runs = []

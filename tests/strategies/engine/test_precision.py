@@ -32,6 +32,7 @@ def losses(config):
     return torch.tensor(found), json.loads((folder / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_bf16_is_another_run(config):
     exact, document = losses(config)
     half, of_half = losses(replace(config, precision="bf16"))
@@ -42,6 +43,7 @@ def test_bf16_is_another_run(config):
     torch.testing.assert_close(half, exact, rtol=0.05, atol=0)
 
 
+@pytest.mark.slow
 def test_a_microbatch_is_the_same_run(config):
     """Its losses differ only by rounding, so it shares key and folder. The record has it."""
     whole, document = losses(config)

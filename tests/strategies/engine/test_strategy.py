@@ -39,6 +39,7 @@ def test_schedule():
     assert [learning_rate(t, 1.0, 3, 30) for t in range(3)] == pytest.approx([1 / 30, 2 / 30, 3 / 30])
 
 
+@pytest.mark.slow
 def test_training_learns_and_counts(encoder, stream):
     strategy = Strategy(encoder=encoder, options=replace(QUICK, iterations=30, lr=3e-3))
     strategy.train(stream.train_stream[0], eval_streams=[])

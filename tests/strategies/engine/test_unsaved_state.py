@@ -48,18 +48,21 @@ def killed_and_resumed(config, killed, tmp_path, n=7):
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_state_that_is_restored_or_made_again(name, config, killed, tmp_path):
     said = killed_and_resumed(replace(config, strategy=f"{METHODS}:{name}"), killed, tmp_path)
     assert "continuing after experience 2 of 3" in said and "starts over" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "lost"), LOST.items())
 def test_state_that_is_lost_starts_over(name, lost, config, killed, tmp_path):
     said = killed_and_resumed(replace(config, strategy=f"{METHODS}:{name}"), killed, tmp_path)
     assert f"this run starts over from the first task: {lost}" in said
 
 
+@pytest.mark.slow
 def test_within_a_task(config, killed, tmp_path):
     """Killed after the first update of the third task."""
     config = replace(config, checkpoint_minutes=1e-9)
@@ -72,6 +75,7 @@ def test_within_a_task(config, killed, tmp_path):
     assert "continuing after experience 2 of 3" in said and "continuing after update" not in said
 
 
+@pytest.mark.slow
 def test_a_method_that_cannot_continue_is_told_so_early(config):
     _, said = said_by(replace(config, strategy=f"{METHODS}:Counted"))
     assert "warning: Counted.total changed during the task and `state` does not return it" in said
@@ -80,6 +84,7 @@ def test_a_method_that_cannot_continue_is_told_so_early(config):
         assert "`state` does not return" not in said
 
 
+@pytest.mark.slow
 def test_each_seed_begins_with_a_fresh_import(config):
     """State that a run leaves in a class or module of the file does not reach the next run of the command."""
     config = replace(config, strategy=f"{METHODS}:OfModule", out=config.out + "-1", seed=1)
@@ -96,6 +101,7 @@ def test_a_state_that_cannot_be_saved(state, config, tmp_path):
         run(replace(config, strategy=str(path)), Screen(quiet=True))
 
 
+@pytest.mark.slow
 def test_check_finds_what_an_interruption_would_change(config):
     for name, lines in (
         ("SavedWithin", ["continues with the same numbers"] * 2),
@@ -109,6 +115,7 @@ def test_check_finds_what_an_interruption_would_change(config):
     assert found[1].text.startswith("interrupted between two tasks: this run starts over from the first task: Counted.total")
 
 
+@pytest.mark.slow
 def test_state_of_a_module_beside_the_file(config, tmp_path):
     (tmp_path / "elsewhere.py").write_text("steps = 0\n")
     (tmp_path / "hidden.py").write_text(
