@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from harness.config.flags import add_flags, add_output, read_flags
 from harness.config.options import merge_options
 from harness.config.run_config import RunConfig
+from harness.run.run_files import TABLES
 
 FLAGS = ("plugins", "tuning", "options", "device")
 """Settings of a run that the user may choose."""
 TASKS = ("letters", "nature", "shapes")
 SHORT = {"iterations": 6, "epochs": 0, "batch_size": 8, "warmup": 1, "lr": 1e-3}
 """Options of the short runs."""
-TABLES = ("accuracy.csv", "train.csv", "measures.csv")
 UNSEEDED = "Draw random numbers from torch, NumPy or random, which are seeded."
 UNSAVED = (
     "Something changes during a run that `state` and `load` do not carry over and that the check cannot see, such as data of "

@@ -32,7 +32,7 @@ def test_round_trip(tmp_path):
 
 
 def test_files_are_as_readable_as_any_other(tmp_path):
-    """safetensors makes files that only their owner can read."""
+    """Files of safetensors would be readable only by their owner."""
     (tmp_path / "any").write_text("")
     checkpoint.save_state(tmp_path, 1, {"w": torch.ones(2)}, {"t": torch.ones(1)})
     modes = {path.stat().st_mode for path in (tmp_path / "after-1").iterdir()}
