@@ -27,20 +27,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_bytes(path, (json.dumps(plain(value), indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows in the format of `csv_bytes`."""
-    write_bytes(path, csv_bytes(columns, rows))
-
-
-def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return rows as CSV in the given column order. Further columns of any row follow at the end; missing values are empty."""
-    rows = list(rows)
-    extra = {name: None for row in rows for name in row if name not in columns}
-    header = [*columns, *extra]
-    lines = [header, *(["" if (value := row.get(name)) is None else str(value) for name in header] for row in rows)]
-    return "".join(f"{_line(line)}\n" for line in lines).encode()
-
-
 class GrowingTable:
     """A CSV file that only grows. Each row is formatted and digested once, however often the file is written.
 
@@ -73,6 +59,13 @@ class GrowingTable:
     def write(self) -> None:
         """Write the whole file atomically."""
         write_bytes(self.path, ("\n".join([_line(self.columns), *self._lines]) + "\n").encode())
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV in the given column order. Further columns of any row follow at the end; missing values are empty."""
+    table = GrowingTable(path, columns)
+    table.add(rows)
+    table.write()
 
 
 def _line(values: Sequence[str]) -> str:
