@@ -29,18 +29,18 @@ class KeptFeatures:
     def begin(self, encoder: DualEncoder, experience: DomainExperience) -> None:
         """Prepare for an experience, whose batches will come in order and completely."""
         self._experience, self._version, self._batches, self._position = experience, encoder.image_version, [], 0
-        kept = self._kept.get(id(experience))
-        if kept is not None and kept[1] != encoder.image_version:
+        entry = self._kept.get(id(experience))
+        if entry is not None and entry[1] != encoder.image_version:
             del self._kept[id(experience)]
 
     def encode(self, encoder: DualEncoder, pixels: Tensor) -> Tensor:
         """Return the unit features [B, d] of the experience's next batch."""
-        kept = self._kept.get(id(self._experience))
-        if kept is None:
+        entry = self._kept.get(id(self._experience))
+        if entry is None:
             raw = encoder.raw_images(pixels)
             self._batches.append(raw.detach())
         else:
-            raw = kept[2][self._position : self._position + len(pixels)]
+            raw = entry[2][self._position : self._position + len(pixels)]
             self._position += len(pixels)
         return encoder.finish_images(raw)
 

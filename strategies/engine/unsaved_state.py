@@ -200,9 +200,9 @@ def neighbours(module: types.ModuleType) -> list[types.ModuleType]:
         file = getattr(other, "__file__", None)
         if not isinstance(file, str) or not file.startswith(folder):
             continue
-        ours = name.partition(".")[0] in ELSEWHERE or name.startswith("perennial_user_")
+        excluded = name.partition(".")[0] in ELSEWHERE or name.startswith("perennial_user_")
         parent = os.path.dirname(file)
-        if not ours and folder in (parent, os.path.dirname(parent)):
+        if not excluded and folder in (parent, os.path.dirname(parent)):
             near.append(other)
     return near
 
