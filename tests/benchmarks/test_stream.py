@@ -93,7 +93,7 @@ def test_the_order_of_the_names_is_the_order(here):
         (Ask(), "bench stream needs --tasks"),
         (Ask(tasks=()), "bench stream needs --tasks"),
         (Ask(tasks=("mnits",)), "Did you mean mnist"),
-        (Ask(tasks=("logos", "nowhere/at/all")), "there is no such folder or file"),
+        (Ask(tasks=("logos", "nowhere/at/all")), "It is neither a built-in domain"),
         (Ask(tasks=("logos", "shapes", "logos")), "The stream names logos twice"),
         (Ask(tasks=("pets", "./pets")), "The stream names pets twice"),
         (Ask(tasks=("pets",), heldout=("pets/",)), "pets cannot be both trained and held out"),

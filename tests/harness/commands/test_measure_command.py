@@ -146,7 +146,7 @@ def test_names_and_templates_from_files(trees, ask, tmp_path):
     assert plain["iimm_intra"].value == named["iimm_intra"].value and plain["iimm_inter"].value != named["iimm_inter"].value
     with pytest.raises(UserError, match="need exactly one dataset with your data"):
         ask(trees, trees, templates=str(tmp_path / "t.txt"))
-    with pytest.raises(UserError, match="kitti has its own"):
+    with pytest.raises(UserError, match="kitti has fixed class names"):
         ask("kitti", templates=str(tmp_path / "t.txt"))
 
 
@@ -212,7 +212,7 @@ def test_on_the_command_line(trees, model_directory, tmp_path, capsys):
         (["TREES", "--measures", "cka"], "Unknown measure 'cka'"),
         (["TREES", "--device", "tpu!"], "Unknown device"),
         (["TREES", "--csv", "TREES"], "Cannot write"),
-        (["./nowhere/trees.csv"], "no such folder or file"),
+        (["./nowhere/trees.csv"], "nor an existing folder or file"),
     ],
 )
 def test_mistakes(arguments, words, trees, model_directory, capsys):

@@ -196,7 +196,7 @@ def test_mistakes(ask, photos):
         ask(photos, measure_n=1)
     with pytest.raises(UserError, match="--seed must be at least 0"):
         ask(photos, seed=-1)
-    with pytest.raises(UserError, match="mnist has its own"):
+    with pytest.raises(UserError, match="mnist has fixed class names"):
         ask("mnist", classnames="names.txt")
 
 

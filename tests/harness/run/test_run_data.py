@@ -215,7 +215,7 @@ def test_a_warning_about_a_task_that_ends_in_its_warmup(config, options, said):
 
 def test_no_warning_about_the_papers_protocol(config):
     _, text = shown(replace(config, edition="full", options={**QUICK, "warmup": 30}))
-    assert "warning" not in text
+    assert "warning: " not in text
 
 
 @pytest.mark.slow
