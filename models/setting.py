@@ -92,10 +92,15 @@ def described(kind: type) -> dict[str, Setting]:
     return {field.name: found[field.name] for field in dataclasses.fields(kind) if field.name in found}
 
 
-def check_ranges(options: Any) -> None:
-    """Raise ValueError, naming the field, for a number of a dataclass instance that is out of its range."""
+def check_ranges(options: Any, prefix: str = "") -> None:
+    """Raise ValueError for a number of a dataclass instance that is out of its range.
+
+    Args:
+        options: an instance of a dataclass of settings.
+        prefix: what the message writes before the name of the field.
+    """
     for name, setting in described(type(options)).items():
-        check_range(name, getattr(options, name), setting)
+        check_range(prefix + name, getattr(options, name), setting)
 
 
 def check_range(name: str, value: Any, setting: Setting) -> None:

@@ -8,60 +8,46 @@ from typing import Literal
 
 from models import TUNINGS
 from models.registry import unknown
+from models.setting import check_ranges, setting
 
 Towers = Literal["both", "image", "text"]
 TARGETS = ("q", "k", "v", "o", "fc", "proj")
 
 
 @dataclass(frozen=True)
-class Whole:
-    """Options of full, visual and text.
+class TuningOptions:
+    """Options of a tuning, whose ranges are checked."""
 
-    Attributes:
-        logit_scale: also train the logit scale (and bias), as IIMM's full fine-tuning does and MTIL's does not.
-    """
-
-    logit_scale: bool = False
+    def __post_init__(self) -> None:
+        check_ranges(self, "tuning.")
 
 
 @dataclass(frozen=True)
-class Partial:
-    """Options of bitfit and attention.
+class Whole(TuningOptions):
+    """Options of full, visual and text."""
 
-    Attributes:
-        towers: "both", "image" or "text".
-        blocks: number of last residual blocks of each tower that train; None: all.
-    """
-
-    towers: Towers = "both"
-    blocks: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.blocks is not None and self.blocks < 1:
-            raise ValueError(f"tuning.blocks must be at least 1, got {self.blocks}")
+    logit_scale: bool = setting(False, "train the logit scale (and bias) too, as IIMM's full fine-tuning does, not MTIL's")
 
 
 @dataclass(frozen=True)
-class LowRank:
-    """Options of lora.
+class Partial(TuningOptions):
+    """Options of bitfit and attention."""
 
-    Attributes:
-        rank: rank of each update.
-        targets: any of q, k, v, o, fc (an MLP's first layer) and proj (its second), joined: "qv", "q,v,fc".
-        scale: factor of each update.
-        towers: "both", "image" or "text".
-    """
+    towers: Towers = setting("both", "the towers that train")
+    blocks: int | None = setting(None, "number of last residual blocks of each tower that train; none: all", least=1)
 
-    rank: int = 4
-    targets: str = "qv"
-    scale: float = 0.2
-    towers: Towers = "both"
+
+@dataclass(frozen=True)
+class LowRank(TuningOptions):
+    """Options of lora."""
+
+    rank: int = setting(4, "rank of each update", least=1, most=65_536)
+    targets: str = setting("qv", "any of q, k, v, o, fc (an MLP's first layer) and proj (its second), joined: qv, or q,v,fc")
+    scale: float = setting(0.2, "factor of each update")
+    towers: Towers = setting("both", "the towers that train")
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"tuning.rank must be at least 1, got {self.rank}")
-        if self.rank > 65_536:
-            raise ValueError(f"tuning.rank must be at most 65,536, got {self.rank}")
+        super().__post_init__()
         if not re.fullmatch(f"(({'|'.join(TARGETS)})[, +]*)+", self.targets):
             raise ValueError(f"tuning.targets must be made of {', '.join(TARGETS)}, got {self.targets!r}")
 
@@ -73,28 +59,16 @@ class LowRank:
 
 
 @dataclass(frozen=True)
-class Bottleneck:
-    """Options of adapter.
+class Bottleneck(TuningOptions):
+    """Options of adapter."""
 
-    Attributes:
-        reduction: the MLP's hidden width is the embedding's width divided by it.
-        ratio: share of the MLP in the result.
-        towers: "both", "image" or "text".
-    """
-
-    reduction: int = 4
-    ratio: float = 0.2
-    towers: Towers = "both"
-
-    def __post_init__(self) -> None:
-        if self.reduction < 1:
-            raise ValueError(f"tuning.reduction must be at least 1, got {self.reduction}")
-        if not 0 < self.ratio <= 1:
-            raise ValueError(f"tuning.ratio must be in (0, 1], got {self.ratio}")
+    reduction: int = setting(4, "the MLP's hidden width is the embedding's width divided by it", least=1)
+    ratio: float = setting(0.2, "share of the MLP in the result", above=0, most=1)
+    towers: Towers = setting("both", "the towers that have an adapter")
 
 
 @dataclass(frozen=True)
-class Heads:
+class Heads(TuningOptions):
     """Options of probe: none."""
 
 

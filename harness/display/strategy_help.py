@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib.util
 import inspect
+import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def option_table(options: Any, names: Collection[str], prefix: str = "") -> Tabl
         names: the options to show.
         prefix: what is written before a name after `--set`.
     """
-    settings, defaults = described(type(options)), _defaults(type(options))
+    settings, defaults, hints = described(type(options)), _defaults(type(options)), typing.get_type_hints(type(options))
     table = plain_table()
     for heading in ("  option", "value", "default"):
         table.add_column(heading, no_wrap=True)
@@ -64,6 +65,8 @@ def option_table(options: Any, names: Collection[str], prefix: str = "") -> Tabl
     for name in names:
         value, default = getattr(options, name), defaults[name]
         meaning = settings[name].help if name in settings else ""
+        if typing.get_origin(hints[name]) is typing.Literal:
+            meaning = f"{meaning} ({', '.join(typing.get_args(hints[name]))})".strip()
         table.add_row(f"  {prefix}{name}", _text(value), "" if value == default else _text(default), meaning)
     return table
 
