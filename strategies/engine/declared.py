@@ -1,8 +1,8 @@
-"""Read what the built-in strategies declare without importing torch or Avalanche: options, tuning, what they need.
+"""Declarations of the built-in strategies: their options, default tuning and requirements, without importing torch.
 
-Planning a sweep and checking a command line need a class's `Options` and a few facts, and importing the class takes seconds. A
-class of a declaration has the same name, bases, `Options` and facts as the strategy, and no method that trains. It is made
-from the strategy's own source, of which nothing else is executed, so that each setting is declared in one place.
+Planning a sweep and checking a command line need the `Options` of a strategy and a few class attributes. Importing the strategy
+for them takes seconds. Its declaration is a class with the same name, bases, `Options` and attributes, and without the methods
+that train. It is compiled from the source of the strategy. No other code of that file is executed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from typing import Any
 from models.registry import unknown
 from strategies import TARGETS
 
-FACTS = {"trains", "needs_reference", "needs_validation", "default_tuning"}
+ATTRIBUTES = {"trains", "needs_reference", "needs_validation", "default_tuning"}
+"""Class attributes that a declaration has."""
 METHODS = {"files"}
+"""Class methods that a declaration has."""
 LIGHT = {"strategies.engine.method_checks", "strategies.engine.training_options"}
-"""Modules of this package that import nothing heavy and so are imported as they are."""
-PLAIN = {"Literal", "Any", "tuple", "list", "dict", "int", "float", "str", "bool"}
+"""Modules of `strategies` that import nothing heavy. Declarations import them."""
+PLAIN_NAMES = {"Literal", "Any", "tuple", "list", "dict", "int", "float", "str", "bool"}
+"""Names in the value of a constant that a declaration may use."""
 
 
 def declared(name: str) -> Any:
@@ -35,37 +38,43 @@ def declared(name: str) -> Any:
 
 @functools.cache
 def _declarations(module: str) -> dict[str, Any]:
-    """Return the names of a module that declarations are made of: strategy classes, constants, and what these import."""
+    """Return the namespace of a module's declarations: strategy classes, constants, and the imports that they use."""
     specification = importlib.util.find_spec(module)
     if specification is None or specification.origin is None:
         raise ImportError(f"there is no module {module}")
     tree = ast.parse(Path(specification.origin).read_text(encoding="utf-8"))
-    imports = {name: place for node in tree.body for name, place in _imported(node)}
+    imports = {name: target for node in tree.body for name, target in _imported(node)}
     body: list[ast.stmt] = []
     for node in tree.body:
-        if isinstance(node, ast.Assign) and _names(node.value) <= PLAIN:
+        if isinstance(node, ast.Assign) and _names(node.value) <= PLAIN_NAMES:
             body.append(node)
         elif isinstance(node, ast.ClassDef) and (reduced := _reduced(node, imports, body)) is not None:
             body.append(reduced)
-    made = {node.name for node in body if isinstance(node, ast.ClassDef)}
+    defined = {node.name for node in body if isinstance(node, ast.ClassDef)}
     namespace: dict[str, Any] = {"__name__": module}
-    for name in set().union(*map(_names, body)) - made:
+    for name in set().union(*map(_names, body)) - defined:
         if name in imports:
             namespace[name] = _resolve(*imports[name])
-    # Annotations become types here: `typing.get_type_hints` could not look up their names later.
+    # Annotations are evaluated here, because `typing.get_type_hints` could not look up their names later.
     exec(compile(ast.Module(body, []), specification.origin, "exec", dont_inherit=True), namespace)
     return namespace
 
 
 def _reduced(node: ast.ClassDef, imports: dict[str, tuple[str, str]], body: Iterable[ast.stmt]) -> ast.ClassDef | None:
-    """Return a strategy class with its declarations only; None for another class."""
+    """Return a strategy class with only its declarations, or None for another class.
+
+    Args:
+        node: the class.
+        imports: the module and attribute of each imported name.
+        body: the declarations before it in the module.
+    """
     before = {each.name for each in body if isinstance(each, ast.ClassDef)}
     bases = [base for base in node.bases if isinstance(base, ast.Name) and _is_strategy(base.id, imports, before)]
-    kept = [each for each in node.body if _declares(each)]
-    if not bases and not any(isinstance(each, ast.ClassDef) for each in kept):
+    declarations = [each for each in node.body if _declares(each)]
+    if not bases and not any(isinstance(each, ast.ClassDef) for each in declarations):
         return None
-    here = {"lineno": node.lineno, "col_offset": node.col_offset}
-    return ast.ClassDef(node.name, [*bases], [], kept or [ast.Pass(**here)], [], **here)
+    position = {"lineno": node.lineno, "col_offset": node.col_offset}
+    return ast.ClassDef(node.name, [*bases], [], declarations or [ast.Pass(**position)], [], **position)
 
 
 def _is_strategy(name: str, imports: dict[str, tuple[str, str]], before: set[str]) -> bool:
@@ -76,15 +85,16 @@ def _is_strategy(name: str, imports: dict[str, tuple[str, str]], before: set[str
 
 
 def _declares(node: ast.stmt) -> bool:
+    """Return whether a statement of a strategy class is part of its declaration."""
     if isinstance(node, ast.ClassDef):
         return node.name == "Options"
     if isinstance(node, ast.FunctionDef):
         return node.name in METHODS
-    return isinstance(node, ast.Assign) and all(isinstance(t, ast.Name) and t.id in FACTS for t in node.targets)
+    return isinstance(node, ast.Assign) and all(isinstance(t, ast.Name) and t.id in ATTRIBUTES for t in node.targets)
 
 
 def _imported(node: ast.stmt) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the names that an import makes, each with its module and its name there ("": the module)."""
+    """Yield each imported name with its module and its name in the module, which is "" for the module."""
     if isinstance(node, ast.ImportFrom) and node.module and node.module != "__future__":
         yield from ((alias.asname or alias.name, (node.module, alias.name)) for alias in node.names)
     elif isinstance(node, ast.Import):
@@ -92,11 +102,12 @@ def _imported(node: ast.stmt) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 def _resolve(module: str, name: str) -> Any:
+    """Return the target of an import, as a declaration if it is a strategy's."""
     if module.startswith("strategies.") and module not in LIGHT:
         return _declarations(module)[name]
-    found = importlib.import_module(module)
-    # In `from package import module` the name may be a module that nobody has imported.
-    return found if not name else getattr(found, name, None) or importlib.import_module(f"{module}.{name}")
+    target = importlib.import_module(module)
+    # In `from package import module` the name may be a module that is not imported yet.
+    return target if not name else getattr(target, name, None) or importlib.import_module(f"{module}.{name}")
 
 
 def _names(node: ast.AST) -> set[str]:
