@@ -45,7 +45,7 @@ class Ask:
     )
     tasks: tuple[str, ...] | None = setting(
         None,
-        "stream: the tasks in order: names from `list domains`, folders or tables; NAME:label=COLUMN chooses the labels",
+        "stream: tasks in order, as names from `list domains`, folders or tables; NAME:label=COLUMN chooses the labels",
         group="data",
         metavar="NAME",
         items="data",

@@ -37,8 +37,8 @@ class Finding(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `check` to its parser."""
     parser.description = (
-        "Run a method on a short stream of three small tasks: without a pause, interrupted between and within tasks, and under "
-        "each protocol. Compare every number of the interrupted runs with those of the run without a pause."
+        "Run a method on a short stream of three small tasks: uninterrupted, interrupted between and within tasks, and under "
+        "each protocol. Compare every number of the interrupted runs with those of the uninterrupted one."
     )
     parser.add_argument("strategy", metavar="STRATEGY", help="FILE.py:Class, which is run as code, or a strategy's name")
     add_flags(parser, RunConfig, only=FLAGS)

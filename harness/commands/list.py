@@ -17,9 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `list` to its parser."""
     parser.description = "List the names that other commands take, each with a short description."
     parser.add_argument("what", nargs="?", help=f"{', '.join(LISTS)} (default: all of them)")
-    parser.add_argument("name", nargs="?", help="of strategies: one of them, to show its options and their values in effect")
+    parser.add_argument("name", nargs="?", help="after `strategies`: show the options of this one with the values in effect")
     parser.add_argument("--long", action="store_true", help="domains with licences and sources, strategies with their options")
-    parser.add_argument("--benchmark", default="mtil", metavar="NAME", help="of the values in effect (default: mtil)")
+    parser.add_argument(
+        "--benchmark", default="mtil", metavar="NAME", help="the benchmark whose values are in effect (default: mtil)"
+    )
     add_flags(parser, RunConfig, only=FLAGS)
 
 

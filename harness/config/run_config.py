@@ -57,7 +57,7 @@ class RunConfig(Ask):
     )
     strategy: str = setting(
         "zscl",
-        "a name from `list strategies`, or FILE.py:Class, which is run as code (default: zscl)",
+        "method: a name from `list strategies`, or FILE.py:Class, which is run as code (default: zscl)",
         choices=_strategies,
         code=True,
     )
@@ -82,14 +82,16 @@ class RunConfig(Ask):
     )
     model: str | None = setting(
         None,
-        "tiny, an open_clip name, a model directory or hf-hub:NAME (default: the edition's model)",
+        "model: tiny, an open_clip name, a directory or hf-hub:NAME (default: the edition's model)",
         group="model",
         identity=True,
     )
-    pretrained: str | None = setting(None, "the open_clip tag of the weights, a file, or random", group="model", identity=True)
+    pretrained: str | None = setting(
+        None, "weights of the model: an open_clip tag, a file, or random", group="model", identity=True
+    )
     tuning: str | None = setting(
         None,
-        "which parameters train: a name from `list tunings` (default: the strategy's)",
+        "parameters that train: a name from `list tunings` (default: the strategy's)",
         group="model",
         choices=lambda: models.TUNINGS,
         identity=True,
@@ -106,7 +108,7 @@ class RunConfig(Ask):
     )
     seed: int = setting(
         0,
-        "one run per seed: 0 1 2, or 0-4 (default: 0)",
+        "seeds, with one run each: 0 1 2, or 0-4 (default: 0)",
         metavar="N",
         items="seeds",
         least=0,
@@ -121,7 +123,7 @@ class RunConfig(Ask):
     )
     precision: str = setting(
         "fp32",
-        "fp32 (default), tf32 (NVIDIA GPUs) or bf16 (for the towers; faster on GPUs)",
+        "precision: fp32 (default), tf32 (NVIDIA GPUs) or bf16 (for the towers; faster on GPUs)",
         choices=lambda: PRECISIONS,
         identity=True,
         usual="fp32",
@@ -136,7 +138,7 @@ class RunConfig(Ask):
         least=0,
         recorded=False,
     )
-    device: str = setting("auto", "auto (default), cpu, cuda or cuda:N", recorded=False)
+    device: str = setting("auto", "device: auto (default), cpu, cuda or cuda:N", group="model", recorded=False)
     workers: int | None = setting(
         None, "number of processes that read training images from files", metavar="N", least=0, recorded=False
     )
@@ -150,14 +152,20 @@ class RunConfig(Ask):
     )
     measures: tuple[str, ...] | None = setting(
         None,
-        "measures: names from `list measures`, or all (default: IIMM, silhouette, ...)",
+        "names from `list measures`, or all (default: the ones marked * in that list)",
         group="evaluation",
         metavar="NAME",
         items="names",
         identity=True,
         usual=list(RUN_DEFAULTS),
     )
-    cache: bool = setting(True, "decode evaluation images each time", group="evaluation", flag="--no-cache", recorded=False)
+    cache: bool = setting(
+        True,
+        "decode evaluation images in every run, without a cache",
+        group="evaluation",
+        flag="--no-cache",
+        recorded=False,
+    )
     out: str = setting("results", "folder of the records (default: results)", group="output", metavar="DIR", recorded=False)
     fresh: bool = setting(False, "start over, even if the run is finished", group="output", recorded=False)
 

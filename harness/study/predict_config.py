@@ -34,7 +34,7 @@ class PredictConfig:
         None, "mini, full or own (default: the edition of the named data)", group="data", choices=lambda: EDITIONS
     )
     model: str | None = setting(
-        None, "only the study's own model is valid; its new place if it has moved (default: the study's)", group="model"
+        None, "the study's model, if its folder has moved; no other model is valid (default: as in the study)", group="model"
     )
     pretrained: str | None = None
     data_root: str = "data"

@@ -43,7 +43,7 @@ class StudyConfig:
     )
     seeds: tuple[int, ...] = setting(
         (0,),
-        "train every cell once per seed: 0 1 2, or 0-4 (default: 0)",
+        "seeds, with one training of every cell each: 0 1 2, or 0-4 (default: 0)",
         metavar="N",
         flag="--seed",
         items="seeds",
