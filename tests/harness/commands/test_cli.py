@@ -243,7 +243,7 @@ def test_one_strategy_with_the_values_in_effect(capsys):
         assert [rows(out)[n] for n in ("iterations", "lr", "batch_size")] == [
             str(options.iterations), str(options.lr), str(options.batch_size)
         ]  # fmt: skip
-        assert "updates per task" in out and rows(out)["tuning.rank"] == "4" and "LoRA (Hu et al. 2021" in out
+        assert "updates per task" in out and rows(out)["tuning.rank"] == "4" and "LoRA: low-rank changes" in out
     assert cli.main(["list", "strategies", "zscl"]) == 0
     out = capsys.readouterr().out
     assert "Values for mtil, mini edition, Order I, model tiny" in out and rows(out)["image_loss"] == "1.0"
