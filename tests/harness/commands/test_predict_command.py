@@ -144,7 +144,7 @@ def test_the_model_is_the_studys(ask, photos, rows, model_directory, tmp_path):
         ask(photos, table=rows.assign(model="ViT-B-16", pretrained="openai", weights=""), model="ViT-B-32", pretrained="openai")
     with pytest.raises(UserError, match="random weights of ViT-B-32"):
         ask(photos, table=rows.assign(model="ViT-B-32", pretrained="random", weights=""))
-    with pytest.raises(UserError, match="several models"):
+    with pytest.raises(UserError, match="this study has cells of 2 models"):
         ask(photos, table=rows.assign(weights=["0", *rows.weights[1:]]))
 
 
