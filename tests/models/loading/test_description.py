@@ -84,7 +84,7 @@ def test_preprocessing_comes_from_the_file(trained):
         ({"text": {"eps": [1e-6]}}, r"epsilon of the norms of the text tower \(1e-06 in the file, 1e-05 in the model\)"),
         ({"text": {"pooling": ["last", False]}}, "pooling of the text tower"),
         ({"text": {"mask": False}}, r"causal mask of the text tower \(False in the file, True in the model\)"),
-        ({"tokens": "0" * 16}, "something else than Toy: tokenizer"),
+        ({"tokens": "0" * 16}, "trained in a model that differs from Toy: tokenizer"),
         ({"image_size": 48}, r"image size \(48 in the file, 24 in the model\)"),
     ],
 )
@@ -172,14 +172,14 @@ def bytes_of(strings):
 
 
 def test_an_own_model_is_told_which_parts_are_wanted():
-    with pytest.raises(UserError, match=r"its parameters in 'image_encoder', 'words' belong to no tower .* `visual` .* `text`"):
+    with pytest.raises(UserError, match=r"its parameters in 'image_encoder', 'words' do not belong to a known tower .* `visual` .* `text`"):
         DualEncoder(Mine("image_encoder", "words"), bytes_of, 8, [0.5] * 3, [0.5] * 3)
 
     class Plain(Mine):
         def encode_image(self, pixels):
             return pixels
 
-    with pytest.raises(UserError, match="its method encode_image takes no argument normalize"):
+    with pytest.raises(UserError, match="its method encode_image does not take the argument normalize"):
         DualEncoder(Plain(), bytes_of, 8, [0.5] * 3, [0.5] * 3)
     with pytest.raises(
         UserError, match="no method encode_image; it has no method encode_text; it has no parameter logit_scale"

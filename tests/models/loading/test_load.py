@@ -113,7 +113,7 @@ def test_a_hub_name_whose_tokenizer_has_code_is_not_run(repository, tmp_path, mo
     (repository / "tokenizer.json").write_text("{}")
     (repository / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["tok.Evil", None]}}))
     (repository / "tok.py").write_text("import os; open(os.environ['PWNED'], 'w').close()")
-    with pytest.raises(UserError, match="'hf-hub:owner/model' brings Python code for its tokenizer"):
+    with pytest.raises(UserError, match="'hf-hub:owner/model' has Python code for its tokenizer"):
         models.load("hf-hub:owner/model")
     assert not (tmp_path / "PWNED").exists()
 
@@ -121,7 +121,7 @@ def test_a_hub_name_whose_tokenizer_has_code_is_not_run(repository, tmp_path, mo
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (OSError(28, "No space left on device", "/cache/x"), "cannot be stored: No space left on device: /cache/x"),
+        (OSError(28, "No space left on device", "/cache/x"), "cannot be stored in /cache/x: no space is left on the disk"),
         (ConnectionRefusedError(111, "Connection refused"), "the hub cannot be reached"),
         (TimeoutError(), "the hub cannot be reached"),
         (RuntimeError("a class of its transport"), r"cannot be reached \(a class of its transport\)"),

@@ -284,7 +284,7 @@ def test_names_of_wrapped_modules(toy, tmp_path, wrap):
     torch.save(content, tmp_path / "weights.pt")
     encoder = models.load("Toy", str(tmp_path / "weights.pt"))
     assert same(encoder, toy)
-    notes = [note for note in encoder.notes if "also holds 'classification_head.bias', which the model does not have" in note]
+    notes = [note for note in encoder.notes if "also has 'classification_head.bias', which the model does not have" in note]
     assert len(notes) == (wrap == "inner module")
 
 
@@ -320,8 +320,8 @@ def test_weights_of_transformers_are_named(tmp_path, toy):
         (MemoryError(), "There is not enough memory to read the weights file"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "not enough memory"),
         (OSError(12, "Cannot allocate memory"), "not enough memory"),
-        (OSError(5, "Input/output error"), "cannot be read: Input/output error"),
-        (OSError(24, "Too many open files"), "cannot be read: Too many open files"),
+        (OSError(5, "Input/output error"), "cannot be read: the disk reports an input/output error"),
+        (OSError(24, "Too many open files"), "cannot be read: this process has too many files open"),
         (RuntimeError("unexpected end"), "is damaged, cut short or not a"),
     ],
 )
@@ -358,7 +358,7 @@ def test_an_archive_that_unpacks_without_end(tmp_path, toy, monkeypatch):
     monkeypatch.setattr("models.loading.torchscript.LARGEST_CODE", 1_000_000)
     with zipfile.ZipFile(tmp_path / "weights.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("weights/data/0", bytes(2_000_000))
-    with pytest.raises(UserError, match=r"compressed parts that unpack to 2,000,000 bytes"):
+    with pytest.raises(UserError, match=r"compressed parts unpack to 2,000,000 bytes"):
         models.load("Toy", str(tmp_path / "weights.pt"))
 
 

@@ -260,5 +260,5 @@ def test_a_checkpoint_of_a_run_is_not_a_directory_of_a_model(tmp_path):
 
 def test_names_that_the_system_does_not_take(stranger):
     assert "cannot be read: the name is too long" in sentence("x" * 5000)
-    with pytest.raises(UserError, match="cannot be read: File name too long"):
+    with pytest.raises(UserError, match="cannot be read: the name is too long"):
         models.load("ViT-B-32", "/" + "x" * 5000)
