@@ -2,6 +2,7 @@
 
 Summary numbers of an accuracy matrix:
     matrix              Transfer, Average, Last, Forgetting, BWT and Retention of a matrix R [T, T]
+    definitions         one line on each of them, for help and tables
     by_task             the same numbers as weighted means over tasks
     comparison          two methods on the same tasks and seeds: difference and confidence interval
     evaluate            accuracy of a classifier on a dataset

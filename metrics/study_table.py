@@ -147,7 +147,7 @@ def read(path: Path) -> pd.DataFrame:
         raise UserError(f"{file} is not the table of a study ({first_line(error)}).") from error
     required = (*IDENTITY, "gain", "gain_over_error", "forgetting")
     if missing := [name for name in required if name not in rows.columns]:
-        raise UserError(f"{file} is not the table of a study: the columns {', '.join(missing)} are missing.")
+        raise UserError(f"{file} is not the table of a study: missing columns: {', '.join(missing)}.")
     accuracies = [f"{name}{ending}" for name in ("zero_shot", "fine_tuned") for ending in ENDINGS]
     for name in (*OUTCOMES, *accuracies, *measure_columns(rows)):
         if name in rows.columns and not pd.api.types.is_numeric_dtype(rows[name]):

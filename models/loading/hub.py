@@ -42,7 +42,7 @@ def file(repository: str, names: Sequence[str], what: str) -> Path:
             raise _unreachable(repository, what) from error
         except EntryNotFoundError:
             continue
-    raise UserError(f"The hub repository {repository!r} has no {' or '.join(names)}, which is the {what} for open_clip.")
+    raise UserError(f"The hub repository {repository!r} has no {' or '.join(names)}, so it has no {what} for open_clip.")
 
 
 def optional(repository: str, name: str) -> Path | None:

@@ -131,7 +131,7 @@ def test_a_table_comes_back_from_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda rows: rows.drop(columns="gain"), "the columns gain are missing"),
+        (lambda rows: rows.drop(columns="gain"), "missing columns: gain"),
         (lambda rows: pd.concat([rows, rows[:1]]), r"duplicate rows for \(domain, tuning, seed\) = \("),
         (lambda rows: rows.assign(iimm=["?", *rows.iimm[1:]]), "the column iimm has values that are not numbers"),
         (lambda rows: pd.DataFrame(), "is not the table of a study"),
