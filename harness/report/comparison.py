@@ -1,4 +1,4 @@
-"""Methods side by side: learning against forgetting, accuracy over time, cost. Means over seeds."""
+"""Comparison of methods: learning against forgetting, accuracy over time, and cost. Means over seeds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from benchmarks.names import SEEN
+from harness.records.runs import Run
 from harness.report.figure import Figure, Numbers, not_drawn
 from harness.report.figure_style import (
     GRID,
-    MOST_BARS,
-    MOST_LINES,
-    MOST_NAMED,
-    MOST_PANELS,
+    MAX_BARS,
+    MAX_LINES,
+    MAX_NAMED,
+    MAX_PANELS,
     OTHERS,
     WIDTH,
     legend,
@@ -28,22 +29,24 @@ from harness.report.figure_style import (
 from harness.report.sections import Method, Section
 from harness.report.statistics import mean
 
-# What stands beside the seconds in the numbers of `cost`.
-BESIDE = ("images_per_second", "peak_memory_mb", "trainable_params")
+COST_COLUMNS = ("images_per_second", "peak_memory_mb", "trainable_params")
+
+Line = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+"""Mean, sample standard deviation and number of seeds after 0..T."""
 
 
 def learning(section: Section) -> Figure | str:
-    """Learning against forgetting, a point a method, with intervals; or a sentence why not."""
+    """Return learning against forgetting, one point per method with intervals, or a sentence on why it cannot be drawn."""
     estimates = [
         (m, mean([r.forgetting() for r in m.runs]), mean([r.learning() for r in m.runs])) for m in section.methods
     ]  # fmt: skip
     shown = [(m, f, g) for m, f, g in estimates if f.n and g.n]
     if not shown:
-        return "Learning against forgetting needs at least two tasks and a whole accuracy matrix; there is none here."
+        return "Learning against forgetting needs at least two tasks and a complete accuracy matrix."
     look = looks([m.label for m in section.methods], section.references)
     several = [m for m, f, g in shown if f.n > 1 and not m.derived]
-    named = shown[:MOST_NAMED] + [of for of in shown[MOST_NAMED:] if not of[0].trains]
-    others = [of for of in shown[MOST_NAMED:] if of[0].trains]
+    named = shown[:MAX_NAMED] + [point for point in shown[MAX_NAMED:] if not point[0].trains]
+    others = [point for point in shown[MAX_NAMED:] if point[0].trains]
 
     def draw() -> Drawing:
         figure = Drawing(figsize=(WIDTH, 3.9), layout="constrained")
@@ -82,28 +85,39 @@ def learning(section: Section) -> Figure | str:
     ]  # fmt: skip
     parts = ("", "_sd", "_low", "_high")
     columns = ("method", *(f"forgetting{p}" for p in parts), *(f"learning{p}" for p in parts), "n")
-    said = "; ".join(f"{m.label}: learning {g.mean:z.1f}, forgetting {f.mean:z.1f} (n = {min(f.n, g.n)})" for m, f, g in named)
-    bars = "Bars are 95 % intervals of Student's t over seeds. " if several else "One seed each, hence no intervals. "
+    description = "; ".join(
+        f"{m.label}: learning {g.mean:z.1f}, forgetting {f.mean:z.1f} (n = {min(f.n, g.n)})" for m, f, g in named
+    )
+    bars = (
+        "Bars are 95 % intervals over seeds (Student's t). "
+        if several
+        else "Each method has one seed, so there are no intervals. "
+    )
     if several and len(several) < len([m for m, _, _ in shown if not m.derived]):
-        bars += "Methods with one seed have none. "
+        bars += "Methods with one seed have no bars. "
     caption = (
-        "Learning is the gain on a task from training it, over the initial model (mean of R[i, i] - R[0, i]); Forgetting the "
-        f"drop from a task's best to the end. {bars}"
+        "Learning is the gain on a task after training it, from the initial model (mean of R[i, i] - R[0, i]). Forgetting is "
+        f"the mean drop of a task from its best accuracy to the end. {bars}"
     ).strip()
-    return Figure(f"{section.slug}-learning", "Learning against forgetting", caption, f"{said}.", Numbers(columns, rows), draw)
+    return Figure(
+        f"{section.slug}-learning", "Learning against forgetting", caption, f"{description}.", Numbers(columns, rows), draw
+    )
 
 
 def curves(section: Section) -> Figure | str:
-    """Accuracy on each task after each step, a panel a task, a line a method; or a sentence why not."""
+    """Return the accuracy on each task after each step, one panel per task and one line per method.
+
+    If it cannot be drawn, a sentence on the reason is returned.
+    """
     seen = [("test", SEEN, "all classes so far")] if section.incremental else []
-    of = [*seen, *(("test", n, n) for n in section.tasks), *(("heldout", n, f"({n})") for n in section.heldout)]
-    lines = {(m.label, *place): line for m in section.methods for place, line in _lines(m, [part[:2] for part in of]).items()}
+    columns = [*seen, *(("test", n, n) for n in section.tasks), *(("heldout", n, f"({n})") for n in section.heldout)]
+    lines = {(m.label, *key): line for m in section.methods for key, line in _lines(m, [c[:2] for c in columns]).items()}
     if not lines:
-        return "There is no accuracy.csv in these runs, so no curves can be drawn."
-    of = [part for part in of if any(key[1:] == part[:2] for key in lines)]
-    methods = section.methods[:MOST_LINES]
-    methods += tuple(m for m in section.methods[MOST_LINES:] if not m.trains)
-    drawn = [of[i] for i in np.unique(np.linspace(0, len(of) - 1, min(len(of), MOST_PANELS)).round().astype(int))]
+        return "The curves cannot be drawn, because these runs have no accuracy.csv."
+    columns = [column for column in columns if any(key[1:] == column[:2] for key in lines)]
+    methods = section.methods[:MAX_LINES]
+    methods += tuple(m for m in section.methods[MAX_LINES:] if not m.trains)
+    drawn = [columns[i] for i in np.unique(np.linspace(0, len(columns) - 1, min(len(columns), MAX_PANELS)).round().astype(int))]
     look = looks([m.label for m in section.methods], section.references)
 
     def draw() -> Drawing:
@@ -133,47 +147,44 @@ def curves(section: Section) -> Figure | str:
         if n[j]
     ]
     caption = (
-        "Accuracy in percent after 0 (zero-shot), 1, ... tasks, one panel a task, one line a method: means over seeds, shaded "
-        "one sample standard deviation either side. A grey bar marks the step that trains the task; held-out domains are in "
-        f"parentheses. Seeds: {', '.join(f'{m.label} n = {len(m.runs)}' for m in methods if not m.derived)}."
+        "Accuracy in percent after 0 (zero-shot), 1, ... tasks, with one panel per task and one line per method. Lines are "
+        "means over seeds; the shaded area is one sample standard deviation on either side. A grey bar marks the step that "
+        "trains the task. Held-out domains are in parentheses. "
+        f"Seeds: {', '.join(f'{m.label} n = {len(m.runs)}' for m in methods if not m.derived)}."
         + not_drawn(len(section.methods) - len(methods), "methods")
-        + not_drawn(len(of) - len(drawn), "tasks")
+        + not_drawn(len(columns) - len(drawn), "tasks")
     )
-    columns = ("method", "stream", "task", "after", "accuracy", "sd", "n")
-    said = "; ".join(_ends(lines, m.label, drawn) for m in methods)
-    return Figure(f"{section.slug}-curves", "Accuracy over time", caption, f"{said}.", Numbers(columns, rows), draw)
+    headings = ("method", "stream", "task", "after", "accuracy", "sd", "n")
+    description = "; ".join(_ends(lines, m.label, drawn) for m in methods)
+    return Figure(f"{section.slug}-curves", "Accuracy over time", caption, f"{description}.", Numbers(headings, rows), draw)
 
 
-def _ends(lines: Mapping[tuple[str, str, str], Any], label: str, of: Sequence[tuple[str, str, str]]) -> str:
-    """Where a method's lines begin and end, in words."""
-    found = [(title, lines[label, stream, name][0]) for stream, name, title in of if (label, stream, name) in lines]
-    values = [(title, line[np.isfinite(line)]) for title, line in found]
+def _ends(lines: Mapping[tuple[str, str, str], Line], label: str, columns: Sequence[tuple[str, str, str]]) -> str:
+    """Return the first and last values of a method's lines, in words."""
+    means = [(title, lines[label, stream, name][0]) for stream, name, title in columns if (label, stream, name) in lines]
+    values = [(title, line[np.isfinite(line)]) for title, line in means]
     return f"{label}: " + ", ".join(f"{title} from {v[0]:.0f} to {v[-1]:.0f}" for title, v in values)
 
 
-Line = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
-"""Mean, sample standard deviation and number of seeds after 0..T."""
-
-
-def _lines(method: Method, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Line]:
-    """The lines of a method at the places (stream, task) of which it has any accuracy."""
+def _lines(method: Method, columns: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Line]:
+    """Return the lines of a method by (stream, task), for those with any accuracy."""
     rows = range(len(method.runs[0].tasks) + 1)
-    values = np.array([[[run.cells.get((j, *place), np.nan) for j in rows] for place in places] for run in method.runs])
+    values = np.array([[[run.cells.get((j, *column), np.nan) for j in rows] for column in columns] for run in method.runs])
     known = np.isfinite(values)
     n = known.sum(axis=0)
     centre = np.where(known, values, 0).sum(axis=0) / np.where(n, n, np.nan)
     squares = np.where(known, (values - centre) ** 2, 0).sum(axis=0)
     sd = np.sqrt(squares / np.where(n > 1, n - 1, np.nan))
-    return {place: (centre[i], sd[i], n[i]) for i, place in enumerate(places) if n[i].any()}
+    return {column: (centre[i], sd[i], n[i]) for i, column in enumerate(columns) if n[i].any()}
 
 
 def cost(section: Section) -> Figure | str:
-    """Seconds of training and evaluation, a bar a method; or a sentence why not."""
+    """Return the seconds of training and evaluation, one bar per method, or a sentence on why they cannot be drawn."""
     kinds = ("train_seconds", "eval_seconds")
     every = [m for m in section.measured if m.row.get(kinds[0]) is not None]
     if not every:
-        return "These runs have recorded no times."
-    shown = every[:MOST_BARS]
+        return "These runs have no recorded times."
+    shown = every[:MAX_BARS]
     seconds = [[mean([_recorded(r, kind) for r in m.runs]) for kind in kinds] for m in shown]
 
     def draw() -> Drawing:
@@ -191,19 +202,23 @@ def cost(section: Section) -> Figure | str:
         legend(figure, *axis.get_legend_handles_labels())
         return figure
 
-    every_second = seconds + [[mean([_recorded(r, kind) for r in m.runs]) for kind in kinds] for m in every[MOST_BARS:]]
+    every_second = seconds + [[mean([_recorded(r, kind) for r in m.runs]) for kind in kinds] for m in every[MAX_BARS:]]
     rows = [
-        (m.label, *(v for e in of for v in (e.mean, e.sd)), of[0].n, *(m.row.get(k) for k in BESIDE))
-        for m, of in zip(every, every_second, strict=True)
+        (m.label, *(v for e in pair for v in (e.mean, e.sd)), pair[0].n, *(m.row.get(k) for k in COST_COLUMNS))
+        for m, pair in zip(every, every_second, strict=True)
     ]
-    columns = ("method", "train_seconds", "train_seconds_sd", "eval_seconds", "eval_seconds_sd", "n", *BESIDE)
+    columns = ("method", "train_seconds", "train_seconds_sd", "eval_seconds", "eval_seconds_sd", "n", *COST_COLUMNS)
     machines = sorted({str(run.document.get("device")) for m in every for run in m.runs})
-    where = f"Measured on: {machines[0]}." if len(machines) == 1 else f"Not comparable: on {', '.join(machines)}."
-    said = "; ".join(f"{m.label} {t.mean:.0f} + {e.mean:.0f} s" for m, (t, e) in zip(shown, seconds, strict=True))
-    caption = f"Seconds of training and of evaluation, means over seeds. {where}{not_drawn(len(every) - len(shown), 'methods')}"
-    return Figure(f"{section.slug}-cost", "Cost", caption, f"{said}.", Numbers(columns, rows), draw)
+    where = (
+        f"Measured on: {machines[0]}."
+        if len(machines) == 1
+        else f"Times are not comparable, because the runs used {', '.join(machines)}."
+    )
+    description = "; ".join(f"{m.label} {t.mean:.0f} + {e.mean:.0f} s" for m, (t, e) in zip(shown, seconds, strict=True))
+    caption = f"Seconds of training and evaluation, means over seeds. {where}{not_drawn(len(every) - len(shown), 'methods')}"
+    return Figure(f"{section.slug}-cost", "Cost", caption, f"{description}.", Numbers(columns, rows), draw)
 
 
-def _recorded(run: Any, name: str) -> float:
+def _recorded(run: Run, name: str) -> float:
     value = run.document.get(name)
     return float("nan") if value is None else float(value)

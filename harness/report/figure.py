@@ -1,4 +1,4 @@
-"""A figure with the numbers behind it: as an image inside the page, and as SVG, PNG and CSV files."""
+"""A figure with its data, as an image in the page and as SVG, PNG and CSV files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.figure
+from markupsafe import Markup
 
 from harness.records.files import spreadsheet_text
 from harness.report.figure_style import GRID, INK, styled
-from harness.report.markup import Markup, clean
+from harness.report.tables import clean
 from models.files import write_output
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
@@ -24,13 +25,13 @@ NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 class Numbers(NamedTuple):
-    """What a figure shows, as a table."""
+    """The data of a figure, as a table."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
 
     def written(self) -> bytes:
-        """As CSV: six digits; a missing number is empty."""
+        """Return the table as CSV with six digits. A missing number is empty."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(self.columns)
@@ -39,20 +40,20 @@ class Numbers(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A drawing, what stands below it, and `said`: what it shows in words, for a reader who does not see it."""
+    """A drawing with its caption and data. `description` gives the values in words, for screen readers."""
 
     slug: str
     title: str
     caption: str
-    said: str
+    description: str
     numbers: Numbers
     draw: Callable[[], matplotlib.figure.Figure]
 
 
 def inline(figure: Figure) -> Markup:
-    """The figure as SVG inside HTML: it takes the page's font and its text and line colours, and has a title and a description.
+    """Return the figure as SVG inside HTML, with the font and the colours of the page, a title and a description.
 
-    Identifiers begin with the figure's slug, since all figures of a page share one namespace.
+    Identifiers start with the figure's slug, because all figures of a page share one namespace.
     """
     with styled():
         root = ET.fromstring(_svg(figure, transparent=True))
@@ -65,7 +66,9 @@ def inline(figure: Figure) -> Markup:
         "class": "plot", "viewBox": root.get("viewBox", ""), "role": "img", "style": f"max-width: {width / 338 * 34:.1f}rem",
         "aria-labelledby": f"{figure.slug}-title {figure.slug}-desc",
     }  # fmt: skip
-    for position, (name, text) in enumerate((("title", figure.title), ("desc", f"{figure.caption} {figure.said}".strip()))):
+    for position, (name, text) in enumerate(
+        (("title", figure.title), ("desc", f"{figure.caption} {figure.description}".strip()))
+    ):
         element = ET.Element(name, {"id": f"{figure.slug}-{name}"})
         element.text = clean(text)
         root.insert(position, element)
@@ -73,7 +76,11 @@ def inline(figure: Figure) -> Markup:
 
 
 def save(figure: Figure, folder: Path) -> list[Path]:
-    """SLUG.svg, SLUG.png and SLUG.csv in a folder, on white. Raises OSError where that cannot be written."""
+    """Write SLUG.svg, SLUG.png and SLUG.csv to a folder, on a white background, and return their paths.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
     with styled():
         svg, image = _svg(figure), io.BytesIO()
         figure.draw().savefig(image, format="png", facecolor="white", metadata={"Software": None})
@@ -83,14 +90,14 @@ def save(figure: Figure, folder: Path) -> list[Path]:
 
 
 def _svg(figure: Figure, **options: Any) -> str:
-    """As matplotlib writes it. To be called inside `styled`."""
+    """Return the SVG as matplotlib writes it. Call it inside `styled`."""
     buffer = io.StringIO()
     figure.draw().savefig(buffer, format="svg", metadata=NO_METADATA, **(options or {"facecolor": "white"}))
     return clean(buffer.getvalue())
 
 
 def _plain(root: ET.Element, prefix: str) -> None:
-    """Names without namespaces, identifiers of this figure's own, and colours that follow the page's."""
+    """Remove namespaces, prefix identifiers, and replace the colours by those of the page."""
     for element in root.iter():
         element.tag = element.tag.removeprefix(SVG)
         if LINK in element.attrib:
@@ -108,12 +115,12 @@ def _plain(root: ET.Element, prefix: str) -> None:
 
 
 def not_drawn(count: int, what: str) -> str:
-    """For a caption: how many further methods or tasks a figure has no room for; nothing where there is room for all."""
-    return f" Not drawn, but in the CSV: {count} further {what}." if count else ""
+    """Return a sentence for a caption on methods or tasks that are not drawn, or nothing if all are drawn."""
+    return f" {count} further {what} are only in the CSV file." if count else ""
 
 
 def settled(value: float) -> float:
-    """The number, or 0 where it is rounding: sums of equal numbers differ in the last digit, and that is no spread."""
+    """Return the number, or 0 for a rounding error: sums of equal numbers can differ in the last digit."""
     return 0.0 if abs(value) < TINY else value
 
 

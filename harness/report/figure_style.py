@@ -1,4 +1,4 @@
-"""How figures look: one style, colours that colour-blind readers tell apart (Okabe and Ito 2008), grids of small panels."""
+"""The style of figures: colours for colour-blind readers (Okabe and Ito 2008), markers, and grids of small panels."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Two shades that nothing else has: the page replaces them by the reader's text and line colours (light, dark, print).
+# Two unique shades, which the page replaces by its text and line colours (light, dark, print).
 INK, GRID = "#010203", "#b9babb"
-# Of Okabe and Ito's eight without black (the ink) and yellow, which is lost on white.
+# The eight colours of Okabe and Ito without black (used for text) and yellow (too light on white).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", (0, (1, 1)))
 OTHERS = "#8a8d91"
-"""Grey on white and on black: what stands for several methods at once."""
+"""A grey for several methods together, readable on white and on black."""
 WIDTH = 4.7
-"""Inches. Figures are as wide as one column of a small screen; a wide page has several columns of them."""
+"""Width in inches, for one column of a small screen. A wide page has several columns of figures."""
 COLUMNS = 2
-# More lines in one panel cannot be told apart.
-MOST_LINES = 8
-MOST_PANELS = 24
-MOST_BARS = 30
-MOST_NAMED = 16
-"""More names in one figure cannot be read."""
+MAX_LINES = 8
+MAX_PANELS = 24
+MAX_BARS = 30
+MAX_NAMED = 16
+"""Limits above which lines are indistinguishable and names unreadable."""
 
 STYLE: Any = {
     "svg.fonttype": "none",
-    # The same figure is the same file.
+    # Makes identical figures identical files.
     "svg.hashsalt": "report",
-    # Names are not formulas.
+    # Names may contain $.
     "text.parse_math": False,
     "axes.unicode_minus": False,
     "font.size": 9,
@@ -59,7 +58,7 @@ STYLE: Any = {
 
 
 class Look(NamedTuple):
-    """How a method is drawn in every figure of a section."""
+    """The look of a method in all figures of a section."""
 
     colour: str
     marker: str
@@ -67,28 +66,42 @@ class Look(NamedTuple):
 
 
 def looks(labels: Sequence[str], references: Collection[str] = ("zero-shot",)) -> dict[str, Look]:
-    """Return the look of each method: colours first, then other markers and dashes. References are in the ink, dotted."""
-    found, i = {}, 0
+    """Return the look of each method. References are dotted in the text colour.
+
+    Args:
+        labels: labels of the methods.
+        references: labels of the methods that train nothing.
+    """
+    look_by_label, i = {}, 0
     for label in labels:
         if label in references:
-            found[label] = Look(INK, "x", (0, (1, 2)))
+            look_by_label[label] = Look(INK, "x", (0, (1, 2)))
             continue
-        found[label] = Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
+        look_by_label[label] = Look(
+            COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)]
+        )
         i += 1
-    return found
+    return look_by_label
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Inside it figures are made and saved."""
+    """Apply the style to figures that are made and saved in this context."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # The browser has a font for it.
+        # The reader's browser has fonts for other scripts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def panels(titles: Sequence[str], height: float = 1.55, columns: int = COLUMNS, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A grid of small panels with shared axes, one for each title; the rest of the last row is left away."""
+    """Return a grid of small panels, one per title. Unused panels of the last row are removed.
+
+    Args:
+        titles: title of each panel.
+        height: height of a panel in inches.
+        columns: maximum number of columns.
+        options: options of `Figure.subplots`; axes are shared by default.
+    """
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
     figure = Figure(figsize=(min(WIDTH, 3.2 * columns + 0.6), height * rows + 0.75), layout="constrained")
@@ -104,12 +117,12 @@ def panels(titles: Sequence[str], height: float = 1.55, columns: int = COLUMNS, 
 
 
 def short(name: str, most: int = 22) -> str:
-    """A name that fits over a panel."""
+    """Shorten a name to at most `most` characters."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Above the panels, in as many columns as fit; the figure grows by what is more than a row."""
+    """Add a legend above the panels, in as many columns as fit. The figure grows by the height of further rows."""
     longest = max((len(label) for label in labels), default=0)
     most = int(figure.get_figwidth() * 9.5)
     columns = max(1, min(len(labels), int(figure.get_figwidth() * 11 // (min(longest, most) + 6))))

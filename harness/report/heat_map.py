@@ -16,23 +16,30 @@ from harness.report.figure import Figure, Numbers
 from harness.report.figure_style import short
 
 CAPTION = (
-    "Accuracy in percent: row j after training task j, row 0 zero-shot; one column per task, held-out domains in parentheses."
+    "Accuracy in percent. Row j is after training task j, row 0 is zero-shot. Columns are tasks, and held-out domains in "
+    "parentheses."
 )
 
 
 def columns(run: Run) -> list[tuple[str, str, str]]:
-    """Of a run's matrix: stream, name and heading of each column; held-out domains in parentheses."""
+    """Return stream, name and heading of each column of a run's matrix, with held-out domains in parentheses."""
     seen = [("test", SEEN, SEEN)] if any(name == SEEN for _, _, name in run.cells) else []
     return [*(("test", n, n) for n in run.tasks), *(("heldout", n, f"({n})") for n in run.heldout), *seen]
 
 
 def grid(run: Run) -> NDArray[np.float64]:
-    """The run's accuracies [T + 1, columns] in percent, row 0 zero-shot; NaN where there is none."""
+    """Return the accuracies of a run, [T + 1, columns] in percent. Row 0 is zero-shot, and a missing value is NaN."""
     return np.concatenate([run.rows(stream, [name]) for stream, name, _ in columns(run)], axis=1)
 
 
 def matrix(run: Run, slug: str, label: str) -> Figure:
-    """The accuracy matrix as a heat map; the page shows it as a table in the same colours."""
+    """Return the accuracy matrix as a heat map. The page shows it as a table in the same colours.
+
+    Args:
+        run: run.
+        slug: name for files and anchors.
+        label: name of the method and seed.
+    """
     values, heads = grid(run), columns(run)
     names = ["zero-shot", *(f"{i} {task}" for i, task in enumerate(run.tasks, start=1))]
 
@@ -63,5 +70,5 @@ def matrix(run: Run, slug: str, label: str) -> Figure:
 
 
 def shades(count: int) -> Sequence[str]:
-    """`count` colours of the heat map from 0 to 100 percent: cividis, even in lightness and safe for the colour-blind."""
+    """Return `count` colours from 0 to 100 percent, from cividis: even in lightness and safe for colour-blind readers."""
     return [to_hex(matplotlib.colormaps["cividis"](i / (count - 1))) for i in range(count)]

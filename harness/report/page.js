@@ -1,5 +1,5 @@
 "use strict";
-// Tables: a click on a header sorts by it, the next one the other way round. Rows without a number stay at the end.
+// A click on a heading sorts the table by it, a second click reverses the order. Rows without a value stay at the end.
 const value = (row, column) => {
   const cell = row.cells[column];
   const key = cell.dataset.key ?? cell.textContent;
@@ -25,7 +25,7 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...rows);
   });
 }
-// Paper cannot be opened.
+// Open all details for printing.
 const shut = [];
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details:not([open])")) {

@@ -1,260 +1,228 @@
-"""The page: everything in one file that asks the network for nothing."""
+"""The page: one file that needs no network. The HTML is in `templates/`, which escape every text."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from harness.records.runs import Run
-from harness.report import sentences as words
+from harness.report import sentences
 from harness.report.comparison import cost, curves, learning
 from harness.report.figure import Figure, inline, settled
 from harness.report.heat_map import CAPTION, columns, grid, matrix, shades
 from harness.report.iimm_prediction import prediction
-from harness.report.markup import Cell, Markup, number, scrolling, table, tag
 from harness.report.sections import Section, unique
+from harness.report.tables import Cell, Table, clean, number, table
 from harness.report.training_figures import alphas, losses
 from harness.run.version import short_revision
 
 SHADES = 41
-MOST_LEVEL = 6
-"""Headers of more columns than this are set upright."""
-MOST_COLUMNS = 12
-"""More columns do not fit on a small screen, where the matrix then scrolls."""
-MOST_ROWS = 150
-MOST_OPEN = 4
-"""Matrices that are open at first; the rest are one click away."""
+MAX_LEVEL_HEADINGS = 6
+"""With more columns, the headings of a matrix are upright."""
+MAX_COLUMNS = 12
+"""A matrix with more columns has its own row, and scrolls on a small screen."""
+MAX_ROWS = 150
+"""The data of a figure with more rows is only in its CSV file."""
+MAX_OPEN = 4
+"""Number of matrices that are open at first."""
+MAX_OPEN_SEARCHES = 2
 
 
 class Made(NamedTuple):
-    """When and how a report was made: a date, the project's version and commit, and the options of the command."""
+    """The date of a report, the version and commit of the project, and the command."""
 
     date: str
     version: str
     commit: str | None
-    options: str
+    command: str
 
     def __str__(self) -> str:
-        commit = f"commit {short_revision(self.commit)}" if self.commit else "no commit known"
-        return f"Made on {self.date} with Perennial {self.version} ({commit}): {self.options}"
+        commit = f"commit {short_revision(self.commit)}" if self.commit else "unknown commit"
+        return f"Made on {self.date} with Perennial {self.version} ({commit}): {self.command}"
 
 
-def page(
-    sections: Sequence[Section],
-    unfinished: Sequence[Run],
-    keep: Callable[[Figure], None] = lambda figure: None,
-    made: Made | None = None,
-) -> str:
-    """Return the whole page; `keep` is called with every figure.
+def page(sections: Sequence[Section], unfinished: Sequence[Run], made: Made | None = None) -> tuple[str, list[Figure]]:
+    """Return the HTML of the page and all figures in it.
 
-    Sections are in the leaderboard's order, then come the runs that are not finished.
+    Args:
+        sections: sections in the order of the leaderboard.
+        unfinished: runs that are not finished, shown at the end.
+        made: date, version and command; None leaves them out.
     """
-    slugs = {section.slug: 1 for section in sections}
-    parts = [section_html(section, slugs, keep) for section in sections]
-    if unfinished:
-        parts.append(_unfinished(unfinished, slugs, keep))
-    if not parts:
-        parts.append(tag("p", "There are no runs here. `python cli.py bench mtil --strategy zscl` makes one."))
+    parts = _Parts(sections)
+    finished = [run for section in sections for method in section.measured for run in method.runs]
+    counts = f"{len(finished)} finished run{'s' * (len(finished) != 1)}" + f", {len(unfinished)} unfinished" * bool(unfinished)
     style, script = _file("page.css") + _heat_rules(), _file("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", "Report of continual-learning runs" + (f", {made.date}" if made else "")),
-        tag("style", Markup(style)),
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
     )
-    body = tag("body", _header(sections, unfinished, made), tag("main", *parts), _meanings(), tag("script", Markup(script)))
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
-
-
-def section_html(section: Section, slugs: dict[str, int], keep: Callable[[Figure], None]) -> Markup:
-    """Return a section: the matrices, what is compared, then what each method did."""
-
-    def shown(*found: Figure | str | None) -> Iterator[Markup]:
-        for figure in found:
-            if isinstance(figure, Figure):
-                keep(figure)
-                yield _figure(figure)
-            elif figure is not None:
-                yield tag("p", figure, class_="note")
-
-    def block(title: str, *inside: Markup) -> Markup:
-        return tag("div", tag("h3", title), *inside, class_="block")
-
-    searches = [s for m in section.measured if (s := alphas(unique(f"{section.slug}-alpha-{m.label}", slugs), m)) is not None]
-    iimm = [
-        block(found.title if isinstance(found, Figure) else "IIMM against gain and forgetting", *shown(found))
-        for found in prediction(section)
-    ]
-    return tag(
-        "section",
-        tag("h2", section.title, id=section.slug),
-        tag("p", words.summary(section), class_="summary"),
-        tag("h3", "Accuracy matrices"), *_matrices(section, slugs, keep),
-        tag("h3", "Leaderboard"), words.leaderboard(section), words.options(section),
-        tag(
-            "div",
-            block("Learning against forgetting", *shown(learning(section))),
-            block("Accuracy over time", *shown(curves(section))),
-            *iimm,
-            *((block("Alpha curves", *_shut(searches, shown)),) if searches else ()),
-            block("Losses", *shown(losses(section))),
-            block("Cost", *shown(cost(section))),
-            class_="figures",
-        ),
-        _machines(section),
-    )  # fmt: skip
-
-
-def _matrices(section: Section, slugs: dict[str, int], keep: Callable[[Figure], None]) -> Iterator[Markup]:
-    """The matrices of all runs, those of the best methods open."""
-    runs = [(m, run) for m in section.measured for run in m.runs]
-    first = [(m, run) for m, run in runs if run is m.runs[0]][:MOST_OPEN]
-    yield tag("p", f"{CAPTION} Framed: the task just trained.", class_="note")
-    yield tag("div", *(_run(run, m.label, slugs, keep, opened=True) for m, run in first), class_="matrices")
-    chosen = {id(run) for _, run in first}
-    rest = [_run(run, m.label, slugs, keep) for m, run in runs if id(run) not in chosen]
-    if len(rest) > MOST_OPEN:
-        yield tag("details", tag("summary", f"{len(rest)} more matrices"), *rest)
-    else:
-        yield from rest
-
-
-def _shut(found: Sequence[Figure | str], shown: Callable[..., Iterator[Markup]]) -> Iterator[Markup]:
-    """The first figures open, any more of a kind shut."""
-    for i, figure in enumerate(found):
-        title = figure.title if isinstance(figure, Figure) and i >= 2 else None
-        yield from [tag("details", tag("summary", title), *shown(figure))] if title else shown(figure)
-
-
-def _header(sections: Sequence[Section], unfinished: Sequence[Run], made: Made | None) -> Markup:
-    runs = [run for section in sections for m in section.measured for run in m.runs]
-    counted = f"{len(runs)} finished run{'s' * (len(runs) != 1)}" + f", {len(unfinished)} not finished" * bool(unfinished)
-    links = [tag("li", tag("a", section.title, href=f"#{section.slug}")) for section in sections]
-    contents = tag("nav", tag("ul", *links), aria_label="Contents") if len(links) > 1 else ""
-    about = [tag("p", str(made), class_="made")] if made else []
-    return tag(
-        "header",
-        tag("h1", "What was learned, what was forgotten"),
-        *about,
-        tag("p", f"{counted}. {words.origin([*runs, *unfinished])}".strip()),
-        contents,
+    html = environment.get_template("page.html").render(
+        sections=[parts.section(section) for section in sections],
+        unfinished=[parts.unfinished(run) for run in unfinished],
+        made=made,
+        counts=counts,
+        origin=sentences.origin([*finished, *unfinished]),
+        definitions=sentences.DEFINITIONS,
+        matrix_caption=CAPTION,
+        max_open=MAX_OPEN,
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return html.lstrip() + "\n", parts.figures
 
 
-def _meanings() -> Markup:
-    said = [("R[j, i]", "accuracy in percent on task i after training task j; row 0 is zero-shot")]
-    said += [(of.heading, of.meaning) for of in (*words.METRICS.values(), *words.INCREMENTAL.values())]
-    said.append(("Learning", "mean of R[i, i] - R[0, i]: the gain on a task from training it, over the initial model"))
-    rows = [part for name, meaning in said for part in (tag("dt", name), tag("dd", meaning))]
-    return tag("footer", tag("h2", "What the numbers are"), tag("dl", *rows))
+class _Parts:
+    """The data of the templates, with all figures made so far and the anchors and file names in use."""
+
+    def __init__(self, sections: Sequence[Section]):
+        self.figures: list[Figure] = []
+        self.slugs = {section.slug: 1 for section in sections}
+
+    def section(self, section: Section) -> dict[str, Any]:
+        """Return the data of a section."""
+        runs = [(method, run) for method in section.measured for run in method.runs]
+        best = [(method, run) for method, run in runs if run is method.runs[0]][:MAX_OPEN]
+        best_ids = {id(run) for _, run in best}
+        searched = (alphas(unique(f"{section.slug}-alpha-{m.label}", self.slugs), m) for m in section.measured)
+        searches = [search for search in searched if search is not None]
+        shared, options = sentences.options(section)
+        # In this order: figures are numbered and saved in the order of the page.
+        best_runs = [self._run(run, method.label, opened=True) for method, run in best]
+        further_runs = [self._run(run, method.label) for method, run in runs if id(run) not in best_ids]
+        return {
+            "title": section.title,
+            "slug": section.slug,
+            "summary": sentences.summary(section),
+            "best_runs": best_runs,
+            "further_runs": further_runs,
+            "leaderboard": sentences.leaderboard(section),
+            "shared_options": shared,
+            "options": options,
+            "options_open": len(section.measured) <= sentences.MAX_OPTIONS,
+            "blocks": [
+                self._block("Learning against forgetting", learning(section)),
+                self._block("Accuracy over time", curves(section)),
+                *(
+                    self._block(figure.title if isinstance(figure, Figure) else "IIMM against gain and forgetting", figure)
+                    for figure in prediction(section)
+                ),
+                *([self._block("Alpha curves", *searches)] if searches else []),
+                self._block("Losses", losses(section)),
+                self._block("Cost", cost(section)),
+            ],
+            "costs": _costs(section),
+        }
+
+    def unfinished(self, run: Run) -> dict[str, Any]:
+        """Return the data of an unfinished run."""
+        identity, progress = run.identity, run.document.get("progress") or {}
+        name = f"{identity['benchmark']}, {identity.get('edition')}, {identity.get('order')}: {identity['strategy']}"
+        done = f"{progress.get('after', 0)} of {progress.get('of', len(run.tasks))} tasks"
+        return self._run(run, f"{name} ({run.document['status']}, {done})")
+
+    def _block(self, title: str, *content: Figure | str) -> dict[str, Any]:
+        """Return figures below a title. A sentence replaces a figure that cannot be drawn."""
+        shown = [self._figure(figure) if isinstance(figure, Figure) else figure for figure in content]
+        return {"title": title, "content": shown, "max_open": MAX_OPEN_SEARCHES}
+
+    def _figure(self, figure: Figure) -> dict[str, Any]:
+        return {
+            **self._download(figure),
+            "title": figure.title,
+            "svg": inline(figure),
+            "caption": figure.caption,
+            "row_count": f"{len(figure.numbers.rows):,}",
+            "numbers": _numbers(figure) if len(figure.numbers.rows) <= MAX_ROWS else None,
+        }
+
+    def _download(self, figure: Figure) -> dict[str, str]:
+        """Keep the figure, and return its file name and its data as base64."""
+        self.figures.append(figure)
+        return {"slug": figure.slug, "csv": base64.b64encode(figure.numbers.written()).decode()}
+
+    def _run(self, run: Run, label: str, opened: bool = False) -> dict[str, Any]:
+        """Return a run's accuracy matrix and the notes of its record."""
+        document, identity = run.document, run.identity
+        title = f"{label}, seed {identity['seed']}"
+        facts = [f"Folder: {run.folder.name}", f"status: {document['status']}"]
+        facts += [f"{name}: {document[name]}" for name in ("device", "started") if document.get(name)]
+        notes = [f"{'; '.join(facts)}.", *(document.get("notes") or []), *(document.get("differences") or [])]
+        notes += [f"Error: {document['error']}"] if document.get("error") else []
+        heat = None
+        if not run.cells:
+            notes.append("No accuracy is recorded.")
+        else:
+            if not run.heldout:
+                notes.append("This run has no held-out domains.")
+            name = f"{identity['benchmark']}-{identity.get('order')}-matrix-{label}-seed-{identity['seed']}"
+            figure = matrix(run, unique(name, self.slugs), title)
+            heat = {**self._download(figure), **_heat(run, figure.title)}
+        wide = bool(run.cells) and len(columns(run)) > MAX_COLUMNS
+        return {"title": title, "notes": notes, "heat": heat, "open": opened, "wide": wide}
 
 
-def _figure(figure: Figure) -> Markup:
+def _finalize(value: Any) -> Any:
+    """Replace characters that no file can hold, in every text of the page."""
+    return value if isinstance(value, Markup) else clean(str(value))
+
+
+def _numbers(figure: Figure) -> Table:
     rows = figure.numbers.rows
-    behind: Any = tag("p", f"{len(rows):,} rows: see the CSV.", class_="note")
-    if len(rows) <= MOST_ROWS:
-        cells = [[_cell(v) if isinstance(v, (int, float)) or v is None else v for v in row] for row in rows]
-        texts = next((i for i, v in enumerate(rows[0]) if not isinstance(v, str)), len(rows[0])) if rows else 1
-        names = dict.fromkeys(figure.numbers.columns)
-        behind = table(f"Numbers of: {figure.title}", names, cells, text_columns=max(1, texts))
-    caption = tag("figcaption", figure.caption, " ", _download(figure))
-    drawing = tag("div", inline(figure), class_="scroll")
-    return tag("figure", drawing, caption, tag("details", tag("summary", "The numbers"), behind))
+    text_columns = next((i for i, value in enumerate(rows[0]) if not isinstance(value, str)), len(rows[0])) if rows else 1
+    cells = [[value if isinstance(value, str) else _number(value) for value in row] for row in rows]
+    return table(f"Data of: {figure.title}", dict.fromkeys(figure.numbers.columns), cells, max(1, text_columns))
 
 
-def _cell(value: Any) -> Cell:
+def _number(value: Any) -> Cell:
+    if value is None or value != value:
+        return Cell("-", "")
     if isinstance(value, float):
-        return Cell("-", "") if value != value else Cell(f"{settled(value):.4g}", f"{settled(value):.6g}")
-    return Cell("-", "") if value is None else Cell(value, value)
+        return Cell(f"{settled(value):.4g}", f"{settled(value):.6g}")
+    return Cell(str(value), str(value))
 
 
-def _download(figure: Figure) -> Markup:
-    data = base64.b64encode(figure.numbers.written()).decode()
-    name = f"{figure.slug}.csv"
-    return tag("a", "CSV", href=f"data:text/csv;base64,{data}", download=name, class_="csv", aria_label=f"Download {name}")
-
-
-def _machines(section: Section) -> Markup:
-    names = {
+def _costs(section: Section) -> Table:
+    headings = {
         "method": None, "seeds": None, "train s": "mean over seeds", "eval s": "mean over seeds",
-        "images / s": "of training", "peak MB": "of memory", "trained parameters": None, "device": None,
+        "images / s": "during training", "peak MB": "of memory", "trained parameters": None, "device": None,
     }  # fmt: skip
     rows = []
-    for m in section.measured:
-        found = [number(m.row.get(k), 0) for k in ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")]
-        devices = ", ".join(sorted({str(run.document.get("device", "-")) for run in m.runs}))
-        rows.append([m.label, Cell(len(m.runs), len(m.runs)), *found, number(m.row.get("trainable_params"), 0), devices])
-    return table("Cost, means over seeds", names, rows)
+    for method in section.measured:
+        seconds = [number(method.row.get(name), 0) for name in ("train_seconds", "eval_seconds")]
+        resources = [number(method.row.get(name), 0) for name in ("images_per_second", "peak_memory_mb", "trainable_params")]
+        devices = ", ".join(sorted({str(run.document.get("device", "-")) for run in method.runs}))
+        rows.append([method.label, _number(len(method.runs)), *seconds, *resources, devices])
+    return table("Cost, means over seeds", headings, rows)
 
 
-def _run(run: Run, label: str, slugs: dict[str, int], keep: Callable[[Figure], None], opened: bool = False) -> Markup:
-    """Return a run's matrix as a heat map that is a table, and what else its record says."""
-    d, seed = run.document, run.identity["seed"]
-    title = f"{label}, seed {seed}"
-    facts = [f"Folder: {run.folder.name}", f"status: {d['status']}"]
-    facts += [f"{name}: {d[key]}" for name, key in (("device", "device"), ("started", "started")) if d.get(key)]
-    said = [f"{'; '.join(facts)}.", *map(str, d.get("notes") or []), *map(str, d.get("differences") or [])]
-    said += [f"It ended with: {d['error']}"] if d.get("error") else []
-    if not run.cells:
-        said.append("No accuracy is recorded.")
-        return tag("details", tag("summary", title), *(tag("p", text, class_="note") for text in said))
-    if not run.heldout:
-        said.append("No domain was held out.")
-    identity = run.identity
-    figure = matrix(run, unique(f"{identity['benchmark']}-{identity.get('order')}-matrix-{label}-seed-{seed}", slugs), title)
-    keep(figure)
-    return tag(
-        "details",
-        tag("summary", title),
-        _heat(run, figure),
-        *(tag("p", text, class_="note") for text in said),
-        tag("p", _download(figure), class_="note"),
-        open=opened,
-        class_="whole" if len(columns(run)) > MOST_COLUMNS else None,
-    )
-
-
-def _heat(run: Run, figure: Figure) -> Markup:
-    values, heads = grid(run), columns(run)
+def _heat(run: Run, title: str) -> dict[str, Any]:
+    """Return the accuracy matrix as table rows: a name, then the CSS class and text of each cell."""
+    headings = [heading for *_, heading in columns(run)]
     rows = []
-    for j, of in enumerate(values):
-        if j and not np.isfinite(of).any():
-            continue
-        cells = []
-        for i, value in enumerate(of):
-            trained = j >= 1 and i == j - 1
-            shade = f"h{round(min(100, max(0, value)) / 100 * (SHADES - 1))}" if value == value else ""
-            classes = f"{shade}{' trained' * trained}".strip()
-            # By hand: a large report has hundreds of thousands of cells.
-            text = f"{value:z.1f}" if value == value else "-"
-            cells.append(Markup(f'<td class="{classes}">{text}</td>' if classes else f"<td>{text}</td>"))
-        name = f"{j} {run.tasks[j - 1]}" if j else "zero-shot"
-        rows.append(tag("tr", tag("th", name, scope="row"), *cells, class_=None if j else "zero"))
-    head = tag("tr", tag("th", "after", scope="col"), *(tag("th", tag("span", h), scope="col", class_="n") for *_, h in heads))
-    caption = f"{figure.title}."
-    class_ = "heat" + " wide" * (len(heads) > MOST_COLUMNS) + " upright" * (MOST_LEVEL < len(heads) <= MOST_COLUMNS)
-    inner = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *rows), class_=class_)
-    return scrolling(inner, figure.title)
+    for j, values in enumerate(grid(run)):
+        if j == 0 or np.isfinite(values).any():
+            cells = [_heat_cell(value, trained=j >= 1 and i == j - 1) for i, value in enumerate(values)]
+            rows.append((f"{j} {run.tasks[j - 1]}" if j else "zero-shot", cells))
+    css = "heat" + " wide" * (len(headings) > MAX_COLUMNS) + " upright" * (MAX_LEVEL_HEADINGS < len(headings) <= MAX_COLUMNS)
+    return {"title": title, "headings": headings, "rows": rows, "css": css}
 
 
-def _unfinished(runs: Sequence[Run], slugs: dict[str, int], keep: Callable[[Figure], None]) -> Markup:
-    said = []
-    for run in runs:
-        identity, progress = run.identity, run.document.get("progress") or {}
-        where = f"{identity['benchmark']}, {identity.get('edition')}, {identity.get('order')}: {identity['strategy']}"
-        done = f"{progress.get('after', 0)} of {progress.get('of', len(run.tasks))} tasks"
-        said.append(_run(run, f"{where} ({run.document['status']}, {done})", slugs, keep))
-    text = "They count in no comparison above. The command that started a run continues it."
-    return tag("section", tag("h2", "Runs that are not finished"), tag("p", text), *said)
+def _heat_cell(value: float, trained: bool) -> tuple[str, str]:
+    shade = f"h{round(min(100, max(0, value)) / 100 * (SHADES - 1))}" if value == value else ""
+    return f"{shade}{' trained' * trained}".strip(), f"{value:z.1f}" if value == value else "-"
 
 
 def _file(name: str) -> str:
@@ -262,7 +230,7 @@ def _file(name: str) -> str:
 
 
 def _heat_rules() -> str:
-    """Background and text colour of each shade; the text is whichever of black and white contrasts more (WCAG luminance)."""
+    """Return the colours of each shade, with black or white text, whichever has more contrast (WCAG luminance)."""
     rules = []
     for i, colour in enumerate(shades(SHADES)):
         channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]

@@ -1,4 +1,4 @@
-"""Runs sorted as the leaderboard sorts them: sections that may be compared, in each of them methods with their seeds."""
+"""Runs in the order of the leaderboard: comparable sections of methods, each with the runs of its seeds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from harness.records.titles import ordered_names
 
 
 class Method(NamedTuple):
-    """Runs that agree in everything but the seed, by seed; `row` is their row of the leaderboard, None for missing values.
+    """Runs that differ only in the seed, in the order of the seeds.
 
-    `derived`: nobody ran it. It is the initial model, whose accuracies are row 0 of the other methods' runs.
+    `row` is their row of the leaderboard, with None for missing values. A `derived` method was not run. It is the initial
+    model, with the accuracies of row 0 of the other methods' runs.
     """
 
     label: str
@@ -30,11 +31,12 @@ class Method(NamedTuple):
 
     @property
     def trains(self) -> bool:
-        return self.row["strategy"] != "zero-shot"
+        """True if the method trains the model."""
+        return bool(self.row["strategy"] != "zero-shot")
 
 
 class Section(NamedTuple):
-    """What one leaderboard holds: methods on the same benchmark, edition, order and protocol, best Average first."""
+    """One leaderboard: methods on the same benchmark, edition, order and protocol, best Average first."""
 
     title: str
     slug: str
@@ -52,40 +54,46 @@ class Section(NamedTuple):
 
     @property
     def first(self) -> Run:
+        """The first run."""
         return self.measured[0].runs[0]
 
     @property
     def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks in order."""
         return tuple(distinct([task for m in self.methods for task in m.runs[0].tasks]))
 
     @property
     def heldout(self) -> tuple[str, ...]:
+        """Names of the held-out domains."""
         return tuple(distinct([name for m in self.methods for name in m.runs[0].heldout]))
 
     @property
     def incremental(self) -> bool:
-        """Class-incremental: which classes compete depends on the tasks so far, so that zero-shot has no one row."""
+        """True for class-incremental sections (`is_incremental`)."""
         return is_incremental(self.first)
 
 
 def is_incremental(run: Run) -> bool:
-    """Whether the classes that compete depend on the tasks so far, so that row 0 is not what zero-shot has later."""
+    """Return whether the competing classes depend on the tasks so far.
+
+    Then the zero-shot accuracies after later tasks differ from row 0.
+    """
     return run.identity.get("protocol") == "class" or run.identity["benchmark"].startswith("cil-")
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
-    """The finished runs in the leaderboard's order."""
+    """Return the sections of the finished runs, in the order of the leaderboard."""
     table, by_row = table_of([run for run in runs if run.finished])
     rows: dict[tuple[Any, ...], list[tuple[dict[str, Any], tuple[Run, ...]]]] = {}
-    for values, of in zip(table.to_dict("records"), by_row, strict=True):
+    for values, runs_of_row in zip(table.to_dict("records"), by_row, strict=True):
         row = {str(name): None if pd.isna(value) else value for name, value in values.items()}
-        rows.setdefault(tuple(row.get(name) for name in SECTION), []).append((row, tuple(of)))
+        rows.setdefault(tuple(row.get(name) for name in SECTION), []).append((row, tuple(runs_of_row)))
     slugs: dict[str, int] = {}
     made = []
-    for found in rows.values():
-        row, [first, *_] = found[0]
+    for pairs in rows.values():
+        row, [first, *_] = pairs[0]
         title = section_title(row, ordered_names(first.identity))
-        every = [(*pair, False) for pair in found] + [(*pair, True) for pair in _zero_shot(found)]
+        every = [(*pair, False) for pair in pairs] + [(*pair, True) for pair in _zero_shot(pairs)]
         every.sort(key=lambda each: (str(each[0]["model"]), -math.inf if (a := each[0]["average"]) is None else -a))
         labels = _labels([row for row, *_ in every])
         methods = tuple(Method(label, *each) for label, each in zip(labels, every, strict=True))
@@ -97,20 +105,20 @@ Pair = tuple[dict[str, Any], tuple[Run, ...]]
 """A row of the leaderboard and its runs."""
 
 
-def _zero_shot(found: Sequence[Pair]) -> list[Pair]:
-    """Return the initial models as methods, from row 0 of the runs: one for each model of which no zero-shot run is there."""
-    ran = {_model(row) for row, _ in found if row["strategy"] == "zero-shot"}
+def _zero_shot(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the initial model as a method, from row 0 of the runs, for each model without a zero-shot run."""
+    ran = {_model(row) for row, _ in pairs if row["strategy"] == "zero-shot"}
     by_model: dict[tuple[Any, ...], dict[int, Run]] = {}
-    for row, runs in found:
+    for row, runs in pairs:
         for run in runs:
             if _model(row) not in ran and not is_incremental(run) and np.isfinite(run.rows("test", run.tasks)[0]).all():
                 by_model.setdefault(_model(row), {}).setdefault(run.identity["seed"], run)
-    rows = {_model(row): row for row, _ in found}
+    rows = {_model(row): row for row, _ in pairs}
     return [_initial(rows[model], [by_seed[seed] for seed in sorted(by_seed)]) for model, by_seed in by_model.items()]
 
 
 def _initial(row: dict[str, Any], runs: Sequence[Run]) -> Pair:
-    """The initial model as a method: row 0 of each run stands for all of its rows."""
+    """Return the initial model as a method: every row of a run is its row 0."""
     made = []
     for run in runs:
         row0 = [(stream, name, v) for (at, stream, name), v in run.cells.items() if at == 0]
@@ -136,7 +144,7 @@ def _model(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _labels(rows: list[dict[str, Any]]) -> list[str]:
-    """The strategy, and of tuning, model and settings what sets rows of one strategy apart."""
+    """Return the name of each strategy, with the tuning, model and settings in which rows of one strategy differ."""
     labels = [str(row["strategy"]) for row in rows]
     for parts in (("tuning",), ("model", "pretrained"), ("settings",)):
         more = [" ".join(str(row[name]) for name in parts if row.get(name)) for row in rows]
@@ -154,15 +162,16 @@ def _labels(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def distinct(values: Sequence[Any]) -> list[Any]:
-    """Each value once, in order."""
+    """Return each value once, in order."""
     return list(dict.fromkeys(values))
 
 
 def unique(text: str, taken: dict[str, int]) -> str:
-    """A name for files and anchors made from a text: small letters, digits and dashes.
+    """Return a unique name for files and anchors, of lower-case letters, digits and dashes.
 
     Args:
-        taken: names that are taken, each with the last number that was put behind it. The new name is added.
+        text: text that the name is made from.
+        taken: names in use, each with its last number. The new name is added.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "x"
     number = taken.get(slug, 0) + 1

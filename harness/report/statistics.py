@@ -1,4 +1,4 @@
-"""Means with intervals, and lines through what a report has: pure functions on a handful of numbers, some of them missing."""
+"""Means with intervals, and lines, of numbers of which some are missing. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metrics import regression
 
 
 class Mean(NamedTuple):
-    """Mean, sample standard deviation and confidence interval of n values; all but the mean are NaN for n = 1."""
+    """Mean, sample standard deviation and 95 % confidence interval of n values. For n = 1 only the mean is a number."""
 
     mean: float
     sd: float
@@ -23,7 +23,11 @@ class Mean(NamedTuple):
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """Of the values that are numbers: Student's t interval mean ± t_{n-1} s / sqrt(n). All NaN without any."""
+    """Return the mean with Student's t interval, mean ± t_{n-1} s / sqrt(n). NaN values are ignored.
+
+    Args:
+        values: values; without any number, all results are NaN.
+    """
     known = [float(value) for value in values if value == value]
     if len(known) < 2:
         return Mean(known[0] if known else np.nan, np.nan, np.nan, np.nan, len(known))
@@ -40,9 +44,14 @@ def _quantile(degrees: int) -> float:
 
 
 def fit(x: Sequence[float], y: Sequence[float]) -> regression.Line | None:
-    """The line (`metrics.regression.fit`) through the points that have both coordinates.
+    """Fit a line (`metrics.regression.fit`) through the points with both coordinates.
 
-    None for fewer than three of them or where all x are equal.
+    Args:
+        x: x coordinates; NaN if missing.
+        y: y coordinates; NaN if missing.
+
+    Returns:
+        The line, or None for fewer than three points or if all x are equal.
     """
     pairs = [(a, b) for a, b in zip(x, y, strict=True) if a == a and b == b]
     try:

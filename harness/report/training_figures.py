@@ -1,4 +1,4 @@
-"""What happened inside the runs of a method: alpha searches and losses."""
+"""Figures of training: alpha searches and losses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from harness.report.figure import Figure, Numbers, not_drawn
-from harness.report.figure_style import COLOURS, GRID, INK, MOST_PANELS, legend, panels
+from harness.report.figure_style import COLOURS, GRID, INK, MAX_PANELS, legend, panels
 from harness.report.sections import Method, Section, distinct
 
 BINS = 200
+Series = tuple[NDArray[Any], NDArray[Any], list[int]]
+"""Updates (interval centres), mean values, and the updates at which tasks end."""
 KINDS = {"patching": ("on the tasks so far", COLOURS[0], "-"), "supported": ("on held-out domains", COLOURS[1], "--")}
 
 
 def alphas(slug: str, method: Method) -> Figure | str | None:
-    """Validation accuracy over alpha, a panel a task, a line a seed; a sentence where alpha was given; None without any."""
+    """Return validation accuracy over alpha, one panel per task and one line per seed.
+
+    Args:
+        slug: name for files and anchors.
+        method: method.
+
+    Returns:
+        The figure, a sentence if alpha was not searched, or None for a method without alpha.
+    """
     records = [(run.identity["seed"], record) for run in method.runs for record in run.document.get("searches") or []]
     if not records:
         return None
@@ -30,15 +40,15 @@ def alphas(slug: str, method: Method) -> Figure | str | None:
     ]  # fmt: skip
     if not rows:
         if len({tuple(record.get("chosen") or ()) for _, record in records}) < 2:
-            return f"{method.label}: alpha was given, not searched."
-        said = "; ".join(
+            return f"{method.label}: alpha was fixed, not searched."
+        alphas_by_task = "; ".join(
             f"{record.get('task')} (seed {seed}): {', '.join(f'{a:.3g}' for a in record.get('chosen') or ())}"
             for seed, record in records
         )
-        return f"{method.label}: alpha was set for each task before it was trained. {said}."
+        return f"{method.label}: alpha was set for each task before training it. {alphas_by_task}."
     every = distinct([record.get("task") for _, record in records])
-    tasks = every[:MOST_PANELS]
-    apart = sum(len(set(point)) > 1 for _, record in records for point in record.get("points") or [])
+    tasks = every[:MAX_PANELS]
+    separate = sum(len(set(point)) > 1 for _, record in records for point in record.get("points") or [])
 
     def draw() -> Drawing:
         figure, axes = panels([str(task) for task in tasks])
@@ -58,15 +68,15 @@ def alphas(slug: str, method: Method) -> Figure | str | None:
         legend(figure, [handles[name] for name in names], names)
         return figure
 
-    more = f" {apart} points with an alpha for each vector are in the CSV alone." if apart else ""
+    more = f" {separate} points with a different alpha per vector are only in the CSV file." if separate else ""
     more += not_drawn(len(every) - len(tasks), "tasks")
     chosen = "; ".join(
         f"{record.get('task')} (seed {seed}): {', '.join(f'{a:g}' for a in distinct(record.get('chosen') or []))}"
         for seed, record in records
     )
     caption = (
-        "Mean validation accuracy along the way from the weights before to the fine-tuned ones, after each task, a line a seed "
-        f"(n = {len(method.runs)}); a dot marks the alpha chosen.{more}"
+        "Mean validation accuracy between the weights before training and the fine-tuned weights, after each task, one line "
+        f"per seed (n = {len(method.runs)}). A dot marks the chosen alpha.{more}"
     )
     columns = ("task", "seed", "alphas", "patching", "supported", "chosen")
     title = f"Alpha curves of {method.label}"
@@ -74,10 +84,10 @@ def alphas(slug: str, method: Method) -> Figure | str | None:
 
 
 def shared(record: dict[str, Any], kind: str) -> NDArray[np.float64]:
-    """Of a search the points whose alphas are all the same, [n, 2]: alpha and accuracy, by alpha."""
+    """Return the points of a search at which all alphas are equal: alpha and accuracy, [n, 2], sorted by alpha."""
     values = record.get(kind) or []
-    found = [(p[0], v) for p, v in zip(record.get("points") or [], values, strict=False) if len(set(p)) == 1 and v is not None]
-    return np.array(sorted(found), dtype=float).reshape(-1, 2)
+    points = [(p[0], v) for p, v in zip(record.get("points") or [], values, strict=False) if len(set(p)) == 1 and v is not None]
+    return np.array(sorted(points), dtype=float).reshape(-1, 2)
 
 
 def _at(record: dict[str, Any], kind: str, i: int) -> float:
@@ -86,28 +96,28 @@ def _at(record: dict[str, Any], kind: str, i: int) -> float:
 
 
 def losses(section: Section) -> Figure | str:
-    """The loss and the method's own terms over the updates, a panel a method; or a sentence why not."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return the loss and its terms over the updates, one panel per method, or a sentence on why they cannot be drawn."""
+    by_method: dict[str, dict[str, Series]] = {}
     trained = [m for m in section.measured if m.trains]
     further = len(trained)
     for m in trained:
         further -= 1
-        if of := _terms(m):
-            found[m.label] = of
-        # Losses take most of a record: those of further methods are not read.
-        if len(found) == MOST_PANELS // 2:
+        if series := _terms(m):
+            by_method[m.label] = series
+        # Losses are the largest part of a record, so those of further methods are not read.
+        if len(by_method) == MAX_PANELS // 2:
             break
-    if not found:
-        return "There are no losses: nothing was trained, or there is no train.csv."
-    drawn = list(found)
-    left = f" Not drawn: {further} further methods, whose losses are in their train.csv." if further else ""
-    terms = distinct([term for of in found.values() for term in of])
+    if not by_method:
+        return "There are no losses, because nothing was trained or train.csv is missing."
+    drawn = list(by_method)
+    note = f" {further} further methods are not drawn. Their losses are in their train.csv." if further else ""
+    terms = distinct([term for series in by_method.values() for term in series])
 
     def draw() -> Drawing:
         figure, axes = panels(drawn, height=1.7, sharey=False, sharex=False)
         handles: dict[str, Any] = {}
         for axis, label in zip(axes, drawn, strict=True):
-            for term, (x, y, ends) in found[label].items():
+            for term, (x, y, ends) in by_method[label].items():
                 i = terms.index(term)
                 colour, width = (INK, 1.4) if term == "loss" else (COLOURS[(i - 1) % len(COLOURS)], 0.9)
                 dash = "-" if i <= len(COLOURS) else "--"
@@ -121,40 +131,40 @@ def losses(section: Section) -> Figure | str:
 
     rows = [
         (label, term, float(a), float(b))
-        for label, of in found.items()
-        for term, (x, y, _) in of.items()
+        for label, series in by_method.items()
+        for term, (x, y, _) in series.items()
         for a, b in zip(x, y, strict=True)
         if b == b
     ]
     seeds = ", ".join(f"{m.label} n = {len(m.runs)}" for m in section.methods if m.label in drawn)
     caption = (
-        "The loss that was minimised and, where the method has some, its terms, over the updates: means over seeds "
-        f"({seeds}) and, in long runs, over at most {BINS} stretches of one length. Grey lines are the ends of tasks.{left}"
+        f"The training loss and its terms over the updates. Values are means over seeds ({seeds}). Long runs are averaged over "
+        f"at most {BINS} intervals of equal length. Grey lines mark the ends of tasks.{note}"
     )
-    said = "; ".join(
+    description = "; ".join(
         f"{label} {y[0]:.3g} to {y[-1]:.3g}"
         for label in drawn
-        for _, y, _ in [found[label].get("loss", next(iter(found[label].values())))]
+        for _, y, _ in [by_method[label].get("loss", next(iter(by_method[label].values())))]
     )
     numbers = Numbers(("method", "term", "update", "value"), rows)
-    return Figure(f"{section.slug}-losses", "Losses", caption, f"From first to last: {said}.", numbers, draw)
+    return Figure(f"{section.slug}-losses", "Losses", caption, f"From first to last: {description}.", numbers, draw)
 
 
-def _terms(method: Method) -> dict[str, tuple[NDArray[Any], NDArray[Any], list[int]]]:
-    """Of each term the updates (middles of stretches), its means there, and the updates at which tasks end."""
-    found = {}
+def _terms(method: Method) -> dict[str, Series]:
+    """Return the series of each term of the loss."""
+    by_term = {}
     for term in distinct([term for run in method.runs for term in run.terms]):
         series = [run.terms[term] for run in method.runs if term in run.terms]
-        length = min(len(of) for of in series)
-        values = np.array([[value for _, value in of[:length]] for of in series])
+        length = min(map(len, series))
+        values = np.array([[value for _, value in run[:length]] for run in series])
         after = [number for number, _ in series[0][:length]]
         ends = [i + 1 for i in range(length) if i + 1 == length or after[i + 1] != after[i]]
         edges = np.unique(np.linspace(0, length, min(length, BINS) + 1).round().astype(int))
         x = np.array([(a + 1 + b) / 2 for a, b in pairwise(edges)])
         y = np.array([_mean(values[:, a:b]) for a, b in pairwise(edges)])
         if np.isfinite(y).any():
-            found[term] = (x, y, ends)
-    return found
+            by_term[term] = (x, y, ends)
+    return by_term
 
 
 def _mean(values: NDArray[Any]) -> float:

@@ -1,10 +1,11 @@
-"""What a study found, as Markdown: which measures predict outcomes, against a mean, zero-shot accuracy, and chance.
+"""The findings of a study as Markdown: how well each measure predicts outcomes, against two baselines and chance.
 
-    python -m harness.study.findings [STUDY]     a folder or table.csv; without one, the mini edition's
+    python -m harness.study.findings [STUDY]     folder or table.csv; the default is the mini edition's study
 
-prints the tables of docs/study.md. Our protocol: lines through domains (means over seeds), errors on each domain of the line
-through all others. Baselines are the mean of the others, and the line over zero-shot test accuracy. Chance is told by giving
-the outcomes to other domains at random, all outcomes and tunings together, so that what hangs together still does.
+prints the tables of docs/study.md. Protocol (our choice): lines through domains (means over seeds) and leave-one-out errors,
+the error on each domain of the line through all others. The baselines are the mean of the others and the line over zero-shot
+test accuracy. Chance is estimated by assigning the outcomes to other domains at random. One permutation moves all outcomes and
+tunings of a domain together, which keeps their correlations.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ COLUMNS = (
 
 
 class Chance(NamedTuple):
-    """Lines with p < 0.05 among all; what shuffled outcomes give: mean, 95 % range, share of shuffles with as many or more."""
+    """Number of significant lines among all, and over shuffles: its mean, 95 % range, and the share with at least as many."""
 
-    found: int
+    significant: int
     lines: int
     mean: float
     low: float
@@ -44,14 +45,17 @@ class Chance(NamedTuple):
     share: float
 
 
-def lines(rows: pd.DataFrame) -> pd.DataFrame:
-    """A line a tuning, outcome and predictor (the study's measures, zero-shot accuracy): columns `COLUMNS`.
+def fit_lines(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one line per tuning, outcome and predictor (measure or zero-shot accuracy), with the columns `COLUMNS`.
 
-    `slope` with its 95 % interval (`low`, `high`) is for one standard deviation of the measure between domains; errors are mean
-    absolute ones on domains left out; `inside` counts those that lie in the 95 % prediction interval of the others. A measure
-    that is undefined on a domain is left out. Raises ValueError where a line is undefined (fewer than four domains).
+    `slope` and its 95 % interval (`low`, `high`) are per standard deviation of the measure between domains. Errors are mean
+    absolute leave-one-out errors. `inside` counts the domains within the 95 % prediction interval of the others. A measure that
+    is undefined on a domain is left out.
+
+    Raises:
+        ValueError: if a line is undefined (fewer than four domains).
     """
-    found = []
+    cells = []
     for tuning, group in rows.groupby("tuning", sort=False):
         for outcome in PREDICTED:
             zero = np.abs(leave_one_out(*_xy(group, ZERO_SHOT, outcome))).mean()
@@ -60,7 +64,7 @@ def lines(rows: pd.DataFrame) -> pd.DataFrame:
                 line, spread = fit(x, y), float(x.std(ddof=1))
                 errors = np.abs(leave_one_out(x, y))
                 slopes = (line.slope * spread, line.low * spread, line.high * spread)
-                ends = (
+                quality = (
                     line.r2,
                     line.p,
                     kendall(x, y).tau,
@@ -69,14 +73,19 @@ def lines(rows: pd.DataFrame) -> pd.DataFrame:
                     zero,
                     _inside(x, y),
                 )
-                found.append((tuning, outcome, measure, len(x), *slopes, *ends))
-    return pd.DataFrame(found, columns=list(COLUMNS))
+                cells.append((tuning, outcome, measure, len(x), *slopes, *quality))
+    return pd.DataFrame(cells, columns=list(COLUMNS))
 
 
 def chance(rows: pd.DataFrame, shuffles: int = 10_000, seed: int = 0) -> Chance:
-    """How many lines have p < 0.05, and how many of them have when the outcomes belong to other domains.
+    """Count the lines with p < 0.05, and compare with the counts after shuffling the outcomes between domains.
 
     Measures and outcomes that are undefined on a domain are left out.
+
+    Args:
+        rows: table of the study.
+        shuffles: number of random permutations.
+        seed: seed of the permutations.
     """
     x = _standard(rows.groupby("domain", sort=False)[_measures(rows)].mean())
     by_tuning = rows.pivot_table(index="domain", columns="tuning", values=list(PREDICTED), aggfunc="mean", sort=False)
@@ -85,81 +94,104 @@ def chance(rows: pd.DataFrame, shuffles: int = 10_000, seed: int = 0) -> Chance:
     t = stats.t.ppf(1 - SIGNIFICANT / 2, n - 2)
     least = t / (n - 2 + t**2) ** 0.5
     generator = np.random.default_rng(seed)
-    found = int((np.abs(x.T @ y) / n > least).sum())
+    significant = int((np.abs(x.T @ y) / n > least).sum())
     shuffled = np.array([(np.abs(x.T @ generator.permutation(y)) / n > least).sum() for _ in range(shuffles)])
     low, high = np.quantile(shuffled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Chance(found, x.shape[1] * y.shape[1], shuffled.mean(), low, high, float((shuffled >= found).mean()))
+    return Chance(significant, x.shape[1] * y.shape[1], shuffled.mean(), low, high, float((shuffled >= significant).mean()))
 
 
-def against(rows: pd.DataFrame, tuning: str, outcome: str, measure: str) -> dict[str, tuple[float, float, float]]:
-    """By baseline, how much smaller the measure's error on left-out domains is: mean over domains, its 95 % interval's ends."""
+def error_reductions(rows: pd.DataFrame, tuning: str, outcome: str, measure: str) -> dict[str, tuple[float, float, float]]:
+    """Return how much smaller the leave-one-out error of a measure is than that of each baseline.
+
+    Args:
+        rows: table of the study.
+        tuning: name of the tuning.
+        outcome: name of the outcome.
+        measure: name of the measure.
+
+    Returns:
+        Baseline -> (mean over domains, lower end, upper end of the 95 % interval). Positive values favour the measure.
+    """
     group = rows[rows.tuning == tuning]
     x, y = _xy(group, measure, outcome)
-    own = np.abs(leave_one_out(x, y))
+    measure_errors = np.abs(leave_one_out(x, y))
     baselines = {"mean": left_out_of_mean(y), ZERO_SHOT: leave_one_out(*_xy(group, ZERO_SHOT, outcome))}
-    return {name: _interval(np.abs(errors) - own) for name, errors in baselines.items()}
+    return {name: _interval(np.abs(errors) - measure_errors) for name, errors in baselines.items()}
 
 
 def markdown(rows: pd.DataFrame) -> str:
-    """All tables, each after a line that says what it is. Raises ValueError as `lines`."""
-    found = lines(rows)
-    return "\n\n".join([_outcomes(rows), _best(found), _several(found), _forecasts(rows, found), _counted(rows, found)])
+    """Return all tables as Markdown, each below a line with its title. Raises ValueError as `fit_lines`."""
+    lines = fit_lines(rows)
+    return "\n\n".join([_outcomes(rows), _best(lines), _main_tunings(lines), _iimm(rows, lines), _counts(rows, lines)])
 
 
 def _outcomes(rows: pd.DataFrame) -> str:
     cells = []
-    for tuning, of in rows.groupby("tuning", sort=False):
-        means = of.groupby("domain", sort=False)[["gain", "gain_over_error", "gain_ood", "forgetting"]].mean()
+    for tuning, group in rows.groupby("tuning", sort=False):
+        means = group.groupby("domain", sort=False)[["gain", "gain_over_error", "gain_ood", "forgetting"]].mean()
         shown = [_span(*_interval(means[name].dropna().to_numpy(float))) for name in means if name != "forgetting"]
         others = _span(*_interval(-means.forgetting.to_numpy(float)))
-        between = of.groupby("domain", sort=False)[["gain", "forgetting"]].std().mean()
-        cells.append([f"`{tuning}`", *shown, others, f"{between.gain:.1f}, {between.forgetting:.1f}"])
-    heads = ("tuning", "gain", "of the error, %", "out of distribution", "on the others", "seeds (gain, others)")
-    return _table("Means over domains.", heads, cells)
+        deviations = group.groupby("domain", sort=False)[["gain", "forgetting"]].std().mean()
+        cells.append([f"`{tuning}`", *shown, others, f"{deviations.gain:.1f}, {deviations.forgetting:.1f}"])
+    heads = ("tuning", "gain", "of the error, %", "out of distribution", "other domains", "SD over seeds (gain, other domains)")
+    return _table("Mean outcomes over domains.", heads, cells)
 
 
-def _best(found: pd.DataFrame) -> str:
+def _best(lines: pd.DataFrame) -> str:
     cells = []
-    for (tuning, outcome), of in found[found.measure != ZERO_SHOT].groupby(["tuning", "outcome"], sort=False):
-        best, iimm = of.loc[of.error.idxmin()], of[of.measure == "iimm"]
-        own = f"{iimm.error.iloc[0]:.2f}" if len(iimm) else "-"
-        errors = (f"{best.error:.2f}", own, f"{best.error_of_zero_shot:.2f}", f"{best.error_of_mean:.2f}")
-        cells.append([f"`{tuning}`", outcome, f"`{best.measure}`", _signed(best), f"{best.p:.2g}", *errors])
-    heads = ("tuning", "outcome", "smallest error", "slope", "p", "its error", "`iimm`", "zero-shot", "mean of others")
-    return _table("The measure with the smallest error on left-out domains.", heads, cells)
+    for (tuning, outcome), group in lines[lines.measure != ZERO_SHOT].groupby(["tuning", "outcome"], sort=False):
+        best, iimm = group.loc[group.error.idxmin()], group[group.measure == "iimm"]
+        iimm_error = f"{iimm.error.iloc[0]:.2f}" if len(iimm) else "-"
+        errors = (f"{best.error:.2f}", iimm_error, f"{best.error_of_zero_shot:.2f}", f"{best.error_of_mean:.2f}")
+        cells.append(
+            [f"`{tuning}`", outcome, f"`{best.measure}`", "up" if best.slope > 0 else "down", f"{best.p:.2g}", *errors]
+        )
+    heads = ("tuning", "outcome", "best measure", "slope", "p", "error", "`iimm` error", "zero-shot error", "mean error")
+    return _table("The measure with the smallest leave-one-out error.", heads, cells)
 
 
-def _several(found: pd.DataFrame) -> str:
+def _main_tunings(lines: pd.DataFrame) -> str:
     cells = []
-    for (tuning, outcome), of in found[found.tuning.isin(MAIN)].groupby(["tuning", "outcome"], sort=False):
-        ranked = of[of.measure != ZERO_SHOT].sort_values("error", kind="stable")
+    for (tuning, outcome), group in lines[lines.tuning.isin(MAIN)].groupby(["tuning", "outcome"], sort=False):
+        ranked = group[group.measure != ZERO_SHOT].sort_values("error", kind="stable")
         shown = [*ranked.measure[:BEST], *(name for name in ("iimm", ZERO_SHOT) if name not in set(ranked.measure[:BEST]))]
-        for r in of.set_index("measure").loc[[name for name in shown if name in set(of.measure)]].itertuples():
+        for r in group.set_index("measure").loc[[name for name in shown if name in set(group.measure)]].itertuples():
             line = (f"{r.slope:+.2f} [{r.low:+.2f}, {r.high:+.2f}]", f"{r.r2:.2f}", f"{r.p:.2g}", f"{r.kendall:+.2f}")
             cells.append([f"`{tuning}`", outcome, f"`{r.Index}`", *line, f"{r.error:.2f}", f"{r.error_of_mean:.2f}"])
-    heads = ("tuning", "outcome", "measure", "slope for one SD", "R2", "p", "tau", "error", "of the mean")
-    return _table("Lines of two tunings.", heads, cells)
+    heads = ("tuning", "outcome", "measure", "slope per SD", "R2", "p", "tau", "error", "mean error")
+    return _table("Lines of `full` and `attention`.", heads, cells)
 
 
-def _forecasts(rows: pd.DataFrame, found: pd.DataFrame) -> str:
+def _iimm(rows: pd.DataFrame, lines: pd.DataFrame) -> str:
     cells = []
-    for r in found[found.measure == "iimm"].itertuples():
-        better = against(rows, str(r.tuning), str(r.outcome), "iimm")
+    for r in lines[lines.measure == "iimm"].itertuples():
+        reductions = error_reductions(rows, str(r.tuning), str(r.outcome), "iimm")
         errors = (f"{r.error:.2f}", f"{r.error_of_mean:.2f}", f"{r.error_of_zero_shot:.2f}")
-        spans = (_span(*better[name], digits=2) for name in ("mean", ZERO_SHOT))
+        spans = (_span(*reductions[name], digits=2) for name in ("mean", ZERO_SHOT))
         cells.append([f"`{r.tuning}`", r.outcome, *errors, *spans, f"{r.inside} of {r.n}"])
-    heads = ("tuning", "outcome", "`iimm`", "mean", "zero-shot", "mean - `iimm`", "zero-shot - `iimm`", "in the interval")
-    return _table("`predict` with IIMM, each domain left out.", heads, cells)
+    heads = (
+        "tuning",
+        "outcome",
+        "`iimm` error",
+        "mean error",
+        "zero-shot error",
+        "mean - `iimm`",
+        "zero-shot - `iimm`",
+        "in the interval",
+    )
+    return _table("Leave-one-out errors of `predict` with IIMM.", heads, cells)
 
 
-def _counted(rows: pd.DataFrame, found: pd.DataFrame) -> str:
-    c, of = chance(rows), found[found.measure != ZERO_SHOT]
-    better = ((of.error < of.error_of_mean).sum(), (of.error < of.error_of_zero_shot).sum())
-    least = f"{of.p.min():.2g} (Bonferroni's level: {SIGNIFICANT / c.lines:.2g})"
+def _counts(rows: pd.DataFrame, lines: pd.DataFrame) -> str:
+    by_chance, measures = chance(rows), lines[lines.measure != ZERO_SHOT]
+    beats_mean = (measures.error < measures.error_of_mean).sum()
+    beats_zero_shot = (measures.error < measures.error_of_zero_shot).sum()
     return (
-        f"{c.lines} lines, {c.found} with p < {SIGNIFICANT}; shuffled {c.mean:.1f} [{c.low:.0f}, {c.high:.0f}], as many or "
-        f"more in {100 * c.share:.1f} % of shuffles. Least p {least}. Smaller error than the mean of the others: {better[0]}; "
-        f"than the line over zero-shot accuracy: {better[1]}."
+        f"{by_chance.significant} of {by_chance.lines} lines have p < {SIGNIFICANT}. With shuffled outcomes the mean is "
+        f"{by_chance.mean:.1f} [{by_chance.low:.0f}, {by_chance.high:.0f}], and {100 * by_chance.share:.1f} % of shuffles have "
+        f"{by_chance.significant} or more. The smallest p is {measures.p.min():.2g} (Bonferroni level: "
+        f"{SIGNIFICANT / by_chance.lines:.2g}). {beats_mean} lines have smaller errors than the mean of the others, and "
+        f"{beats_zero_shot} smaller errors than the line over zero-shot accuracy."
     )
 
 
@@ -168,26 +200,24 @@ def _measures(rows: pd.DataFrame) -> list[str]:
 
 
 def _xy(group: pd.DataFrame, measure: str, outcome: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    of = means_by_domain(group, measure, outcome)
-    return of.x.to_numpy(float), of.y.to_numpy(float)
+    means = means_by_domain(group, measure, outcome)
+    return means.x.to_numpy(float), means.y.to_numpy(float)
 
 
 def _inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> int:
-    found = 0
-    for i in range(len(x)):
-        expected = predict(fit(np.delete(x, i), np.delete(y, i)), float(x[i]))
-        found += expected.low <= y[i] <= expected.high
-    return int(found)
+    predicted = [predict(fit(np.delete(x, i), np.delete(y, i)), float(x[i])) for i in range(len(x))]
+    return sum(int(expected.low <= value <= expected.high) for expected, value in zip(predicted, y, strict=True))
 
 
 def _standard(values: pd.DataFrame) -> NDArray[np.float64]:
-    """Columns of mean 0 and mean square 1."""
-    of = values.to_numpy(float)
-    return (of - of.mean(axis=0)) / of.std(axis=0)
+    """Scale columns to mean 0 and mean square 1."""
+    columns = values.to_numpy(float)
+    scaled: NDArray[np.float64] = (columns - columns.mean(axis=0)) / columns.std(axis=0)
+    return scaled
 
 
 def _interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The mean and the ends of Student's 95 % interval; domains count as independent."""
+    """Return the mean and Student's 95 % interval. Domains count as independent."""
     mean, n = float(values.mean()), len(values)
     half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * values.std(ddof=1) / n**0.5)
     return mean, mean - half, mean + half
@@ -197,14 +227,10 @@ def _span(mean: float, low: float, high: float, digits: int = 1) -> str:
     return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
-def _signed(line: pd.Series) -> str:
-    return "up" if line.slope > 0 else "down"
-
-
 def _table(title: str, heads: Iterable[str], cells: Iterable[Iterable[str]]) -> str:
     heads = list(heads)
-    made = [title, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    return "\n".join([*made, *(f"| {' | '.join(row)} |" for row in cells)])
+    header = [title, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    return "\n".join([*header, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 if __name__ == "__main__":

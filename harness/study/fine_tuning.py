@@ -1,4 +1,4 @@
-"""The work of a study: domains read, what is known of them before training, and one fine-tuning."""
+"""The steps of a study: read domains, measure them before training, and fine-tune on one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from avalanche.training.plugins import SupervisedPlugin
 
 from benchmarks.catalog import SPLITS, Source
 from benchmarks.data.domain import Domain, limited, with_validation
@@ -20,80 +21,101 @@ from metrics.embedding import embed
 from metrics.evaluate import Accuracy, evaluate, evaluate_features
 from metrics.suite import Value, measure_all
 from models.classifier import PromptClassifier
+from models.encoder import DualEncoder
 from models.registry import UserError
+from models.transforms import Preprocess
 from strategies.engine.schedule import seed_everything
 
-Answers = dict[str, dict[str, list[int]]]
-"""split -> domain -> [correct, n]."""
+AccuracyCounts = dict[str, dict[str, list[int]]]
+"""Split -> domain -> [correct, n]."""
 
 
-class Measured(NamedTuple):
-    """The measures of a task by name, over how many images, and zero-shot accuracy on the same images."""
+class DomainMeasures(NamedTuple):
+    """Measures of a domain by name, the number of images measured, and zero-shot accuracy on these images."""
 
     values: dict[str, Value]
     n: int
     zero_shot: Accuracy
 
 
-def read(source: Source, study: Study, seed: int, preprocess: Any, progress: Progress | None) -> Domain:
-    """A domain with training, validation and test images, and its out-of-distribution set where it has one.
+def read_domain(source: Source, study: Study, seed: int, preprocess: Preprocess, progress: Progress | None) -> Domain:
+    """Read a domain with training, validation and test images, and its out-of-distribution set if it has one.
 
-    Without a validation split a seeded 10 % of the training images of each class are held out. Raises UserError for data that
-    is missing or broken, has no training images, or too few to hold any out.
+    Without a validation split, a seeded 10 % of the training images of each class is held out.
+
+    Raises:
+        UserError: if data is missing or broken, or there are no training images, or too few to hold any out.
     """
-    c, domain = study.config, source.build(SPLITS, progress)
+    config, domain = study.config, source.build(SPLITS, progress)
     if domain.train is None or domain.test is None:
-        raise UserError(f"{source.name} has no {'test' if domain.train is not None else 'training'} images: no study of it.")
+        missing = "test" if domain.train is not None else "training"
+        raise UserError(f"{source.name} has no {missing} images. A study needs training and test images of every domain.")
     domain = with_validation(domain, seed)
     if domain.val is None:
         raise UserError(
-            f"{source.name} has no validation images and none can be held out, since every class has a single training image: "
-            "add a validation split."
+            f"{source.name} has no validation images, and none can be held out because every class has only one training "
+            "image. Add a validation split."
         )
-    domain = domain if c.limit is None else limited(domain, c.limit, seed)
-    return cached_domain(domain, preprocess, ("val", "test", "ood"), progress=progress) if c.cache else domain
+    domain = domain if config.limit is None else limited(domain, config.limit, seed)
+    return cached_domain(domain, preprocess, ("val", "test", "ood"), progress=progress) if config.cache else domain
 
 
-def measured(domain: Domain, encoder: Any, names: Sequence[str], n: int, seed: int) -> Measured:
-    """Measures of a seeded sample of n training images (the test images of a domain without), one prompt a class."""
-    images: Any = domain.train if domain.train is not None else domain.test
-    drawn = sample(images, n, seed)
-    features = embed(encoder, drawn, domain.prompts(0)).features
+def measure_domain(domain: Domain, encoder: DualEncoder, names: Sequence[str], n: int, seed: int) -> DomainMeasures:
+    """Measure a domain on a seeded sample of at most n training images, with one prompt per class.
+
+    A domain without training images is measured on its test images.
+    """
+    images = sample(domain.train if domain.train is not None else domain.test, n, seed)
+    features = embed(encoder, images, domain.prompts(0)).features
     zero_shot = evaluate_features(PromptClassifier(encoder), domain, features.image_features, features.labels)
-    return Measured(measure_all(features, names), len(drawn), zero_shot)
+    return DomainMeasures(measure_all(features, names), len(images), zero_shot)
 
 
-def before(study: Study, domain: Domain, encoder: Any, classifier: Any, seed: int) -> dict[str, Any]:
-    """What is known of a domain before any training, as a record: accuracy on every split that is looked at, and measures."""
-    found = measured(domain, encoder, study.measures, study.config.measure_n, seed)
+def zero_shot_record(
+    study: Study, domain: Domain, encoder: DualEncoder, classifier: PromptClassifier, seed: int
+) -> dict[str, Any]:
+    """Return the record of a domain before training: accuracy on every evaluated split, and measures."""
+    measures = measure_domain(domain, encoder, study.measures, study.config.measure_n, seed)
     splits = ("val", "test") if domain.ood is None else ("val", "test", "ood")
     label = len(classifier.prompts)
-    accuracy = {split: _pair(evaluate(classifier, domain, split, task_label=label)) for split in splits}
+    accuracy = {split: _counts(evaluate(classifier, domain, split, task_label=label)) for split in splits}
+    assert domain.train is not None
     return {
-        "identity": study.identity_before(domain.name, seed),
+        "identity": study.zero_shot_identity(domain.name, seed),
         "classes": len(domain.classnames),
-        "n_train": len(domain.train),  # type: ignore[arg-type]
+        "n_train": len(domain.train),
         "accuracy": accuracy,
-        "measured": found.n,
-        "measures": {name: value._asdict() for name, value in found.values.items()},
+        "measured": measures.n,
+        "measures": {name: value._asdict() for name, value in measures.values.items()},
     }
 
 
-def fine_tuned(
-    study: Study, cell: Cell, domains: Mapping[str, Domain], encoder: Any, device: torch.device, plugins: Sequence[Any] = ()
+def fine_tune(
+    study: Study,
+    cell: Cell,
+    domains: Mapping[str, Domain],
+    encoder: DualEncoder,
+    device: torch.device,
+    plugins: Sequence[SupervisedPlugin] = (),
 ) -> dict[str, Any]:
-    """One cell as a record: the encoder is trained on the cell's domain and asked about all of them.
+    """Fine-tune on the domain of a cell, evaluate on all domains, and return the record of the cell.
 
-    `encoder` is at the study's initial weights and is changed.
+    Args:
+        study: resolved study.
+        cell: domain, tuning and seed.
+        domains: all domains of the study by name.
+        encoder: model with the initial weights of the study. It is changed.
+        device: device that trains.
+        plugins: Avalanche plugins of the strategy.
     """
-    how, domain = study.techniques[cell.tuning], domains[cell.domain]
-    # What a tuning adds to the model starts at random.
+    technique, domain = study.techniques[cell.tuning], domains[cell.domain]
+    # Seeds the random start of parameters that a tuning adds to the model.
     seed_everything(cell.seed, 0)
-    strategy = how.strategy_class(
+    strategy = technique.strategy_class(
         encoder=encoder,
-        options=how.options,
+        options=technique.options,
         tuning_name=cell.tuning,
-        tuning_options=dataclasses.asdict(how.tuning_options),
+        tuning_options=dataclasses.asdict(technique.tuning_options),
         seed=cell.seed,
         device=device,
         plugins=plugins,
@@ -102,7 +124,7 @@ def fine_tuned(
     [experience] = scenario([domain], encoder=encoder).streams["train"]
     strategy.train(experience, eval_streams=[])
     began = time.perf_counter()
-    after = _answers(strategy.classifier, domain, [other for name, other in domains.items() if name != cell.domain])
+    after = _evaluate_all(strategy.classifier, domain, [other for name, other in domains.items() if name != cell.domain])
     return {
         "identity": study.identity(cell),
         "after": after,
@@ -114,17 +136,17 @@ def fine_tuned(
     }
 
 
-def _answers(classifier: Any, trained: Domain, others: Sequence[Domain]) -> Answers:
-    """Of every domain on validation and test images, of the trained one on its out-of-distribution set, too."""
-    found: Answers = {"val": {}, "test": {}, "ood": {}}
-    # The trained task is 0 to the classifier: a probe's head is its own.
-    for label, asked in enumerate([trained, *others]):
+def _evaluate_all(classifier: PromptClassifier, trained: Domain, others: Sequence[Domain]) -> AccuracyCounts:
+    """Evaluate all domains on validation and test images, and the trained one also on its out-of-distribution set."""
+    counts: AccuracyCounts = {"val": {}, "test": {}, "ood": {}}
+    # The trained task has label 0, which selects its head in a probe.
+    for label, domain in enumerate([trained, *others]):
         for split in ("val", "test"):
-            found[split][asked.name] = _pair(evaluate(classifier, asked, split, task_label=label))
+            counts[split][domain.name] = _counts(evaluate(classifier, domain, split, task_label=label))
     if trained.ood is not None:
-        found["ood"][trained.name] = _pair(evaluate(classifier, trained, "ood", task_label=0))
-    return found
+        counts["ood"][trained.name] = _counts(evaluate(classifier, trained, "ood", task_label=0))
+    return counts
 
 
-def _pair(accuracy: Accuracy) -> list[int]:
+def _counts(accuracy: Accuracy) -> list[int]:
     return [accuracy.correct, accuracy.n]

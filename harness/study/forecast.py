@@ -1,7 +1,8 @@
-"""What a study says of a new task whose measure is known: pure functions on its table.
+"""Predict the outcomes of fine-tuning on a new task from the table of a study. Pure functions.
 
-For each tuning the line of an outcome over the measure through the study's domains, at the new task's value, with the interval
-in which a new task is expected (`metrics.regression`). A task that is a domain of the study is left out of it first.
+For each tuning, an outcome is predicted by the line over a measure through the domains of the study, at the measure's value on
+the new task. The prediction interval is that of a new task (`metrics.regression`). A task that is a domain of the study is left
+out of the lines.
 """
 
 from __future__ import annotations
@@ -26,16 +27,19 @@ COLUMNS = (
 
 
 class Advice(NamedTuple):
-    """A recommendation: the method and the tuning (None: leave the model as it is), why, and the cells that it rests on."""
+    """A recommendation: strategy and tuning (None: do not fine-tune), the reason, and the cells that it is based on."""
 
     strategy: str | None
     tuning: str | None
     sentence: str
-    rests_on: tuple[str, ...]
+    based_on: tuple[str, ...]
 
 
 class Forecast(NamedTuple):
-    """Predictions (a row a tuning and outcome, `COLUMNS`), the nearest domains (a row each and tuning), what has to be said."""
+    """Predictions and advice.
+
+    `table` has one row per tuning and outcome, with the columns `COLUMNS`. `nearest` has one row per nearest domain and tuning.
+    """
 
     table: pd.DataFrame
     nearest: pd.DataFrame
@@ -44,7 +48,7 @@ class Forecast(NamedTuple):
 
 
 def check_weight(weight: float) -> None:
-    """Raise UserError for a weight of forgetting that is below 0, infinite or no number."""
+    """Raise UserError for a weight of forgetting that is negative, infinite or NaN."""
     if not math.isfinite(weight) or weight < 0:
         raise UserError(f"The weight of forgetting must be at least 0, got {weight}.")
 
@@ -58,45 +62,50 @@ def forecast(
     zero_shot: float | None = None,
     weight: float = 1.0,
 ) -> Forecast:
-    """Gain and forgetting of a new task by the lines of a study, and which tuning to choose.
+    """Predict gain and forgetting of a new task by the lines of a study, and recommend a tuning.
 
-    The recommended tuning has the highest predicted gain less `weight` times predicted forgetting, both in points (our choice;
-    forgetting is a mean over the study's other domains). Tunings whose difference to it has a prediction interval that holds
-    zero are named too: the study does not tell them apart. Where no tuning is predicted to come out above zero, none is
-    recommended.
+    The recommended tuning has the highest predicted gain - weight * forgetting, in points (our choice). Forgetting is a mean
+    over the other domains of the study. The advice also names each tuning that the study does not distinguish from it: the
+    prediction interval of the difference includes zero. If no tuning has a positive balance, none is recommended.
 
     Args:
-        rows: a study's table (`metrics.study_table.read`).
-        measure, value: of the new task.
-        leave_out: (domain, edition) of the new task, where it may be one of the study's.
-        zero_shot: the new task's accuracy in percent, if known: no gain is larger than what is missing to 100.
+        rows: table of a study (`metrics.study_table.read`).
+        measure: name of the measure.
+        value: value of the measure on the new task.
+        leave_out: (domain, edition) of the new task, which may be a domain of the study.
+        zero_shot: zero-shot accuracy of the new task in percent, if known. It limits the gain to 100 - zero_shot points.
+        weight: weight of forgetting.
 
-    Raises UserError for an unknown measure, a value that is no number, a study of several models, and fewer than four domains.
+    Returns:
+        Predictions, nearest domains, warnings and advice.
+
+    Raises:
+        UserError: for an unknown measure, a value that is not finite, a study of several models, or fewer than four domains.
     """
     if measure not in measure_columns(rows):
         raise unknown("measure of the study", measure, measure_columns(rows))
     if not math.isfinite(value):
-        raise UserError(f"{measure} is {value} here, so nothing can be predicted from it.")
+        raise UserError(f"{measure} of this dataset is {value}, so it predicts nothing. Choose another measure with --measure.")
     check_weight(weight)
     if len(rows[list(MODEL_COLUMNS)].drop_duplicates()) > 1:
-        raise UserError("The study holds cells of several models; a prediction is for one.")
+        raise UserError("The study has cells of several models. A prediction needs a study of one model.")
     warnings: list[str] = []
-    own = _is(rows, leave_out)
-    kept, seen = _sound(rows[~own], measure, warnings), rows[own]
-    domains = kept.domain.nunique()
+    is_left_out = _is(rows, leave_out)
+    used, observed = _complete_domains(rows[~is_left_out], measure, warnings), rows[is_left_out]
+    domains = used.domain.nunique()
     if domains < FEWEST_DOMAINS:
-        besides = f" besides {leave_out[0]} itself" if leave_out is not None and len(seen) else ""
-        raise UserError(f"A prediction needs a study of at least {FEWEST_DOMAINS} domains; this one has {domains}{besides}.")
-    # One outcome more, whose line is the difference of the others' lines.
-    kept = kept.assign(net=kept.gain - weight * kept.forgetting)
-    tunings = _complete(kept, warnings)
+        without = f" without {leave_out[0]}" if leave_out is not None and len(observed) else ""
+        raise UserError(f"A prediction needs a study of at least {FEWEST_DOMAINS} domains. This study has {domains}{without}.")
+    # The line of the balance is the difference of the lines of gain and weighted forgetting.
+    used = used.assign(balance=used.gain - weight * used.forgetting)
+    tunings = _complete_tunings(used, warnings)
     table = pd.DataFrame(
-        [_prediction(kept, tuning, outcome, measure, value, seen) for tuning in tunings for outcome in PREDICTED],
+        [_prediction(used, tuning, outcome, measure, value, observed) for tuning in tunings for outcome in PREDICTED],
         columns=list(COLUMNS),
     )
-    warnings += _doubts(table, measure, value, kept, zero_shot)
-    nearest = _nearest(kept, measure, value)
-    return Forecast(table, nearest, warnings, _advice(kept, tunings, table, nearest, measure, value, weight))
+    warnings += _doubts(table, measure, value, used, zero_shot)
+    nearest = _nearest(used, measure, value)
+    return Forecast(table, nearest, warnings, _advice(used, tunings, table, nearest, measure, value, weight))
 
 
 def _is(rows: pd.DataFrame, named: tuple[str, str] | None) -> pd.Series:
@@ -105,26 +114,26 @@ def _is(rows: pd.DataFrame, named: tuple[str, str] | None) -> pd.Series:
     return (rows.domain == named[0]) & (rows.edition == named[1])
 
 
-def _sound(rows: pd.DataFrame, measure: str, warnings: list[str]) -> pd.DataFrame:
-    """The rows of domains that have every number."""
+def _complete_domains(rows: pd.DataFrame, measure: str, warnings: list[str]) -> pd.DataFrame:
+    """Return the rows of the domains without missing numbers."""
     broken = rows.loc[~np.isfinite(rows[[measure, "gain", "forgetting"]].to_numpy(float)).all(axis=1), "domain"].unique()
     if len(broken):
-        warnings.append(f"{', '.join(broken)} left out: no number for {measure}, gain or forgetting in the study")
+        warnings.append(f"{', '.join(broken)} left out, because the study lacks a number for {measure}, gain or forgetting")
     return rows[~rows.domain.isin(broken)]
 
 
-def _complete(rows: pd.DataFrame, warnings: list[str]) -> list[str]:
-    """The tunings that were tried on every domain: lines through different domains do not compare."""
+def _complete_tunings(rows: pd.DataFrame, warnings: list[str]) -> list[str]:
+    """Return the tunings with cells on every domain. Lines through different domains are not comparable."""
     domains, tried = rows.domain.nunique(), rows.groupby("tuning", sort=False).domain.nunique()
     for tuning, n in tried[tried < domains].items():
-        warnings.append(f"{tuning} left out: the study has it on {n} of {domains} domains")
-    found = [str(tuning) for tuning in tried[tried == domains].index]
-    if not found:
-        raise UserError("The study has no tuning that was tried on all of its domains: finish it first.")
-    return found
+        warnings.append(f"{tuning} left out, because the study has it on only {n} of {domains} domains")
+    complete = [str(tuning) for tuning in tried[tried == domains].index]
+    if not complete:
+        raise UserError("The study has no tuning with cells on all of its domains. Finish the study first.")
+    return complete
 
 
-def _of(rows: pd.DataFrame, tuning: str, measure: str, outcome: str) -> pd.DataFrame:
+def _points(rows: pd.DataFrame, tuning: str, measure: str, outcome: str) -> pd.DataFrame:
     return means_by_domain(rows[rows.tuning == tuning], measure, outcome)
 
 
@@ -132,57 +141,59 @@ def _fit(x: Any, y: Any, measure: str) -> Line:
     try:
         return fit(x, y)
     except ValueError as error:
-        raise UserError(f"The study gives no line over {measure}: {error}.") from error
+        raise UserError(f"The study has no line over {measure}: {error}.") from error
 
 
 def _prediction(
-    rows: pd.DataFrame, tuning: str, outcome: str, measure: str, value: float, seen: pd.DataFrame
+    rows: pd.DataFrame, tuning: str, outcome: str, measure: str, value: float, observed: pd.DataFrame
 ) -> dict[str, Any]:
-    of = _of(rows, tuning, measure, outcome)
-    found: dict[str, Any] = {
+    points = _points(rows, tuning, measure, outcome)
+    cells: dict[str, Any] = {
         "tuning": tuning,
         "strategy": rows.loc[rows.tuning == tuning, "strategy"].iloc[0],
         "outcome": outcome,
         "measure": measure,
         "value": value,
-        "n": len(of),
-        "observed": float(seen.loc[seen.tuning == tuning, outcome].mean()),
+        "n": len(points),
+        "observed": float(observed.loc[observed.tuning == tuning, outcome].mean()),
     }
-    if len(of) < FEWEST_DOMAINS:  # gain over an error of zero
-        return found
-    line = _fit(of.x, of.y, measure)
+    if len(points) < FEWEST_DOMAINS:  # gain over an error of zero is undefined
+        return cells
+    line = _fit(points.x, points.y, measure)
     expected = predict(line, value)
     try:
-        error = float(np.abs(leave_one_out(of.x, of.y)).mean())
+        error = float(np.abs(leave_one_out(points.x, points.y)).mean())
     except ValueError:
         error = math.nan
-    of_mean = float(np.abs(left_out_of_mean(of.y)).mean())
-    found.update(expected._asdict(), predicted=expected.value, value=value, outside=not line.covers(value))
-    return {**found, "slope": line.slope, "r2": line.r2, "p": line.p, "loo_mae": error, "loo_mae_of_mean": of_mean}
+    of_mean = float(np.abs(left_out_of_mean(points.y)).mean())
+    cells.update(expected._asdict(), predicted=expected.value, value=value, outside=not line.covers(value))
+    return {**cells, "slope": line.slope, "r2": line.r2, "p": line.p, "loo_mae": error, "loo_mae_of_mean": of_mean}
 
 
 def _doubts(table: pd.DataFrame, measure: str, value: float, rows: pd.DataFrame, zero_shot: float | None) -> list[str]:
-    found = []
+    doubts = []
     if table.outside.eq(True).any():
         low, high = rows[measure].min(), rows[measure].max()
-        found.append(
-            f"{measure} {value:.4g} lies outside the study's {low:.4g} to {high:.4g}: the lines are guesses there, and their "
-            "intervals too narrow"
+        doubts.append(
+            f"{measure} {value:.4g} is outside the range of the study, {low:.4g} to {high:.4g}. The lines are extrapolated and "
+            "their intervals are too narrow"
         )
     gains = table[table.outcome == "gain"]
     if zero_shot is not None and (over := gains[gains.predicted > 100 - zero_shot]).size:
-        found.append(
-            f"the gain predicted for {', '.join(over.tuning)} is more than the {100 - zero_shot:.1f} points that are missing "
-            "to 100 %"
+        doubts.append(
+            f"the predicted gain of {', '.join(over.tuning)} exceeds the {100 - zero_shot:.1f} points between zero-shot "
+            "accuracy and 100 %"
         )
     flat = table[(table.outcome != "gain_over_error") & ~(table.p < 0.05)]
-    for outcome, of in flat.groupby("outcome", sort=False):
-        found.append(f"the study shows no slope of {outcome} over {measure} (p at least 0.05) for {', '.join(of.tuning)}")
-    return found
+    for outcome, lines in flat.groupby("outcome", sort=False):
+        doubts.append(
+            f"the study shows no significant slope of {outcome} over {measure} (p at least 0.05) for {', '.join(lines.tuning)}"
+        )
+    return doubts
 
 
 def _nearest(rows: pd.DataFrame, measure: str, value: float) -> pd.DataFrame:
-    """The domains whose measure is nearest, nearest first; of each a row a tuning with its outcomes, means over seeds."""
+    """Return the domains with the nearest values of the measure, one row per domain and tuning, means over seeds."""
     near = rows.groupby("domain", sort=False)[measure].mean().sub(value).abs().sort_values(kind="stable").index[:NEAREST]
     means = rows.groupby(["domain", "tuning"], sort=False)[[measure, *PREDICTED]].mean(numeric_only=True).reset_index()
     return pd.concat([means[means.domain == name] for name in near], ignore_index=True)
@@ -197,45 +208,45 @@ def _advice(
     value: float,
     weight: float,
 ) -> Advice:
-    net = {tuning: predict(_fit(*_xy(rows, tuning, measure), measure), value) for tuning in tunings}
-    best = max(net, key=lambda tuning: net[tuning].value)
-    of = {row.outcome: row for row in table[table.tuning == best].itertuples()}
-    balance = "gain less forgetting" if weight == 1 else f"gain less {weight:g} x forgetting"
+    balances = {}
+    for tuning in tunings:
+        points = _points(rows, tuning, measure, "balance")
+        balances[tuning] = predict(_fit(points.x, points.y, measure), value)
+    best = max(balances, key=lambda tuning: balances[tuning].value)
+    expected = balances[best]
+    by_outcome = {row.outcome: row for row in table[table.tuning == best].itertuples()}
+    formula = "gain - forgetting" if weight == 1 else f"gain - {weight:g} x forgetting"
     cells = rows[rows.tuning == best]
-    rests_on = tuple(f"{r.domain}-{r.tuning}-{r.seed}" for r in cells.itertuples())
-    if net[best].value <= 0:
+    based_on = tuple(f"{r.domain}-{r.tuning}-{r.seed}" for r in cells.itertuples())
+    if expected.value <= 0:
         return Advice(
             None,
             None,
-            f"leave the model as it is: no tuning is predicted to come out above zero in {balance}; the best, {best}, at "
-            f"{net[best].value:+z.1f}",
-            rests_on,
+            f"do not fine-tune. No tuning has a positive predicted {formula}; the best is {best} with {expected.value:+z.1f}",
+            based_on,
         )
     strategy = str(cells.strategy.iloc[0])
     same = [tuning for tuning in tunings if tuning != best and not _better(rows, best, tuning, measure, value)]
-    seen = "; ".join(
+    examples = "; ".join(
         f"{r.domain} ({measure} {getattr(r, measure):.4g}) gained {r.gain:+z.1f} "
-        f"and changed the others by {-r.forgetting:+z.1f}"
+        f"and changed the other domains by {-r.forgetting:+z.1f}"
         for r in nearest[nearest.tuning == best].itertuples()
     )
     sentence = (
-        f"--strategy {strategy} --tuning {best}: {balance} predicted at {net[best].value:+z.1f} "
-        f"[{net[best].low:+z.1f}, {net[best].high:+z.1f}], from gain {of['gain'].predicted:+z.1f} and "
-        f"{-of['forgetting'].predicted:+z.1f} on the others, by {of['gain'].n} domains; nearest: {seen}"
+        f"--strategy {strategy} --tuning {best}. Predicted {formula}: {expected.value:+z.1f} "
+        f"[{expected.low:+z.1f}, {expected.high:+z.1f}], from a gain of {by_outcome['gain'].predicted:+z.1f} and a change of "
+        f"{-by_outcome['forgetting'].predicted:+z.1f} on the other domains, by lines through {by_outcome['gain'].n} domains. "
+        f"Nearest domains: {examples}"
     )
-    if net[best].low <= 0:
-        sentence += ". The interval holds zero: it may also come out below the model as it is"
+    if expected.low <= 0:
+        sentence += ". The interval includes zero, so fine-tuning may also be worse than the initial model"
     if same:
-        sentence += f". Not told apart from it: {', '.join(same)}"
-    return Advice(strategy, best, sentence, rests_on)
-
-
-def _xy(rows: pd.DataFrame, tuning: str, measure: str) -> tuple[Any, Any]:
-    of = _of(rows, tuning, measure, "net")
-    return of.x, of.y
+        sentence += f". The study does not distinguish it from: {', '.join(same)}"
+    return Advice(strategy, best, sentence, based_on)
 
 
 def _better(rows: pd.DataFrame, best: str, other: str, measure: str, value: float) -> bool:
-    """Whether the prediction interval of the difference, domain by domain, lies above zero."""
-    one, two = (_of(rows, tuning, measure, "net") for tuning in (best, other))
-    return predict(_fit(one.x, one.y - two.y.reindex(one.index), measure), value).low > 0
+    """Return whether the prediction interval of the difference, domain by domain, is above zero."""
+    best_points, other_points = (_points(rows, tuning, measure, "balance") for tuning in (best, other))
+    difference = best_points.y - other_points.y.reindex(best_points.index)
+    return predict(_fit(best_points.x, difference, measure), value).low > 0

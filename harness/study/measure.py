@@ -1,4 +1,4 @@
-"""`measure`: what one forward pass says of a dataset, before any training."""
+"""`measure`: measure datasets before training, with one forward pass."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from benchmarks.full.dataset_table import Missing
 from harness.config.resolve import model_of
 from harness.display.data_summary import print_data_summary
 from harness.display.screen import Screen
-from harness.run import environment as machine
+from harness.run import environment
 from harness.study.measure_config import MeasureConfig
 from metrics.embedding import Embedded, embed
 from metrics.evaluate import evaluate, evaluate_features
 from metrics.suite import Value, measure_all
 from models.classifier import PromptClassifier
+from models.encoder import DualEncoder
 from models.memory import keep_freed_memory
 from models.prompt_reader import check_prompts
 from models.registry import UserError
@@ -31,7 +32,7 @@ COLUMNS = ("dataset", "edition", "classes", "n", "measure", "value", "low", "hig
 
 
 class _Row(NamedTuple):
-    """A measure of a dataset, and over how many images."""
+    """A measure of a dataset and the number of images."""
 
     measure: str
     n: int
@@ -39,7 +40,11 @@ class _Row(NamedTuple):
 
 
 def sources_of(config: MeasureConfig) -> list[Source]:
-    """The sources of the datasets, checked for being there. Raises UserError."""
+    """Return the sources of the datasets.
+
+    Raises:
+        UserError: for an unknown or missing dataset, or class names and templates that do not belong to one dataset.
+    """
     if (config.classnames or config.templates) and len(config.datasets) > 1:
         raise UserError("--classnames and --templates need exactly one dataset with your data.")
     sources = [
@@ -50,12 +55,22 @@ def sources_of(config: MeasureConfig) -> list[Source]:
 
 
 def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame:
-    """One row a measure and dataset: on a sample of its training split, with zero-shot accuracy there and on its test split.
+    """Measure datasets on a sample of their training split, with zero-shot accuracy there and on the test split.
 
-    Columns `COLUMNS`: `low` and `high` are the ends of the 95 % interval over images, NaN for a measure that has none; a value
-    that is NaN has its `reason`. Accuracies (`zero_shot`, `zero_shot_test`) are in percent. The model is the tiny one unless a
-    paper's dataset is among them (then ViT-B-16 with OpenAI's weights). A dataset without training split is measured on its
-    test split. Raises UserError for mistakes and for missing or broken data.
+    The default model is the tiny one, or ViT-B-16 with OpenAI's weights if a paper's dataset is among the datasets. A dataset
+    without training split is measured on its test split.
+
+    Args:
+        config: datasets, measures and model.
+        screen: output; None makes one.
+
+    Returns:
+        One row per dataset and measure with the columns `COLUMNS`. `low` and `high` are the ends of the 95 % interval over
+        images, NaN for a measure without interval. A NaN value has a `reason`. Accuracies (`zero_shot`, `zero_shot_test`) are
+        in percent.
+
+    Raises:
+        UserError: for mistakes in the configuration and for missing or broken data.
     """
     names = config.names
     screen, sources = screen or Screen(), sources_of(config)
@@ -63,7 +78,7 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
         screen.say(note, style="yellow")
     full_size = any(source.edition == "full" for source in sources)
     model, pretrained = model_of(config.model, config.pretrained, full_size)
-    device = machine.device_of(config.device)
+    device = environment.device_of(config.device)
     if device.type == "cpu":
         keep_freed_memory()
     encoder = models.load(model, pretrained).to(device)
@@ -72,7 +87,7 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     rows = []
     try:
         for source in sources:
-            domain = read_domain(source, screen)
+            domain = read_train_and_test(source, screen)
             prompt_warnings = check_prompts(encoder.reader, [domain])
             print_data_summary([domain], screen.say, screen.show, encoder.reader, warnings=prompt_warnings)
             for difference in source.differences(domain):
@@ -86,47 +101,50 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def read_domain(source: Source, screen: Screen) -> Domain:
-    """What can be measured of a source: its training and test images, or the latter alone where only they are there."""
+def read_train_and_test(source: Source, screen: Screen) -> Domain:
+    """Read the training and test images of a source, or only its test images if there are no training images."""
     try:
         return source.build(("train", "test"), screen.data)
-    except Missing:  # the training split, or all of it: the second try says so
+    except Missing:  # the training split, or the whole dataset: then the second attempt raises again
         return source.build(("test",), screen.data)
 
 
-def _rows(domain: Domain, encoder: Any, names: tuple[str, ...], config: MeasureConfig, screen: Screen) -> list[_Row]:
+def _rows(domain: Domain, encoder: DualEncoder, names: tuple[str, ...], config: MeasureConfig, screen: Screen) -> list[_Row]:
     train, domain = domain.train, Domain(domain.name, domain.classnames, domain.templates, None, None, domain.test)
     if config.limit is not None:
         domain = limited(domain, config.limit, config.seed)
     test: Any = domain.test
     if train is None:
         train = test
-        screen.say(f"{domain.name} has no training images here: its test images are measured", style="dim")
+        screen.say(f"{domain.name} has no training images. Its test images are measured instead.", style="dim")
     if config.cache:
         domain = cached_domain(domain, encoder.preprocess, ("test",), progress=screen.data)
     embedded = embed(encoder, sample(train, config.measure_n, config.seed), domain.prompts(0))
     labels = embedded.features.labels
-    absent = len(domain.classnames) - len(labels.unique())
+    absent = len(domain.classnames) - len(set(labels.tolist()))
     if absent:
+        verb = "has" if absent == 1 else "have"
         screen.say(
-            f"warning: {absent:,} of the {len(domain.classnames):,} classes of {domain.name} have no image among the "
-            f"{len(labels):,} measured; they count as wrong classes only",
+            f"warning: {absent:,} of the {len(domain.classnames):,} classes of {domain.name} {verb} no images among the "
+            f"{len(labels):,} measured images. They count only as wrong answers.",
             style="yellow",
         )
     rows = [_Row(name, len(labels), value) for name, value in measure_all(embedded.features, names).items()]
-    # Logits of NaN have a largest one, too.
-    if (broken := _broken(embedded)) is not None:
+    # argmax also returns a class for logits of NaN.
+    if (reason := _undefined_reason(embedded)) is not None:
         sizes = {"zero_shot": len(labels), "zero_shot_test": len(test)}
-        return rows + [_Row(name, n, Value(math.nan, reason=broken)) for name, n in sizes.items()]
+        return rows + [_Row(name, n, Value(math.nan, reason=reason)) for name, n in sizes.items()]
     accuracies = {
         "zero_shot": evaluate_features(PromptClassifier(encoder), domain, *embedded.features[:2]),
         "zero_shot_test": evaluate(PromptClassifier(encoder), domain),
     }
-    return rows + [_Row(name, found.n, Value(found.percent, *found.interval())) for name, found in accuracies.items()]
+    return rows + [
+        _Row(name, accuracy.n, Value(accuracy.percent, *accuracy.interval())) for name, accuracy in accuracies.items()
+    ]
 
 
-def _broken(embedded: Embedded) -> str | None:
-    """Why nothing can be classified by these features; None: it can."""
+def _undefined_reason(embedded: Embedded) -> str | None:
+    """Return why these features cannot classify, or None if they can."""
     for kind, features in (("image", embedded.features.image_features), ("text", embedded.features.text_features)):
         if not torch.isfinite(features).all():
             return f"{kind} features contain NaN or infinity"

@@ -1,4 +1,4 @@
-"""A study from the first cell to its tables, resumable after every cell."""
+"""Run a study from the first cell to its tables. It can be resumed after every cell."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from benchmarks.data.domain import Domain
 from harness.display.data_summary import print_remarks
 from harness.display.screen import Screen, time_left
 from harness.records.files import read_json, reading, write_json, write_table
-from harness.run import environment as machine
+from harness.run import environment
 from harness.run.locks import locked
-from harness.study import fine_tuning as work
-from harness.study import study_screen as report
-from harness.study import study_tables as tables
+from harness.study import fine_tuning
 from harness.study.study_config import Cell, Study, StudyConfig, resolve
+from harness.study.study_screen import banner, print_results
+from harness.study.study_tables import cell_row, cell_table, has_measures, regressions
 from models.classifier import PromptClassifier
+from models.encoder import DualEncoder
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 from strategies.engine.schedule import seed_everything
 
-# What a record holds, before training and of a cell.
-BEFORE = ("classes", "n_train", "accuracy", "measured", "measures")
-AFTER = ("after", "updates", "trainable_params", "train_seconds")
+ZERO_SHOT_KEYS = ("classes", "n_train", "accuracy", "measured", "measures")
+CELL_KEYS = ("after", "updates", "trainable_params", "train_seconds")
 
 
 class StudyResult(NamedTuple):
-    """Where the study is, its two tables, and how many cells this call trained."""
+    """The folder of a study, its two tables, and the number of cells that this call trained."""
 
     folder: Path
     table: pd.DataFrame
@@ -42,13 +42,21 @@ class StudyResult(NamedTuple):
 
 
 def run(config: StudyConfig, screen: Screen | None = None) -> StudyResult:
-    """Train the cells of a study that are missing in its folder, and write its tables.
+    """Train the missing cells of a study and write its tables.
 
-    Raises UserError for mistakes in the configuration, before anything is trained, when the folder holds cells of another
-    study, and when another process is at work on it.
+    Args:
+        config: configuration of the study.
+        screen: output; None makes one.
+
+    Returns:
+        The tables and their folder.
+
+    Raises:
+        UserError: for mistakes in the configuration, before anything is trained; if the folder holds cells of another study;
+            if another process works in the folder.
     """
     screen, study = screen or Screen(), resolve(config)
-    device, folder = machine.device_of(config.device), Path(config.out)
+    device, folder = environment.device_of(config.device), Path(config.out)
     try:
         with locked(folder):
             return _run(study, folder, device, screen)
@@ -58,100 +66,111 @@ def run(config: StudyConfig, screen: Screen | None = None) -> StudyResult:
 
 def _run(study: Study, folder: Path, device: torch.device, screen: Screen) -> StudyResult:
     config, cells = study.config, study.cells()
-    missing = [cell for cell in cells if config.fresh or _cell(study, cell, folder) is None]
-    screen.banner(*report.banner(study, len(cells) - len(missing)))
+    missing = [cell for cell in cells if config.fresh or _read_cell(study, cell, folder) is None]
+    screen.banner(*banner(study, len(cells) - len(missing)))
     seconds: list[float] = []
     for seed in config.seeds:
-        todo = [cell for cell in missing if cell.seed == seed]
-        known = all(tables.knows(_before(study, name, seed, folder), study.measures) for name in study.sources)
-        if not todo and known and not config.fresh:
+        cells_of_seed = [cell for cell in missing if cell.seed == seed]
+        measured = all(has_measures(_read_zero_shot(study, name, seed, folder), study.measures) for name in study.sources)
+        if not cells_of_seed and measured and not config.fresh:
             continue
-        # For --pretrained random: every cell of a seed starts from the same weights.
+        # With --pretrained random, every cell of a seed starts from the same weights.
         seed_everything(seed, 0)
         encoder = models.load(study.model, study.pretrained).to(device).eval()
         for note in encoder.notes:
             screen.say(f"note: {note}")
-        domains = {n: work.read(s, study, seed, encoder.preprocess, screen.data) for n, s in study.sources.items()}
+        domains = {
+            name: fine_tuning.read_domain(source, study, seed, encoder.preprocess, screen.data)
+            for name, source in study.sources.items()
+        }
         screen.end()
         print_remarks(domains.values(), screen.say)
         for warning in check_prompts(encoder.reader, list(domains.values())):
             screen.say(f"warning: {warning}", style="yellow")
-        _look(study, domains, encoder, seed, folder, screen)
-        for cell in todo:
+        _record_zero_shot(study, domains, encoder, seed, folder, screen)
+        for cell in cells_of_seed:
             began = time.perf_counter()
             screen.data(len(seconds), len(missing), "fine-tuning")
-            record = work.fine_tuned(study, cell, domains, copy.deepcopy(encoder), device)
-            record["machine"] = machine.describe(device)
+            record = fine_tuning.fine_tune(study, cell, domains, copy.deepcopy(encoder), device)
+            record["machine"] = environment.describe(device)
             write_json(folder / cell.folder / "cell.json", record)
             seconds.append(time.perf_counter() - began)
             left = sum(seconds) / len(seconds) * (len(missing) - len(seconds))
-            screen.say(f"{len(seconds)} of {len(missing)}: {_said(study, cell, folder)} | {time_left(left)}")
-    found = tables.table(_row(study, cell, folder) for cell in cells)
-    lines = tables.regressions(found, study.measures)
-    write_table(found, folder / "table.csv")
+            screen.say(f"{len(seconds)} of {len(missing)}: {_cell_line(study, cell, folder)} | {time_left(left)}")
+    table = cell_table(_row(study, cell, folder) for cell in cells)
+    lines = regressions(table, study.measures)
+    write_table(table, folder / "table.csv")
     write_table(lines, folder / "regressions.csv")
     screen.end()
-    report.show(found, lines, folder, screen)
-    return StudyResult(folder, found, lines, len(seconds))
+    print_results(table, lines, folder, screen)
+    return StudyResult(folder, table, lines, len(seconds))
 
 
-def _look(study: Study, domains: Mapping[str, Domain], encoder: Any, seed: int, folder: Path, screen: Screen) -> None:
-    """Write what is known of every domain before training, where that is not written yet."""
+def _record_zero_shot(
+    study: Study, domains: Mapping[str, Domain], encoder: DualEncoder, seed: int, folder: Path, screen: Screen
+) -> None:
+    """Write the missing records of the domains before training."""
     classifier = PromptClassifier(encoder).eval()
     for done, (name, domain) in enumerate(domains.items()):
-        if study.config.fresh or not tables.knows(_before(study, name, seed, folder), study.measures):
+        if study.config.fresh or not has_measures(_read_zero_shot(study, name, seed, folder), study.measures):
             screen.data(done, len(domains), "measuring before training")
-            write_json(_before_path(name, seed, folder), work.before(study, domain, encoder, classifier, seed))
+            record = fine_tuning.zero_shot_record(study, domain, encoder, classifier, seed)
+            write_json(_zero_shot_path(name, seed, folder), record)
     screen.end()
 
 
 def _row(study: Study, cell: Cell, folder: Path) -> dict[str, Any]:
-    record = _cell(study, cell, folder)
-    before = {name: _before(study, name, cell.seed, folder) for name in study.sources}
-    assert record is not None and all(before.values())
+    record = _read_cell(study, cell, folder)
+    records = {name: _read_zero_shot(study, name, cell.seed, folder) for name in study.sources}
+    before = {name: zero_shot for name, zero_shot in records.items() if zero_shot is not None}
+    assert record is not None and len(before) == len(records)
     with reading(folder / cell.folder / "cell.json"):
-        return tables.row(record, before, study.measures)  # type: ignore[arg-type]
+        return cell_row(record, before, study.measures)
 
 
-def _said(study: Study, cell: Cell, folder: Path) -> str:
-    r = _row(study, cell, folder)
-    ood = "" if r["gain_ood"] != r["gain_ood"] else f", {r['gain_ood']:+z.1f} out of distribution"
-    return f"{cell.tuning} on {cell.domain}, seed {cell.seed}: {r['gain']:+z.1f}{ood}, {-r['forgetting']:+z.1f} on the others"
+def _cell_line(study: Study, cell: Cell, folder: Path) -> str:
+    row = _row(study, cell, folder)
+    ood = "" if row["gain_ood"] != row["gain_ood"] else f", {row['gain_ood']:+z.1f} out of distribution"
+    return (
+        f"{cell.tuning} on {cell.domain}, seed {cell.seed}: {row['gain']:+z.1f}{ood}, "
+        f"{-row['forgetting']:+z.1f} on the other domains"
+    )
 
 
-def _before_path(domain: str, seed: int, folder: Path) -> Path:
+def _zero_shot_path(domain: str, seed: int, folder: Path) -> Path:
     return folder / f"zero-shot-{seed}" / f"{domain}.json"
 
 
-def _before(study: Study, domain: str, seed: int, folder: Path) -> dict[str, Any] | None:
-    """The record of a domain before training, or None. Raises UserError when it is another study's."""
-    return _mine(_before_path(domain, seed, folder), study.identity_before(domain, seed), study.config.fresh, BEFORE)
+def _read_zero_shot(study: Study, domain: str, seed: int, folder: Path) -> dict[str, Any] | None:
+    """Return the record of a domain before training, or None. Raises UserError if it belongs to another study."""
+    identity = study.zero_shot_identity(domain, seed)
+    return _read_record(_zero_shot_path(domain, seed, folder), identity, study.config.fresh, ZERO_SHOT_KEYS)
 
 
-def _cell(study: Study, cell: Cell, folder: Path) -> dict[str, Any] | None:
-    """The record of a cell, or None where it has not been trained. Raises UserError when it is another study's."""
-    return _mine(folder / cell.folder / "cell.json", study.identity(cell), study.config.fresh, AFTER)
+def _read_cell(study: Study, cell: Cell, folder: Path) -> dict[str, Any] | None:
+    """Return the record of a cell, or None before it is trained. Raises UserError if it belongs to another study."""
+    return _read_record(folder / cell.folder / "cell.json", study.identity(cell), study.config.fresh, CELL_KEYS)
 
 
-def _mine(path: Path, identity: Mapping[str, Any], fresh: bool, holds: Sequence[str]) -> dict[str, Any] | None:
+def _read_record(path: Path, identity: Mapping[str, Any], fresh: bool, keys: Sequence[str]) -> dict[str, Any] | None:
     record = read_json(path)
     if record is None:
         return None
-    theirs = record.get("identity")
-    theirs = theirs if isinstance(theirs, dict) else {}
-    if differing := [name for name in identity if theirs.get(name) != _json(identity[name])]:
+    recorded = record.get("identity")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    if differing := [name for name in identity if recorded.get(name) != _json(identity[name])]:
         if fresh:
             return None
         raise UserError(
-            f"{path} is of another study: it differs in {', '.join(differing)}. Choose another --out, or --fresh to start over."
+            f"{path} belongs to another study: {', '.join(differing)} differ. Choose another --out, or start over with --fresh."
         )
-    if missing := [name for name in holds if name not in record]:
-        raise UserError(f"{path} is damaged (no {', '.join(missing)}); --fresh starts over.")
+    if missing := [name for name in keys if name not in record]:
+        raise UserError(f"{path} is damaged (no {', '.join(missing)}). Start over with --fresh.")
     return record
 
 
 def _json(value: Any) -> Any:
-    """A value as it comes back from a file."""
+    """Return a value as JSON reads it back."""
     if isinstance(value, (list, tuple)):
         return [_json(item) for item in value]
     return {str(key): _json(item) for key, item in value.items()} if isinstance(value, Mapping) else value

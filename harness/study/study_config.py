@@ -1,11 +1,11 @@
-"""A study before anything is loaded: what is asked for, and the cells that it comes to. Imports neither torch nor Avalanche."""
+"""The configuration of a study, and its cells. Imports neither torch nor Avalanche."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import models
 from benchmarks.catalog import MINI, Source, check_present, find_all
@@ -17,16 +17,20 @@ from models.registry import UserError
 from models.setting import setting
 from reference_data.mtil import ORDER_I
 
+if TYPE_CHECKING:
+    from strategies.engine.strategy import Strategy
+    from strategies.engine.training_options import TrainingOptions
+
 TUNINGS = ("full", "bitfit", "attention", "lora", "adapter")
-"""The five techniques of IIMM's and A-CLIP's papers."""
+"""The five fine-tuning techniques of the papers of IIMM and A-CLIP."""
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """A study as the user asks for it.
+    """The configuration of a study.
 
-    `domains` None means all of the edition, with the mini edition's held-out domains. `options` holds changes to what trains,
-    for all tunings ("lr") or for one ("lora.lr"), and options of a tuning ("lora.rank").
+    `domains` None means all domains of the edition, including the held-out domains of the mini edition. `options` holds changed
+    options of all tunings ("lr") or of one tuning ("lora.lr", "lora.rank").
     """
 
     domains: tuple[str, ...] | None = setting(
@@ -84,21 +88,22 @@ class Cell(NamedTuple):
 
     @property
     def folder(self) -> str:
+        """Name of the folder that holds the record."""
         return f"{self.domain}-{self.tuning}-{self.seed}"
 
 
 class Technique(NamedTuple):
-    """How a tuning is trained: its method (plain fine-tuning, or the technique's own), and the resolved options of both."""
+    """A tuning with the strategy that trains it (plain fine-tuning or the technique's strategy) and the options of both."""
 
     strategy: str
-    strategy_class: Any
-    options: Any
+    strategy_class: type[Strategy]
+    options: TrainingOptions
     tuning_options: Any
 
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study: everything that decides its numbers."""
+    """A checked study with everything that determines its numbers."""
 
     config: StudyConfig
     sources: dict[str, Source]
@@ -110,15 +115,15 @@ class Study:
     versions: dict[str, str]
 
     def cells(self) -> list[Cell]:
-        """In the order in which they are trained: all domains of a tuning first."""
-        c = self.config
-        return [Cell(domain, tuning, seed) for seed in c.seeds for tuning in c.tunings for domain in self.sources]
+        """Return the cells in training order: by seed, tuning and domain."""
+        config = self.config
+        return [Cell(domain, tuning, seed) for seed in config.seeds for tuning in config.tunings for domain in self.sources]
 
     def identity(self, cell: Cell) -> dict[str, Any]:
-        """What decides a cell's numbers, as JSON."""
+        """Return the settings that determine the numbers of a cell, as JSON."""
         technique = self.techniques[cell.tuning]
         return {
-            **self.identity_before(cell.domain, cell.seed),
+            **self.zero_shot_identity(cell.domain, cell.seed),
             "tuning": cell.tuning,
             "strategy": technique.strategy,
             "options": dataclasses.asdict(technique.options),
@@ -126,8 +131,8 @@ class Study:
             "others": {name: version for name, version in self.versions.items() if name != cell.domain},
         }
 
-    def identity_before(self, domain: str, seed: int) -> dict[str, Any]:
-        """What decides what is known of a domain before training, as JSON."""
+    def zero_shot_identity(self, domain: str, seed: int) -> dict[str, Any]:
+        """Return the settings that determine the record of a domain before training, as JSON."""
         return {
             "domain": domain,
             "edition": self.sources[domain].edition,
@@ -142,30 +147,40 @@ class Study:
 
 
 def check_config(config: StudyConfig) -> dict[str, Source]:
-    """The mistakes that can be told without the seconds that importing torch takes; the sources by name. Raises UserError."""
+    """Check a configuration without importing torch, and return the sources of the domains by name.
+
+    Raises:
+        UserError: for an unknown or repeated name, a value out of range, missing data, or fewer than two domains.
+    """
     domains = config.domains
     if domains is None:
         domains = ORDER_I if config.edition == "full" else MINI
-    for what, given in (("--domains", domains), ("--tunings", config.tunings), ("--seed", config.seeds)):
-        if not given:
-            raise UserError(f"{what} names nothing.")
-        if twice := sorted({str(name) for name in given if given.count(name) > 1}):
-            raise UserError(f"{what} names {', '.join(twice)} twice.")
+    for flag, values in (("--domains", domains), ("--tunings", config.tunings), ("--seed", config.seeds)):
+        if not values:
+            raise UserError(f"{flag} is empty. Give at least one value or leave it out.")
+        if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
+            raise UserError(f"{flag} contains {', '.join(repeated)} more than once.")
     check_values(config)
     if config.measures is not None:
         select_measures(config.measures)
-    _, found = find_all(domains, config.edition, config.data_root)
-    sources = {source.name: source for source in found}
-    if len(sources) < len(found):
-        raise UserError("--domains names two datasets of one name.")
-    if len(sources) < 2:
-        raise UserError("A study needs at least two domains: forgetting is seen on the others. For lines it needs four.")
-    check_present(found)
-    return sources
+    _, sources = find_all(domains, config.edition, config.data_root)
+    by_name = {source.name: source for source in sources}
+    if len(by_name) < len(sources):
+        raise UserError("--domains contains two datasets with the same name. Rename one of the folders.")
+    if len(by_name) < 2:
+        raise UserError(
+            "A study needs at least two domains, because forgetting is measured on the other domains. Lines need at least four."
+        )
+    check_present(sources)
+    return by_name
 
 
 def resolve(config: StudyConfig) -> Study:
-    """Check a study before anything is loaded or trained. Raises UserError."""
+    """Check a configuration and resolve its defaults, before anything is loaded or trained.
+
+    Raises:
+        UserError: for mistakes in the configuration.
+    """
     sources = check_config(config)
     from harness.config.resolve import model_of
     from models.loading.local_files import weights_sha256
@@ -184,22 +199,34 @@ def resolve(config: StudyConfig) -> Study:
     )
 
 
-def technique(tuning: str, settings: Any, changes: Mapping[str, Any], tunings: tuple[str, ...] = ()) -> Technique:
-    """The technique of a tuning with a benchmark's settings for it and the user's changes. Raises UserError."""
+def technique(
+    tuning: str, settings: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Any], tunings: tuple[str, ...] = ()
+) -> Technique:
+    """Return a tuning with its strategy and options: the settings of a benchmark, then the user's changes.
+
+    Args:
+        tuning: name of the tuning.
+        settings: settings of a benchmark by strategy.
+        changes: changed options of all tunings ("lr") or of one ("lora.lr").
+        tunings: names of all tunings of the study.
+
+    Raises:
+        UserError: for an unknown option, a value out of range, or an option of a tuning that is not in the study.
+    """
     from models.tuning_options import options_of
     from strategies import STRATEGIES
 
     name = tuning if tuning in STRATEGIES.names() else "finetune"
     strategy_class = STRATEGIES.get(name)
-    shared, own = dict(changes), dict[str, Any]()
+    shared, specific = dict(changes), dict[str, Any]()
     for other in models.TUNINGS:
-        shared, found = split_prefix(shared, other)
-        if found and other not in (*tunings, tuning):
-            raise UserError(f"{other}.{next(iter(found))} is for a tuning that is not in the study: {other}.")
-        own = found if other == tuning else own
+        shared, prefixed = split_prefix(shared, other)
+        if prefixed and other not in (*tunings, tuning):
+            raise UserError(f"{other}.{next(iter(prefixed))} is an option of {other}, which is not among the tunings.")
+        specific = prefixed if other == tuning else specific
     fields = {field.name for field in dataclasses.fields(options_of(tuning))}
-    of_tuning = {key: value for key, value in own.items() if key in fields}
-    of_training = {**shared, **{key: value for key, value in own.items() if key not in fields}}
+    for_tuning = {key: value for key, value in specific.items() if key in fields}
+    for_training = {**shared, **{key: value for key, value in specific.items() if key not in fields}}
     return Technique(
-        name, strategy_class, make_options(strategy_class, settings, of_training), tuning_options(tuning, of_tuning)
+        name, strategy_class, make_options(strategy_class, settings, for_training), tuning_options(tuning, for_tuning)
     )

@@ -1,4 +1,4 @@
-"""A study's tables: pure functions from its records to a row a cell, and from those to lines through the domains."""
+"""The tables of a study: one row per cell from its records, and lines through the domains. Pure functions."""
 
 from __future__ import annotations
 
@@ -25,87 +25,95 @@ REGRESSION_COLUMNS = (
 )
 
 
-def row(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]], measures: Sequence[str]) -> dict[str, Any]:
-    """The row of a cell's record and the records of every domain before training, by name. Accuracies are in percent.
+def cell_row(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]], measures: Sequence[str]) -> dict[str, Any]:
+    """Return the row of a cell. Accuracies are in percent.
 
-    Forgetting is the mean over the other domains of zero-shot less fine-tuned accuracy, each counting the same; the domain that
-    lost most is named beside it. Undefined values are NaN: an out-of-distribution set that is not there, a gain over an error
-    of zero.
+    Forgetting is the mean over the other domains of zero-shot minus fine-tuned accuracy. The domain with the largest loss is
+    named in `worst_other`. Undefined values are NaN: without an out-of-distribution set, or a gain over an error of zero.
+
+    Args:
+        cell: record of the cell.
+        before: record before training of each domain by name.
+        measures: names of the measures.
     """
     identity, after = cell["identity"], cell["after"]
-    name, own = identity["domain"], before[identity["domain"]]
-    made: dict[str, Any] = {key: identity[key] for key in IDENTITY}
+    name, zero_shot = identity["domain"], before[identity["domain"]]
+    row: dict[str, Any] = {key: identity[key] for key in IDENTITY}
     for split, ending in (("test", ""), ("val", "_val")):
         change = {n: percent(after[split][n]) - percent(before[n]["accuracy"][split]) for n in after[split]}
-        gain, zero = change.pop(name), percent(own["accuracy"][split])
-        made[f"zero_shot{ending}"], made[f"fine_tuned{ending}"] = zero, percent(after[split][name])
-        made[f"gain{ending}"] = gain
-        made[f"gain_over_error{ending}"] = 100 * gain / (100 - zero) if zero < 100 else math.nan
-        made[f"forgetting{ending}"] = -float(np.mean(list(change.values())))
+        gain, zero = change.pop(name), percent(zero_shot["accuracy"][split])
+        row[f"zero_shot{ending}"], row[f"fine_tuned{ending}"] = zero, percent(after[split][name])
+        row[f"gain{ending}"] = gain
+        row[f"gain_over_error{ending}"] = 100 * gain / (100 - zero) if zero < 100 else math.nan
+        row[f"forgetting{ending}"] = -float(np.mean(list(change.values())))
         if split == "test":
             worst = min(change, key=change.__getitem__)
-            made.update(others=len(change), worst_other=worst, worst_other_change=change[worst])
-        made[f"n_{split}"] = after[split][name][1]
+            row.update(others=len(change), worst_other=worst, worst_other_change=change[worst])
+        row[f"n_{split}"] = after[split][name][1]
     ood = after["ood"].get(name)
-    made["zero_shot_ood"] = math.nan if ood is None else percent(own["accuracy"]["ood"])
-    made["fine_tuned_ood"] = math.nan if ood is None else percent(ood)
-    made["gain_ood"] = made["fine_tuned_ood"] - made["zero_shot_ood"]
-    made["n_ood"] = 0 if ood is None else ood[1]
-    made.update({key: own[key] for key in ("classes", "n_train", "measured")})
-    made.update({key: cell[key] for key in ("updates", "trainable_params", "train_seconds")})
-    return {**made, **{measure: _measure(own, measure) for measure in measures}}
+    row["zero_shot_ood"] = math.nan if ood is None else percent(zero_shot["accuracy"]["ood"])
+    row["fine_tuned_ood"] = math.nan if ood is None else percent(ood)
+    row["gain_ood"] = row["fine_tuned_ood"] - row["zero_shot_ood"]
+    row["n_ood"] = 0 if ood is None else ood[1]
+    row.update({key: zero_shot[key] for key in ("classes", "n_train", "measured")})
+    row.update({key: cell[key] for key in ("updates", "trainable_params", "train_seconds")})
+    return {**row, **{measure: _measure(zero_shot, measure) for measure in measures}}
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows as a table: `COLUMNS`, then the measures."""
-    found = pd.DataFrame(list(rows))
-    return found.reindex(columns=[*COLUMNS, *(c for c in found.columns if c not in COLUMNS)])
+def cell_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of cells as a table with the columns `COLUMNS`, then the measures."""
+    table = pd.DataFrame(list(rows))
+    return table.reindex(columns=[*COLUMNS, *(column for column in table.columns if column not in COLUMNS)])
 
 
 def regressions(rows: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:
-    """A line a model, tuning, outcome and measure through the domains: columns `REGRESSION_COLUMNS`.
+    """Return one line through the domains per model, tuning, outcome and measure, with the columns `REGRESSION_COLUMNS`.
 
-    `loo_mae` and `loo_rmse` are the mean absolute and root mean squared error on each domain of the line through all others;
-    `loo_mae_of_mean` that of their mean outcome, which a measure has to beat to be worth anything. p is not corrected for the
-    number of measures. A line that is undefined is NaN with its `reason`.
+    `loo_mae` and `loo_rmse` are the mean absolute and root mean squared error of leave-one-out prediction: the error on each
+    domain of the line through all others. `loo_mae_of_mean` is the error of the others' mean outcome, the baseline of a
+    useful measure. p is not corrected for the number of measures. An undefined line is NaN and has a `reason`.
+
+    Args:
+        rows: table of the cells.
+        measures: names of the measures; None means all in the table.
     """
-    found = []
+    lines = []
     keys = [*MODEL_COLUMNS, "tuning", "strategy"]
     for key, group in rows.groupby(keys, sort=False, dropna=False):
         for outcome in OUTCOMES:
             for measure in measure_columns(rows) if measures is None else measures:
                 named = {**dict(zip(keys, key, strict=True)), "outcome": outcome, "measure": measure}
-                found.append({**named, **_line(means_by_domain(group, measure, outcome))})
-    return pd.DataFrame(found, columns=list(REGRESSION_COLUMNS))
+                lines.append({**named, **_line(means_by_domain(group, measure, outcome))})
+    return pd.DataFrame(lines, columns=list(REGRESSION_COLUMNS))
 
 
-def _line(of: pd.DataFrame) -> dict[str, Any]:
-    x, y = of.x.to_numpy(float), of.y.to_numpy(float)
-    found: dict[str, Any] = {"n": len(of), "reason": ""}
+def _line(points: pd.DataFrame) -> dict[str, Any]:
+    x, y = points.x.to_numpy(float), points.y.to_numpy(float)
+    cells: dict[str, Any] = {"n": len(points), "reason": ""}
     try:
         line = fit(x, y)
-        found.update(slope=line.slope, slope_low=line.low, slope_high=line.high, intercept=line.intercept, r2=line.r2, p=line.p)
-        found["kendall"], found["kendall_p"], _ = kendall(x, y)
+        cells.update(slope=line.slope, slope_low=line.low, slope_high=line.high, intercept=line.intercept, r2=line.r2, p=line.p)
+        cells["kendall"], cells["kendall_p"], _ = kendall(x, y)
         errors = leave_one_out(x, y)
-        found.update(loo_mae=np.abs(errors).mean(), loo_rmse=np.sqrt((errors**2).mean()))
-        found["loo_mae_of_mean"] = np.abs(left_out_of_mean(y)).mean()
+        cells.update(loo_mae=np.abs(errors).mean(), loo_rmse=np.sqrt((errors**2).mean()))
+        cells["loo_mae_of_mean"] = np.abs(left_out_of_mean(y)).mean()
     except ValueError as error:
-        found["reason"] = str(error)
-    return found
+        cells["reason"] = str(error)
+    return cells
 
 
-def knows(before: Mapping[str, Any] | None, measures: Sequence[str]) -> bool:
-    """Whether a record before training has all these measures."""
+def has_measures(before: Mapping[str, Any] | None, measures: Sequence[str]) -> bool:
+    """Return whether a record before training holds all these measures."""
     return before is not None and all(name in before["measures"] for name in measures)
 
 
 def _measure(before: Mapping[str, Any], name: str) -> float:
-    """NaN, in the file null, where it is undefined."""
+    """Return a measure from a record before training; NaN if it is undefined (null in the file)."""
     value = before["measures"][name]["value"]
     return math.nan if value is None else float(value)
 
 
 def percent(cell: Sequence[int]) -> float:
-    """[correct, n] as percent."""
+    """Return [correct, n] as percent; NaN for n = 0."""
     correct, n = cell
     return 100 * correct / n if n else math.nan

@@ -1,4 +1,4 @@
-"""Check the table of a study against the records of its cells, where they are beside it."""
+"""Check the table of a study against the records of its cells."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ from typing import Any
 import pandas as pd
 
 from harness.records.files import read_json, reading
-from harness.study.study_tables import row as row_of
+from harness.study.study_tables import cell_row
 from metrics.study_table import IDENTITY, OUTCOMES, measure_columns
 from models.registry import UserError
 
 CLOSE = 1e-4
-"""Relative: tables are written with six digits."""
+"""Relative tolerance. Tables are written with six digits."""
 
 
 def check_cells(rows: pd.DataFrame, folder: Path) -> None:
-    """Raise UserError, naming row and column, for outcomes or measures that are not those of the cells in a study's folder.
+    """Check outcomes and measures of a table against the records of the cells in a study's folder.
 
-    A table without cells beside it, such as one that was sent alone, is not checked.
+    Rows without a record are not checked, so a table can be used without the rest of its folder.
+
+    Args:
+        rows: table of the cells.
+        folder: folder of the study.
+
+    Raises:
+        UserError: naming row and column, if the table contradicts a record.
     """
     measures = measure_columns(rows)
     for number, row in enumerate(rows.to_dict("records"), start=2):
@@ -29,18 +36,18 @@ def check_cells(rows: pd.DataFrame, folder: Path) -> None:
         if record is None:
             continue
         with reading(path):
-            names = record["after"]["test"]
-        befores = {name: folder / f"zero-shot-{row['seed']}" / f"{name}.json" for name in names}
-        before = {name: found for name, at in befores.items() if (found := read_json(at)) is not None}
-        if len(before) < len(names):
+            domains = record["after"]["test"]
+        records = {name: read_json(folder / f"zero-shot-{row['seed']}" / f"{name}.json") for name in domains}
+        before = {name: zero_shot for name, zero_shot in records.items() if zero_shot is not None}
+        if len(before) < len(domains):
             continue
         with reading(path):
-            made = row_of(record, before, [m for m in measures if m in before[row["domain"]]["measures"]])
+            expected = cell_row(record, before, [m for m in measures if m in before[row["domain"]]["measures"]])
         for name in (*IDENTITY, *OUTCOMES, *measures):
-            if name in row and name in made and not _same(row[name], made[name]):
+            if name in row and name in expected and not _same(row[name], expected[name]):
                 raise UserError(
-                    f"{folder / 'table.csv'} contradicts its cells: {name} in row {number} is {row[name]}, but by {path} it is "
-                    f"{made[name]}. Run the study again: it writes the table from its cells."
+                    f"{folder / 'table.csv'} contradicts the records of its cells: {name} in row {number} is {row[name]}, but "
+                    f"{path} gives {expected[name]}. Run the study again to write the table from its cells."
                 )
 
 

@@ -171,7 +171,7 @@ def test_features_that_are_nan_have_no_accuracy(trees, ask, monkeypatch):
 
 def test_classes_without_images_are_said(trees, ask, model_directory, capsys):
     assert cli.main(["measure", str(trees), "--model", str(model_directory), "--measure-n", "2"]) == 0
-    assert "1 of the 3 classes of trees have no image among the 2 measured" in capsys.readouterr().out
+    assert "1 of the 3 classes of trees has no images among the 2 measured images" in capsys.readouterr().out
 
 
 def test_images_without_labels(tmp_path, full_roots, model_directory, capsys):

@@ -45,7 +45,7 @@ def rows(model_directory):
     named = {"domain": NAMES, "edition": "mini", "tuning": "full", "strategy": "finetune", "seed": 0}
     named |= {"model": str(model_directory), "pretrained": "", "weights": weights_sha256(str(model_directory))}
     found = {"gain": 10 + 5 * x + [1, -1, 0, 1, -1], "forgetting": x, "gain_over_error": 20 + x, "iimm": x}
-    return tables.table(pd.DataFrame(named | found).to_dict("records"))
+    return tables.cell_table(pd.DataFrame(named | found).to_dict("records"))
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_folder_of_ones_own(ask, photos, rows, model_directory):
     gain = found.table.set_index("outcome").loc["gain"]
     assert (gain.predicted, gain.low, gain.high) == pytest.approx(at(fit(rows.iimm, rows.gain), found.value.value))
     assert 0 <= found.zero_shot <= 100 and found.table.observed.isna().all()
-    assert "the study's domains are of the mini edition, photos is not" in " ".join(found.warnings)
+    assert "the domains of the study are of the mini edition, but photos is of the own edition" in " ".join(found.warnings)
     assert found.advice.tuning == "full"
 
 
@@ -87,11 +87,11 @@ def test_a_domain_of_the_study_is_left_out(ask, rows, model_directory, capsys):
     assert gain.predicted == pytest.approx(at(fit(others.iimm, others.gain), found.value.value).value)
     assert gain.observed == pytest.approx(rows.gain[3]) and found.n == 60
     said = capsys.readouterr().out
-    assert "predicted from 4 domains besides mnist, which is left out" in said and "seen" in said
-    assert "off by" in said and "(the mean of the others by" in said
+    assert "predicted from 4 domains, without mnist itself" in said and "observed" in said
+    assert "mean leave-one-out error of its lines" in said and "(mean of the other domains: " in said
     first = next(line for line in said.splitlines() if not line.endswith("..."))
     assert first.startswith(f"Verdict: fine-tune on mnist with --tuning full: {gain.predicted:+.1f} points")
-    command = said.splitlines()[-1].removeprefix("to do it: python cli.py ")
+    command = said.splitlines()[-1].removeprefix("run: python cli.py ")
     assert command.startswith("bench stream --tasks mnist --strategy finetune --tuning full")
     assert (
         "recommended: --strategy finetune --tuning full" in said and "mnist" not in said.split("full-0 of ")[1].splitlines()[0]
@@ -101,11 +101,11 @@ def test_a_domain_of_the_study_is_left_out(ask, rows, model_directory, capsys):
 @pytest.mark.slow
 def test_a_sample_of_another_size_is_said_where_it_matters(ask, rows):
     sized = rows.assign(logme=rows.iimm, measured=600)
-    assert not any("how many images" in warning for warning in ask("mnist", table=sized, measure_n=60).warnings)
+    assert not any("number of images" in warning for warning in ask("mnist", table=sized, measure_n=60).warnings)
     found = ask("mnist", table=sized, measure="logme", measure_n=60)
-    assert "logme depends on how many images are measured: 60 here, 600 to 600 in the study" in found.warnings
+    assert "logme depends on the number of images: 60 here, 600 to 600 in the study" in found.warnings
     near = ask("mnist", table=sized.assign(measured=100), measure="logme", measure_n=60)
-    assert not any("how many images" in warning for warning in near.warnings)
+    assert not any("number of images" in warning for warning in near.warnings)
 
 
 @pytest.mark.slow
@@ -113,19 +113,19 @@ def test_five_tunings_fit_a_hundred_columns(ask, rows):
     five = pd.concat([rows.assign(tuning=name) for name in ("full", "bitfit", "attention", "lora", "adapter")])
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
     ask("mnist", Screen(console=console, live=False), table=five, measure_n=60)
-    assert "…" not in console.file.getvalue() and "gain, change on the others" in console.file.getvalue()
+    assert "…" not in console.file.getvalue() and "gain, change on the other domains" in console.file.getvalue()
 
 
 def test_outside_the_study_is_said(ask, photos, rows, capsys):
     found = ask(photos, Screen(), table=rows.assign(iimm=rows.iimm + 5))
-    assert "lies outside the study's 4.5 to 6.2" in found.warnings[0]
+    assert "is outside the range of the study, 4.5 to 6.2" in found.warnings[0]
     assert "warning: iimm" in capsys.readouterr().out
 
 
 def test_other_measures_of_the_study(ask, photos, rows):
     found = ask(photos, table=rows.assign(text_text=rows.iimm), measure="text_text")
     assert set(found.table.measure) == {"text_text"} and found.value.low is None
-    with pytest.raises(UserError, match="The study has no logme; it has iimm"):
+    with pytest.raises(UserError, match=r"The study has no measure 'logme'\. It has iimm"):
         ask(photos, measure="logme")
 
 
@@ -154,9 +154,9 @@ def test_a_moved_model_is_the_same_model(ask, photos, rows):
 
 @pytest.mark.slow
 def test_small_studies_are_refused(ask, photos, rows):
-    with pytest.raises(UserError, match="at least 4 domains; this one has 3"):
+    with pytest.raises(UserError, match=r"at least 4 domains\. This study has 3"):
         ask(photos, table=rows[:3])
-    with pytest.raises(UserError, match="has 3 besides mnist itself"):
+    with pytest.raises(UserError, match="has 3 without mnist"):
         ask("mnist", table=rows[1:])
 
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: it renders, asks the network for nothing, and its tables sort."""
+"""The report in a real browser: it renders, makes no requests, and its tables sort."""
 
 import json
 import os
@@ -28,13 +28,13 @@ FLAGS = (
 
 
 class Browser:
-    """One page of a headless Chromium, spoken to in its DevTools protocol over two pipes."""
+    """One page of a headless Chromium, controlled by the DevTools protocol over two pipes."""
 
     def __init__(self, profile):
         self.events, self.number, self.buffer, self.session = [], 0, b"", None
         theirs_in, self.out = os.pipe()
         self.back, theirs_out = os.pipe()
-        # The protocol is spoken on descriptors 3 and 4.
+        # The protocol uses descriptors 3 and 4.
         command = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self.process = subprocess.Popen(
             ["bash", "-c", command, CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
@@ -91,18 +91,18 @@ class Browser:
         self.ask("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=1000, deviceScaleFactor=1, mobile=False)
 
-    def complaints(self):
-        """What the console says, and addresses asked for besides the page itself."""
-        said = [e["params"]["entry"]["text"] for e in self.events if e["method"] == "Log.entryAdded"]
-        said += [
+    def messages(self):
+        """Return the messages of the console, and the addresses requested except the page."""
+        messages = [e["params"]["entry"]["text"] for e in self.events if e["method"] == "Log.entryAdded"]
+        messages += [
             str(e["params"]) for e in self.events if e["method"] in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled")
         ]
-        asked = [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
-        return said + asked[1:]
+        requests = [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
+        return messages + requests[1:]
 
 
 def method(label, values, average):
-    """One run of two tasks and a held-out domain; its accuracies after 0, 1 and 2 tasks."""
+    """Return a run of two tasks and a held-out domain, with its accuracies after 0, 1 and 2 tasks."""
     names = (("test", "red"), ("test", EVIL), ("heldout", "grey"))
     cells = {(j, *name): float(v) for j, row in enumerate(values) for name, v in zip(names, row, strict=True)}
     identity = {
@@ -135,42 +135,42 @@ def browser(tmp_path_factory):
 def opened(browser, tmp_path):
     rows = [[10, 20, 90], [50, 15, 80], [40, 60, 84]]
     methods = (method("b10", rows, 9.5), method(EVIL, rows[:1] * 3, None), method("b9", rows[::-1], 10.25))
-    (tmp_path / "report.html").write_text(page([Section("A <b>title</b>", "a-title", methods)], []), encoding="utf-8")
+    (tmp_path / "report.html").write_text(page([Section("A <b>title</b>", "a-title", methods)], [])[0], encoding="utf-8")
     browser.show()
     browser.open(tmp_path / "report.html")
     return browser
 
 
 @pytest.mark.slow
-def test_it_renders_without_a_complaint(opened):
+def test_it_renders_without_console_messages(opened):
     figures = opened.value("""[...document.querySelectorAll('svg')].map(svg => {
         const box = svg.getBoundingClientRect();
         const marks = [...svg.querySelectorAll('path, use, text')].filter(e => e.getBoundingClientRect().width > 0);
         return [svg.checkVisibility({visibilityProperty: true, opacityProperty: true}), box.width, box.height, marks.length];
     })""")
-    # Learning, curves, IIMM twice, alphas three times of which the third is shut, losses, cost.
+    # Learning, curves, IIMM twice, alphas three times (the third is closed), losses, cost.
     assert len(figures) == 9
     assert [visible for visible, *_ in figures].count(True) == 8 and not figures[6][0]
     for _, width, height, marks in figures:
         assert width > 300 and height > 80 and marks > 20
     assert opened.value("document.querySelector('h2').textContent") == "A <b>title</b>"
     assert opened.value("[window.fell ?? 0, document.images.length, document.scripts.length]") == [0, 0, 1]
-    assert opened.complaints() == []
+    assert opened.messages() == []
 
 
-def test_complaints_would_be_seen(browser, tmp_path):
+def test_console_messages_and_requests_are_seen(browser, tmp_path):
     (tmp_path / "bad.html").write_text("<script>console.error('no')</script><img src='http://127.0.0.1:9/x.png'>")
     browser.open(tmp_path / "bad.html")
-    assert any("no" in c for c in browser.complaints()) and "http://127.0.0.1:9/x.png" in browser.complaints()
+    assert any("no" in c for c in browser.messages()) and "http://127.0.0.1:9/x.png" in browser.messages()
 
 
 @pytest.mark.slow
-def test_scripts_and_addresses_that_got_in_would_not_work(opened, tmp_path):
+def test_injected_scripts_and_addresses_do_not_work(opened, tmp_path):
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     (tmp_path / "broken.html").write_text(text.replace("<main>", f"<main>{EVIL}"), encoding="utf-8")
     opened.open(tmp_path / "broken.html")
     assert opened.value("window.fell ?? 0") == 0
-    assert any("Content Security Policy" in said for said in opened.complaints())
+    assert any("Content Security Policy" in message for message in opened.messages())
 
 
 @pytest.mark.slow
@@ -186,14 +186,14 @@ def test_tables_sort(opened):
         }})()""")
 
     assert opened.value(names) == ["b10", EVIL, "b9"]
-    # As numbers, and what has none stays at the end.
+    # Sorted as numbers. Rows without a number stay at the end.
     assert click("Average") == ["descending", 1, ["b9", "b10", EVIL]]
     assert click("Average") == ["ascending", 1, ["b10", "b9", EVIL]]
     assert click("method") == ["ascending", 1, [EVIL, "b9", "b10"]]
-    assert opened.complaints() == []
+    assert opened.messages() == []
 
 
-# WCAG's contrast of two colours "rgb(r, g, b)".
+# WCAG contrast of two colours "rgb(r, g, b)".
 CONTRAST = """(a, b) => {
     const light = text => {
         const [r, g, b] = text.match(/\\d+/g).map(v => v / 255).map(
@@ -206,7 +206,7 @@ CONTRAST = """(a, b) => {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("media", "scheme", "light"), [("screen", "light", 1), ("screen", "dark", 0), ("print", "dark", 1)])
-def test_it_reads_in_light_and_dark_and_on_paper(opened, media, scheme, light):
+def test_contrast_in_light_and_dark_and_on_paper(opened, media, scheme, light):
     opened.show(media, scheme)
     found = opened.value(f"""(() => {{
         const contrast = {CONTRAST}, paper = getComputedStyle(document.body).backgroundColor;
@@ -219,21 +219,21 @@ def test_it_reads_in_light_and_dark_and_on_paper(opened, media, scheme, light):
 
 
 @pytest.mark.slow
-def test_everything_is_open_on_paper_and_shut_again(opened):
-    shut = "document.querySelectorAll('details:not([open])').length"
-    before = opened.value(shut)
+def test_everything_is_open_on_paper_and_closed_again(opened):
+    closed = "document.querySelectorAll('details:not([open])').length"
+    before = opened.value(closed)
     assert before > 5
     opened.value("dispatchEvent(new Event('beforeprint'))")
-    assert opened.value(shut) == 0
+    assert opened.value(closed) == 0
     opened.value("dispatchEvent(new Event('afterprint'))")
-    assert opened.value(shut) == before
+    assert opened.value(closed) == before
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "columns"), [(420, 1), (1280, 3)])
 def test_nothing_is_wider_than_the_window(opened, width, columns, scheme):
-    """Neither the page nor any table or figure has to be scrolled sideways, with everything open."""
+    """With everything open, neither the page nor any table or figure scrolls sideways."""
     opened.show(scheme=scheme, width=width)
     opened.value("document.querySelectorAll('details').forEach(details => details.open = true)")
     assert opened.value("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""The report's pure parts: intervals, lines, what is read from a run, figures as SVG, text as HTML."""
+"""The pure parts of the report: intervals, lines, steps of a run, cells of tables, and figures as files."""
 
 import csv
 import re
@@ -15,26 +15,26 @@ from harness.report.figure import Figure, Numbers, inline, save
 from harness.report.figure_style import looks
 from harness.report.heat_map import shades
 from harness.report.iimm_prediction import steps
-from harness.report.markup import Cell, clean, escaped, number, table, tag
 from harness.report.sections import unique
 from harness.report.statistics import fit, mean
+from harness.report.tables import Cell, clean, number, table
 from harness.report.training_figures import shared
 from metrics.regression import band
 
 
-def test_a_mean_has_a_students_interval():
+def test_a_mean_has_students_interval():
     found = mean([4.0, 6.0, 8.0, float("nan")])
     # t of 0.975 with two degrees of freedom is 4.302653; s = 2.
     assert found[:2] == (6.0, 2.0) and found.n == 3
     assert found.high - 6 == pytest.approx(4.302652730 * 2 / 3**0.5) == 6 - found.low
 
 
-def test_one_value_has_no_interval_and_none_no_mean():
+def test_one_value_has_no_interval_and_no_values_have_no_mean():
     assert mean([3.0]).mean == 3 and np.isnan(mean([3.0])[1:4]).all()
     assert mean([]).n == 0 and np.isnan(mean([float("nan")]).mean)
 
 
-def test_a_line_agrees_with_scipys():
+def test_a_line_agrees_with_scipy():
     x, y = [0.1, 0.2, 0.4, 0.5, 0.9], [1.0, 3.0, 2.0, 5.0, 6.0]
     line, theirs = fit(x, y), stats.linregress(x, y)
     half = stats.t.ppf(0.975, 3) * theirs.stderr
@@ -54,7 +54,7 @@ def test_no_line_through_two_points_or_through_one_x():
     assert flat.slope == 0 and np.isnan(flat.r2)
 
 
-def test_an_interval_holds_the_slope_that_was_drawn_from():
+def test_the_interval_covers_the_true_slope():
     generator, x, held = np.random.default_rng(0), np.linspace(0, 1, 8), 0
     for _ in range(300):
         line = fit(x, 2 * x + generator.normal(size=8))
@@ -77,7 +77,7 @@ def test_learning_and_forgetting_of_a_run():
     assert run([[10], [50]], ["a"]).learning() == 40 and np.isnan(run([[10], [50]], ["a"]).forgetting())
 
 
-def test_what_a_step_gains_and_costs():
+def test_gain_and_forgetting_of_a_step():
     found = run([[10, 20, 90], [50, 15, 80], [40, 60, 84]], ["a", "b"], ["h"], [(1, "iimm", 0.25), (2, "iimm_intra", 0.5)])
     (first, second) = steps(found)
     # b falls by 5 and h by 10; then a falls by 10 and h rises by 4.
@@ -85,32 +85,23 @@ def test_what_a_step_gains_and_costs():
     assert np.isnan(second[0]) and second[1:] == (45, 3)
 
 
-def test_of_a_search_the_points_on_the_line():
+def test_points_of_a_search_with_one_alpha():
     record = {"points": [[1.0, 1.0], [0.0, 0.0], [0.3, 0.7]], "patching": [9.0, 1.0, 10.0], "supported": []}
     assert shared(record, "patching").tolist() == [[0, 1], [1, 9]] and shared(record, "supported").shape == (0, 2)
 
 
-def test_text_is_never_markup():
-    assert tag("p", "<b>&\"'", title='"><i>') == (
-        '<p title="&quot;&gt;&lt;i&gt;">&lt;b&gt;&amp;&quot;&#x27;</p>'
-    )  # fmt: skip
-    assert tag("td", tag("b", 1), None, class_="n", hidden=None) == '<td class="n"><b>1</b></td>'
+def test_no_file_can_hold_some_characters():
     assert clean("a\x00b\x1b\udcffé") == "a\ufffdb\ufffd\ufffdé"
-    assert escaped(None) == ""
 
 
-def test_numbers_say_their_spread_and_sort_by_value():
+def test_numbers_have_their_deviation_and_sort_by_value():
     assert number(1234.56, 1, 0.04) == Cell("1,234.6 ± 0.0", "1234.56")
     assert number(None) == number(float("nan")) == Cell("-", "")
-    html = table("T", {"name": None, "x": "an x"}, [["a", number(2.0)]])
-    assert (
-        '<td data-label="x" class="n" data-key="2">2.0</td>' in html
-        and 'title="an x"' in html
-        and "<caption>T</caption>" in html
-    )
+    made = table("T", {"name": None, "x": "an x"}, [["a", number(2.0)], [None, 3]])
+    assert made.rows == [[Cell("a"), Cell("2.0", "2")], [Cell(""), Cell("3")]] and made.headings == ["name", "x"]
 
 
-def test_names_for_files_are_safe_and_different():
+def test_names_for_files_are_safe_and_unique():
     taken = {}
     assert [unique(t, taken) for t in ("A/../b", "a b", "<>", "é")] == ["a-b", "a-b-2", "x", "x-2"]
 

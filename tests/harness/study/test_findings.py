@@ -1,4 +1,4 @@
-"""What a study found: lines against scipy's, chance on noise, and the documented tables are the script's."""
+"""The findings of a study: lines against scipy, chance on noise, and the tables on the documentation page."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "study.md"
 
 @pytest.fixture
 def rows():
-    """Nine domains, two seeds of full: the gain follows IIMM but for an alternating point, silhouette is noise."""
+    """Nine domains and two seeds of full. The gain follows IIMM within one point, and silhouette is noise."""
     x = np.linspace(0.1, 0.5, 9)
     noise = np.random.default_rng(4).normal(size=9)
     made = []
@@ -35,36 +35,36 @@ def rows():
     return pd.DataFrame(made)
 
 
-def test_lines_are_scipys(rows):
-    found = findings.lines(rows).set_index(["outcome", "measure"]).loc[("gain", "iimm")]
+def test_lines_equal_those_of_scipy(rows):
+    result = findings.fit_lines(rows).set_index(["outcome", "measure"]).loc[("gain", "iimm")]
     one = rows[rows.seed == 0]
     expected = stats.linregress(one.iimm, one.gain)
-    assert found.n == 9 and found.slope == pytest.approx(expected.slope * one.iimm.std(ddof=1))
-    assert found.p == pytest.approx(expected.pvalue) and found.r2 == pytest.approx(expected.rvalue**2)
-    assert found.low < found.slope < found.high
+    assert result.n == 9 and result.slope == pytest.approx(expected.slope * one.iimm.std(ddof=1))
+    assert result.p == pytest.approx(expected.pvalue) and result.r2 == pytest.approx(expected.rvalue**2)
+    assert result.low < result.slope < result.high
     off = [abs(one.gain.iloc[i] - one.gain.drop(one.index[i]).mean()) for i in range(9)]
-    assert found.error_of_mean == pytest.approx(np.mean(off)) and found.error < 2 < found.error_of_mean
-    assert found.inside >= 8
+    assert result.error_of_mean == pytest.approx(np.mean(off)) and result.error < 2 < result.error_of_mean
+    assert result.inside >= 8
 
 
-def test_a_measure_is_set_against_its_baselines(rows):
-    better = findings.against(rows, "full", "gain", "iimm")
-    found = findings.lines(rows).set_index(["outcome", "measure"]).loc[("gain", "iimm")]
-    assert better["mean"][0] == pytest.approx(found.error_of_mean - found.error) and better["mean"][1] > 0
-    assert better["zero_shot"][0] == pytest.approx(found.error_of_zero_shot - found.error)
+def test_errors_are_compared_with_the_baselines(rows):
+    better = findings.error_reductions(rows, "full", "gain", "iimm")
+    result = findings.fit_lines(rows).set_index(["outcome", "measure"]).loc[("gain", "iimm")]
+    assert better["mean"][0] == pytest.approx(result.error_of_mean - result.error) and better["mean"][1] > 0
+    assert better["zero_shot"][0] == pytest.approx(result.error_of_zero_shot - result.error)
 
 
 def test_chance_is_a_twentieth_of_independent_lines(rows):
-    found = findings.chance(rows, shuffles=4000)
-    assert found.lines == 6 and found.found == 2 and (found.low, found.high) == (0, 2)
-    assert found.mean / found.lines == pytest.approx(0.05, abs=0.02)
-    # Gain and gain over error are one outcome here: either of two measures makes two lines at a time.
-    assert found.share == pytest.approx(0.1, abs=0.03)
+    result = findings.chance(rows, shuffles=4000)
+    assert result.lines == 6 and result.significant == 2 and (result.low, result.high) == (0, 2)
+    assert result.mean / result.lines == pytest.approx(0.05, abs=0.02)
+    # Gain and gain over error are proportional here, so each measure is significant for both or neither.
+    assert result.share == pytest.approx(0.1, abs=0.03)
 
 
-def test_a_measure_that_is_undefined_somewhere_is_left_out(rows):
+def test_a_measure_undefined_on_a_domain_is_left_out(rows):
     rows.loc[0, "silhouette"] = np.nan
-    assert set(findings.lines(rows).measure) == {"iimm", "zero_shot"} and findings.chance(rows, shuffles=1).lines == 3
+    assert set(findings.fit_lines(rows).measure) == {"iimm", "zero_shot"} and findings.chance(rows, shuffles=1).lines == 3
 
 
 def test_too_few_domains_are_refused(rows):
@@ -73,7 +73,7 @@ def test_too_few_domains_are_refused(rows):
 
 
 @pytest.mark.slow
-def test_the_documented_tables_are_the_shipped_studys():
+def test_the_documented_tables_are_those_of_the_included_study():
     documented = DOCS.read_text().splitlines()
     for line in findings.markdown(read(SHIPPED)).splitlines():
         assert line in documented

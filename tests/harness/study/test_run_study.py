@@ -1,4 +1,4 @@
-"""Studies of toy domains: the numbers of a cell, what is trained again and what is not, and what is refused."""
+"""Studies of toy domains: numbers of a cell, resumed studies and refused configurations."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ QUICK = {"iterations": 4, "batch_size": 8, "warmup": 0, "lr": 0.002}
 
 @dataclass(frozen=True)
 class Toy:
-    """Stands for a source of the catalog."""
+    """A source as in the catalog."""
 
     name: str
     domain: Any
@@ -45,7 +45,7 @@ class Toy:
 
 @pytest.fixture
 def toys(toy_domain, monkeypatch):
-    """Four domains; the first has an out-of-distribution set. Other ones may be put in."""
+    """Return four domains by name. The first has an out-of-distribution set. Tests may replace them."""
     found = {name: Toy(name, toy_domain(name, 2 + i, seed=i, test=30)) for i, name in enumerate(NAMES)}
     red = found["red"].domain
     bright = TensorImages((red.test.images.int() + 60).clamp(0, 255).to(torch.uint8), red.test.targets)
@@ -86,7 +86,7 @@ def by_hand(toys, model_directory, name, seed=0):
 
 
 @pytest.mark.slow
-def test_a_cell_is_a_fine_tuning_from_the_initial_model(run, toys, model_directory):
+def test_a_cell_starts_from_the_initial_model(run, toys, model_directory):
     table = run().table.set_index(["domain", "tuning"])
     for name in ("red", "blue"):
         before, after, ood = by_hand(toys, model_directory, name)
@@ -135,7 +135,7 @@ def test_files_of_a_study(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_study_goes_on_and_comes_to_the_same(run, killed, tmp_path):
+def test_a_killed_study_continues_with_the_same_results(run, killed, tmp_path):
     whole = run(out=str(tmp_path / "whole"))
     # Four records before training come first, so the third cell is the seventh.
     killed(run, run_study, "write_json", 7)
@@ -147,18 +147,18 @@ def test_a_killed_study_goes_on_and_comes_to_the_same(run, killed, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("file", "change", "said"),
+    ("file", "change", "message"),
     [
         ("red-full-0/cell.json", {"after": {"test": {}, "val": {}, "ood": {}}}, r"cell.json is damaged \(no 'red'\)"),
         ("red-full-0/cell.json", {"updates": None}, r"cell.json is damaged \(no updates\)"),
         ("zero-shot-0/red.json", {"measures": None}, r"red.json is damaged \(no measures\)"),
     ],
 )
-def test_a_damaged_record_is_named(run, tmp_path, file, change, said):
+def test_a_damaged_record_is_named(run, tmp_path, file, change, message):
     run()
     record = json.loads((tmp_path / file).read_text()) | change
     (tmp_path / file).write_text(json.dumps({name: value for name, value in record.items() if value is not None}))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         run()
 
 
@@ -171,7 +171,7 @@ def test_a_finished_study_trains_nothing(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_is_added_is_all_that_is_trained(run):
+def test_only_added_cells_are_trained(run):
     first = run()
     assert run(tunings=("full", "lora", "bitfit")).trained == 4
     more = run(measures=("iimm", "silhouette", "text_text"))
@@ -183,11 +183,11 @@ def test_what_is_added_is_all_that_is_trained(run):
 @pytest.mark.slow
 def test_cells_of_another_study_are_not_mixed_in(run, tmp_path):
     run(tunings=("full",))
-    with pytest.raises(UserError, match=r"another study: it differs in options\. Choose another --out"):
+    with pytest.raises(UserError, match=r"belongs to another study: options differ\. Choose another --out"):
         run(tunings=("full",), options={**QUICK, "lr": 0.001})
-    with pytest.raises(UserError, match="differs in others"):
+    with pytest.raises(UserError, match="others differ"):
         run(tunings=("full",), domains=NAMES[:3])
-    with pytest.raises(UserError, match="differs in limit"):
+    with pytest.raises(UserError, match="limit differ"):
         run(tunings=("full",), limit=20)
     fresh = run(tunings=("full",), options={**QUICK, "lr": 0.001}, fresh=True)
     assert fresh.trained == 4
@@ -203,7 +203,7 @@ def test_changed_data_is_another_study(run, toys):
 
 
 @pytest.mark.slow
-def test_order_and_company_of_cells_do_not_matter(run, tmp_path):
+def test_cells_do_not_depend_on_each_other(run, tmp_path):
     together = run(seeds=(0, 1)).table.set_index(["domain", "tuning", "seed"])
     alone = run(tunings=("lora",), seeds=(1,), out=str(tmp_path / "alone")).table.set_index(["domain", "tuning", "seed"])
     assert without_time(alone).equals(without_time(together.loc[alone.index]))
@@ -237,37 +237,37 @@ def test_a_domain_without_training_images_is_refused(run, toys):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"tunings": ("ful",)}, "Unknown tuning 'ful'. Did you mean full"),
-        ({"tunings": ("full", "full")}, "--tunings names full twice"),
-        ({"tunings": ()}, "--tunings names nothing"),
+        ({"tunings": ("full", "full")}, "--tunings contains full more than once"),
+        ({"tunings": ()}, "--tunings is empty"),
         ({"domains": ("red",)}, "at least two domains"),
-        ({"domains": ("red", "red")}, "--domains names red twice"),
+        ({"domains": ("red", "red")}, "--domains contains red more than once"),
         ({"measures": ("imm",)}, "Unknown measure 'imm'"),
         ({"seeds": (-1,)}, "--seed must be at least 0"),
         ({"limit": 1}, "--limit must be at least 2"),
         ({"measure_n": 1}, "--measure-n must be at least 2"),
         ({"options": {"itrations": 3}}, "Unknown option 'itrations'"),
-        ({"options": {"adapter.lr": 3}}, "adapter.lr is for a tuning that is not in the study"),
+        ({"options": {"adapter.lr": 3}}, "adapter.lr is an option of adapter, which is not among the tunings"),
         ({"options": {"lora.rnk": 3}}, "Unknown option 'rnk'"),
         ({"options": {"lora.rank": 0}}, "rank must be at least 1"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_loaded(ask, monkeypatch, changes, said):
+def test_mistakes_are_reported_before_anything_is_loaded(ask, monkeypatch, changes, message):
     monkeypatch.setattr(models, "load", lambda *_: pytest.fail("loaded"))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         run_study.run(ask(**changes), Screen(quiet=True))
 
 
-def test_options_of_one_tuning_stay_its_own(ask):
+def test_options_of_one_tuning_do_not_change_others(ask):
     found = resolve(ask(options={"lr": 0.1, "lora.lr": 0.2, "lora.rank": 2, "iterations": 3}))
     assert (found.techniques["full"].options.lr, found.techniques["lora"].options.lr) == (0.1, 0.2)
     assert found.techniques["lora"].tuning_options.rank == 2
     assert {how.options.iterations for how in found.techniques.values()} == {3}
 
 
-def test_by_default_all_mini_domains_with_the_settings_found_for_the_tiny_model(monkeypatch):
+def test_the_default_is_all_mini_domains_with_the_settings_of_the_tiny_model(monkeypatch):
     found = resolve(StudyConfig())
     assert len(found.sources) == 11 and {"digits", "letters"} <= set(found.sources)
     assert (found.model, found.pretrained) == ("tiny", None)
@@ -276,7 +276,7 @@ def test_by_default_all_mini_domains_with_the_settings_found_for_the_tiny_model(
     assert "linear_probe" in found.measures and "ncti" not in found.measures
 
 
-def test_another_process_at_work_is_told(run, tmp_path):
+def test_another_process_in_the_folder_is_reported(run, tmp_path):
     from filelock import FileLock
 
     with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="Another process is at work"):
@@ -284,8 +284,8 @@ def test_another_process_at_work_is_told(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_piped_study_prints_a_line_a_cell(ask, capsys):
+def test_a_piped_study_prints_one_line_per_cell(ask, capsys):
     run_study.run(ask(tunings=("full",)), Screen())
-    said = capsys.readouterr().out
-    assert "4 of 4: full on grey, seed 0: " in said and "out of distribution, " in said and "0 s left" in said
-    assert "lines over iimm" in said and "table.csv (4 cells)" in said
+    output = capsys.readouterr().out
+    assert "4 of 4: full on grey, seed 0: " in output and "out of distribution, " in output and "0 s left" in output
+    assert "lines over iimm" in output and "table.csv (4 cells)" in output

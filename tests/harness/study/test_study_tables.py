@@ -1,4 +1,4 @@
-"""From records of cells to tables: rows by hand, lines against the functions that fit them, and tables that are none."""
+"""The tables of a study: rows by hand, lines against the functions that fit them, and refused tables."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.study.study_tables import COLUMNS, REGRESSION_COLUMNS, knows, regressions, row, table
+from harness.study.study_tables import COLUMNS, REGRESSION_COLUMNS, cell_row, cell_table, has_measures, regressions
 from metrics.regression import fit, kendall, leave_one_out
 from metrics.study_table import OUTCOMES, means_by_domain, measure_columns, read
 from models.registry import UserError
@@ -39,7 +39,7 @@ AFTER = record_after({"a": [9, 10], "b": [8, 10], "c": [6, 10]}, {"a": [70, 100]
 
 
 def test_a_row_by_hand():
-    found = row(AFTER, BEFORE, ("iimm", "gbc"))
+    found = cell_row(AFTER, BEFORE, ("iimm", "gbc"))
     assert (found["zero_shot"], found["fine_tuned"], found["gain"]) == pytest.approx((40, 70, 30))
     assert found["gain_over_error"] == pytest.approx(50)
     # 90 to 80 and 25 to 30, each domain the same weight.
@@ -50,19 +50,23 @@ def test_a_row_by_hand():
     assert (found["zero_shot_ood"], found["fine_tuned_ood"], found["gain_ood"]) == pytest.approx((30, 60, 30))
     assert [found[f"n_{split}"] for split in ("val", "test", "ood")] == [10, 100, 20] and found["others"] == 2
     assert found["iimm"] == 0.5 and math.isnan(found["gbc"])
-    made = table([found])
-    assert tuple(made.columns) == (*COLUMNS, "iimm", "gbc") and made.seed[0] == 2
+    table = cell_table([found])
+    assert tuple(table.columns) == (*COLUMNS, "iimm", "gbc") and table.seed[0] == 2
 
 
 def test_undefined_outcomes_are_nan():
     perfect = {**BEFORE, "a": record_before([5, 10], [100, 100])}
-    found = row({**AFTER, "after": {**AFTER["after"], "ood": {}}}, perfect, ())
+    found = cell_row({**AFTER, "after": {**AFTER["after"], "ood": {}}}, perfect, ())
     assert math.isnan(found["gain_over_error"]) and found["gain"] == pytest.approx(-30)
     assert math.isnan(found["gain_ood"]) and found["n_ood"] == 0
 
 
-def test_a_record_knows_the_measures_that_were_asked():
-    assert knows(BEFORE["a"], ["iimm", "gbc"]) and not knows(BEFORE["a"], ["iimm", "logme"]) and not knows(None, [])
+def test_a_record_has_the_measures():
+    assert (
+        has_measures(BEFORE["a"], ["iimm", "gbc"])
+        and not has_measures(BEFORE["a"], ["iimm", "logme"])
+        and not has_measures(None, [])
+    )
 
 
 def made(domains=6, seeds=(0,), tunings=("full",), rng=None, **columns):
@@ -75,7 +79,7 @@ def made(domains=6, seeds=(0,), tunings=("full",), rng=None, **columns):
                 named = {"domain": f"d{i}", "edition": "mini", "tuning": tuning, "strategy": "finetune", "seed": seed}
                 named |= {"model": "tiny", "pretrained": "", "weights": "w", "iimm": x[i], "gbc": -(x[i] ** 2)}
                 rows.append({**named, **{o: 100 * x[i] + rng.normal(0, 3) for o in OUTCOMES}})
-    return table(rows).assign(**columns)
+    return cell_table(rows).assign(**columns)
 
 
 def test_lines_are_fitted_through_domains():
@@ -94,7 +98,7 @@ def test_lines_are_fitted_through_domains():
     assert one.loo_mae_of_mean == pytest.approx(np.mean(others)) and one.reason == ""
 
 
-def test_seeds_are_averaged_and_no_tasks_of_their_own():
+def test_seeds_are_averaged_before_the_fit():
     rows = made(seeds=(0, 1, 2))
     of = means_by_domain(rows, "iimm", "gain")
     assert len(of) == 6 and of.loc["d3", "y"] == pytest.approx(rows[rows.domain == "d3"].gain.mean())
@@ -108,7 +112,7 @@ def test_a_domain_with_nan_in_any_seed_is_left_out():
     assert len(means_by_domain(rows, "iimm", "forgetting")) == 6
 
 
-def test_undefined_lines_have_their_reason():
+def test_undefined_lines_have_a_reason():
     found = regressions(made(forgetting=0.0, gain=math.nan, gain_ood=[1, 2, 4, math.nan, math.nan, math.nan]), ["iimm"])
     found = found.set_index("outcome")
     assert found.loc["forgetting", "slope"] == 0 and math.isnan(found.loc["forgetting", "r2"])
@@ -117,7 +121,7 @@ def test_undefined_lines_have_their_reason():
     assert found.loc["gain_ood", "r2"] > 0 and "at least 4 tasks, got 3" in found.loc["gain_ood", "reason"]
 
 
-def test_a_table_comes_back_from_its_file(tmp_path):
+def test_a_table_is_read_back_from_its_file(tmp_path):
     rows = made().assign(pretrained="", worst_other="d1", domain=[f"{i:03}" for i in range(6)])
     rows.to_csv(tmp_path / "table.csv", index=False)
     for path in (tmp_path, tmp_path / "table.csv"):
@@ -137,12 +141,12 @@ def test_a_table_comes_back_from_its_file(tmp_path):
         (lambda rows: pd.DataFrame(), "is not the table of a study"),
     ],
 )
-def test_tables_that_are_none(tmp_path, spoil, said):
+def test_refused_tables(tmp_path, spoil, said):
     spoil(made()).to_csv(tmp_path / "table.csv", index=False)
     with pytest.raises(UserError, match=said):
         read(tmp_path)
 
 
-def test_a_study_that_is_not_there(tmp_path):
+def test_a_missing_study(tmp_path):
     with pytest.raises(UserError, match="There is no study at"):
         read(tmp_path / "nowhere")

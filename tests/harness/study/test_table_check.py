@@ -1,11 +1,11 @@
-"""A study's table that somebody changed is not predicted from."""
+"""A changed table of a study is refused."""
 
 import json
 
 import pandas as pd
 import pytest
 
-from harness.study.study_tables import row, table
+from harness.study.study_tables import cell_row, cell_table
 from harness.study.table_check import check_cells
 from metrics import study_table
 from models.registry import UserError
@@ -15,7 +15,7 @@ NAMES = ("red", "blue", "grey")
 
 @pytest.fixture
 def study(tmp_path):
-    """The folder of a study of three domains with one tuning."""
+    """Return the folder of a study of three domains with one tuning."""
     before = {
         name: {"classes": 2, "n_train": 9, "measured": 9, "measures": {"iimm": {"value": 0.1 * i}},
                "accuracy": {split: [50 + i, 90] for split in ("test", "val")}}
@@ -28,11 +28,11 @@ def study(tmp_path):
         cell = {"identity": identity, "after": {**after, "ood": {}}, "updates": 1, "trainable_params": 1, "train_seconds": 1.0}
         (tmp_path / f"{name}-full-0").mkdir()
         (tmp_path / f"{name}-full-0" / "cell.json").write_text(json.dumps(cell))
-        rows.append(row(cell, before, ["iimm"]))
+        rows.append(cell_row(cell, before, ["iimm"]))
     (tmp_path / "zero-shot-0").mkdir()
     for name, record in before.items():
         (tmp_path / "zero-shot-0" / f"{name}.json").write_text(json.dumps(record))
-    table(rows).to_csv(tmp_path / "table.csv", index=False, float_format="%.6g")
+    cell_table(rows).to_csv(tmp_path / "table.csv", index=False, float_format="%.6g")
     return tmp_path
 
 
@@ -48,7 +48,7 @@ def read(study):
     return rows
 
 
-def test_an_honest_table_passes_with_and_without_its_cells(study):
+def test_a_correct_table_passes_with_and_without_its_cells(study):
     assert len(read(study)) == 3
     (study / "zero-shot-0" / "grey.json").unlink()
     assert len(read(study)) == 3
@@ -62,7 +62,7 @@ def test_an_honest_table_passes_with_and_without_its_cells(study):
         ({"gain_val": 9.0}, "gain_val in row 3"),
         (
             {"forgetting": -5.0},
-            r"contradicts its cells: forgetting in row 3 is -5\.0, but by .*blue-full-0/cell\.json it is 12\.2",
+            r"contradicts the records of its cells: forgetting in row 3 is -5\.0, but .*blue-full-0/cell\.json gives 12\.2",
         ),
         ({"iimm": 0.9}, "iimm in row 3 is 0.9"),
         ({"weights": "y"}, "weights in row 3 is y"),
