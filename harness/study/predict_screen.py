@@ -105,7 +105,7 @@ def _predictions(table: pd.DataFrame) -> Table:
     for name in ("gain", "of the error %", "other domains"):
         out.add_column(name, justify="right", no_wrap=True)
         if observed:
-            out.add_column("observed", justify="right", no_wrap=True, style="dim")
+            out.add_column("seen", justify="right", no_wrap=True, style="dim")
     for tuning, outcomes in table.groupby("tuning", sort=False):
         cells = []
         for r in outcomes.itertuples():

@@ -87,7 +87,7 @@ def test_a_domain_of_the_study_is_left_out(ask, rows, model_directory, capsys):
     assert gain.predicted == pytest.approx(at(fit(others.iimm, others.gain), found.value.value).value)
     assert gain.observed == pytest.approx(rows.gain[3]) and found.n == 60
     said = capsys.readouterr().out
-    assert "predicted from 4 domains, without mnist itself" in said and "observed" in said
+    assert "predicted from 4 domains, without mnist itself" in said and "seen" in said
     assert "mean leave-one-out error of its lines" in said and "(mean of the other domains: " in said
     first = next(line for line in said.splitlines() if not line.endswith("..."))
     assert first.startswith(f"Verdict: fine-tune on mnist with --tuning full: {gain.predicted:+.1f} points")
@@ -205,4 +205,4 @@ def test_a_gain_beyond_100_percent_is_no_reason_to_fine_tune(zero_shot, tuning):
     table = pd.DataFrame({"tuning": "full", "outcome": ["gain", "forgetting"], "predicted": [14.0, 8.2]})
     advice = within_reach(Advice("finetune", "full", "take it", ()), table, zero_shot, 1.0)
     assert advice.tuning == tuning
-    assert ("only 0.0 points are missing to 100 %" in advice.sentence) is (tuning is None)
+    assert ("At most 0.0 points can be gained" in advice.sentence) is (tuning is None)
