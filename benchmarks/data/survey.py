@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 
@@ -18,6 +18,20 @@ from benchmarks.data.progress import Progress
 CHUNK = 256
 PLAIN_SAMPLE, TRANSPARENT_SAMPLE = 32, 128
 """Images without and with transparency that are decoded in the search for blank ones."""
+
+
+class Surveyed(Protocol):
+    """A dataset of images that can be surveyed. `threads` says whether several threads may read it."""
+
+    threads: bool
+
+    def __len__(self) -> int: ...
+
+    def source_of(self, index: int) -> str | bytes | Image.Image:
+        """Return an image as a path, as the bytes of its file, or opened."""
+
+    def name_of(self, index: int) -> str:
+        """Return the name of an image in messages."""
 
 
 class Seen(NamedTuple):
@@ -63,11 +77,10 @@ class Depth:
     8 bits.
 
     Args:
-        datasets: objects with `__len__`, `source_of(index)` (a path, bytes or an image), `name_of(index)` and `threads`
-            (whether several threads may read them).
+        datasets: the datasets of all splits.
     """
 
-    def __init__(self, datasets: Sequence[Any]):
+    def __init__(self, datasets: Sequence[Surveyed]):
         self.datasets = list(datasets)
         self.result: Survey | None = None
         self.lock = threading.RLock()
@@ -90,7 +103,7 @@ class Depth:
         self.datasets, self.result, self.lock = state["datasets"], state["result"], threading.RLock()
 
 
-def survey(datasets: Sequence[Any], progress: Progress | None = None) -> Survey:
+def survey(datasets: Sequence[Surveyed], progress: Progress | None = None) -> Survey:
     """Read the heads of all images, decode the deep ones for their range, and a sample of the others to find blank ones."""
     places = [(d, index) for d, dataset in enumerate(datasets) for index in range(len(dataset))]
     seen: list[Seen] = []
@@ -125,7 +138,7 @@ def survey(datasets: Sequence[Any], progress: Progress | None = None) -> Survey:
     return Survey(unreadable, refusal, scales, tuple(warnings), tuple(notes), blank_warning)
 
 
-def look(dataset: Any, index: int) -> Seen:
+def look(dataset: Surveyed, index: int) -> Seen:
     """Read the head of one image, and its range if it is deeper than 8 bits."""
     try:
         source = dataset.source_of(index)
@@ -180,7 +193,7 @@ def _sample(seen: Sequence[Seen]) -> list[int]:
     return sorted(chosen)
 
 
-def _blank(dataset: Any, index: int, depth: Scales) -> bool:
+def _blank(dataset: Surveyed, index: int, depth: Scales) -> bool:
     try:
         source = dataset.source_of(index)
         if isinstance(source, Image.Image):

@@ -9,7 +9,7 @@ Files in reading order:
     reader.py         the first and the last step of every reader: parse the arguments, make the domain
     folder.py         class folders; folder_layout.py and split_names.py find splits and classes, scan.py lists folders
     csv_file.py       tables of images; csv_table.py reads the rows
-    hub.py            Hugging Face datasets and parquet files; hub_load.py loads them
+    hub.py            Hugging Face datasets and parquet files; hub_load.py loads them, hub_columns.py finds images and labels
     webdataset.py     tar files of samples; webdataset_index.py lists the members
     objects.py        dataset objects in Python
     columns.py, labels.py, names.py, match.py, split.py    steps that several readers use

@@ -114,7 +114,7 @@ def from_dataset(
         split: dataset for split, dataset in {"train": train, "val": val, "test": test}.items() if dataset is not None
     }
     if not datasets:
-        raise UserError("from_dataset needs a dataset: give test=, and train= to train.")
+        raise UserError("from_dataset needs a dataset: give test= to evaluate, and train= to train too.")
     where = name or type(next(iter(datasets.values()))).__name__.lower()
     if set(datasets) == {"train"}:
         raise UserError(

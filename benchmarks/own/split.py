@@ -119,8 +119,11 @@ def check_presence(targets: Mapping[str, Sequence[int]], keys: Sequence[str], wh
     for c, key in enumerate(keys):
         splits = [split for split in present if c in present[split]]
         if not splits:
-            raise UserError(f"The {key_noun} {key!r} of {where} has no image.")
+            raise UserError(f"The {key_noun} {key!r} of {where} has no image: add images, or remove the class.")
         if "train" in present and "train" not in splits:
-            raise UserError(f"The {key_noun} {key!r} of {where} has images in {' and '.join(splits)} but none in train.")
+            raise UserError(
+                f"The {key_noun} {key!r} of {where} has images in {' and '.join(splits)} but none in train: add training "
+                "images, or remove the class."
+            )
     if not present["test"]:
         raise UserError(f"The test split of {where} has no image.")
