@@ -8,7 +8,7 @@ Files in reading order:
     version.py        a digest of the data on disk, for the key of a run
     reader.py         the first and the last step of every reader: parse the arguments, make the domain
     folder.py         class folders; folder_layout.py and split_names.py find splits and classes, scan.py lists folders
-    csv_file.py       tables of images; csv_table.py reads the rows
+    csv_file.py       tables of images; csv_table.py finds the columns and reads the rows, csv_text.py parses the text
     hub.py            Hugging Face datasets and parquet files; hub_load.py loads them, hub_columns.py finds images and labels
     webdataset.py     tar files of samples; webdataset_index.py lists the members
     objects.py        dataset objects in Python
