@@ -77,7 +77,7 @@ def _details(setting: Setting, hint: Any, default: Any) -> dict[str, Any]:
 def read_flags(arguments: argparse.Namespace, kind: type, data_root: str | None = None) -> dict[str, Any]:
     """Return the settings that were given as flags, by field name.
 
-    Words of list flags are separated by commas and blanks alike (`benchmarks.plan.names_from_words`).
+    Words of list flags are separated by commas and blanks alike (`benchmarks.names.names_from_words`).
 
     Args:
         arguments: parsed flags of `add_flags`.
