@@ -188,10 +188,10 @@ def test_a_vector_search_is_no_worse_than_the_shared_one(toy_encoder, stream, tr
     assert same(vector.weights(), patched(vector.initial, vector.vectors, chosen))
 
 
-def test_without_supported_tasks_the_run_says_so(toy_encoder, toy_domain, trained):
+def test_without_supported_tasks_the_run_reports_it(toy_encoder, toy_domain, trained):
     alone = scenario([toy_domain("a", 3), toy_domain("b", 4, seed=1)])
     strategy = trained(PaintSequential, toy_encoder(), alone.train_stream)
-    assert len(strategy.notes) == 1 and "trained tasks alone" in strategy.notes[0]
+    assert len(strategy.notes) == 1 and "by the trained tasks only" in strategy.notes[0]
     search = strategy.searches[0]
     assert search["supported"] == []
     assert search["patching"][search["points"].index(search["chosen"])] == max(search["patching"])
@@ -317,7 +317,7 @@ def test_joint_batches_see_every_image_once_a_pass(toy_domain):
     assert len({tuple(s) for s in shuffles}) > 1 and all(Counter(s) == Counter(small.train.targets) for s in shuffles)
 
 
-def test_joint_batches_depend_on_the_seeds_alone(toy_domain):
+def test_joint_batches_depend_only_on_the_seeds(toy_domain):
     experiences = list(scenario([toy_domain("a", 3), toy_domain("b", 3, seed=1)]).train_stream)
     first = batches(experiences, 5)
     torch.rand(7)
