@@ -173,7 +173,7 @@ def bytes_of(strings):
 
 def test_an_own_model_is_told_which_parts_are_wanted():
     with pytest.raises(
-        UserError, match=r"its parameters in 'image_encoder', 'words' do not belong to a known tower .* `visual` .* `text`"
+        UserError, match=r"its parameters in 'image_encoder', 'words' do not belong to a known tower.* `visual` .* `text`"
     ):
         DualEncoder(Mine("image_encoder", "words"), bytes_of, 8, [0.5] * 3, [0.5] * 3)
 
