@@ -26,6 +26,7 @@ SHORT = {
     "measure": FEW,
     "predict": "--measure-n 24",
 }
+TINY = ROOT / "models" / "tiny" / "open_clip_model.safetensors"
 TWO_TASKS = {
     "bench": "--order counting,mnist --heldout digits",
     "sweep": "--orders counting,mnist --heldout digits",
@@ -95,6 +96,16 @@ def test_the_scripts_of_a_page_work_on_a_run(name, desk, model_directory):
     for _, title, text in blocks(ROOT / "docs" / f"{name}.md"):
         if title:
             exec(compile(text, title, "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.slow
+def test_the_update_of_lora_is_merged(desk):
+    from safetensors.torch import load_file
+
+    execute("bench stream --tasks PHOTOS --strategy lora --heldout none")
+    ((_, title, text),) = [block for block in blocks(ROOT / "docs" / "checkpoints.md") if block[1]]
+    exec(compile(text, title, "exec"), {"__name__": "__main__"})
+    assert {name.removeprefix("clip.") for name in load_file("merged.safetensors")} == set(load_file(TINY))
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.stem)
