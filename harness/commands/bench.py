@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from harness.commands import EXAMPLES
 from harness.commands.parser import Parser
 from harness.config.config_file import read_file
 from harness.config.flags import add_flags, add_output, group_of, read_flags
@@ -15,11 +16,9 @@ from models.registry import UserError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `bench` to its parser."""
-    from harness.commands.main import EPILOG
-
     parser.description = "Run a benchmark. The same command again continues an interrupted run and skips a finished one."
     parser.usage = "perennial bench [mtil|cil|stream] [--strategy NAME] [flags]"
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     add_run_flags(parser)
 
 

@@ -1,4 +1,4 @@
-"""The command line: find the command, run it, and report expected failures in one sentence. Imports no command by itself."""
+"""The command line: find the command, run it, and report expected failures in one sentence."""
 
 from __future__ import annotations
 
@@ -8,30 +8,10 @@ import importlib
 import os
 from collections.abc import Sequence
 
-from harness.commands import COMMANDS
+from harness.commands import COMMANDS, EXAMPLES
 from harness.commands.parser import Parser
 from models.files import ENVIRONMENT_ERRNOS, reason
 from models.registry import UserError
-
-EPILOG = """\
-examples:
-  python cli.py bench mtil --strategy zscl                      mini edition, Order I, seed 0: two minutes on a laptop
-  python cli.py bench mtil --strategy finetune --seed 0 1 2     three runs
-  python cli.py bench mtil --strategy zscl --order II --set l2=0.1 iterations=80
-  python cli.py bench mtil --strategy my_method.py:MyMethod     your own method, from its file
-  python cli.py bench cil --strategy zscl                       class-incremental, mini edition: one minute
-  python cli.py bench cil --dataset PHOTOS --steps 5            the same on your own folder: PHOTOS/CLASS/*.jpg
-  python cli.py bench stream --tasks PHOTOS,digits              any domains, one after the other
-  python cli.py bench mtil --edition full --data-root DATA      the paper's eleven datasets, ViT-B-16
-  python cli.py sweep --strategies zscl,lora --seeds 0-4        a grid of runs, on one machine or a cluster
-  python cli.py leaderboard --csv leaderboard.csv               all finished runs, one row per method
-  python cli.py measure PHOTOS digits                           IIMM and other measures, before any training
-  python cli.py predict PHOTOS                                  what fine-tuning on it will gain and cost
-  python cli.py compare zscl finetune                           paired differences with 95 % intervals
-  python cli.py report --html report.html                       one page about all finished runs
-  python cli.py check my_method.py:MyMethod                     does the method survive an interruption?
-  python cli.py list strategies                                 what --strategy takes
-"""
 
 
 def make_parser() -> Parser:
@@ -39,7 +19,7 @@ def make_parser() -> Parser:
     top = Parser(
         prog="perennial",
         description="Continual learning of vision-language models: what does the model learn, and what does it forget?",
-        epilog=EPILOG,
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=_version())

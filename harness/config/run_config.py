@@ -61,6 +61,7 @@ class RunConfig(Ask):
         choices=_strategies,
         code=True,
     )
+    _: dataclasses.KW_ONLY
     shots: int | None = setting(
         None,
         "few-shot: train on N images per class",

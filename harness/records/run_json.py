@@ -21,9 +21,9 @@ TEXT = ("benchmark", "edition", "order", "strategy", "model", "tuning")
 NAMES = ("tasks", "heldout")
 STATUSES = ("running", "interrupted", "failed", "finished")
 SETTINGS: dict[str, tuple[type, ...]] = {
-    name: (*(list if kind is tuple else kind for kind in value_types(hint)), type(None))
-    for name, hint in typing.get_type_hints(RunConfig).items()
-    if described(RunConfig)[name].identity
+    name: (*(list if kind is tuple else kind for kind in value_types(typing.get_type_hints(RunConfig)[name])), type(None))
+    for name, setting in described(RunConfig).items()
+    if setting.identity
 }
 """The JSON types of settings that decide the numbers. Records from before a setting existed lack it."""
 VALUES: dict[str, tuple[type, ...]] = {
