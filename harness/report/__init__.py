@@ -32,15 +32,15 @@ def write(results: Sequence[str | Path], html: str | Path, figures: str | Path |
     """
     from harness.records.runs import present, read
     from harness.report.figure import save
-    from harness.report.page import Made, page
+    from harness.report.page import Provenance, page
     from harness.report.sections import sections
     from harness.run.version import git_revision, project_version
     from models.files import reason, write_output
     from models.registry import UserError
 
     runs = read([*present(results)])
-    made = Made(_today(), project_version(), git_revision(), f"report {shlex.join(map(str, results))}")
-    text, drawn = page(sections(runs), [run for run in runs if not run.finished], made)
+    provenance = Provenance(_today(), project_version(), git_revision(), f"report {shlex.join(map(str, results))}")
+    text, drawn = page(sections(runs), [run for run in runs if not run.finished], provenance)
     try:
         write_output(html, text.encode())
         if figures is not None:

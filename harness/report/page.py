@@ -35,7 +35,7 @@ MAX_OPEN = 4
 MAX_OPEN_SEARCHES = 2
 
 
-class Made(NamedTuple):
+class Provenance(NamedTuple):
     """The date of a report, the version and commit of the project, and the command."""
 
     date: str
@@ -48,13 +48,15 @@ class Made(NamedTuple):
         return f"Made on {self.date} with Perennial {self.version} ({commit}): {self.command}"
 
 
-def page(sections: Sequence[Section], unfinished: Sequence[Run], made: Made | None = None) -> tuple[str, list[Figure]]:
+def page(
+    sections: Sequence[Section], unfinished: Sequence[Run], provenance: Provenance | None = None
+) -> tuple[str, list[Figure]]:
     """Return the HTML of the page and all figures in it.
 
     Args:
         sections: sections in the order of the leaderboard.
         unfinished: runs that are not finished, shown at the end.
-        made: date, version and command; None leaves them out.
+        provenance: date, version and command; None leaves them out.
     """
     parts = _Parts(sections)
     finished = [run for section in sections for method in section.measured for run in method.runs]
@@ -71,7 +73,7 @@ def page(sections: Sequence[Section], unfinished: Sequence[Run], made: Made | No
     html = environment.get_template("page.html").render(
         sections=[parts.section(section) for section in sections],
         unfinished=[parts.unfinished(run) for run in unfinished],
-        made=made,
+        provenance=provenance,
         counts=counts,
         origin=sentences.origin([*finished, *unfinished]),
         definitions=sentences.DEFINITIONS,

@@ -89,7 +89,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         row = {str(name): None if pd.isna(value) else value for name, value in values.items()}
         rows.setdefault(tuple(row.get(name) for name in SECTION), []).append((row, tuple(runs_of_row)))
     slugs: dict[str, int] = {}
-    made = []
+    result = []
     for pairs in rows.values():
         row, [first, *_] = pairs[0]
         title = section_title(row, ordered_names(first.identity))
@@ -97,8 +97,8 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         every.sort(key=lambda each: (str(each[0]["model"]), -math.inf if (a := each[0]["average"]) is None else -a))
         labels = _labels([row for row, *_ in every])
         methods = tuple(Method(label, *each) for label, each in zip(labels, every, strict=True))
-        made.append(Section(title, unique(section_title(row), slugs), methods))
-    return made
+        result.append(Section(title, unique(section_title(row), slugs), methods))
+    return result
 
 
 Pair = tuple[dict[str, Any], tuple[Run, ...]]
@@ -119,12 +119,12 @@ def _zero_shot(pairs: Sequence[Pair]) -> list[Pair]:
 
 def _initial(row: dict[str, Any], runs: Sequence[Run]) -> Pair:
     """Return the initial model as a method: every row of a run is its row 0."""
-    made = []
+    derived_runs = []
     for run in runs:
         row0 = [(stream, name, v) for (at, stream, name), v in run.cells.items() if at == 0]
         cells = {(j, stream, name): v for j in range(len(run.tasks) + 1) for stream, name, v in row0}
         document = {"identity": {**run.identity, "strategy": "zero-shot"}, "status": "finished", "key": run.document["key"]}
-        made.append(Run(run.folder, document, cells, losses={}))
+        derived_runs.append(Run(run.folder, document, cells, losses={}))
     summaries = [
         zero_shot_summary({0: {("test", t): Percent(run.cells[0, "test", t]) for t in run.tasks}}, run.tasks) for run in runs
     ]
@@ -136,7 +136,7 @@ def _initial(row: dict[str, Any], runs: Sequence[Run]) -> Pair:
         values = np.array([summary[name] for summary in summaries])
         new[name] = float(values.mean()) if np.isfinite(values).all() else None
         new[f"{name}_std"] = float(values.std(ddof=1)) if len(runs) > 1 and new[name] is not None else None
-    return new, tuple(made)
+    return new, tuple(derived_runs)
 
 
 def _model(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -154,11 +154,11 @@ def _labels(rows: list[dict[str, Any]]) -> list[str]:
         pairs = zip(labels, more, strict=True)
         labels = [f"{label}, {text}" if len(different[label]) > 1 and text else label for label, text in pairs]
     counts, used = Counter(labels), Counter[str]()
-    made = []
+    unique_labels = []
     for label in labels:
         used[label] += 1
-        made.append(label if counts[label] == 1 else f"{label} ({used[label]})")
-    return made
+        unique_labels.append(label if counts[label] == 1 else f"{label} ({used[label]})")
+    return unique_labels
 
 
 def distinct(values: Sequence[Any]) -> list[Any]:

@@ -75,7 +75,7 @@ class Broken(io.StringIO):
         raise self.error
 
 
-def test_a_closed_pipe_ends_the_output_and_not_the_work(monkeypatch, capfd):
+def test_a_closed_pipe_stops_the_output_but_not_the_work(monkeypatch, capfd):
     monkeypatch.setattr("harness.display.console._discard_output", lambda: None)
     console = SafeConsole(file=Broken(BrokenPipeError(32, "Broken pipe")))
     with output():
@@ -84,7 +84,7 @@ def test_a_closed_pipe_ends_the_output_and_not_the_work(monkeypatch, capfd):
     assert console.quiet
 
 
-def test_a_full_disk_behind_the_output_is_told_once(monkeypatch, capsys):
+def test_a_full_disk_is_reported_once(monkeypatch, capsys):
     monkeypatch.setattr("harness.display.console._discard_output", lambda: None)
     console = SafeConsole(file=Broken(OSError(28, "No space left on device")))
 
@@ -98,11 +98,11 @@ def test_a_full_disk_behind_the_output_is_told_once(monkeypatch, capsys):
     assert capsys.readouterr().err.count("no space is left on the disk") == 1
 
 
-def test_a_complaint_cannot_move_the_cursor_or_fail(monkeypatch, capsys):
+def test_a_message_cannot_move_the_cursor_or_fail(monkeypatch, capsys):
     complain("no \x1b[2J there")
     assert capsys.readouterr().err == "perennial: no \\x1b[2J there\n"
     monkeypatch.setattr(sys, "stderr", Broken(BrokenPipeError(32, "Broken pipe")))
-    complain("nobody hears this")
+    complain("not printed")
 
 
 def cli(*arguments, stdout=subprocess.PIPE, **environment):
@@ -111,7 +111,7 @@ def cli(*arguments, stdout=subprocess.PIPE, **environment):
 
 
 @pytest.mark.slow
-def test_an_output_in_ascii_has_escapes():
+def test_output_in_ascii_has_escapes():
     done = cli("leaderboard", str(ROOT / "tests"), "--published", PYTHONIOENCODING="ascii")
     assert done.returncode == 0 and done.stderr == ""
     done = cli("list", "strategies", "--long", PYTHONIOENCODING="ascii")
@@ -126,7 +126,7 @@ def test_a_full_output_is_status_1():
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_leaves_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
@@ -152,7 +152,7 @@ def test_a_spreadsheet_runs_no_formula(tmp_path):
     assert spreadsheet_text(-1.0) == -1.0 and spreadsheet_text(None) is None
 
 
-def test_a_study_reads_such_a_name_back(tmp_path):
+def test_a_study_reads_an_escaped_name_back(tmp_path):
     study = read(SHIPPED)
     first = study.domain.iloc[0]
     write_table(study.assign(domain=study.domain.replace({first: "=closeups"})), tmp_path / "table.csv")
