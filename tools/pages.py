@@ -40,7 +40,7 @@ KEYS = {
     "speed": ("measurement", "case", "quantity"),
 }
 METRICS = {"transfer": "Transfer", "average": "Average", "last": "Last", "forgetting": "Forgetting", "retention": "Retention"}
-CIL_METRICS = {"average": "CIL Avg", "last": "CIL Last", "forgetting": "Forgetting", "bwt": "BWT", "transfer": "Transfer"}
+CIL_METRICS = {"average": "cil_average", "last": "cil_last", "forgetting": "Forgetting", "bwt": "BWT", "transfer": "Transfer"}
 SECONDS = {"train_seconds": "training s", "eval_seconds": "evaluation s"}
 COSTS = {"trainable_params": "parameters trained", **SECONDS}
 TOP = 5
