@@ -268,7 +268,7 @@ def trained(request):
 
 @pytest.fixture(scope="session")
 def same():
-    """Whether two sets of weights are the same to the bit."""
+    """Return a function that tells whether two sets of weights are bit-exactly equal."""
 
     def compare(one, other):
         return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

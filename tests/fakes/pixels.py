@@ -25,7 +25,7 @@ def spread(path):
 
 
 def only(folder):
-    """The one cached file; nothing else lies beside it."""
+    """Return the only cached file of a folder that holds nothing else."""
     path, used = sorted(folder.iterdir())
     assert path.suffix == ".safetensors" and used == path.with_name(f"{path.name}.used")
     return path

@@ -34,7 +34,7 @@ def inputs(model, seed=0):
 
 
 def close(found, expected):
-    """Equal but for the last bits, which in a matrix product depend on where the data lies in memory."""
+    """Assert equality except for the last bits. In a matrix product these depend on the memory address of the data."""
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
 
 

@@ -22,7 +22,7 @@ def one_hot(y):
 
 
 def evidence_by_determinants(x, v):
-    """max over log alpha, log beta of the density of v under N(0, I / beta + x x' / alpha), per image."""
+    """Max over log alpha, log beta of the density of v under N(0, I / beta + x x' / alpha), per image."""
 
     def negative(p):
         covariance = np.eye(len(v)) * math.exp(-p[1]) + x @ x.T * math.exp(-p[0])

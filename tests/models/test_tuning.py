@@ -204,7 +204,7 @@ def test_training_moves_what_trains_and_nothing_else(name, toy_encoder, stream):
 
 @pytest.mark.parametrize("name", ["visual", "bitfit", "attention", "lora", "adapter"])
 def test_wise_ft_back_to_the_start(name, toy_encoder, stream):
-    """alpha = 0 restores the initial encoder under every tuning, task after task: state dicts are bit-exact."""
+    """Alpha = 0 restores the initial encoder under every tuning, task after task: state dicts are bit-exact."""
     options = WiSEFT.Options(iterations=3, lr=1e-2, batch_size=8, warmup=1, alpha=0.0)
     strategy = WiSEFT(encoder=toy_encoder(), options=options, tuning_name=name)
     before = {n: t.clone() for n, t in strategy.encoder.state_dict().items()}

@@ -88,7 +88,7 @@ def main() -> None:
             found.append(np.array([search.counts[point] for point in grid]))
             path.move((0.5,))
             middle = search.counts.get((0.5,))
-            # Where 0.5 is no point of the grid, the next alpha = 0 is not known.
+            # If 0.5 is not a point of the grid, the next alpha = 0 is not known.
             validation.known = {} if middle is None else search.correct((0.5,))
             start = tuning.weights(encoder)
         return found

@@ -1,4 +1,4 @@
-"""Images that have to be decoded at every look, for the scripts beside this file."""
+"""Images that are decoded at every access, for the scripts in this folder."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def evaluate(args, scenario, kept):
     try:
         for row in range(args.rows):
             strategy.trained = row
-            # As after training: prompts are encoded anew, the image tower has not changed.
+            # As after training: prompts are encoded again, the image tower has not changed.
             strategy.encoder.touch_text()
             strategy.eval([*scenario.streams["test"], *scenario.streams["heldout"]])
     finally:

@@ -1,16 +1,16 @@
-"""What a run costs with more tasks, classes, captions and images: `python tests/speed/growth.py [--csv FILE] [--svg FILE]`.
+"""Cost of a run by its number of tasks, classes, captions and images: `python tests/speed/growth.py [--csv FILE] [--svg FILE]`.
 
-A random model smaller than the tiny one, on noise. Five tables:
+Uses a random model smaller than the tiny one and images of noise. Five tables:
 
-    length       one long stream, each task trained and evaluated by itself: seconds of a task and memory, by quarters
-    run          whole runs of `harness.run.loop` (finetune) by number of tasks: seconds a task for training, for each test set
-                 evaluated (T + 1 rows of T), for writing the record, and for all the rest
+    length       one long stream, each task trained and evaluated separately: seconds per task, memory, by quarters
+    run          whole runs of `harness.run.loop` (finetune) by number of tasks: seconds per task for training, for each tested
+                 set (T + 1 rows of T), for writing the record, and for everything else
     images       evaluation of one task by its images; the floor is the bare forward
     classes      a training step by its classes; the floor is the bare forward and backward of images and prompts
-    captions     zscl's teacher sentences, embedded once, and its step; the floor embeds them
+    captions     the teacher sentences of zscl, embedded once, and its step; the floor embeds them
 
-"growth" is the exponent of seconds against the number since the row above: 1 is as fast as the work, 0 does not depend on it.
-A table with --csv; a figure with --svg where matplotlib is installed. Nothing is asserted.
+"growth" is the exponent of seconds against the number since the row above: 1 means linear, 0 means constant. --csv writes a
+table, --svg a figure (needs matplotlib). Nothing is asserted.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Images a second with and without the cache of decoded images: `python tests/speed/loading.py [--folder DIR]`.
+"""Images per second with and without the cache of decoded images: `python tests/speed/loading.py [--folder DIR]`.
 
     loop            decode and transform, one image after the other in one thread
-    processes       the same in a DataLoader with worker processes, started anew for each pass as an evaluation does
-    threads         the same as the cache's build does it, kept nowhere
-    build           the cache's first pass: threads, checksum, disk
-    open            what a later run does before its first batch: images' sizes and times, checksum of a small file, map
-    from disk       open, and batches through the map, the file dropped from memory first (where the system can)
-    warm            batches through the map, copied, the file in memory
-    stacked         the same image by image, stacked to a batch, as a DataLoader without workers does
+    processes       the same in a DataLoader whose worker processes start for each pass, as in an evaluation
+    threads         the same in the threads that build the cache, without keeping the result
+    build           the first pass of the cache: threads, checksum, disk
+    open            the work of a later run before its first batch: sizes and times of the images, checksum of a small file, map
+    from disk       open, and batches through the map, with the file dropped from memory first (if the system can)
+    warm            batches through the map, copied, with the file in memory
+    stacked         the same image by image, stacked to a batch, as in a DataLoader without workers
 
-Without --folder the images are photographs of scikit-image's package, cropped at random and saved as JPEG of 500 x 375.
-All in one process, interleaved; medians of the rounds and, as other programs may disturb, the best, and the least
-processor time. All ways must give the same pixels; nothing else is asserted: it prints a table.
+Without --folder the images are random crops of scikit-image's photographs, saved as JPEG of 500 x 375. Everything runs in one
+process, interleaved. The table shows medians of the rounds, and the fastest round and the least processor time, because other
+programs may disturb. All ways must give the same pixels. Nothing else is asserted.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Transformed(Dataset):
 
 
 def photographs(folder, n):
-    """n random crops, at least half as wide as the photograph, as JPEG files of quality 90."""
+    """N random crops, at least half as wide as the photograph, as JPEG files of quality 90."""
     package = Path(importlib.util.find_spec("skimage").origin).parent / "data"
     sources = [Image.open(package / name).convert("RGB") for name in PHOTOGRAPHS]
     generator, paths = np.random.default_rng(0), []

@@ -1,18 +1,18 @@
-"""The whole accuracy matrix, our way and as the papers' code fills it: `python tests/speed/matrix.py`.
+"""The whole accuracy matrix, computed by this project and as in the papers' code: `python tests/speed/matrix.py`.
 
-T + 1 checkpoints of one model (its image tower moved a little at random each time) on T test sets of JPEG files in a temporary
-folder. Ways:
+T + 1 checkpoints of one model (its image tower is moved a little at random each time) are tested on T sets of JPEG files in a
+temporary folder. Ways:
 
-    plain    for each checkpoint and set anew: a dataset of the files, a loader with worker processes that decode and resize,
-             the class prompts in all templates at full context, the forward
+    plain    for each checkpoint and set: a new dataset of the files, a loader with worker processes that decode and resize, the
+             class prompts in all templates at full context, the forward
     ours     `strategy.eval` over a scenario whose test images are decoded once (`benchmarks.data.pixels`), with its building
+    floor    the bare forward of all images, and of all prompts once
 
-and the floor: the bare forward of all images, and of all prompts once. The same correct answers are asserted. Seconds, images
-decoded, prompts encoded.
+All ways must give the same correct answers. The table shows seconds, decoded images and encoded prompts.
 
-With --text the text tower changes too, as under full fine-tuning: prompts have to be encoded for each checkpoint. How much of
-a prompt is padding decides then: the tiny model's context is 16 tokens and CLIP's 77, so `--model random` takes a random CLIP
-with that context, its towers in ViT-B/16's proportion.
+With --text the text tower changes too, as in full fine-tuning, so prompts are encoded for each checkpoint. Then the padding of
+a prompt decides: the context is 16 tokens in the tiny model and 77 in CLIP. `--model random` takes a random CLIP with that
+context and towers in ViT-B/16's proportion.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
-"""What PAINT's selection of alpha costs: `python tests/speed/paint_search.py [--single] [--supported imagenet]`.
+"""Cost of PAINT's search for alpha: `python tests/speed/paint_search.py [--single] [--supported imagenet]`.
 
-Nine tasks patched one after the other, 21 alphas, on the tasks so far and the supported ones; with --single each from the
-initial weights, on itself and the supported ones. Random task vectors and small sets of JPEG files stand for the paper's;
-decoded images and forwards of each set are counted while the real code runs, as both are so many times the set's size, and
-multiplied out to the sizes of the paper's protocol (2208.05592 and its released code). Ways:
+Nine tasks are patched one after the other with 21 alphas, on the tasks so far and the supported ones. With --single each task
+starts from the initial weights and is searched on its data and the supported ones. Random task vectors and small sets of JPEG
+files replace the paper's. The script counts decoded images and forwards of each set while the real code runs, and multiplies
+them out to the sizes of the paper's protocol (2208.05592 and its released code). Ways:
 
-    tests    what the released code can do: for each alpha every set's test images anew, and the best of those is taken
-    plain    the paper's protocol, one alpha and one validation set after the other; then every test set once
+    tests    what the released code can do: all test images of every set for each alpha, of which the best is taken
+    plain    the paper's protocol, one alpha and one validation set after the other, then every test set once
     ours     the same by `strategies.alpha_search`: validation and test images decoded once per run, all alphas in one pass
-             (alpha 0 is known from the search before); then every test set once
+             (alpha 0 is known from the search before), then every test set once
+    floor    every validation image at every alpha except the known one, without the tests
 
-and the floor: every validation image at every alpha but the known one, without the tests. "figure" is what the released code
-passes for the paper's figures, which show all five supported sets whichever are selected on; the last columns are the selection
-by itself, without the tests at the alpha chosen. `plain` and `ours` must choose the same alphas; else the exit status is 1.
-Sizes: validation is 10 % of the training images, at most 5,000, or the set's own; KITTI's, which is split by videos, is taken
-to be as large as its test set.
+"figure" is the number of images that the released code passes for the paper's figures. These show all five supported sets,
+whichever are selected on. The last columns are the selection without the tests at the chosen alpha. The exit status is 1 if
+`plain` and `ours` choose different alphas. Validation is 10 % of the training images, at most 5,000, or the set's validation
+split. KITTI is split by videos; its validation set is assumed to be as large as its test set.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Protocol:
         self.looked.forwards += len(given[0])
 
     def patching(self, task: int) -> list[int]:
-        """The tasks that a search is for: those so far, or one alone."""
+        """Return the tasks of a search: all so far, or only one."""
         return [task] if self.single else [*range(task + 1)]
 
     def asked(self, task: int) -> list[int]:

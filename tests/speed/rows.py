@@ -1,7 +1,8 @@
-"""Time of the image tower by how many images pass at once: `python tests/speed/rows.py`.
+"""Time of the image tower by the number of images per pass: `python tests/speed/rows.py`.
 
-The tiny model on random pixels, without and with a gradient; milliseconds an image, the best of several rounds, and whether the
-features are those of 256 at once, to the bit. The floor is the arithmetic at the rate of a large matrix product in one go.
+Passes random pixels through the tiny model, without and with a gradient. The table shows milliseconds per image, the best of
+several rounds, and whether the features are bit-exactly those of 256 images at once. The floor is the arithmetic at the rate of
+one large matrix product.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Time from process start to an answer, and to a run's first update: `python tests/speed/startup.py [--strategy zscl]`.
+"""Time from process start to an answer, and to the first update of a run: `python tests/speed/startup.py [--strategy zscl]`.
 
-First the commands that must answer at once, each in a process of its own; the floor is the interpreter that does nothing, for
-`leaderboard` the interpreter that imports pandas. Then one run of the mini edition up to its first update, by phases: the
-floor of the imports is torch and open_clip without Avalanche, that of measures and of the zero-shot row the bare forward of as
-many images. What decodes or renders is cached: the first round fills the caches and is not counted. Medians; nothing is
-asserted.
+First the commands that must answer at once, each in a separate process. The floor is an interpreter that does nothing, for
+`leaderboard` one that imports pandas. Then one run of the mini edition up to its first update, by phases. The floor of the
+imports is torch and open_clip without Avalanche. The floor of the measures and of the zero-shot row is the bare forward of as
+many images. Decoded and drawn images are cached: the first round fills the caches and is not counted. The tables show medians.
+Nothing is asserted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a training step costs under each tuning: `python tests/speed/tunings.py [--model ViT-B-32] [--batch 16] [--classes 40]`.
+"""Cost of a training step under each tuning: `python tests/speed/tunings.py [--model ViT-B-32] [--batch 16] [--classes 40]`.
 
-Random weights, one synthetic batch, AdamW; medians of a few steps after one that is not counted. Beside the five: LoRA with its
-matrices computed at each use instead of once a pass, and the adapter with its prompts through the tower at each step.
+Random weights, one synthetic batch, AdamW; medians of a few steps after one that is not counted. Two more rows: LoRA with its
+matrices computed at each use instead of once per pass, and the adapter with its prompts through the tower at each step.
 """
 
 import argparse

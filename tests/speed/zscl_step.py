@@ -1,19 +1,19 @@
-"""Time of a ZSCL step against the papers' protocol: `python tests/speed/zscl_step.py`.
+"""Time of a ZSCL step compared with the papers' protocol: `python tests/speed/zscl_step.py`.
 
 Random CLIPs of several geometries, 64 + 64 random images, class names of several words. Four ways of the same step:
 
-    plain     exactness=plain: the teacher's sentences at the full context and its images anew in each step, prompts at the full
-              context, reference images in a pass of their own, loops over tensors
-    captions  the same with the sentences computed once, what a sensible port does; the honest peer
+    plain     exactness=plain: in each step the teacher's sentences at full context and its images, prompts at the full
+              context, reference images in a separate pass, loops over tensors
+    captions  the same with the sentences computed once, as a sensible port would do: the fair peer
     ours      exactness=fast
     floor     the student's forward and backward of the same images, and of the prompts at their true length, nothing else
 
 All but `ours` attend through `torch.nn.MultiheadAttention`, which the papers' models use. `--freed-memory system` leaves the C
-library's memory as it is (`models.memory`); otherwise all four ways have the memory that a run has.
+library's memory settings (`models.memory`) unchanged. Otherwise all four ways have the memory settings of a run.
 
-Measured in one process, interleaved, medians; of `plain` with many sentences few steps. Counted: multiply-adds of the matrix
-products and convolutions of each way (`torch.utils.flop_counter`, as they are run), whose ratio is what arithmetic alone
-predicts. Nothing is asserted: it prints tables.
+Measured in one process, interleaved; medians, of few steps for `plain` with many sentences. Counted: multiply-adds of matrix
+products and convolutions of each way (`torch.utils.flop_counter`, as executed). Their ratio is the ratio that arithmetic
+predicts. Nothing is asserted.
 """
 
 from __future__ import annotations

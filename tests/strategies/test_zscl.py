@@ -56,8 +56,11 @@ def test_distillation_is_least_at_the_teacher():
 
 
 class Plain(ZSCL):
-    """The plain computation: the teacher is a model and is asked in each step, every text has the full context, and the
-    reference images pass through the student separately."""
+    """ZSCL computed plainly.
+
+    The teacher is a model that is asked in each step, every text has the full context, and the reference images pass through
+    the student separately.
+    """
 
     def before_run(self):
         super().before_run()

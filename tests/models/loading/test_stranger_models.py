@@ -95,7 +95,7 @@ def test_settings_that_could_name_code_or_files_are_refused(stranger, value, pat
 
 
 def test_a_folder_that_is_called_like_a_text_tower_is_not_read(stranger, tmp_path, monkeypatch):
-    """transformers prefers a folder of the working directory to the hub, and would offer to run its code."""
+    """Transformers prefers a folder of the working directory to the hub, and would offer to run its code."""
     monkeypatch.chdir(tmp_path)
     evil = tmp_path / "roberta-base"
     evil.mkdir()

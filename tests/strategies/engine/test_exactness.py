@@ -55,8 +55,10 @@ def test_the_losses_are_the_same(name, both):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CHOICES if name != "l2"])
 def test_the_weights_are_the_same(name, both):
-    """In float64, and without L2: AdamW makes full steps of the rounding of gradients that are zero, those of the keys' biases,
-    and L2 feeds what comes of it back."""
+    """In float64 and without L2.
+
+    The gradients of the keys' biases are zero up to rounding, of which AdamW makes full steps. L2 would feed them back.
+    """
     fast, plain = both(name, torch.float64, **({"l2": 0.0} if name == "zscl" else {}))
     losses = [torch.tensor(each.losses, dtype=torch.float64) for each in (fast, plain)]
     torch.testing.assert_close(*losses, rtol=1e-9, atol=0)
