@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pandas as pd
 
 import models
@@ -17,28 +15,15 @@ from harness.study.forecast import Advice, check_weight, forecast
 from harness.study.measure import read_train_and_test, sources_of
 from harness.study.measure_config import MeasureConfig
 from harness.study.predict_config import PredictConfig
+from harness.study.predict_screen import print_prediction
+from harness.study.prediction import Prediction
 from harness.study.table_check import check_cells
 from metrics import study_table
-from metrics.suite import Value
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 
 ANY_SIZE = ("iimm", "iimm_intra", "iimm_inter", "correct_pair", "text_text")
 """Means over images or pairs, whose expectation does not depend on the number of images."""
-
-
-class Prediction(NamedTuple):
-    """The measured value of a dataset, and the predictions of a study (`harness.study.forecast.Forecast`)."""
-
-    dataset: str
-    edition: str
-    value: Value
-    n: int
-    zero_shot: float
-    table: pd.DataFrame
-    nearest: pd.DataFrame
-    warnings: list[str]
-    advice: Advice
 
 
 def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
@@ -57,8 +42,6 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
         UserError: for a study that is missing, damaged, of another model, or has fewer than four domains; for a dataset whose
             measure is undefined; for missing or broken data.
     """
-    from harness.study.predict_screen import print_prediction
-
     check_weight(config.weight)
     check_values(config)
     screen = screen or Screen()

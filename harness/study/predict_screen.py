@@ -11,9 +11,9 @@ from rich.table import Table
 
 from harness.display.plain_table import plain_table
 from harness.display.screen import Screen
+from harness.study.prediction import Prediction
 
 if TYPE_CHECKING:
-    from harness.study.predict import Prediction
     from harness.study.predict_config import PredictConfig
 
 
