@@ -38,6 +38,7 @@ DATASETS = {
     "cifar100": Steps(0, 10, "a bad photo of a {}."),
     "tinyimagenet": Steps(100, 10, "a bad photo of a {}."),
     "imagenet100": Steps(0, 10, "a good photo of a {}."),
+    "imagenet": Steps(0, 10, "a good photo of a {}."),
 }
 """The paper's protocols."""
 
@@ -91,7 +92,7 @@ def stream(ask: Ask) -> StreamPlan:
         protocol=ask.protocol or "class",
         check=lambda: check_present([source, *heldout]),
         version=lambda: versions([source, *heldout], protocol.template, class_orders().get(name)),
-        settings=settings.CIL_IMAGENET if name == "imagenet100" else settings.CIL,
+        settings=settings.cil(name if source.edition == "full" else "", steps, base),
         tiny_settings=settings.mini("cil"),
         full_size=source.edition == "full",
         whole_train=source.edition == "full",

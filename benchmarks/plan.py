@@ -51,7 +51,7 @@ class Ask:
         items="data",
     )
     dataset: str | None = setting(
-        None, "cil: cifar100, tinyimagenet, imagenet100, a mini domain or a folder", group="data", metavar="NAME"
+        None, "cil: cifar100, tinyimagenet, imagenet100, imagenet, a mini domain or a folder", group="data", metavar="NAME"
     )
     steps: int | None = setting(
         None, "cil: the number of steps in which the classes arrive, without the step of --base", group="data", metavar="N"

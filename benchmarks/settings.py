@@ -16,18 +16,37 @@ _MINI = Path(__file__).parent / "mini"
 
 # ZSCL's released class-incremental code: one epoch, AdamW without decay, 30 warm-up steps, distillation weights 5 and 5, no
 # L2, a snapshot every 10 steps. It sets no seed, so each step sees the reference images in another order. Its iCaRL is meant
-# to distil from the previous model.
+# to distil from the previous model. It keeps 5,000 images and herds among 10,000, and an update has 64 of them whatever the
+# batch size.
 CIL: dict[str, dict[str, Any]] = {
     "finetune": {"epochs": 1, "lr": 7.1e-6, "warmup": 30, "batch_size": 64, "weight_decay": 0.0, "label_smoothing": 0.2},
     "zscl": {"image_loss": 5.0, "text_loss": 5.0, "l2": 0.0, "average_every": 10, "reference_reshuffle": True},
     "lwf": {"image_loss": 5.0, "text_loss": 5.0},
-    "icarl": {"image_loss": 5.0, "text_loss": 5.0, "teacher": "previous"},
+    "icarl": {
+        "image_loss": 5.0,
+        "text_loss": 5.0,
+        "teacher": "previous",
+        "memory": 5_000,
+        "candidates": 10_000,
+        "memory_batch": 64,
+    },
 }
-CIL_IMAGENET: dict[str, dict[str, Any]] = {
+# Its ImageNet-100 configurations have no label smoothing.
+CIL_IMAGENET100: dict[str, dict[str, Any]] = {
     **CIL,
-    "finetune": {**CIL["finetune"], "lr": 7e-6, "batch_size": 128, "weight_decay": 0.1},
+    "finetune": {**CIL["finetune"], "lr": 7e-6, "batch_size": 128, "weight_decay": 0.1, "label_smoothing": 0.0},
     # A batch has as many reference images as task images.
     "zscl": {**CIL["zscl"], "reference_batch": 128},
+}
+# Except the one of ZSCL in ten steps of ten classes (imagenet100_10-10-ZSCL.yaml).
+CIL_IMAGENET100_10: dict[str, dict[str, Any]] = {
+    **CIL_IMAGENET100,
+    "zscl": {**CIL_IMAGENET100["zscl"], "label_smoothing": 0.2},
+}
+# imagenet1000_100-100.yaml is a configuration of ZSCL without a weight decay. Ours is that of ImageNet-100.
+CIL_IMAGENET: dict[str, dict[str, Any]] = {
+    **CIL_IMAGENET100,
+    "finetune": {**CIL_IMAGENET100["finetune"], "lr": 7.1e-6, "label_smoothing": 0.2},
 }
 
 # A search of 21 points on all validation images would take most of a run's time.
@@ -42,6 +61,13 @@ MINI: dict[str, dict[str, Any]] = {
     "paint-parallel": _SEARCH,
     "task-arithmetic": _SEARCH,
 }
+
+
+def cil(dataset: str, steps: int, base: int) -> dict[str, dict[str, Any]]:
+    """Return ZSCL's released options of a class-incremental benchmark by strategy."""
+    if dataset == "imagenet100":
+        return CIL_IMAGENET100_10 if (steps, base) == (10, 0) else CIL_IMAGENET100
+    return CIL_IMAGENET if dataset == "imagenet" else CIL
 
 
 def mtil() -> dict[str, dict[str, Any]]:

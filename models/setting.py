@@ -39,7 +39,8 @@ class Setting:
         below: a number that exceeds every valid number.
         recorded: `request` in run.json repeats the setting.
         identity: the setting decides the numbers of a run, so the identity and the key contain it.
-        usual: the value that stays out of the identity. Runs from before the setting existed keep their keys.
+        usual: the value that stays out of the identity, also of a strategy's option. Runs from before the setting existed
+            keep their keys.
         banner: a line for the banner of a run, with {} for the value.
         title: words for the title of a leaderboard table, with {} for the value. The leaderboard then has a column for it.
     """
@@ -90,6 +91,13 @@ def described(kind: type) -> dict[str, Setting]:
     fields = [field for each in reversed(kind.__mro__) for field in vars(each).get("__dataclass_fields__", {}).values()]
     found = {field.name: field.metadata["setting"] for field in fields if "setting" in field.metadata}
     return {field.name: found[field.name] for field in dataclasses.fields(kind) if field.name in found}
+
+
+def without_usual(options: Any) -> dict[str, Any]:
+    """Return the values of a dataclass of settings by name, without those that are their setting's `usual` value."""
+    usual = {name: setting.usual for name, setting in described(type(options)).items()}
+    values = dataclasses.asdict(options)
+    return {name: value for name, value in values.items() if usual.get(name, ALWAYS) is ALWAYS or value != usual[name]}
 
 
 def check_ranges(options: Any, prefix: str = "") -> None:

@@ -186,7 +186,8 @@ def class_orders() -> dict[str, list[int]]:
     """Return the class orders of the class-incremental benchmarks: order[k] is the k-th class to arrive.
 
     CIFAR-100's order is a literal list (published with DER and DyTox). TinyImageNet's is range(200) shuffled by Python's
-    `random` with seed 0. ImageNet-100's is range(100) shuffled by numpy's legacy generator with seed 1993.
+    `random` with seed 0. ImageNet-100's is range(100) shuffled by numpy's legacy generator with seed 1993,
+    ImageNet's range(1000) alike.
     """
     orders: dict[str, list[int]] = json.loads((HERE / "class_orders.json").read_text(encoding="utf-8"))
     return orders

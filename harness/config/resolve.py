@@ -22,6 +22,7 @@ from harness.records.run_json import digest_of, key_of
 from metrics.suite import AFTER_TRAINING, RUN_DEFAULTS, select_measures
 from models.files import reason
 from models.registry import UserError, unknown
+from models.setting import without_usual
 from strategies.engine.method_checks import is_built_in
 
 DEFAULT_MODELS = {False: ("tiny", None), True: ("ViT-B-16", "openai")}
@@ -111,7 +112,7 @@ class Resolved:
             **self.plan.details,
             "strategy": self.strategy_slug if self.strategy_sha256 else plain,
             "strategy_sha256": self.strategy_sha256,
-            "options": dataclasses.asdict(self.options),
+            "options": without_usual(self.options),
             "reference": None if self.reference is None else list(self.reference),
             "reference_version": self.reference_version,
             "weights_sha256": self.weights_sha256,

@@ -69,6 +69,7 @@ def test_the_papers_steps(classes, steps, base, expected):
         ("tinyimagenet", None, 11, "cil-tinyimagenet-10"),
         ("tinyimagenet", 20, 21, "cil-tinyimagenet-20"),
         ("imagenet100", None, 10, "cil-imagenet100-10"),
+        ("imagenet", None, 10, "cil-imagenet-10"),
     ],
 )
 def test_plans_of_the_papers(dataset, steps, tasks, benchmark):

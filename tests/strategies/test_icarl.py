@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch.utils.data import Subset
 
+from benchmarks.full.dataset_table import ENTRIES
 from benchmarks.scenario import scenario
 from harness.config.resolve import resolve
 from harness.config.run_config import RunConfig
+from reference_data.mtil import ORDER_I
 from strategies.engine.strategy import Strategy
-from strategies.icarl import ICaRL, herd, reduced
+from strategies.icarl import ICaRL, herd, reduced, shrunk_indices
 from strategies.zscl import distillation_loss
 
 QUICK = {"iterations": 4, "lr": 3e-3, "batch_size": 8, "warmup": 1}
@@ -66,10 +68,76 @@ def test_the_memory_keeps_its_budget_and_each_tasks_best(toy_encoder, stream, tr
     assert all(isinstance(i, int) for indices in strategy.state()["memory"].values() for i in indices)
 
 
-def test_candidates_are_limited(toy_encoder, stream, monkeypatch, trained):
-    monkeypatch.setattr("strategies.icarl.CANDIDATES", 7)
-    memories = [trained(ICaRL, toy_encoder(), stream.train_stream[:1], memory=20).memory["a"] for _ in range(2)]
+def test_candidates_are_limited(toy_encoder, stream, trained):
+    options = {"memory": 20, "candidates": 7}
+    memories = [trained(ICaRL, toy_encoder(), stream.train_stream[:1], **options).memory["a"] for _ in range(2)]
     assert len(set(memories[0])) == 7 and max(memories[0]) > 7 and memories[0] == memories[1]
+
+
+def test_shrunk_indices_are_those_of_an_array_that_loses_rows():
+    rows = torch.randperm(50, generator=torch.Generator().manual_seed(0)).tolist()[:30]
+    array, expected = list(range(50)), []
+    for row in rows:
+        expected.append(array.index(row))
+        array.remove(row)
+    assert shrunk_indices(rows) == expected and len(set(expected)) < 30
+
+
+def test_the_released_rule_by_the_released_loop(toy_encoder, stream, trained):
+    """The first task in file order; the others by a loop that shrinks the features and reads the whole list of images."""
+    memories = []
+
+    class Spy(ICaRL):
+        def after_experience(self):
+            super().after_experience()
+            domain, count = self.experience.domain, len(self.experiences)
+            memories.append({name: len(indices) for name, indices in self.memory.items()})
+            if count == 1:
+                assert self.memory["a"] == list(range(20))
+                return
+            assert self.memory["a"] == list(range(20 // count)) and min(len(domain.train), 30) == len(domain.train[:30][0])
+            with torch.no_grad():
+                features = copy.deepcopy(self.encoder).eval().encode_images(domain.train.images[:30]).double()
+            mean, total, kept = features.mean(dim=0), 0, []
+            for k in range(min(20 - 20 // count, len(features))):
+                nearest = int((mean - (features + total) / (k + 1)).square().sum(dim=1).argmin())
+                kept.append(nearest)
+                total = total + features[nearest]
+                features = torch.cat([features[:nearest], features[nearest + 1 :]])
+            assert self.memory[domain.name] == kept
+
+    strategy = trained(Spy, toy_encoder(), stream.train_stream, memory=20, memory_rule="released", candidates=30)
+    # 20 - 20 // 2 and 20 - 20 // 3 new images; the last task has only nine.
+    assert memories == [{"a": 20}, {"a": 10, "b": 10}, {"a": 6, "b": 6, "c": 9}]
+    assert len(strategy.images) == 20, "the memory that the last task was trained on"
+
+
+def released_sizes(sizes, memory=10_000, candidates=30_000):
+    """Return the images of each task that the released rule keeps at the end, by the formula of its docstring."""
+    kept = []
+    for t, size in enumerate(sizes, 1):
+        kept = [min(n, memory // t) for n in kept]
+        kept.append(min(size, candidates, memory - memory // t if t > 1 else memory))
+    return kept
+
+
+def test_the_released_memory_in_order_1_of_the_paper():
+    sizes = [ENTRIES[name].sizes["train"] for name in ORDER_I]
+    after_food = released_sizes(sizes[: ORDER_I.index("Food") + 1])
+    assert (sum(after_food), after_food[-1]) == (16_732, 8_572) and sum(released_sizes(sizes)) == 18_181
+
+
+def test_memory_images_per_update(toy_encoder, stream, trained):
+    counts = []
+
+    class Spy(ICaRL):
+        def companion_images(self):
+            images = super().companion_images()
+            counts.append(0 if images is None else len(images))
+            return images
+
+    trained(Spy, toy_encoder(), stream.train_stream[:2], memory=20, memory_batch=5)
+    assert counts == [0] * 4 + [5] * 4
 
 
 @pytest.mark.parametrize("teacher", ["zero-shot", "previous"])
@@ -120,9 +188,10 @@ def test_weights_0_are_bit_exact_fine_tuning(toy_encoder, stream, trained, same)
 
 
 @pytest.mark.parametrize("teacher", ["zero-shot", "previous"])
-def test_a_resumed_run_continues_like_the_whole_one(toy_encoder, stream, teacher, trained, same, go_on):
+@pytest.mark.parametrize("rule", ["budget", "released"])
+def test_a_resumed_run_continues_like_the_whole_one(toy_encoder, stream, teacher, rule, trained, same, go_on):
     first, second, third = stream.train_stream
-    options = {"memory": 11, "teacher": teacher}
+    options = {"memory": 11, "teacher": teacher, "memory_rule": rule}
     whole = trained(ICaRL, toy_encoder(), [first, second], **options)
     saved, state = copy.deepcopy(whole.encoder.state_dict()), copy.deepcopy(whole.state())
     whole.train(third, eval_streams=[])
@@ -150,15 +219,13 @@ def test_option_errors():
         ICaRL.Options(memory=0)
 
 
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        ({"benchmark": "mtil"}, (200, 3.0, "zero-shot")),
-        ({"benchmark": "mtil", "edition": "full"}, (10_000, 1.0, "zero-shot")),
-        ({"benchmark": "cil", "dataset": "cifar100"}, (10_000, 5.0, "previous")),
-        ({"benchmark": "cil", "dataset": "imagenet100"}, (10_000, 5.0, "previous")),
-    ],
-)
-def test_settings_of_the_benchmarks(config, expected):
-    found = resolve(RunConfig(strategy="icarl", **config)).options
-    assert (found.memory, found.text_loss, found.teacher) == expected
+def test_new_options_at_their_defaults_leave_the_key_alone():
+    base = resolve(RunConfig(strategy="icarl"))
+    named = {"memory_rule": "budget", "candidates": "30000", "memory_batch": "0"}
+    assert resolve(RunConfig(strategy="icarl", options=named)).key == base.key
+    assert not set(named) & set(base.identity()["options"]) and set(named) <= set(base.request["options"])
+    changed = [
+        resolve(RunConfig(strategy="icarl", options={"memory_rule": "released"})),
+        resolve(RunConfig(strategy="icarl", options={"candidates": "9"})),
+    ]
+    assert len({base.key, *(run.key for run in changed)}) == 3 and changed[0].identity()["options"]["memory_rule"] == "released"

@@ -31,7 +31,8 @@ SUPPORTED = ("imagenet", "cifar10", "cifar100", "stl10", "food101")
 def test_names_and_suites():
     assert table.suite("mtil") == MTIL
     assert set(table.suite("paint")) == {*PATCHING, *SUPPORTED, "fashion_mnist"}
-    assert table.suite("cil") == tuple(DATASETS) == ("cifar100", "tinyimagenet", "imagenet100")
+    assert table.suite("cil") == ("cifar100", "tinyimagenet", "imagenet100")
+    assert tuple(DATASETS) == (*table.suite("cil"), "imagenet"), "ImageNet belongs to PAINT's suite"
     assert set(ENTRIES) == set(TEMPLATES)
 
 
@@ -101,6 +102,9 @@ def test_class_orders():
     hundred = list(range(100))
     np.random.RandomState(1993).shuffle(hundred)
     assert orders["imagenet100"] == hundred
+    thousand = list(range(1000))
+    np.random.RandomState(1993).shuffle(thousand)
+    assert orders["imagenet"] == thousand and thousand[:4] == [54, 7, 894, 512] and thousand[-2:] == [697, 417]
     assert sorted(orders["cifar100"]) == list(range(100))
     assert orders["cifar100"][:10] == [87, 0, 52, 58, 44, 91, 68, 97, 51, 15]
 
