@@ -47,6 +47,8 @@ TOP = 5
 """Rows of the short leaderboard, before the references."""
 REFERENCES = ("zero-shot", "finetune")
 STUDY_TABLES = ("outcomes", "best", "lines", "predictions")
+NUMERIC = re.compile(r"-?|-?[\d.,]+(?: (?:±|to) [\d.,]+)?")
+"""A cell of a column of numbers: a number, with a spread or a range, or a dash."""
 REGION = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 READ_WITH = re.compile(r"<!-- read with: (\S+) (\S+) -->")
 VALUE = re.compile(r"(<!-- value: (\S+) (.+?) (\S+) -->).*?(<!-- /value -->)", re.DOTALL)
@@ -74,8 +76,10 @@ def number(text: str) -> str:
 
 
 def markdown(headings: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; columns after the first are right-aligned."""
-    lines = [headings, ["---", *("---:" for _ in headings[1:])], *body]
+    """Return a Markdown table; columns of numbers are right-aligned."""
+    body = list(body)
+    numeric = [all(NUMERIC.fullmatch(cell) for cell in column) for column in zip(*body, strict=True)]
+    lines = [headings, ["---:" if right else "---" for right in numeric], *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -124,7 +128,7 @@ def speed(measurement: str) -> str:
     cases = list(dict.fromkeys(row["case"] for row in selected))
     quantities = {row["quantity"]: row["unit"] for row in selected}
     cells = {(row["case"], row["quantity"]): number(row["value"]) for row in selected}
-    headings = ["", *(f"{name}, {unit}" if unit else name for name, unit in quantities.items())]
+    headings = ["case", *(f"{name}, {unit}" if unit else name for name, unit in quantities.items())]
     table = markdown(headings, [[case, *(cells.get((case, name), "") for name in quantities)] for case in cases])
     command = f" by `{selected[0]['command']}`" if selected[0]["command"] else ""
     return f"{table}\n\nMeasured{command} at revision {selected[0]['revision']} ({selected[0]['measured']})."
@@ -140,6 +144,17 @@ def accuracy_matrix() -> str:
     return markdown(headings, [[state, *(cells[str(i), *name] for name in names)] for i, state in enumerate(states)])
 
 
+def matrix_numbers() -> str:
+    """Return the summary numbers of mini_zscl_matrix.csv."""
+    from metrics import matrix
+
+    cells = {(row["after"], row["task"]): float(row["accuracy"]) for row in rows("mini_zscl_matrix") if row["stream"] == "test"}
+    tasks = list(dict.fromkeys(task for _, task in cells))
+    R = [[cells[str(after), task] for task in tasks] for after in range(1, len(tasks) + 1)]
+    functions = {"Transfer": matrix.transfer, "Average": matrix.average, "Last": matrix.last, "Forgetting": matrix.forgetting}
+    return markdown(list(functions), [[f"{function(R):.1f}" for function in functions.values()]])
+
+
 @cache
 def study() -> list[str]:
     """Return the tables of the mini edition's study, and the line of counts, as `harness.study.findings` writes them."""
@@ -153,7 +168,8 @@ def study() -> list[str]:
 
 TABLES: dict[str, Callable[[], str]] = {
     "leaderboard": short_leaderboard,
-    "mini_mtil": lambda: result_table(results("mtil"), METRICS, COSTS),
+    "mini_mtil": lambda: result_table(results("mtil"), METRICS, {}),
+    "mini_mtil_cost": lambda: result_table(results("mtil"), {}, COSTS),
     "mini_cil": lambda: result_table(
         results("cil-nature-5"), CIL_METRICS, {n: COSTS[n] for n in COSTS if n != "trainable_params"}
     ),
@@ -173,8 +189,9 @@ TABLES: dict[str, Callable[[], str]] = {
         },
     ),
     "matrix": accuracy_matrix,
+    "matrix_numbers": matrix_numbers,
     "full_run_cost": lambda: columns(
-        "full_run_cost", {"part": "", "quantity": "quantity", "value": "value", "unit": "unit", "basis": "basis"}
+        "full_run_cost", {"part": "part", "quantity": "quantity", "value": "value", "unit": "unit", "basis": "basis"}
     ),
     **{f"study_{name}": (lambda i=i: study()[i]) for i, name in enumerate((*STUDY_TABLES, "counts"))},  # type: ignore[misc]
     **{f"speed_{name}": (lambda name=name: speed(name)) for name in dict.fromkeys(r["measurement"] for r in rows("speed"))},  # type: ignore[misc]

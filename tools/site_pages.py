@@ -36,9 +36,9 @@ from reference_data import published
 from strategies import ABOUT, TARGETS
 from strategies.engine.training_options import TrainingOptions
 from strategies.plugins import built_in
-from tools.pages import CIL_METRICS, METRICS, markdown, result_table, results
+from tools.pages import CIL_METRICS, METRICS, label, markdown, result_table, results
 
-STATE = "**Not verified at full size.** Nobody has run this version on the paper's full datasets."
+STATE = "**Not verified at full size.** The method has not been run on the paper's full datasets or on a GPU."
 # Sections of a docstring with a heading on the card, and those that the card has elsewhere.
 SECTIONS = ("Source", "Sources", "Differs from the released code", "Not implemented", "Defaults", "Options")
 SKIPPED = ("Command", "Hooks", "Example", "Examples", "Attributes", "Args", "Raises")
@@ -51,20 +51,15 @@ def cell(text: object) -> str:
 
 
 def code(value: object) -> str:
-    """Return a value as code in a table cell, nothing for None."""
-    return "" if value is None else f"`{cell(value)}`"
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a left-aligned Markdown table."""
-    return markdown(headings, rows).replace("---:", "---")
+    """Return a value as code in a table cell."""
+    return "`none`" if value is None else f"`{cell(value)}`"
 
 
 def without_empty(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table without the columns that are empty in every row."""
     body = [list(row) for row in rows]
     kept = [i for i in range(len(headings)) if any(row[i] for row in body)]
-    return table([headings[i] for i in kept], [[row[i] for i in kept] for row in body])
+    return markdown([headings[i] for i in kept], [[row[i] for i in kept] for row in body])
 
 
 def prose(docstring: str) -> str:
@@ -116,7 +111,7 @@ def arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
             names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
             rows.append([code(names + shown), cell(action.help or "")])
         if rows:
-            yield f"**{group.title}**\n\n" + table(["argument", "meaning"], rows)
+            yield f"**{group.title}**\n\n" + markdown(["argument", "meaning"], rows)
 
 
 def commands() -> str:
@@ -156,7 +151,8 @@ def card(name: str) -> str:
     for benchmark, metrics in BENCHMARKS.items():
         if rows := [row for row in results(benchmark) if row["strategy"] == name]:
             title = {"mtil": "MTIL, Order I", "cil-nature-5": "Class-incremental, `nature` in five steps"}[benchmark]
-            measured.append(f"{title}:\n\n{result_table(rows, metrics, {})}\n\nMeasured with `{rows[0]['command']}`.")
+            commands_used = "\n".join(f"- {label(row)}: `{row['command']}`" for row in rows)
+            measured.append(f"{title}:\n\n{result_table(rows, metrics, {})}\n\nMeasured with\n\n{commands_used}")
     return "\n\n".join(
         [
             f"# {name}",
@@ -194,9 +190,10 @@ def cards() -> str:
     return "\n\n".join(
         [
             "# Method cards",
+            "One card per method, under the name that `--strategy` takes. "
             "Each card has the method's paper, what is implemented and what is not, its result and its options. "
             "Results: mini edition, MTIL, Order I. " + STATE,
-            table(["strategy", "about", *METRICS.values()], rows),
+            markdown(["strategy", "about", *METRICS.values()], rows),
         ]
     )
 
@@ -207,9 +204,8 @@ def class_options(options: Mapping[str, type], prefix: str) -> Iterator[str]:
         names = [name for name, other in options.items() if other is kind]
         settings, rows = described(kind), []
         for field in dataclasses.fields(kind):
-            default = "none" if field.default is None else field.default
             meaning = settings[field.name].help if field.name in settings else ""
-            rows.append([code(f"{prefix.format(names[0])}.{field.name}"), code(default), cell(meaning)])
+            rows.append([code(f"{prefix.format(names[0])}.{field.name}"), code(field.default), cell(meaning)])
         shown = without_empty(["option", "default", "meaning"], rows) if rows else ""
         yield f"### {', '.join(names)}\n\n{prose(inspect.cleandoc(kind.__doc__ or ''))}\n\n{shown}"
 
@@ -222,11 +218,11 @@ def tunings() -> str:
             "# Tunings and plugins",
             "## Tunings",
             "Which parameters train is a separate choice from the method: `--tuning NAME`. Options: `--set tuning.NAME=VALUE`.",
-            table(["tuning", "what trains"], [[code(n), cell(about)] for n, about in models.TUNINGS.items()]),
+            markdown(["tuning", "what trains"], [[code(n), cell(about)] for n, about in models.TUNINGS.items()]),
             *class_options(TUNING_OPTIONS, "tuning"),
             "## Plugins",
             "Avalanche's plugins go with any strategy: `--plugin NAME`. Combinations that cannot work are refused.",
-            table(["plugin", "about"], [[code(n), cell(about)] for n, about in built_in.PLUGINS.items()]),
+            markdown(["plugin", "about"], [[code(n), cell(about)] for n, about in built_in.PLUGINS.items()]),
             *class_options(plugins, "{}"),
         ]
     )
@@ -239,7 +235,9 @@ def measures() -> str:
     return (
         "# Measures\n\nMeasures of a task before training, for `measure`, `study` and `bench --measures`. "
         "The last rows are recorded by the command that is named.\n\n"
-        + table(["measure", "meaning", "a higher value means", "source", "logged by default"], rows)
+        "The meaning of a higher value is the claim of the source. The [study](../study.md) of the mini edition does not "
+        "confirm that IIMM predicts gain or forgetting, and no measure is shown to predict them.\n\n"
+        + markdown(["measure", "meaning", "a higher value means, according to the source", "source", "logged by default"], rows)
         + "\n\n[Write a metric](../tutorials/metric.md)"
     )
 
@@ -268,6 +266,7 @@ def pages() -> dict[str, str]:
         "reference/tunings.md": tunings(),
         "reference/measures.md": measures(),
         "reference/datasets.md": datasets(),
+        "contributing.md": (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8"),
         "methods/index.md": cards(),
         **{f"methods/{name}.md": card(name) for name in TARGETS},
     }

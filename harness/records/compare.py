@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.names import SEEN
+from harness.config.resolve import slug
 from harness.display.console import complain
 from harness.records.leaderboard import LESS_IS_BETTER, MARKS, TABLE, marked
 from harness.records.runs import Run, check_copies, present, read
@@ -46,7 +47,8 @@ NAMES_SHOWN = 6
 class CompareConfig:
     """Two methods to compare.
 
-    Each is the name of a strategy as records have it ("zscl", "zscl+ewc") or a folder of its runs. Names are looked up in
+    Each is the name of a strategy as records have it ("zscl", "zscl+ewc"), the class of a strategy file, or a folder of its
+    runs. Names are looked up in
     `results`.
     """
 
@@ -158,8 +160,9 @@ def _sides(config: CompareConfig) -> tuple[Side, Side]:
 
 def _runs_of(name: str, runs: Sequence[Run], roots: Sequence[str]) -> list[Run]:
     """Return the runs of a strategy, or those in a folder, which must belong to one strategy."""
-    if matching := [run for run in runs if run.identity["strategy"] == name]:
-        return matching
+    for strategy in (name, slug(name)):
+        if matching := [run for run in runs if run.identity["strategy"] == strategy]:
+            return matching
     if not Path(name).exists():
         where = f"strategy with finished runs in {', '.join(roots)}"
         raise unknown(where, name, {run.identity["strategy"] for run in runs})

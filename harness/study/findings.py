@@ -187,11 +187,12 @@ def _counts(rows: pd.DataFrame, lines: pd.DataFrame) -> str:
     beats_mean = (measures.error < measures.error_of_mean).sum()
     beats_zero_shot = (measures.error < measures.error_of_zero_shot).sum()
     return (
-        f"{by_chance.significant} of {by_chance.lines} lines have p < {SIGNIFICANT}. With shuffled outcomes the mean is "
-        f"{by_chance.mean:.1f} [{by_chance.low:.0f}, {by_chance.high:.0f}], and {100 * by_chance.share:.1f} % of shuffles have "
-        f"{by_chance.significant} or more. The smallest p is {measures.p.min():.2g} (Bonferroni level: "
-        f"{SIGNIFICANT / by_chance.lines:.2g}). {beats_mean} lines have smaller errors than the mean of the others, and "
-        f"{beats_zero_shot} smaller errors than the line over zero-shot accuracy."
+        f"{by_chance.significant} of the {by_chance.lines} lines have p < {SIGNIFICANT}. When the outcomes are shuffled "
+        f"between domains, {by_chance.mean:.1f} lines have it on average, and {by_chance.low:.0f} to {by_chance.high:.0f} in "
+        f"95 % of the shuffles. {100 * by_chance.share:.1f} % of the shuffles have {by_chance.significant} lines or more. The "
+        f"smallest p is {measures.p.min():.2g}, and Bonferroni's level is {SIGNIFICANT / by_chance.lines:.2g}. On left-out "
+        f"domains, {beats_mean} lines have a smaller error than the mean of the others, and {beats_zero_shot} a smaller error "
+        f"than the line over zero-shot accuracy."
     )
 
 

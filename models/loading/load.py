@@ -60,7 +60,7 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
 
         tiny = models.load("tiny")
         clip = models.load("ViT-B-16", "openai")
-        fine_tuned = models.load("ViT-B-16", "results/.../checkpoint/encoder.safetensors")
+        fine_tuned = models.load("ViT-B-16", "results/.../checkpoint/after-11/encoder.safetensors")
         ```
     """
     if (directory := directory_of(name, pretrained)) is not None or name.startswith(HUB):

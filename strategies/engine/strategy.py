@@ -93,7 +93,7 @@ class Strategy(Template):
                 def compute_loss(self, batch):
                     drift = sum((p - s).abs().sum() for p, s in zip(self.trainable, self.start))
                     self.log(drift=drift)
-                    return super().compute_loss(batch) + self.options.weight * drift
+                    return super().compute_loss(batch) + 1e-4 * self.options.weight * drift
 
     Attributes:
         classifier: the model, a `PromptClassifier`; Avalanche's plugins know it as `model`.

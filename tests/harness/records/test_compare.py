@@ -259,6 +259,12 @@ def test_folders_of_one_strategy(record, compared, tmp_path):
         compared(record("zscl", status="running", root="other"), a)
 
 
+def test_the_class_of_a_strategy_file_is_a_name(record, compared):
+    record("my-method", level=3)
+    record("zscl")
+    assert set(compared("MyMethod", "zscl")[0].a) == {"my-method"}
+
+
 def test_a_misspelt_name(record, compared, tmp_path):
     record("zscl")
     record("finetune")
