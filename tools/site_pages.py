@@ -256,7 +256,7 @@ def datasets() -> str:
         about = cell(f"{dataset.suite}: {dataset.about}")
         large.append([code(dataset.name), *sizes, str(len(dataset.templates)), about, cell(dataset.licence)])
     title, full = "# Datasets\n\n## Mini edition", "## Full edition\n\n[How to get them](../data.md)."
-    return "\n\n".join([title, table(headings, small), full, table(headings, large)])
+    return "\n\n".join([title, markdown(headings, small), full, markdown(headings, large)])
 
 
 def pages() -> dict[str, str]:
