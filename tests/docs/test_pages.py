@@ -39,6 +39,11 @@ def test_sentences_are_read_again_when_their_csv_changes(tmp_path, monkeypatch):
     assert pages.unread(marker) == [f"<!-- read with: t {pages.digest('t')} -->"] != [marker]
 
 
+def test_only_columns_of_numbers_are_right_aligned():
+    table = pages.markdown(["a", "b", "c"], [["x", "1,234", "n"], ["2", "0.1 ± 0.2", "-"], ["3", "85 to 99", ""]])
+    assert table.splitlines()[1] == "| --- | ---: | --- |"
+
+
 def test_a_value_inside_a_sentence_is_filled():
     marked = "<!-- value: mini_results mtil/zscl average --><!-- /value -->"
     assert pages.filled(marked) == "<!-- value: mini_results mtil/zscl average -->64.5<!-- /value -->"

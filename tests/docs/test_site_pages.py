@@ -45,6 +45,25 @@ def test_every_method_has_a_card_with_result_state_and_options(generated):
     assert "Transfer 68.1, Average 75.4, Last 83.6" in generated["methods/zscl.md"]
 
 
+def test_each_row_of_a_card_has_its_command(generated):
+    card = generated["methods/joint.md"]
+    assert card.count("- `joint` (") == 2 and "--set joint_budget=sum`" in card
+
+
+def test_a_default_of_none_is_shown(generated):
+    for path, page in generated.items():
+        if path.startswith("methods/") and path != "methods/index.md":
+            rows = [line for line in page.partition("## Options")[2].splitlines() if line.startswith("| `")]
+            both = "| mini edition | full edition |" in page
+            assert rows and (not both or not any("|  |" in row for row in rows)), path
+
+
+def test_the_guide_for_contributors_is_a_page(generated):
+    assert (
+        generated["contributing.md"].startswith("# Contributing") and "A reader for a dataset" in generated["contributing.md"]
+    )
+
+
 def test_every_command_and_its_flags_are_on_the_page(generated):
     page = generated["reference/commands.md"]
     for heading in ("## bench", "## sweep", "### data fetch", "## list"):
