@@ -1,25 +1,32 @@
 """Reference images and sentences for distillation by name, as in ZSCL's released code (2303.06628).
 
 Images: "mini" (rendered, they ship with the project), "imagenet" (ImageNet's training images), "conceptual_captions" (the
-images of its validation set), or a folder, which is searched for images. Sentences: "mini", "conceptual_captions" (its
-validation captions), "imagenet" (its class names in "a photo of a {}."), or a text file with one sentence per line. Of a .csv
-or .tsv file the column title or caption is read.
+images of its validation set), a dataset of the benchmarks such as "CIFAR100" (its training images), or a folder, which is
+searched for images. Sentences: "mini", "conceptual_captions" (its validation captions), "imagenet" (its class names in
+"a photo of a {}."), a dataset such as "Food" (its class names in its first template), or a text file with one sentence per
+line. Of a .csv or .tsv file the column title or caption is read.
+
+Parts of ImageNet, as with the released option --num: "imagenet:classes=N" has the first N classes, with the first 100 training
+images of each (ImageNetSM), and "imagenet:images=N" a random choice of N training images with seed 42 (ImageNetSUB).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils.data import Subset
 
 from benchmarks.data.dataset import ImageDataset
 from benchmarks.data.images import ImageFiles
 from benchmarks.data.pixels import cached, threads
 from benchmarks.data.progress import Progress
 from benchmarks.data.sampling import permutation
-from benchmarks.reference_lookup import NAMES, OWN_IMAGES, image_paths, load_sentences
+from benchmarks.reference_lookup import OWN_IMAGES, dataset, image_paths, is_folder, load_sentences
 from models.transforms import Preprocess, evaluation_transform
 from reference_data import Reference
 
@@ -67,8 +74,8 @@ def load(
     """Load reference images at the model's size, and reference sentences.
 
     Args:
-        images: name of the images, a folder, or a word in `reference_lookup.OWN_IMAGES` (no images).
-        sentences: name of the sentences, a text file, or a word in `reference_lookup.OWN_SENTENCES` (no sentences).
+        images: name of the images, a dataset, a folder, or a word in `reference_lookup.OWN_IMAGES` (no images).
+        sentences: name of the sentences, a dataset, a text file, or a word in `reference_lookup.OWN_SENTENCES` (no sentences).
         preprocess: the preparation of images, or their size in pixels.
         data_root: the data folder.
         count: number of images that are used. A random choice (seed `CHOICE`), so no others are decoded.
@@ -88,12 +95,19 @@ def load(
 
         transform = evaluation_transform(preprocess)
         return Reference(torch.stack([transform(image) for image in reference.images(progress=progress)]), texts)
-    paths = image_paths(images, data_root) if paths is None else paths
-    if count is not None and count < len(paths):
-        paths = [paths[i] for i in permutation(len(paths), CHOICE)[:count]]
-    files = ImageFiles(paths, [0] * len(paths), upright=images not in NAMES)
+    files: Any
+    if (source := dataset(images, data_root)) is not None:
+        files = source.build(("train",), progress).train
+        if count is not None and count < len(files):
+            files = Subset(files, permutation(len(files), CHOICE)[:count])
+    else:
+        paths = image_paths(images, data_root) if paths is None else paths
+        if count is not None and count < len(paths):
+            paths = [paths[i] for i in permutation(len(paths), CHOICE)[:count]]
+        files = ImageFiles(paths, [0] * len(paths), upright=is_folder(images))
     if not cache:
         return Reference(FileImages(files, preprocess), texts)
-    dataset = cached(files, preprocess, label=f"reference-{Path(images).name}", progress=progress)
-    # `cached` returns the files if it cannot write.
-    return Reference(FileImages(files, preprocess) if dataset is files else dataset.images, texts)
+    label = re.sub(r"\W", "-", Path(images).name) if ":" in images else Path(images).name
+    decoded = cached(files, preprocess, label=f"reference-{label}", progress=progress)
+    # `cached` returns the files if it cannot write, or need not.
+    return Reference(FileImages(files, preprocess) if decoded is files else decoded.images, texts)

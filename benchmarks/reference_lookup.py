@@ -6,11 +6,14 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from benchmarks.catalog import MINI, Source, check_present, find
 from benchmarks.data.formats import is_image
-from benchmarks.full.dataset_table import names
+from benchmarks.full.dataset_table import ENTRIES, names
 from benchmarks.own.scan import files_under
 from models.files import read_bytes, read_text, reason
 from models.paths import user_path
@@ -19,6 +22,12 @@ from models.registry import UserError
 
 NAMES = ("mini", "imagenet", "conceptual_captions")
 CAPTIONS = "Validation_GCC-1.1.0-Validation_output.csv"
+RAW_CAPTIONS = "Validation_GCC-1.1.0-Validation.tsv"
+"""Google's table: captions and addresses separated by a tab, without a header."""
+PER_CLASS = 100
+"""Images of each class in "imagenet:classes=N" (ImageNetSM in ZSCL's released code)."""
+PART_SEED = 42
+"""Seed of the choice in "imagenet:images=N" (ImageNetSUB in ZSCL's released code)."""
 COLUMNS = ("title", "caption")
 OWN_IMAGES = ("batch", "current", "noise")
 """Words for images that a method makes: the training batch, the task's training images, random pixels."""
@@ -31,19 +40,30 @@ _ALTERNATIVES = (
 
 def check(images: str, sentences: str, data_root: str = "data") -> None:
     """Raise UserError if the papers' reference data is obviously missing. Opens no image and searches no folder."""
-    if images == "imagenet":
+    if _imagenet_part(images) is not None:
         _existing_imagenet(Path(data_root))
+    check_present([source for name in (images, sentences) if (source := dataset(name, data_root)) is not None])
     if "conceptual_captions" in (images, sentences):
         _existing_captions(Path(data_root))
     if images == "conceptual_captions":
         image_paths(images, data_root)
 
 
+def dataset(name: str, data_root: str = "data") -> Source | None:
+    """Return the domain of the benchmarks that a name means as reference data, or None for another name."""
+    return find(name, None, data_root) if name not in NAMES and name in (*MINI, *ENTRIES) else None
+
+
+def is_folder(images: str) -> bool:
+    """Return whether a name of reference images means a folder of the user."""
+    return images not in (*NAMES, *OWN_IMAGES) and _imagenet_part(images) is None and dataset(images) is None
+
+
 def image_paths(name: str, data_root: str = "data") -> list[str]:
     """Return the files of a set of reference images, sorted.
 
     Args:
-        name: "imagenet", "conceptual_captions", or a folder, which is searched for images.
+        name: "imagenet" or a part of it, "conceptual_captions", or a folder, which is searched for images.
         data_root: the data folder.
 
     Raises:
@@ -56,22 +76,24 @@ def image_paths(name: str, data_root: str = "data") -> list[str]:
         if not paths:
             raise UserError(f"None of the images that {table} names (column filepath) exists. {_ALTERNATIVES}")
         return paths
-    folder = _existing_imagenet(root) if name == "imagenet" else user_path(name)
+    part = _imagenet_part(name)
+    folder = user_path(name) if part is None else _existing_imagenet(root)
     if not folder.is_dir():
         known = ", ".join((*NAMES, *OWN_IMAGES))
-        raise UserError(f"Unknown reference images {name!r}. Use one of {known}, or a folder.")
+        raise UserError(f"Unknown reference images {name!r}. Use one of {known}, a dataset (`list domains`), or a folder.")
     paths = sorted(entry.path for entry in files_under(folder) if is_image(entry.name))
     if not paths:
         raise UserError(f"The folder of reference images {folder} has no image.")
-    return paths
+    return paths if part is None else _part_of(paths, folder, part)
 
 
 def load_sentences(name: str, data_root: str = "data") -> list[str]:
     """Return reference sentences in the order of their file, without empty lines.
 
     Args:
-        name: "mini", "imagenet", "conceptual_captions", a word in `OWN_SENTENCES` (no sentences), or a text file. Of a .csv
-            or .tsv file the column title or caption is read.
+        name: "mini", "imagenet" or a part of it, "conceptual_captions", a dataset (its class names in its first template), a
+            word in `OWN_SENTENCES` (no sentences), or a text file. Of a .csv or .tsv file the column title or caption is read.
+            A .tsv file without a header, with an address in its second column, has the captions in its first.
         data_root: the data folder.
 
     Raises:
@@ -83,12 +105,17 @@ def load_sentences(name: str, data_root: str = "data") -> list[str]:
         from benchmarks.mini import reference
 
         return reference.sentences()
-    if name == "imagenet":
-        return fill("a photo of a {}.", list(names("imagenet").values()))
+    if (part := _imagenet_part(name)) is not None:
+        return fill("a photo of a {}.", list(names("imagenet").values())[: part.classes])
+    if (source := dataset(name, data_root)) is not None:
+        domain = source.build(("test",))
+        return fill(domain.templates[0], list(domain.classnames))
     path = _existing_captions(Path(data_root)) if name == "conceptual_captions" else user_path(name)
     if not path.is_file():
         known = ", ".join((*NAMES, *OWN_SENTENCES))
-        raise UserError(f"Unknown reference sentences {name!r}. Use one of {known}, or a text file.")
+        raise UserError(
+            f"Unknown reference sentences {name!r}. Use one of {known}, a dataset (`list domains`), or a text file."
+        )
     sentences = _table_sentences(path) if path.suffix.lower() in (".csv", ".tsv") else _text_sentences(path)
     if not sentences:
         raise UserError(f"{path} has no sentences.")
@@ -114,16 +141,17 @@ def version(images: str, sentences: str, data_root: str = "data", paths: Sequenc
     """
     root = Path(data_root)
     parts: list[str] = []
-    if images == "imagenet" and imagenet_folder(root).is_dir():
+    if _imagenet_part(images) is not None and imagenet_folder(root).is_dir():
         parts += _class_counts(imagenet_folder(root))
     if "conceptual_captions" in (images, sentences) and (table := find_captions(root)) is not None:
         parts.append(hashlib.sha256(table.read_bytes()).hexdigest())
         if images == "conceptual_captions":
             parts.append(f"{len(captioned_images(table))} images")
-    if images not in (*NAMES, *OWN_IMAGES):
+    parts += [source.version() for name in (images, sentences) if (source := dataset(name, data_root)) is not None]
+    if is_folder(images):
         files = image_paths(images) if paths is None else paths
         parts += [f"{Path(path).name} {Path(path).stat().st_size}" for path in files]
-    if sentences not in NAMES:
+    if sentences not in NAMES and _imagenet_part(sentences) is None and dataset(sentences) is None:
         parts += load_sentences(sentences)
     return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()[:12] if parts else None
 
@@ -139,8 +167,12 @@ def captions_place(root: Path) -> Path:
 
 
 def find_captions(root: Path) -> Path | None:
-    """Return the table of Conceptual Captions: in conceptual_captions/, cc_data/ or the data folder, or None."""
-    tables = (captions_place(root), root / "cc_data" / CAPTIONS, root / CAPTIONS)
+    """Return the table of Conceptual Captions: in conceptual_captions/, cc_data/ or the data folder, or None.
+
+    A table with the paths of images comes before Google's table.
+    """
+    folders = (captions_place(root).parent, root / "cc_data", root)
+    tables = (folder / name for name in (CAPTIONS, RAW_CAPTIONS) for folder in folders)
     return next((table for table in tables if table.is_file()), None)
 
 
@@ -155,6 +187,42 @@ def count_sentences(table: Path) -> int:
     return len(_table_sentences(table))
 
 
+class _Part(NamedTuple):
+    """A part of ImageNet: its first `classes`, or a choice of `images`. None: all."""
+
+    classes: int | None = None
+    images: int | None = None
+
+
+def _imagenet_part(name: str) -> _Part | None:
+    """Return the part of ImageNet that a name means, or None for another name. Raises UserError for a wrong part."""
+    head, colon, rest = name.partition(":")
+    if head != "imagenet":
+        return None
+    match = re.fullmatch(r"(classes|images)=(\d{1,9})", rest)
+    if (colon and match is None) or (match and (int(match[2]) == 0 or (match[1] == "classes" and int(match[2]) > 1000))):
+        raise UserError(
+            f"Unknown reference data {name!r}. Parts of ImageNet are imagenet:classes=1..1000 and imagenet:images=N."
+        )
+    return _Part(**{match[1]: int(match[2])}) if match else _Part()
+
+
+def _part_of(paths: list[str], folder: Path, part: _Part) -> list[str]:
+    """Return the sorted paths of the images in a part of ImageNet."""
+    if part.images is not None:
+        from benchmarks.data.sampling import permutation
+
+        if part.images > len(paths):
+            raise UserError(f"imagenet:images={part.images} asks for more than the {len(paths):,} images in {folder}.")
+        return sorted(paths[i] for i in permutation(len(paths), PART_SEED)[: part.images])
+    if part.classes is None:
+        return paths
+    by_class: dict[str, list[str]] = {}
+    for path in paths:
+        by_class.setdefault(Path(path).relative_to(folder).parts[0], []).append(path)
+    return [path for name in sorted(by_class)[: part.classes] for path in by_class[name][:PER_CLASS]]
+
+
 def _existing_imagenet(root: Path) -> Path:
     folder = imagenet_folder(root)
     if not folder.is_dir():
@@ -167,7 +235,7 @@ def _existing_captions(root: Path) -> Path:
     if table is None:
         raise UserError(
             f"No reference data: put {CAPTIONS} (Conceptual Captions' validation set, columns title and filepath, separated "
-            f"by tabs) into {captions_place(root).parent}. {_ALTERNATIVES}"
+            f"by tabs), or for the sentences only Google's {RAW_CAPTIONS}, into {captions_place(root).parent}. {_ALTERNATIVES}"
         )
     return table
 
@@ -204,7 +272,11 @@ def _table_sentences(path: Path) -> list[str]:
 def _table_rows(path: Path) -> list[dict[str, str]]:
     try:
         text = read_bytes(path).decode()
-        tabs = "\t" in text.partition("\n")[0]
+        first = text.partition("\n")[0].rstrip("\r").split("\t")
+        if len(first) == 2 and re.match(r"https?://", first[1]):
+            rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+            return [{"title": row[0], "url": "".join(row[1:])} for row in rows if row]
+        tabs = len(first) > 1
         return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ","))
     except OSError as error:
         raise UserError(f"Cannot read {path}: {reason(error)}.") from error

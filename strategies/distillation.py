@@ -204,6 +204,12 @@ class Distillation(Strategy):
         return mixed_seed(self.seed, self.experience.current_experience)
 
     @classmethod
+    def uses_reference(cls, options: Any) -> bool:
+        """Return whether the loss has a distillation term, or sampled captions as negatives."""
+        weights = (options.image_loss, options.text_loss, options.feature_mse, options.image_image)
+        return cls.needs_reference and (max(weights) > 0 or options.negatives == "captions")
+
+    @classmethod
     def reference_count(cls, options: Any, updates: Sequence[int]) -> int | None:
         """Return how many reference images all tasks together look at."""
         return sum(updates) * int(options.batch_size)

@@ -11,7 +11,15 @@ from typing import NamedTuple
 from benchmarks.full import folders, hub_counts
 from benchmarks.full.dataset_table import ENTRIES, Entry, Missing, entry, suite
 from benchmarks.full.readers import list_images
-from benchmarks.reference_lookup import captioned_images, captions_place, count_sentences, find_captions, imagenet_folder
+from benchmarks.reference_lookup import (
+    CAPTIONS,
+    RAW_CAPTIONS,
+    captioned_images,
+    captions_place,
+    count_sentences,
+    find_captions,
+    imagenet_folder,
+)
 from models.registry import UserError, unknown
 
 SUITES = ("mtil", "paint", "cil")
@@ -158,8 +166,10 @@ def references(data_root: str | Path = "data") -> list[ReferenceState]:
         except UserError as error:
             summary = str(error).rstrip(".")
     instructions = (
-        "Download its validation table (columns title and filepath, separated by tabs) and the images at the addresses that "
-        "the table lists: https://ai.google.com/research/ConceptualCaptions."
+        f"Download Google's {RAW_CAPTIONS} (two columns without a header: caption and address) from "
+        "https://ai.google.com/research/ConceptualCaptions and put it here. It is enough for the sentences. With images: "
+        f"download them from its addresses and write {CAPTIONS} with the header title<TAB>filepath and one row per image that "
+        "arrived. ZSCL's code makes its table this way (gather_cc.py) and loses the captions of dead addresses."
     )
     captions = ReferenceState("conceptual_captions", sentences > 0, summary, table or captions_place(root), instructions)
     return [imagenet, captions]

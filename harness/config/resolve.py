@@ -49,6 +49,7 @@ class Resolved:
         weights_sha256: the digest of the weights' file.
         data_version: the digest of the data.
         reference: names of the reference images and sentences.
+        reads_reference: the method reads them with its options.
         reference_version: the digest of the reference data.
         files: digests of other files that the strategy reads.
         reference_paths: the reference images in a folder of the user's, so that it is searched only once.
@@ -69,6 +70,7 @@ class Resolved:
     weights_sha256: str | None
     data_version: str | None
     reference: tuple[str, str] | None
+    reads_reference: bool
     reference_version: str | None
     files: dict[str, str]
     reference_paths: Sequence[str] | None = dataclasses.field(default=None, repr=False)
@@ -271,7 +273,9 @@ def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str
     tuning = config.tuning or strategy_class.default_tuning
     reference = _reference(plan, options) if strategy_class.needs_reference else None
     reference_version, reference_paths = None, None
-    if reference is not None:
+    # A user's class may read reference data for a loss that the options of its base do not name.
+    reads_reference = reference is not None and (sha is not None or strategy_class.uses_reference(options))
+    if reference is not None and reads_reference:
         place = (*reference, config.data_root)
         reference_version, reference_paths = _once(f"reference {place}", lambda: _reference_on_disk(*place))
     name = slug(strategy_class.__name__ if is_file(config.strategy) else config.strategy)
@@ -291,6 +295,7 @@ def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str
         weights_sha256=weights_sha256(model, pretrained),
         data_version=_once(f"data {config.benchmark} {config.ask()}", plan.version),
         reference=reference,
+        reads_reference=reads_reference,
         reference_version=reference_version,
         files={what: _content(path) for what, path in strategy_class.files(options).items()},
         reference_paths=reference_paths,
@@ -331,8 +336,7 @@ def _reference_on_disk(images: str, sentences: str, data_root: str) -> tuple[str
     """Return the digest of the reference data, and the paths of the images if they are in a folder of the user's."""
     from benchmarks import reference_lookup
 
-    known = (*reference_lookup.NAMES, *reference_lookup.OWN_IMAGES)
-    paths = None if images in known else reference_lookup.image_paths(images)
+    paths = reference_lookup.image_paths(images) if reference_lookup.is_folder(images) else None
     return reference_lookup.version(images, sentences, data_root, paths), paths
 
 

@@ -63,7 +63,7 @@ def build_scenario(resolved: Resolved, encoder: DualEncoder, screen: Screen) -> 
 
 def load_reference(resolved: Resolved, encoder: DualEncoder, scenario: CLScenario, screen: Screen) -> Reference | None:
     """Load the reference data that the strategy distils on, with only as many images as the run uses; None without any."""
-    if resolved.reference is None:
+    if resolved.reference is None or not resolved.reads_reference:
         return None
     from benchmarks import reference
 

@@ -74,7 +74,7 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
         _remove_unneeded(resolved.folder)
         return finished
     resolved.plan.check()
-    if resolved.reference is not None:
+    if resolved.reference is not None and resolved.reads_reference:
         reference_lookup.check(*resolved.reference, config.data_root)
     if process_group.processes() > 1 and config.plugins:
         raise UserError(

@@ -20,7 +20,7 @@ from strategies import TARGETS
 
 ATTRIBUTES = {"trains", "needs_reference", "needs_validation", "default_tuning"}
 """Class attributes that a declaration has."""
-METHODS = {"files"}
+METHODS = {"files", "uses_reference"}
 """Class methods that a declaration has."""
 LIGHT = {"strategies.engine.method_checks", "strategies.engine.training_options"}
 """Modules of `strategies` that import nothing heavy. Declarations import them."""

@@ -205,6 +205,11 @@ class Strategy(Template):
         return cls.needs_validation
 
     @classmethod
+    def uses_reference(cls, options: Any) -> bool:
+        """Return whether a built-in method with these options reads `reference`. If not, no reference data is needed."""
+        return cls.needs_reference
+
+    @classmethod
     def reference_count(cls, options: Any, updates: Sequence[int]) -> int | None:
         """Return how many reference images a run with these updates per experience looks at; None: all of them."""
         return None

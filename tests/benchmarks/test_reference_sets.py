@@ -8,12 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks import full
 from benchmarks.data.images import ImageFiles
 from benchmarks.data.pixels import usage
 from benchmarks.data.sampling import permutation
 from benchmarks.full.dataset_table import lines
 from benchmarks.reference import FileImages, load
-from benchmarks.reference_lookup import CAPTIONS, check, image_paths, load_sentences, version
+from benchmarks.reference_lookup import CAPTIONS, RAW_CAPTIONS, check, image_paths, load_sentences, version
+from harness.config.resolve import outline, resolve
+from harness.config.run_config import RunConfig
 from models.registry import UserError
 from models.transforms import Preprocess
 
@@ -261,3 +264,72 @@ def test_versions_are_of_ones_own_data(root):
     assert version("mini", "texts.txt") != texts and version("pictures", "mini") == images
     Path("pictures/a/01.png").unlink()
     assert version("pictures", "mini") != images
+
+
+RAW = 'a "quoted tree\thttp://a.example/1.jpg\nüber uns\thttps://b.example/2.jpg\n" alone\thttp://c.example/3.jpg\n'
+
+
+def test_googles_table_without_a_header(root):
+    """Captions and addresses, no quoting. The sentences are all captions; there are no images."""
+    place = root / "data" / "conceptual_captions"
+    place.mkdir(parents=True)
+    (place / RAW_CAPTIONS).write_text(RAW, encoding="utf-8")
+    data = str(root / "data")
+    assert load_sentences("conceptual_captions", data) == ['a "quoted tree', "über uns", '" alone']
+    assert version("mini", "conceptual_captions", data) is not None
+    check("mini", "conceptual_captions", data)
+    with pytest.raises(UserError, match=r"None of the images that .* names"):
+        check("conceptual_captions", "mini", data)
+    captions(place, [("title", "filepath"), ("made", "1.png")])
+    assert load_sentences("conceptual_captions", data) == ["made"], "a table with images comes first"
+    Path("own.tsv").write_text(RAW, encoding="utf-8")
+    assert len(load_sentences("own.tsv")) == 3
+
+
+def test_another_dataset_as_reference(root, full_roots):
+    data = str(root / "data")
+    full_roots.write(root / "data", ["Food"])
+    whole = load("Food", "Food", 8, data_root=data)
+    domain = full.build("Food", data, ("train", "test"))
+    expected = FileImages(domain.train, 8)[:]
+    assert torch.equal(whole.images[:], expected) and len(expected) > 2
+    assert whole.sentences == domain.prompts(0) and "apple pie, a type of food." in whole.sentences[0]
+    few = load("Food", "mini", 8, data_root=data, count=2, cache=False).images
+    assert torch.equal(few[:], expected[permutation(len(expected), 0)[:2]])
+    assert len({version("Food", "mini", data), version("Food", "Food", data), version("mini", "mini", data)}) == 3
+    check("Food", "Food", data)
+    for pair in (("MNIST", "mini"), ("mini", "MNIST")):
+        with pytest.raises(UserError, match="The dataset MNIST is missing"):
+            check(*pair, data)
+
+
+def test_parts_of_imagenet(root, full_roots, monkeypatch):
+    data = str(root / "data")
+    full_roots.write(root / "data", ["imagenet"])
+    everything = image_paths("imagenet", data)
+    folders = sorted({Path(path).parent.name for path in everything})
+    two = image_paths("imagenet:classes=2", data)
+    assert two == [path for path in everything if Path(path).parent.name in folders[:2]] and len(two) < len(everything)
+    monkeypatch.setattr("benchmarks.reference_lookup.PER_CLASS", 1)
+    assert len(image_paths("imagenet:classes=2", data)) == 2
+    chosen = image_paths("imagenet:images=4", data)
+    assert chosen == sorted(everything[i] for i in permutation(len(everything), 42)[:4])
+    assert load_sentences("imagenet:classes=3") == load_sentences("imagenet")[:3]
+    assert version("imagenet:classes=2", "mini", data) == version("imagenet", "mini", data), "the name is in the key itself"
+    assert len(load("imagenet:images=4", "mini", 8, data_root=data).images) == 4
+    for name in ("imagenet:", "imagenet:classes=0", "imagenet:classes=1001", "imagenet:pictures=3", "imagenet:images=x"):
+        with pytest.raises(UserError, match="Parts of ImageNet are"):
+            image_paths(name, data)
+    with pytest.raises(UserError, match="asks for more than the"):
+        image_paths("imagenet:images=999999", data)
+
+
+def test_without_distillation_no_reference_data_is_asked_for(root):
+    """The paper's rows WE and WE_WiSE: weight averaging only."""
+    off = {"image_loss": "0", "text_loss": "0"}
+    config = {"benchmark": "mtil", "edition": "full", "data_root": "nowhere"}
+    assert not outline(RunConfig(strategy="zscl", options=off, **config)).reads_reference
+    assert not resolve(RunConfig(strategy="zscl", options=off, **config)).reads_reference
+    for options in ({}, {"image_loss": "0"}, {**off, "feature_mse": "1"}, {**off, "negatives": "captions"}):
+        assert outline(RunConfig(strategy="zscl", options=options, **config)).reads_reference
+    assert not outline(RunConfig(strategy="finetune", **config)).reads_reference

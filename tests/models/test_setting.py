@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from models.setting import Setting, check_range, check_ranges, described, setting, value_types
+from models.setting import Setting, check_range, check_ranges, described, setting, value_types, without_usual
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,14 @@ def test_large_limits_are_readable_and_texts_pass():
 def test_types_of_hints():
     assert value_types(str | tuple[str, ...] | None) == [str, tuple] and value_types(int) == [int]
     assert value_types(Mapping[str, float]) == [Mapping]
+
+
+def test_the_usual_value_of_an_option_stays_out():
+    @dataclass(frozen=True)
+    class Options:
+        old: int = setting(1, "an old option")
+        new: str = setting("a", "a new option", usual="a")
+        plain: int = 0
+
+    assert without_usual(Options()) == {"old": 1, "plain": 0}
+    assert without_usual(Options(new="b")) == {"old": 1, "new": "b", "plain": 0}
