@@ -193,6 +193,7 @@ def test_single_prompts():
         "cifar100": bad,
         "tinyimagenet": bad,
         "imagenet100": good,
+        "imagenet": good,
     }
 
 
