@@ -251,7 +251,10 @@ DEFAULT = ("iimm", "iimm_intra", "iimm_inter", "silhouette", "correct_pair")
 RUN_DEFAULTS = (*DEFAULT, *AFTER_TRAINING)
 MEASURES: dict[str, Description] = {
     "iimm": Description(
-        _iimm, "Mean of iimm_intra and iimm_inter.", "fine-tuning gains more and forgets more", "Niss et al. 2407.15731"
+        _iimm,
+        "Mean of iimm_intra and iimm_inter.",
+        "fine-tuning gains more and forgets more, according to the paper",
+        "Niss et al. 2407.15731",
     ),
     "iimm_intra": Description(
         _iimm, "Mean similarity of two images of the task.", "images are more alike to the model", "Niss et al. 2407.15731"

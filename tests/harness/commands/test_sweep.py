@@ -55,9 +55,12 @@ def test_a_sweep_of_real_runs(flags, model_directory, tmp_path, capsys, monkeypa
     assert [line for line in lines if "missing: " in line and "seed 1" in line] == [lines[0], lines[2]]
 
     def kill():
-        (record,) = waited(lambda: [p for p in Path("r").glob("stream-*/slow-*/run.json") if progress(p) == 1])
-        os.kill(holder(record.parent), signal.SIGKILL)
-        Path("wait").unlink()
+        try:
+            (record,) = waited(lambda: [p for p in Path("r").glob("stream-*/slow-*/run.json") if progress(p) == 1])
+            os.kill(holder(record.parent), signal.SIGKILL)
+        finally:
+            # Without it the run would wait for ever.
+            Path("wait").unlink()
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -87,7 +90,7 @@ def test_a_sweep_of_real_runs(flags, model_directory, tmp_path, capsys, monkeypa
     assert "contains no run" in capsys.readouterr().out
 
 
-def waited(condition, seconds=100):
+def waited(condition, seconds=300):
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < until, "it took too long"

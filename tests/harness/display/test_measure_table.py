@@ -45,7 +45,7 @@ def test_one_dataset(printed):
     assert values == ["0.4000", "-", "62.50", "100.0"]
     assert intervals == ["0.3500 to 0.4500", "", "30.12 to 86.50", "91.20 to 100.0"]
     assert meanings[0] == "Mean of iimm_intra and iimm_inter." and meanings[1].endswith("Undefined here: too few images.")
-    assert higher[0] == "fine-tuning gains more and forgets more" and "same images" in meanings[2]
+    assert higher[0] == "fine-tuning gains more and forgets more, according to the paper" and "same images" in meanings[2]
     out = printed(table(rows("trees")))
     assert "trees (mini): 3 classes, 1,200 images measured, 40 test images" in out and "jackknife" in out
 
