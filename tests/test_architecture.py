@@ -69,6 +69,7 @@ def test_imports_point_one_way(path):
     assert ours - {package} <= ALLOWED[package]
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other():
     names = {dotted(path): path for path in MODULES}
     # `from a import b` names the module a.b if it exists. Then the package a does not count as imported.

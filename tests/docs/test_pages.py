@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "reference_data" / "tables"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages.pages(), ids=lambda path: path.stem)
 def test_the_numbers_of_a_page_are_those_of_its_csv(page):
     text = page.read_text(encoding="utf-8")

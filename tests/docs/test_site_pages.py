@@ -37,6 +37,7 @@ def generated():
     return site_pages.pages()
 
 
+@pytest.mark.slow
 def test_every_method_has_a_card_with_result_state_and_options(generated):
     for name in TARGETS:
         card = generated[f"methods/{name}.md"]

@@ -47,6 +47,7 @@ def by_hand(encoder, domain, dataset):
     return Accuracy(correct, len(dataset))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_accuracy_matrix(run):
     strategy, stream, tests, accuracy, _, _ = run

@@ -213,6 +213,7 @@ def test_a_copy_is_a_model_of_its_own(kind, monkeypatch):
         close(features(model), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", ["qv", EVERYWHERE])
 def test_interpolating_weights(kind, targets, monkeypatch):
     """Between the start and the trained model: bit-exact at 0 and at 1, and half the update at 0.5."""

@@ -125,6 +125,7 @@ class Slow(Fast):
         return loss + half * o.image_image * distillation_loss(v_s, v_t, 2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("teacher", "images", "sentences"),
     [

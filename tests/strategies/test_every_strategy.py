@@ -29,6 +29,7 @@ def options(name):
     return {**QUICK, **({"alphas": 3} if name.startswith(SEARCHES) else {}), **({"memory": 12} if name == "icarl" else {})}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "protocol"), CASES)
 def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, killed, tmp_path, toy_study):
     own = {"study": str(toy_study)} if name == "iimm-guided" else {}
@@ -53,6 +54,7 @@ def test_all_are_listed():
     assert set(BENCHMARKS.names()) >= {"mtil", "cil", "stream"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -181,12 +181,14 @@ def test_the_loss_by_definition(toy_encoder, stream, teacher, trained):
     assert steps == [0] * 4 + [8] * 8
 
 
+@pytest.mark.slow
 def test_weights_0_are_bit_exact_fine_tuning(toy_encoder, stream, trained, same):
     plain = trained(Strategy, toy_encoder(), stream.train_stream)
     found = trained(ICaRL, toy_encoder(), stream.train_stream, image_loss=0.0, text_loss=0.0, memory=20)
     assert same(plain.weights(), found.weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["zero-shot", "previous"])
 @pytest.mark.parametrize("rule", ["budget", "released"])
 def test_a_resumed_run_continues_like_the_whole_one(toy_encoder, stream, teacher, rule, trained, same, go_on):

@@ -107,6 +107,7 @@ def test_each_task_by_the_model_then(model, stream, trained, toy_study):
     assert alone.searches[0]["iimm"] != found.searches[1]["iimm"]
 
 
+@pytest.mark.slow
 def test_a_step_leaves_out_what_it_is_a_part_of(model, toy_domain, trained, toy_study):
     def gain(**parts):
         made = scenario([replace(toy_domain("step-1", 3), **parts)])
@@ -125,6 +126,7 @@ def test_notes(model, toy_domain, trained, toy_study):
     assert found.searches[0]["iimm"] is None
 
 
+@pytest.mark.slow
 def test_what_a_study_must_be(model, stream, trained, toy_study, tmp_path, monkeypatch, toy_encoder):
     first, rows = stream.train_stream[:1], pd.read_csv(toy_study)
 
@@ -159,6 +161,7 @@ def test_options(option, match):
         IIMMGuided.Options(**option)
 
 
+@pytest.mark.slow
 def test_the_study_is_a_part_of_the_run(toy_benchmark, model_directory, toy_study, tmp_path):
     """Another table at the same path is another run. The record has the chosen alphas."""
     table = tmp_path / "table.csv"

@@ -25,6 +25,7 @@ def test_the_first_row_is_fine_tuning_to_the_bit(toy_encoder, stream, trained, s
     assert same(plain.weights(), found.weights())
 
 
+@pytest.mark.slow
 def test_each_row_starts_at_the_initial_weights(toy_encoder, stream, same):
     class Spy(Joint):
         def before_experience(self):
@@ -37,6 +38,7 @@ def test_each_row_starts_at_the_initial_weights(toy_encoder, stream, same):
         assert same(strategy.began, toy_encoder().state_dict()) and not same(strategy.began, strategy.encoder.state_dict())
 
 
+@pytest.mark.slow
 def test_batches_come_from_the_tasks_in_turn_each_with_its_own_head(toy_encoder, stream, trained):
     seen = []
 
@@ -67,6 +69,7 @@ def test_budget(toy_encoder, stream, budget, updates):
     assert len(strategy.history) == updates[1]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, trained, same, go_on):
     first, second, _ = stream.train_stream
     whole = trained(Joint, toy_encoder(), [first])
@@ -77,6 +80,7 @@ def test_a_resumed_run_goes_on_as_the_whole_one(toy_encoder, stream, trained, sa
     assert same(whole.encoder.state_dict(), resumed.encoder.state_dict())
 
 
+@pytest.mark.slow
 def test_it_learns_all_tasks(toy_encoder, stream, trained):
     strategy = trained(Joint, toy_encoder(), [stream.train_stream[1]], iterations=40, warmup=4, lr=1e-3)
     strategy.model.eval()

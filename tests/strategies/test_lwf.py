@@ -14,6 +14,7 @@ from strategies.zscl import distillation_loss
 QUICK = {"iterations": 4, "lr": 3e-3, "batch_size": 8, "warmup": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
 @pytest.mark.parametrize("images", ["batch", "current"])
 def test_the_teacher_is_the_previous_model_and_never_moves(toy_encoder, stream, images, tuning_name, same):
@@ -52,6 +53,7 @@ def test_the_teacher_is_the_previous_model_and_never_moves(toy_encoder, stream, 
     assert moved[4] < 1e-6 and moved[7] > 1e-3
 
 
+@pytest.mark.slow
 def test_distillation_holds_the_student_back(toy_encoder, stream, trained):
     """A teacher that changes with the student could not do this: its loss has no gradient where both agree."""
 
@@ -105,6 +107,7 @@ def test_weights_0_are_bit_exact_fine_tuning(toy_encoder, stream, trained, same)
     assert same(plain.weights(), found.weights())
 
 
+@pytest.mark.slow
 def test_vr_has_other_random_sentences_in_each_task_and_embeds_them_once(toy_encoder, stream, trained, same):
     drawn = []
 
@@ -121,6 +124,7 @@ def test_vr_has_other_random_sentences_in_each_task_and_embeds_them_once(toy_enc
     assert strategy.teacher.texts().shape == (1000, 32) and same(strategy.weights(), again.weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "images"), [(LwF, "batch"), (LwF, "current"), (LwFVR, "current")])
 def test_a_resumed_run_continues_like_the_whole_one(toy_encoder, stream, method, images, trained, same, go_on):
     first, second = stream.train_stream

@@ -34,6 +34,7 @@ class Tuned(Patching):
     """PAINT's fine-tuning without a search."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 0.35, 1.0, None])
 def test_with_one_task_the_three_are_one(toy_encoder, stream, alpha, trained, same):
     first = [stream.train_stream[0]]
@@ -52,6 +53,7 @@ def test_with_one_task_the_three_are_one(toy_encoder, stream, alpha, trained, sa
             torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_only_the_image_tower_moves(toy_encoder, stream, trained):
     start = toy_encoder().state_dict()
     for method in METHODS:
@@ -95,6 +97,7 @@ def test_gradients_are_clipped(toy_encoder, stream, trained):
     assert norms[4] > 10
 
 
+@pytest.mark.slow
 def test_sequential_by_formula(toy_encoder, stream):
     """theta_t = (1 - a) theta_{t-1} + a phi_t, where phi_t is plain fine-tuning from theta_{t-1}."""
     strategy, alone = make(PaintSequential, toy_encoder(), alpha=0.3), make(Tuned, toy_encoder())
@@ -109,6 +112,7 @@ def test_sequential_by_formula(toy_encoder, stream):
     assert [s["chosen"] for s in strategy.searches] == [[0.3]] * 3
 
 
+@pytest.mark.slow
 def test_parallel_by_formula(toy_encoder, stream, trained):
     """Every task starts from the initial weights. Row j is these weights plus alpha times the sum of the first j vectors."""
     start, vectors = toy_encoder().state_dict(), []
@@ -122,6 +126,7 @@ def test_parallel_by_formula(toy_encoder, stream, trained):
             torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_search_takes_the_best_point_of_the_grid(toy_encoder, stream, trained):
     """Against evaluating a model made for each alpha, on validation images of both groups."""
     first = stream.train_stream[0]
@@ -141,6 +146,7 @@ def test_a_search_takes_the_best_point_of_the_grid(toy_encoder, stream, trained)
     assert max(means) > means[0] and strategy.notes == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_start_is_evaluated_once_per_run(toy_encoder, stream, method, monkeypatch, trained):
     """On supported tasks: all points but alpha = 0, which is evaluated only in the first row."""
@@ -162,6 +168,7 @@ def test_the_start_is_evaluated_once_per_run(toy_encoder, stream, method, monkey
     assert asked[tuple(stream.train_stream[1].domain.val.targets)] == 5 + 4
 
 
+@pytest.mark.slow
 def test_the_bound_holds_against_the_initial_model(toy_encoder, stream, trained):
     strategy = trained(PaintSequential, toy_encoder(), stream.train_stream, rule="bounded", epsilon=0.0, iterations=20, lr=3e-3)
     initial = strategy.searches[0]["supported"][0]
@@ -172,6 +179,7 @@ def test_the_bound_holds_against_the_initial_model(toy_encoder, stream, trained)
         assert search["patching"][at] == max(allowed)
 
 
+@pytest.mark.slow
 def test_a_vector_search_is_no_worse_than_the_shared_one(toy_encoder, stream, trained, same):
     options = {"iterations": 20, "lr": 3e-3}
     shared = trained(PaintParallel, toy_encoder(), stream.train_stream, **options)
@@ -205,6 +213,7 @@ def test_without_validation_images(toy_encoder, toy_domain, trained):
     trained(PaintSequential, toy_encoder(), bare.train_stream, alpha=0.5)
 
 
+@pytest.mark.slow
 def test_test_images_are_never_looked_at(toy_encoder, toy_domain, trained):
     class Forbidden(TensorImages):
         def __getitem__(self, index):
@@ -219,6 +228,7 @@ def test_test_images_are_never_looked_at(toy_encoder, toy_domain, trained):
         trained(method, toy_encoder(), guarded.train_stream)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*METHODS, "vector"])
 def test_kill_and_resume(toy_encoder, stream, method, tmp_path, same, go_on):
     """Through the files of a checkpoint: the same weights, searches and state."""
@@ -244,6 +254,7 @@ def test_kill_and_resume(toy_encoder, stream, method, tmp_path, same, go_on):
     assert resumed.validation_splits().known == whole.validation_splits().known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
 def test_other_tunings(toy_encoder, stream, method, tuning_name, same):
@@ -261,6 +272,7 @@ def test_other_tunings(toy_encoder, stream, method, tuning_name, same):
     assert left.percent == search["patching"][search["points"].index(search["chosen"])]
 
 
+@pytest.mark.slow
 def test_joint_budget(toy_encoder, stream):
     for way, expected in (("task", [4, 4, 4]), ("sum", [4, 8, 12])):
         strategy = make(PaintJoint, toy_encoder(), joint_budget=way, alpha=0.5)
@@ -285,6 +297,7 @@ def test_joint_trains_all_tasks_so_far_in_turn(toy_encoder, stream, trained):
     assert seen == [[0]] * 4 + [[0], [1], [0], [1]] + [[0], [1], [2], [0]]
 
 
+@pytest.mark.slow
 def test_a_row_of_joint_forgets_the_rows_before(toy_encoder, stream, same):
     """Row 2 from the initial weights: the same after a first row with another alpha."""
     second = []

@@ -10,6 +10,7 @@ from strategies.wise_ft import WiSEFT
 QUICK = {"iterations": 4, "lr": 1e-3, "batch_size": 8, "warmup": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anchor", ["previous", "zero-shot"])
 def test_weights_by_formula(toy_encoder, stream, anchor, trained):
     """Two tasks, each replayed with plain fine-tuning from the weights that WiSE-FT should have left."""

@@ -86,6 +86,7 @@ class Plain(ZSCL):
         return loss + o.l2 * drift
 
 
+@pytest.mark.slow
 def test_fast_paths_give_the_plain_losses_and_weights(toy_encoder, stream, reference):
     """Cached teacher, truncated prompts, one student pass: the same losses over two tasks of 20 steps."""
     options = replace(OPTIONS, iterations=20, average_every=5)
@@ -103,6 +104,7 @@ def test_fast_paths_give_the_plain_losses_and_weights(toy_encoder, stream, refer
     assert runs[0] == pytest.approx(runs[1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_teacher_is_the_initial_model_in_every_task(toy_encoder, stream, reference):
     initial = toy_encoder()
     strategy = ZSCL(encoder=toy_encoder(), options=OPTIONS, reference=reference)
@@ -191,6 +193,7 @@ def test_reference_batches_are_the_same_in_every_task(toy_encoder, stream, refer
     assert sorted(seen[5]) != sorted(seen[0]), "then another shuffle"
 
 
+@pytest.mark.slow
 def test_with_a_reshuffle_each_task_uses_other_images_and_a_resumed_run_the_same(toy_encoder, stream, reference):
     def orders(experiences, seed=0):
         seen = []
@@ -243,6 +246,7 @@ def test_option_errors(bad, word):
         ZSCL.Options(**bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
 def test_with_every_weight_0_and_no_average_it_is_bit_exact_fine_tuning(
     toy_encoder, stream, reference, tuning_name, trained, same
@@ -340,6 +344,7 @@ def test_zscl_star_is_zscl_without_l2(toy_encoder, stream, reference, trained, s
     assert same(star.weights(), zscl.weights()) and "l2" not in star.history[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -60,6 +60,7 @@ def test_every_kind_has_templates():
         assert "subject" in captions.caption(kind, "subject", rng)
 
 
+@pytest.mark.slow
 def test_pool_shapes_have_their_subjects():
     shapes = list(pool_shapes.items())
     assert all(mask.shape == (64, 64) and mask.dtype == np.uint8 for _, _, mask in shapes)
@@ -73,6 +74,7 @@ def masks(n):
     return squares
 
 
+@pytest.mark.slow
 def test_composed_pictures_are_seeded_and_in_range():
     first, again, other = (Composer(torch.Generator().manual_seed(seed)).inked(masks(8), Look()) for seed in (1, 1, 2))
     assert first.shape == (8, 3, 48, 48) and first.min() >= 0 and first.max() <= 1
@@ -107,6 +109,7 @@ def tiny_pool():
     )
 
 
+@pytest.mark.slow
 def test_batches_have_one_caption_per_subject():
     sampler = Sampler(tiny_pool(), 64, seed=0)
     batch = sampler.batch(ease=0.5)

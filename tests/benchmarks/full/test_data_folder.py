@@ -29,6 +29,7 @@ def sized(monkeypatch):
     return resize
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENTRIES)
 def test_counts_are_those_of_the_made_up_data(name, full_made, sized):
     root, made = full_made
@@ -230,6 +231,7 @@ def test_references(full_roots, tmp_path):
     assert not data_folder.references(tmp_path)[1].present and "cannot be read" in data_folder.references(tmp_path)[1].summary
 
 
+@pytest.mark.slow
 def test_no_torch(full_data):
     root = str(full_data)
     code = (

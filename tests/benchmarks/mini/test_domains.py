@@ -42,6 +42,7 @@ def test_the_table_needs_no_heavy_import():
     assert result.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_summary_agrees_with_the_domains(domains):
     rows = {row["name"]: row for row in mini.summary()}
     for name, domain in domains.items():
@@ -91,6 +92,7 @@ def test_no_image_is_in_two_splits_or_domains(domains):
     assert len(seen) == sum(len(data) for domain in domains.values() for data in splits_of(domain).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transport", "shapes", "closeups"])
 def test_drawing_depends_only_on_the_name(domains, name):
     np.random.seed(5)

@@ -112,6 +112,7 @@ def test_steps_of_a_folder(own_data, bench, cache):
     assert [task for _, task, _ in cells(two, 0)] == ["step-1", "step-2", "kitchen"]
 
 
+@pytest.mark.slow
 def test_a_name_is_searched_under_the_data_root(own_data, bench, cache):
     folder = bench("stream", "--tasks", "trees,kitchen.csv", "--data-root", own_data, "--limit", 12)
     assert [task for _, task, _ in cells(folder, 0)] == ["trees", "kitchen", "buttons", "digits", "objects"]

@@ -134,6 +134,7 @@ def test_a_weight_is_refused_before_anything_is_read(ask, photos):
         ask(photos, weight=-1.0, study="nowhere")
 
 
+@pytest.mark.slow
 def test_the_model_is_the_studys(ask, photos, rows, model_directory, tmp_path):
     assert ask(photos, model=str(model_directory)).value == ask(photos).value
     with pytest.raises(UserError, match=f"made with {model_directory}, not with tiny"):

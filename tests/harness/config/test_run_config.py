@@ -225,6 +225,7 @@ def test_values_are_converted_by_type():
         make_options(Kinds, {}, {"word": "tow"})
 
 
+@pytest.mark.slow
 def test_a_users_file(tmp_path):
     file = tmp_path / "my_method.py"
     file.write_text(METHOD)

@@ -126,6 +126,7 @@ def test_a_full_output_is_status_1():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_not_an_error():
     reading, writing = os.pipe()
     os.close(reading)

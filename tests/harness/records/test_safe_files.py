@@ -118,6 +118,7 @@ def test_what_is_safe_is_not():
     assert not unsafe(source + "torch.load(f, weights_only=True)\nframe.eval\n")
 
 
+@pytest.mark.slow
 def test_no_module_runs_code_from_a_file():
     found = {
         (str(path.relative_to(ROOT)), name): line for path in SOURCES for line, name in unsafe(path.read_text(encoding="utf-8"))

@@ -146,6 +146,7 @@ def test_a_figure_inside_the_page():
     assert "currentColor" in html and "var(--line)" in html and "#000000" not in html and "font-family" not in html
 
 
+@pytest.mark.slow
 def test_a_figure_as_files(tmp_path):
     svg, png, numbers = save(FIGURE, tmp_path / "new")
     assert ET.parse(svg).getroot().tag == "{http://www.w3.org/2000/svg}svg"

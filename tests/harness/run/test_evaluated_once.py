@@ -43,6 +43,7 @@ def evaluated(monkeypatch):
     return rows
 
 
+@pytest.mark.slow
 def test_once_at_the_start_and_once_after_each_task(config, evaluated):
     run(config, Screen(quiet=True))
     assert evaluated == [ROW] * 4, "there is no further evaluation at the end"
@@ -53,6 +54,7 @@ def test_without_training_there_is_one_evaluation(config, evaluated):
     assert evaluated == [ROW]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", ["adapter", "text"])
 def test_an_image_tower_that_does_not_train_sees_the_test_images_once(config, evaluated, tuning):
     run(replace(config, tuning=tuning), Screen(quiet=True))
@@ -69,6 +71,7 @@ def test_a_resumed_run_does_not_repeat_rows(config, evaluated, killed):
     assert evaluated == [ROW] * 2, "the lost one again, and the last"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_evaluated_again(config, evaluated):
     run(config, Screen(quiet=True))
     evaluated.clear()

@@ -241,7 +241,7 @@ def test_another_device_and_other_versions(config, whole, killed, monkeypatch):
     assert document["versions"]["torch"] == "9.9" and files(folder) == whole()
 
 
-def test_no_warning_on_the_same_machine(config, killed):
+def test_the_same_machine_is_not_reported(config, killed):
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 2)
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 2)
     folder, said = said_by(config)

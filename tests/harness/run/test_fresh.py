@@ -125,6 +125,7 @@ def test_a_checkpoint_folder_on_another_disk(config, tmp_path, whole, killed):
     assert sorted(p.name for p in disk.glob("after-*")) == ["after-3", "after-7"]
 
 
+@pytest.mark.slow
 def test_unfinished_files_of_a_killed_process_are_removed(config, killed, whole):
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 3)
     folder = resolve(config).folder

@@ -159,6 +159,7 @@ def test_inputs_that_are_difficult_for_parsers(name, data, tmp_path):
             survives(read, path)
 
 
+@pytest.mark.slow
 @fuzz
 @given(value=values)
 def test_any_json(folder, value):
@@ -191,6 +192,7 @@ def test_tables_of_a_run(name, folder, data):
     survives(lambda path: runs.read([path]), folder / "run.json", folder / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 @fuzz
 @given(data=st.data())
@@ -318,6 +320,7 @@ def test_state_comes_back(folder, state):
     assert same(checkpoint.load_state(folder / "c", 0)[1]["state"], state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CHECKPOINT_FILES, DIGESTS])
 @pytest.mark.parametrize("signed", [False, True])
 @fuzz

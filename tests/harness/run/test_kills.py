@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "robust" / "kills.py"
 
 
+@pytest.mark.slow
 def test_killed_runs_have_the_record_of_an_undisturbed_run():
     # A separate process, since it forks: a process that has computed with several threads must not fork.
     command = [sys.executable, str(SCRIPT), "--kills", "3", "--strategies", "zscl", "--limit", "24", "--iterations", "6"]

@@ -190,6 +190,7 @@ def test_nothing_is_saved_after_a_loss_that_is_nan(config, monkeypatch):
     assert checkpoint.last_undamaged(resolve(config).folder / "checkpoint" / "within").after == 2
 
 
+@pytest.mark.slow
 def test_a_warning_about_another_microbatch(config, killed):
     folder = stopped(replace(config, microbatch=5), killed)
     _, said = said_by(config)

@@ -113,6 +113,7 @@ def test_a_finished_run_is_skipped_and_fresh_repeats_it(config, quiet):
     assert not fresh.skipped and table(first.folder) == rows, "the same seed gives the same matrix"
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_killed_process_are_removed_by_the_next_command(config):
     folder = run(config, Screen(quiet=True)).folder
     before = sorted(str(path) for path in folder.rglob("*"))
@@ -214,6 +215,7 @@ def test_other_measures(config, quiet):
     assert again.skipped and again.folder == result.folder
 
 
+@pytest.mark.slow
 def test_training_time_does_not_include_measuring(config, quiet, monkeypatch):
     seconds, original = [], MeasuresBeforeTraining.after_training_exp
 

@@ -87,6 +87,7 @@ def cut(path):
         file.truncate(2000)
 
 
+@pytest.mark.slow
 def test_processes_read_images_without_a_cache(config, monkeypatch, tmp_path):
     readers, original = {}, Strategy.make_eval_dataloader
 
@@ -111,6 +112,7 @@ def test_a_method_that_looks_at_validation_images_has_them_cached(config, monkey
     assert sorted(item.label for item in usage()) == ["photos-test", "photos-val"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_damaged_image_is_reported_in_a_sentence(config, photos, split, capsys):
     measured = permutation(COUNT["train"], 0)[:2]
@@ -162,6 +164,7 @@ def test_another_mistake_in_the_data_does_not_count_as_missing_data(config, refu
         run(replace(config, strategy="zero-shot", options={}), Screen(quiet=True))
 
 
+@pytest.mark.slow
 def test_the_record_names_the_reference_data(config, reference, monkeypatch):
     monkeypatch.setattr(runner, "load_reference", lambda *a: reference)
     result, text = shown(replace(config, strategy="zscl"))
@@ -197,6 +200,7 @@ def test_no_more_reference_images_than_are_looked_at(options, looks, monkeypatch
     assert asked["paths"] == ["a.png"] and asked["data_root"] == "there" and "seed" not in asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -213,6 +217,7 @@ def test_a_warning_about_a_task_that_ends_in_its_warmup(config, options, said):
     assert said is None or "--set epochs=, iterations= or warmup=" in lines[0]
 
 
+@pytest.mark.slow
 def test_no_warning_about_the_papers_protocol(config):
     _, text = shown(replace(config, edition="full", options={**QUICK, "warmup": 30}))
     assert "warning: " not in text

@@ -61,6 +61,7 @@ def in_a_destructor():
 LOST = [in_a_callback_of_the_collector, in_a_callback_of_a_weak_reference, in_a_destructor]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_a_forgotten_exception_is_raised_again(lost, number, capfd):
@@ -167,6 +168,7 @@ def test_any_command(number, monkeypatch, capsys):
     assert capsys.readouterr().err == f"perennial: {word}.\n"
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_always_forgotten_ends_the_process():
     code = (
         "import gc, os, signal\nfrom harness.run import signals\nsignals.GIVE_UP = 0.3\n"

@@ -84,6 +84,7 @@ def test_a_killed_process_is_started_again_and_continues(make, sweep, retries):
         assert states == ["failed"] and status_of(run).state == "interrupted"
 
 
+@pytest.mark.slow
 def test_fresh_starts_over_once(make, sweep):
     runs = make("good", "dies")
     sweep(runs)
@@ -200,6 +201,7 @@ def test_a_second_attempt_waits_for_the_first_process(make, sweep, monkeypatch):
     assert sweep([run])[0] == ["finished"] and len(holder) == 1
 
 
+@pytest.mark.slow
 def test_what_to_do_about_what_failed(make, sweep):
     damaged, bad = make("mistake", "bad")
     again = "continues the failed runs from their last checkpoint"
@@ -258,6 +260,7 @@ def test_a_run_without_a_record_is_not_a_success(make, monkeypatch):
     assert outcome.state == "failed" and "no finished record" in outcome.note and outcome.attempts == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_lets_every_process_save(make, sweep, number):
     runs = make("good", "good", "good", seconds=0.3)

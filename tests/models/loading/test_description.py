@@ -47,6 +47,7 @@ def trained(toy, tmp_path):
     return encoder, saved(encoder, tmp_path / "checkpoint")
 
 
+@pytest.mark.slow
 def test_the_activation_of_a_run_comes_back_and_is_said(trained):
     encoder, file = trained
     with safe_open(file, framework="pt") as opened:
@@ -62,6 +63,7 @@ def test_the_activation_of_a_run_comes_back_and_is_said(trained):
     assert models.load("Toy-quickgelu", str(file)).notes == ()
 
 
+@pytest.mark.slow
 def test_weights_of_gelu_are_refused_by_a_model_with_quickgelu(toy, tmp_path):
     torch.save(toy, tmp_path / "toy.pt")
     file = saved(models.load("Toy", str(tmp_path / "toy.pt")), tmp_path / "checkpoint")
@@ -77,6 +79,7 @@ def test_preprocessing_comes_from_the_file(trained):
     assert encoder.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -93,6 +96,7 @@ def test_whatever_else_differs_is_refused(trained, settings, message):
         models.load("Toy", edited(trained[1], **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorded", ["{", "[1]", "{}", '{"mean": {"a": 1}}', '{"image": 3, "text": null}'])
 def test_a_record_of_a_stranger_is_data(trained, recorded, tmp_path):
     file = tmp_path / "other.safetensors"
@@ -119,6 +123,7 @@ def test_a_directory_that_contradicts_the_record_is_refused(model_directory, tmp
         models.load(str(folder))
 
 
+@pytest.mark.slow
 def test_files_without_a_record_are_told_of_where_openai_weights_fit(monkeypatch, toy, tmp_path):
     import open_clip
 
@@ -130,6 +135,7 @@ def test_files_without_a_record_are_told_of_where_openai_weights_fit(monkeypatch
     assert models.load("Toy-quickgelu", str(tmp_path / "weights.pt")).notes == ()
 
 
+@pytest.mark.slow
 def test_descriptions_of_the_same_model_are_equal_and_json(trained):
     encoder, file = trained
     first = description.describe(encoder)

@@ -37,6 +37,7 @@ def test_a_directory_says_how_its_images_are_prepared(model_directory, tmp_path)
     assert encoder.std.flatten().tolist() == pytest.approx([0.27] * 3)
 
 
+@pytest.mark.slow
 def test_files_and_random_weights_are_prepared_for_as_all_tags_agree(monkeypatch, toy, tmp_path):
     """A file of SigLIP's weights does not record that images are squashed, and open_clip would crop."""
     assert models.load("Toy", "random").preprocess == Preprocess(24)

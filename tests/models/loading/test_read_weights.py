@@ -298,6 +298,7 @@ def test_two_models_in_a_file_and_tunings_that_are_kept_apart(toy, tmp_path):
         models.load("Toy", str(path))
 
 
+@pytest.mark.slow
 def test_a_file_is_known_by_its_content(toy, tmp_path, monkeypatch):
     save_file(toy, tmp_path / "weights.bin")
     torch.save(toy, tmp_path / "weights.safetensors")

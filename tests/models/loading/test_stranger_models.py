@@ -137,6 +137,7 @@ def test_broken_configurations_are_one_sentence(stranger, path, value, message):
     assert text.startswith(f"The model configuration {stranger / 'open_clip_config.json'} is not valid: ") and message in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -200,6 +201,7 @@ def test_preprocessing_is_checked(stranger, name, value):
     assert f"preprocess_cfg.{name} is" in (text := sentence(stranger)) or f"unknown setting {name!r}" in text
 
 
+@pytest.mark.slow
 def test_merges_that_are_damaged_unpack_without_end_or_belong_to_another_model(stranger):
     merges = stranger / "bpe.txt.gz"
     whole = merges.read_bytes()

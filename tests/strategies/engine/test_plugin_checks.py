@@ -129,6 +129,7 @@ def test_refused_when_appended(toy_encoder, toy):
             trained(toy_encoder(), toy(), [plugin], late=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("name", [name for name in WORKS if name != "EvaluationPlugin"])
 def test_has_an_effect(name, late, toy_encoder, toy, same):
@@ -156,6 +157,7 @@ class After(SupervisedPlugin):
         self.gradients.append(torch.cat([g.flatten() for g in flat]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AGEMPlugin", "GEMPlugin"])
 def test_projected_gradients_do_not_oppose_the_memory(name, toy_encoder, toy):
     # GEM's quadratic programme is regularised, so it meets its constraints to a percent.
@@ -306,6 +308,7 @@ def made_by(name):
     return found if isinstance(found, (list, tuple)) else [found]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Your system has no GPU", "ignore:More than 20 figures")
 def test_every_metric_gives_numbers_or_is_refused(toy_encoder, toy):
     metrics, accuracy, log = [], AccuracyMatrix(), Log()

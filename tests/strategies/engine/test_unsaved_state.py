@@ -128,6 +128,7 @@ def test_state_of_a_module_beside_the_file(config, tmp_path):
     assert not (whole := compare(*(next((tmp_path / "results" / each).glob("*/*")) for each in ("whole", "between")))), whole
 
 
+@pytest.mark.slow
 def test_check_finds_state_that_cannot_be_seen(config, tmp_path):
     (tmp_path / "hidden.py").write_text(
         "import json\nfrom strategies import Strategy\n\n\nclass Hidden(Strategy):\n"
@@ -140,6 +141,7 @@ def test_check_finds_state_that_cannot_be_seen(config, tmp_path):
     assert not found[1].passed and "two uninterrupted runs differ: " in found[1].text
 
 
+@pytest.mark.slow
 def test_the_tutorials_example_passes(config, tmp_path):
     text = (Path(__file__).parents[3] / "docs" / "tutorials" / "method.md").read_text(encoding="utf-8")
     (block,) = re.findall(r'```python title="ema_teacher.py"\n(.*?)```', text, re.DOTALL)

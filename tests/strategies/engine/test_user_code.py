@@ -167,6 +167,7 @@ STATE = """
 """
 
 
+@pytest.mark.slow
 def test_a_plugin_of_a_file(config, write):
     path = write(PLUGIN + STATE)
     one = resolve(replace(config, plugins=(path,)))
@@ -182,6 +183,7 @@ def test_a_plugin_of_a_file(config, write):
     assert resolve(again).options == other.options and resolve(again).plugins == resolve(other.config).plugins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "continues"), [(STATE, True), ("", False)])
 def test_a_plugin_of_a_file_is_resumed(state, continues, config, write, killed, tmp_path):
     config = replace(config, plugins=(write(PLUGIN + state),))

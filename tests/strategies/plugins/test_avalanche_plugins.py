@@ -99,6 +99,7 @@ def data(of):
 # Effects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", plugins.PLUGINS)
 def test_each_plugin_changes_what_is_trained_from_the_second_task_on(toy_encoder, stream, name, same):
     plain, changed = build(Strategy, toy_encoder(), []), build(Strategy, toy_encoder(), [make(name)])
@@ -108,6 +109,7 @@ def test_each_plugin_changes_what_is_trained_from_the_second_task_on(toy_encoder
         assert same(named(plain), named(changed)) is (number == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "weight"), WEIGHT.items())
 def test_a_weight_of_nothing_is_fine_tuning_to_the_bit(toy_encoder, stream, name, weight, same):
     plain = train(build(Strategy, toy_encoder(), []), stream.train_stream)
@@ -138,6 +140,7 @@ def importance_by_hand(toy_encoder, theta, batches, domain, loss, power, templat
     return total
 
 
+@pytest.mark.slow
 def test_fisher_information_and_penalty_by_hand(toy_encoder, stream, same):
     plugin = make("ewc")
     strategy = build(Tape, toy_encoder().double(), [plugin])
@@ -161,6 +164,7 @@ def test_fisher_information_and_penalty_by_hand(toy_encoder, stream, same):
         assert same(data(plugin.saved_params[number]), anchors[-1])
 
 
+@pytest.mark.slow
 def test_online_fisher_information(toy_encoder, stream):
     separate, online = make("ewc", ewc_lambda=0.0), make("ewc", ewc_lambda=0.0, mode="online", decay_factor=0.5)
     for plugin in (separate, online):
@@ -199,6 +203,7 @@ def test_importance_is_asked_with_the_prompts_that_the_strategy_trains(toy_encod
     close(found[Patched], {name: ensemble[name] for name in found[Patched]})
 
 
+@pytest.mark.slow
 def test_mas_by_hand(toy_encoder, stream):
     plugin = make("mas")
     strategy = build(Tape, toy_encoder().double(), [plugin])
@@ -284,6 +289,7 @@ def test_avalanches_own_path_has_no_length_on_a_cpu():
 # LwF
 
 
+@pytest.mark.slow
 def test_lwf_by_hand(toy_encoder, stream):
     """Old tasks' logits on the new images, the teacher's with its own text tower."""
     strategy = build(Tape, toy_encoder().double(), [make("lwf")])
@@ -313,6 +319,7 @@ def test_lwf_by_hand(toy_encoder, stream):
 # Replay
 
 
+@pytest.mark.slow
 def test_replayed_images_are_scored_among_their_own_tasks_classes(toy_encoder, stream):
     plugin = make("replay", batch_size_mem=6)
     strategy = build(Tape, toy_encoder().double(), [plugin])
@@ -360,6 +367,7 @@ def test_the_memory_is_shared_and_seeded(toy_encoder, stream):
     assert kept[0] == kept[1] != kept[2]
 
 
+@pytest.mark.slow
 def test_balanced_memory_batches(toy_encoder, stream):
     strategy = build(Tape, toy_encoder(), [make("replay", batch_size_mem=3, task_balanced_dataloader=True)])
     train(strategy, stream.train_stream)

@@ -32,6 +32,7 @@ RESUMED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("names", "options", "tuning"), RESUMED)
 def test_a_resumed_run_is_the_uninterrupted_one(toy_encoder, stream, tmp_path, names, options, tuning, same):
     first, second, third = stream.train_stream
@@ -62,6 +63,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(toy_encoder, stream, tmp_path, n
         assert files[:2] == files[2:], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", plugins.PLUGINS)
 def test_a_run_that_was_killed_before_its_first_task(toy_encoder, stream, name, same):
     start = make(name)

@@ -24,6 +24,7 @@ def config(toy_benchmark, model_directory, tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLUGINS)
 def test_a_killed_run_continues_to_the_same_numbers(name, config, killed, tmp_path):
     config = replace(config, plugins=(name,), options={**QUICK, **({"replay.mem_size": "6"} if name == "replay" else {})})
