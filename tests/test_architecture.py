@@ -89,6 +89,12 @@ def test_packages_are_declared():
     assert set(declared) == {dotted(p) for package in SHIPPED for p in (ROOT / package).rglob("__init__.py")}
 
 
+def test_packages_have_types_for_their_users():
+    package_data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert "py.typed" in package_data["*"]
+    assert all((ROOT / package / "py.typed").exists() for package in SHIPPED)
+
+
 def test_tests_mirror_the_packages():
     folders = {p.relative_to(ROOT / "tests") for p in (ROOT / "tests").rglob("*") if p.is_dir() and p.name != "__pycache__"}
     mirrored = {folder for folder in folders if folder.parts[0] not in OTHER_TESTS}

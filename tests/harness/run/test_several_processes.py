@@ -138,7 +138,7 @@ def test_stopped_within_a_task(bench, tmp_path):
             time.sleep(0.01)
         process.terminate()
 
-    task = ("iterations=60", "--checkpoint-minutes", "0.00001")
+    task = ("iterations=30", "--checkpoint-minutes", "0.00001")
     done, _ = bench(2, "stopped", *task, fails=True, start=torchrun, meanwhile=stop)
     assert done.stderr.count("perennial: terminated; the same command continues after update ") == 1, done.stderr
     again, [folder] = bench(2, "stopped", *task)
