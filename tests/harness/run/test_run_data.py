@@ -187,6 +187,7 @@ def test_no_more_reference_images_than_are_looked_at(options, looks, monkeypatch
     monkeypatch.setattr("benchmarks.reference.load", lambda *names, **rest: asked.update(rest, names=names))
     resolved = SimpleNamespace(
         reference=("pictures", "mini"),
+        reads_reference=True,
         reference_paths=["a.png"],
         strategy_class=ZSCL,
         options=ZSCL.Options(**budgets),
