@@ -29,6 +29,7 @@ def predicted(x, y, held_out):
     return (held_out @ best[: k * d].reshape(k, d).T + best[k * d :]).argmax(axis=1)
 
 
+@pytest.mark.slow
 def test_against_a_general_optimiser():
     x, y = data()
     # Each coordinate has mean square 1.

@@ -85,6 +85,7 @@ def test_asking_teaches_the_classifier_no_task(run, toy_domain):
     assert strategy.classifier.prompts == before
 
 
+@pytest.mark.slow
 def test_values_are_published_under_their_names(run):
     strategy, stream, tests, accuracy, _, stored = run
     strategy.train(stream.train_stream[0], eval_streams=[])
@@ -236,6 +237,7 @@ def test_retention_rows(run):
     assert [stored.rows[j][1] for j in (1, 2)] == expected.counts.tolist() == [2, 1]
 
 
+@pytest.mark.slow
 def test_retention_waits_for_the_whole_stream(run):
     strategy, stream, tests, _, _, stored = run
     strategy.train(stream.train_stream[0], eval_streams=[])

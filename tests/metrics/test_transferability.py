@@ -56,6 +56,7 @@ def test_logme(n):
     assert logme(x, y) == pytest.approx(by_fixed_point, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d"), [(40, 5), (12, 20)])
 def test_logme_by_determinants(n, d):
     x, y = data(n, d, k=3)

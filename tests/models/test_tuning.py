@@ -214,6 +214,7 @@ def test_wise_ft_back_to_the_start(name, toy_encoder, stream):
         assert all(torch.equal(before[n], t) for n, t in strategy.encoder.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bitfit", "attention", "lora", "adapter"])
 def test_a_resumed_run_is_the_uninterrupted_one(name, toy_encoder, stream):
     """Modules that a tuning adds are in the encoder's state dict, so a checkpoint of it is sufficient."""

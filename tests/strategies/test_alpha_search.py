@@ -51,6 +51,7 @@ def decoded(monkeypatch):
     return passes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tuning_name", "part"), [("visual", "visual."), ("full", "resblocks"), ("lora", "in_proj_weight")])
 def test_counts_are_those_of_a_model_made_for_each_alpha(toy_encoder, domains, decoded, tuning_name, part):
     """The fast path against the slow one, which interpolates, loads and evaluates for each alpha and task."""

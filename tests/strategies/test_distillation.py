@@ -168,6 +168,7 @@ def test_reference_images_of_the_task_have_the_evaluation_transform(toy_encoder,
     assert [domain.name for domain, *_ in seen] == ["a"] * 4 + ["b"] * 4
 
 
+@pytest.mark.slow
 def test_a_moving_teacher_embeds_only_the_images_of_the_task(toy_encoder, stream, reference, run, monkeypatch):
     asked = []
 
@@ -183,6 +184,7 @@ def test_a_moving_teacher_embeds_only_the_images_of_the_task(toy_encoder, stream
     assert asked == [40], "the fixed teacher: all images, once per run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning_name", ["full", "lora"])
 @pytest.mark.parametrize("teacher", ["zero-shot", "wise"])
 def test_the_student_is_restored_after_the_teacher(toy_encoder, stream, teacher, tuning_name, run, same):
@@ -228,6 +230,7 @@ class Against(ZSCL):
         return [f"a photo of a a {c}." for c in range(3)] if self.experience.domain.name == "b" else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning_name", ["full", "visual"])
 @pytest.mark.parametrize("negatives", ["captions", "previous"])
 def test_negatives_by_definition(toy_encoder, stream, reference, negatives, tuning_name, run):
@@ -281,6 +284,7 @@ def test_class_names_that_two_tasks_share_are_not_negatives(toy_encoder, toy_dom
     assert seen == [None, None]
 
 
+@pytest.mark.slow
 def test_missing_reference_data_is_named(toy_encoder, stream, run):
     first, images = [stream.train_stream[0]], torch.zeros(4, 3, 48, 48, dtype=torch.uint8)
     for given, options, word in (

@@ -49,6 +49,7 @@ def test_reduced_keeps_the_first():
     assert reduced({"a": [5, 3, 1], "b": [2]}, 2) == {"a": [5, 3], "b": [2]}
 
 
+@pytest.mark.slow
 def test_the_memory_keeps_its_budget_and_each_tasks_best(toy_encoder, stream, trained):
     sizes, first = [], []
 
@@ -140,6 +141,7 @@ def test_memory_images_per_update(toy_encoder, stream, trained):
     assert counts == [0] * 4 + [5] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["zero-shot", "previous"])
 def test_the_loss_by_definition(toy_encoder, stream, teacher, trained):
     """Memory images against the current class names. The memory is empty in the first task."""

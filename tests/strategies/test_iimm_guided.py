@@ -69,6 +69,7 @@ def test_expected_by_hand():
         expect(ROWS.assign(iimm=0.5), "iimm", 0.25, set())
 
 
+@pytest.mark.slow
 def test_weights_by_formula(model, stream, trained, toy_study):
     """The first task replayed: its measure on the initial model, the lines without it, plain fine-tuning, interpolation."""
     first, start = stream.train_stream[0], {n: t.clone() for n, t in model.state_dict().items()}
@@ -98,6 +99,7 @@ def test_weights_by_formula(model, stream, trained, toy_study):
         torch.testing.assert_close(tensor, start[name] + alpha * (tuned[name] - start[name]), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_task_by_the_model_then(model, stream, trained, toy_study):
     """The second task is measured on the model after the first, and alpha is at least `least`."""
     found = trained(IIMMGuided, model, stream.train_stream, study=str(toy_study), weight=1e6, least=0.25)

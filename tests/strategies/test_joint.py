@@ -20,6 +20,7 @@ def stream(toy_domain):
     return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1), toy_domain("c", 2, seed=2)])
 
 
+@pytest.mark.slow
 def test_the_first_row_is_fine_tuning_to_the_bit(toy_encoder, stream, trained, same):
     plain, found = (trained(method, toy_encoder(), stream.train_stream[:1]) for method in (Strategy, Joint))
     assert same(plain.weights(), found.weights())
@@ -58,6 +59,7 @@ def test_batches_come_from_the_tasks_in_turn_each_with_its_own_head(toy_encoder,
     assert seen[:6] == [0] * 6 and sorted(seen[6:12]) == [0] * 3 + [1] * 3 and sorted(seen[12:]) == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("budget", "updates"), [("task", [6, 6, 6]), ("sum", [6, 12, 18])])
 def test_budget(toy_encoder, stream, budget, updates):
     strategy = Joint(encoder=toy_encoder(), options=Joint.Options(**QUICK, joint_budget=budget))

@@ -30,12 +30,14 @@ def test_the_penalty_is_the_sum_of_squares_to_the_start_of_the_task(toy_encoder,
     assert last["loss"] == pytest.approx(last["cross_entropy"] + 0.5 * last["l2"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weight_0_is_fine_tuning_to_the_bit(toy_encoder, stream, trained):
     plain, found = (trained(m, toy_encoder(), stream.train_stream, **o) for m, o in ((Strategy, {}), (L2, {"l2": 0.0})))
     theta = plain.weights()
     assert all(torch.equal(tensor, theta[name]) for name, tensor in found.weights().items())
 
 
+@pytest.mark.slow
 def test_a_larger_weight_stays_nearer(toy_encoder, stream, trained):
     start = [p.detach().clone() for p in toy_encoder().parameters()]
     first = stream.train_stream[:1]

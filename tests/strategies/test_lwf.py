@@ -78,6 +78,7 @@ def test_distillation_holds_the_student_back(toy_encoder, stream, trained):
     assert drifts[1] < 0.7 * drifts[0]
 
 
+@pytest.mark.slow
 def test_the_loss_by_definition_on_the_batch(toy_encoder, stream, trained):
     class Spy(LwF):
         def before_experience(self):
@@ -101,6 +102,7 @@ def test_the_loss_by_definition_on_the_batch(toy_encoder, stream, trained):
     assert len(strategy.history) == 4
 
 
+@pytest.mark.slow
 def test_weights_0_are_bit_exact_fine_tuning(toy_encoder, stream, trained, same):
     plain = trained(Strategy, toy_encoder(), stream.train_stream)
     found = trained(LwF, toy_encoder(), stream.train_stream, image_loss=0.0, text_loss=0.0)

@@ -157,6 +157,7 @@ def vectors(toy_encoder, stream, trained):
     return strategy.initial, strategy.vectors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "formula"),
     [
@@ -172,6 +173,7 @@ def test_a_row_merges_the_vectors_of_its_tasks(toy_encoder, stream, vectors, met
     assert same(strategy.weights(), patched(initial, [formula(*pair)], [0.4]))
 
 
+@pytest.mark.slow
 def test_lines_by_formula(toy_encoder, stream, vectors, trained):
     initial, pair = vectors
     found = trained(Lines, toy_encoder(), stream.train_stream, alpha=0.6).weights()
@@ -182,6 +184,7 @@ def test_lines_by_formula(toy_encoder, stream, vectors, trained):
         torch.testing.assert_close(found[name], start + scale * change, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_magmax_fine_tunes_in_sequence(toy_encoder, stream, trained, same):
     first, second = stream.train_stream
     strategy = trained(MagMax, toy_encoder(), [first, second], alpha=0.5)
@@ -204,12 +207,14 @@ def test_magmax_fine_tunes_in_sequence(toy_encoder, stream, trained, same):
     assert same(strategy.weights(), patched(initial, [magmax([one, two])], [0.5]))
 
 
+@pytest.mark.slow
 def test_equal_alphas_in_parallel_are_task_arithmetic(toy_encoder, stream, trained, same):
     parallel = trained(PaintParallel, toy_encoder(), stream.train_stream, alpha=0.3)
     arithmetic = trained(TaskArithmetic, toy_encoder(), stream.train_stream, alpha=0.3)
     assert same(parallel.weights(), arithmetic.weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_merging_searches_on_validation_and_survives_a_kill(toy_encoder, stream, method, same, go_on):
     first, second = stream.train_stream

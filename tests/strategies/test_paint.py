@@ -196,6 +196,7 @@ def test_a_vector_search_is_no_worse_than_the_shared_one(toy_encoder, stream, tr
     assert same(vector.weights(), patched(vector.initial, vector.vectors, chosen))
 
 
+@pytest.mark.slow
 def test_without_supported_tasks_the_run_reports_it(toy_encoder, toy_domain, trained):
     alone = scenario([toy_domain("a", 3), toy_domain("b", 4, seed=1)])
     strategy = trained(PaintSequential, toy_encoder(), alone.train_stream)
@@ -284,6 +285,7 @@ def test_joint_budget(toy_encoder, stream):
         assert lengths == expected
 
 
+@pytest.mark.slow
 def test_joint_trains_all_tasks_so_far_in_turn(toy_encoder, stream, trained):
     seen = []
 

@@ -28,6 +28,7 @@ def test_weights_by_formula(toy_encoder, stream, anchor, trained):
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_alpha_ends(toy_encoder, stream, trained):
     first = stream.train_stream[0]
     start, tuned = toy_encoder().state_dict(), trained(Strategy, toy_encoder(), [first]).encoder.state_dict()
@@ -60,6 +61,7 @@ def test_alpha_outside_the_interval():
         WiSEFT.Options(alpha=1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", ["lora", "adapter", "full"])
 def test_alpha_one_is_fine_tuning_under_every_tuning_and_over_tasks(toy_encoder, stream, tuning, same):
     """LoRA continues from its matrices: setting weights would restart it."""

@@ -157,6 +157,7 @@ def test_weight_ensemble_is_the_mean_of_start_and_snapshots(toy_encoder, stream,
         torch.testing.assert_close(parameter.detach(), mean, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_l2_is_anchored_at_the_start_of_the_task(toy_encoder, stream, reference):
     strategy = ZSCL(encoder=toy_encoder(), options=OPTIONS, reference=reference)
     strategy.train(stream.train_stream[0], eval_streams=[])
@@ -176,6 +177,7 @@ def test_squared_distance():
     assert parameters[0].grad.tolist() == [2.0, -4.0]
 
 
+@pytest.mark.slow
 def test_reference_batches_are_the_same_in_every_task(toy_encoder, stream, reference):
     seen = []
 
@@ -294,6 +296,7 @@ def test_pulled_average_by_formula(toy_encoder, stream, reference, trained):
         torch.testing.assert_close(found[name], average.float(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anchor", ["start", "previous", "zero-shot"])
 def test_moving_average_by_formula(toy_encoder, stream, reference, anchor, trained, same):
     """Pulled after updates 0, 2 and 4 of the second task. The model is not averaged."""
@@ -317,6 +320,7 @@ def test_moving_average_by_formula(toy_encoder, stream, reference, anchor, train
     assert same(strategy.weights(), pulled[5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [0, 2])
 @pytest.mark.parametrize("anchor", ["previous", "zero-shot"])
 def test_merge_at_the_end_of_a_task_by_formula(toy_encoder, stream, reference, anchor, every, trained):
@@ -336,6 +340,7 @@ def test_merge_at_the_end_of_a_task_by_formula(toy_encoder, stream, reference, a
     assert len(ends) == (4 if every else 2)
 
 
+@pytest.mark.slow
 def test_zscl_star_is_zscl_without_l2(toy_encoder, stream, reference, trained, same):
     assert ZSCLStar.Options() == ZSCLStar.Options(**{**vars(ZSCL.Options()), "l2": 0.0})
     shared = {"iterations": 3, "lr": 3e-3, "batch_size": 8, "average_every": 2, "reference_batch": 8}

@@ -44,6 +44,7 @@ def test_cached_images_are_those_of_the_transform(kind, photographs):
         assert same(result, dataset)
 
 
+@pytest.mark.slow
 def test_every_field_of_the_transform_counts(home, photographs):
     transforms = [Preprocess(SIZE, resize_mode=mode) for mode in ("shortest", "squash", "longest")]
     transforms += [Preprocess(SIZE, interpolation="bilinear"), Preprocess(SIZE, "longest", fill=9)]
@@ -174,6 +175,7 @@ def test_cached_images_are_not_cached_again(photographs):
     assert cached(result, SIZE, label="x") is result
 
 
+@pytest.mark.slow
 def test_progress_reports_images_and_bytes(photographs):
     told = []
     cached(photographs, 224, label="birds-test", progress=lambda *a: told.append(a))

@@ -133,6 +133,7 @@ def test_labels_without_a_class_label(save):
     assert from_hub(save("d", **words), classnames={"n1": "cat", "n2": "dog"}).train.targets == [1, 0]
 
 
+@pytest.mark.slow
 def test_choice_of_columns(save):
     fine = rows([0, 1], column="fine_label", coarse_label=[0, 0]).cast_column(
         "coarse_label", datasets.ClassLabel(names=["animal"])

@@ -146,6 +146,7 @@ def test_two_label_columns_are_chosen_in_the_name(save, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_test_split_without_labels(save):
     def rows(*labels, kind=LABELS):
         return made({"label": int}, {"image": PIC, "label": kind}, labels)

@@ -287,6 +287,7 @@ def test_mistakes_in_flags(own_data, refused, cache):
     refused("mtil has the editions mini and full", "bench", "mtil", "--edition", "own", *out)
 
 
+@pytest.mark.slow
 def test_splits_share_no_image(own_data):
     for options in ({"tasks": [str(own_data / "trees")]}, {"dataset": str(own_data / "trees"), "steps": 1}):
         name = "stream" if "tasks" in options else "cil"

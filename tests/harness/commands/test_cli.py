@@ -174,6 +174,7 @@ def test_bench_and_leaderboard(toy_benchmark, model_directory, reference, tmp_pa
     assert len((tmp_path / "b.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_diverging_run_ends_in_a_sentence_and_status_1(toy_benchmark, model_directory, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(

@@ -167,6 +167,7 @@ def test_a_truncated_image_is_named(data, dtd):
     assert data("verify", "DTD", "--quick", "--data-root", dtd)[0] == 0, "not opened"
 
 
+@pytest.mark.slow
 def test_files_that_two_sets_share_are_opened_once(data, dtd, monkeypatch):
     """Except damaged ones, even if their names share a part."""
     from benchmarks.data import images

@@ -138,6 +138,7 @@ def test_training_data_that_is_damaged_is_not_missing(ask, full_roots, tmp_path)
         ask("svhn", data_root=str(tmp_path / "data"))
 
 
+@pytest.mark.slow
 def test_names_and_templates_from_files(trees, ask, tmp_path):
     (tmp_path / "n.txt").write_text("a thing\nanother\na third\n")
     (tmp_path / "t.txt").write_text("{} drawn\n")
@@ -180,6 +181,7 @@ def test_images_without_labels(tmp_path, full_roots, model_directory, capsys):
     assert "loose" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_on_the_command_line(trees, model_directory, tmp_path, capsys):
     command = ["measure", str(trees), "--model", str(model_directory), "--csv", str(tmp_path / "new" / "m.csv")]
     assert cli.main(command) == 0

@@ -49,6 +49,7 @@ def test_once_at_the_start_and_once_after_each_task(config, evaluated):
     assert evaluated == [ROW] * 4, "there is no further evaluation at the end"
 
 
+@pytest.mark.slow
 def test_without_training_there_is_one_evaluation(config, evaluated):
     run(replace(config, strategy="zero-shot"), Screen(quiet=True))
     assert evaluated == [ROW]

@@ -152,6 +152,7 @@ def test_a_full_disk_does_not_hide_the_cause(config, monkeypatch):
         run(config, Screen(quiet=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_folder_that_cannot_be_written(config, existing, monkeypatch, killed):
     """Nothing is trained, and existing files stay unchanged."""

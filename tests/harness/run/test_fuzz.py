@@ -181,6 +181,7 @@ def test_a_record_with_one_value_changed(folder, document):
         survives(read, path, *(folder / name for name in TABLES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 @fuzz
 @given(data=st.data())
@@ -313,6 +314,7 @@ def same(one, other):
     return type(one) is type(other) and one == other
 
 
+@pytest.mark.slow
 @fuzz
 @given(state=plain)
 def test_state_comes_back(folder, state):

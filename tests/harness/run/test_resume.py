@@ -182,6 +182,7 @@ def test_code_within_a_task_needs_task_state(toy_encoder):
     assert refusal(Around(encoder=toy_encoder())) is None
 
 
+@pytest.mark.slow
 def test_nothing_is_saved_after_a_loss_that_is_nan(config, monkeypatch):
     original = Strategy.compute_loss
     monkeypatch.setattr(Strategy, "compute_loss", lambda s, batch: original(s, batch) / (len(s.history) != 2))

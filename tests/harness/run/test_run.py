@@ -232,6 +232,7 @@ def test_training_time_does_not_include_measuring(config, quiet, monkeypatch):
     assert len(seconds) == 3 and document["train_seconds"] < sum(seconds) + 1, "without the half seconds of sleep"
 
 
+@pytest.mark.slow
 def test_a_diverging_run_keeps_the_last_good_state(config, quiet):
     @STRATEGIES.register("diverging")
     class Diverging(Strategy):

@@ -150,6 +150,7 @@ def refusing(shelf, monkeypatch):
     return with_error
 
 
+@pytest.mark.slow
 def test_zero_shot_needs_no_training_data(config, refusing):
     refusing(Missing("There is no training data."))
     result, text = shown(replace(config, strategy="zero-shot", options={}))

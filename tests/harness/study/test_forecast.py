@@ -94,6 +94,7 @@ def test_seeds_are_averaged():
     assert len(three.advice.based_on) == 15
 
 
+@pytest.mark.slow
 def test_the_best_balance_is_recommended_with_its_cells():
     # At 0.45: full gains about 27 and costs 9, lora 13.5 and 0.9.
     advice = forecast(both(), "iimm", 0.45).advice

@@ -60,6 +60,7 @@ def test_everything_missing_is_run_once(make, sweep):
     assert len(attempts(runs[0])) == 2, "not started again"
 
 
+@pytest.mark.slow
 def test_a_failure_is_reported_and_stops_nothing_else(make, sweep):
     good, bad, mistake, last = runs = make("good", "bad", "mistake", "good")
     states, shown = sweep(runs, retries=1)
@@ -148,6 +149,7 @@ def test_two_at_a_time_overlap_and_share_the_processors(make, sweep, monkeypatch
     assert thread_limit(2) == {} and thread_limit(1) == {}
 
 
+@pytest.mark.slow
 def test_runs_are_distributed_over_devices(make, sweep):
     runs = make("good", "good", "good", "good", seconds=0.1)
     sweep(runs, jobs=None, devices=("cuda:0", "cuda:1"))

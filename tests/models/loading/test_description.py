@@ -72,6 +72,7 @@ def test_weights_of_gelu_are_refused_by_a_model_with_quickgelu(toy, tmp_path):
     assert not quick(models.load("Toy", str(file)))
 
 
+@pytest.mark.slow
 def test_preprocessing_comes_from_the_file(trained):
     file = edited(trained[1], mean=[0.1, 0.2, 0.3], std=[0.5] * 3, resize_mode="squash", interpolation="bilinear", fill=7)
     encoder = models.load("Toy", file)
@@ -108,6 +109,7 @@ def test_a_record_of_a_stranger_is_data(trained, recorded, tmp_path):
         assert not quick(models.load("Toy", str(file)))
 
 
+@pytest.mark.slow
 def test_a_directory_that_contradicts_the_record_is_refused(model_directory, tmp_path):
     folder = shutil.copytree(model_directory, tmp_path / "model")
     file = saved(models.load(str(folder)), tmp_path / "checkpoint")

@@ -52,6 +52,7 @@ def test_files_and_random_weights_are_prepared_for_as_all_tags_agree(monkeypatch
         assert encoder.std.flatten().tolist() == [0.25] * 3
 
 
+@pytest.mark.slow
 def test_tags_bring_their_quickgelu_and_a_failed_download_is_said(monkeypatch, toy, tmp_path, same):
     save_file(toy, tmp_path / "tag.safetensors")
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "Toy", {"tag": {"quick_gelu": True, "resize_mode": "squash"}})

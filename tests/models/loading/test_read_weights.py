@@ -52,6 +52,7 @@ def archive_of(state, path):
         torch.jit.script(root).save(str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", ["bare", "state_dict", "module", "both", "compiled", "ours"])
 def test_weights_files_as_other_programs_save_them(toy, tmp_path, wrap):
     content = {
@@ -69,6 +70,7 @@ def test_weights_files_as_other_programs_save_them(toy, tmp_path, wrap):
     assert quick(models.load("Toy-quickgelu", str(tmp_path / "weights.pt"))), "what the user says"
 
 
+@pytest.mark.slow
 def test_safetensors_and_old_files(toy, tmp_path):
     save_file(toy, tmp_path / "weights.safetensors")
     torch.save(toy, tmp_path / "weights.bin", _use_new_zipfile_serialization=False)
@@ -97,6 +99,7 @@ def test_openai_weights_are_recognised_and_computed_with_quickgelu(toy, tmp_path
         torch.testing.assert_close(encoder.encode_texts_plain(tokens), texts)
 
 
+@pytest.mark.slow
 def test_the_text_tower_may_be_packed_or_not(toy, tmp_path):
     torch.save(toy, tmp_path / "plain.pt")
     packed = models.load("Toy-packed", str(tmp_path / "plain.pt"))
@@ -288,6 +291,7 @@ def test_names_of_wrapped_modules(toy, tmp_path, wrap):
     assert len(notes) == (wrap == "inner module")
 
 
+@pytest.mark.slow
 def test_two_models_in_a_file_and_tunings_that_are_kept_apart(toy, tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({f"{of}.{k}": v for k, v in toy.items() for of in ("student", "teacher")}, path)

@@ -163,6 +163,7 @@ def test_configurations_that_contradict_the_weights_are_refused_before_memory_is
     assert "do not fit" in text and message in text
 
 
+@pytest.mark.slow
 def test_a_random_model_that_is_larger_than_the_memory(stranger):
     for name, value in (("width", 65_536), ("layers", 100)):
         change(stranger, value, "model_cfg", "text_cfg", name)

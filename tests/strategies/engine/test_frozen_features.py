@@ -75,6 +75,7 @@ def test_once_through_the_tower_and_the_same_bits(run, name, monkeypatch):
     assert not torch.equal(kept[0], kept[9])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "visual", "lora", "attention", "bitfit"])
 def test_a_tower_that_trains_is_passed_every_time(run, name):
     assert run(name)[2] == [72, 72, 72]
@@ -84,6 +85,7 @@ def test_without_training_the_images_pass_once(run):
     assert run("full", ZeroShot)[2] == [72, 0, 0]
 
 
+@pytest.mark.slow
 def test_weights_set_in_between_are_seen(run):
     strategy, logits, images, evaluate = run("adapter")
     theta = strategy.weights()
@@ -99,6 +101,7 @@ def test_weights_set_in_between_are_seen(run):
     assert images[-1] == 0
 
 
+@pytest.mark.slow
 def test_a_state_dict_or_a_touch_lets_images_pass_again(run):
     strategy, _, images, evaluate = run("adapter")
     strategy.encoder.load_state_dict(strategy.encoder.state_dict())
@@ -108,6 +111,7 @@ def test_a_state_dict_or_a_touch_lets_images_pass_again(run):
     assert images[-2:] == [72, 72]
 
 
+@pytest.mark.slow
 def test_an_evaluation_cut_short_leaves_nothing_behind(run, stream, monkeypatch):
     strategy, logits, images, evaluate = run("adapter")
     before = logits[-9:]

@@ -115,6 +115,7 @@ class Asking(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["finetune", "zscl", "wise-ft", "lora", "adapter"])
 def test_a_step_asks_nothing_of_the_device(name, toy_encoder, stream, reference, monkeypatch):
     """In the passes and the losses. The loader's work in memory comes before."""

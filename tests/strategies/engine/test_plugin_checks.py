@@ -139,6 +139,7 @@ def test_has_an_effect(name, late, toy_encoder, toy, same):
     assert same(plain[0], found[0]) and not same(plain[2], found[2])
 
 
+@pytest.mark.slow
 def test_from_scratch_is_the_task_trained_alone(toy_encoder, toy, same):
     _, found = trained(toy_encoder(), toy(), [FromScratchTrainingPlugin()])
     _, alone = trained(toy_encoder(), toy(), tasks=(2,))

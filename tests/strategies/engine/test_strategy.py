@@ -206,6 +206,7 @@ def test_a_plugin_may_add_to_the_loss(toy_encoder, stream):
     assert pushed.history[0]["loss"] > plain.history[0]["loss"] + 1
 
 
+@pytest.mark.slow
 def test_an_experience_draws_the_same_whatever_came_before(toy_encoder, stream):
     """So a resumed run equals an uninterrupted one."""
     whole = Strategy(encoder=toy_encoder(), options=QUICK, seed=4)

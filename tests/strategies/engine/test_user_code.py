@@ -73,6 +73,7 @@ def test_an_import_that_takes_long_is_reported(config, write, monkeypatch, capsy
     assert f"perennial: still importing {path} after 0.05 s (Ctrl-C stops)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["exit()", "raise SystemExit(0)", "import sys; sys.exit()"])
 def test_exit_in_a_hook(code, config, write):
     config = replace(config, strategy=write(HOOK + code + "\n"))

@@ -174,6 +174,7 @@ def test_online_fisher_information(toy_encoder, stream):
     close(data(online.importances[2]), {name: 0.25 * f0[name] + 0.5 * f1[name] + f2[name] for name in f0})
 
 
+@pytest.mark.slow
 def test_importance_is_asked_with_the_prompts_that_the_strategy_trains(toy_encoder, stream, reference):
     """At a rate of 0 no update changes anything. ZSCL's reference images take no part. PAINT trains against ensembles."""
     experience, found = stream.train_stream[0], {}
@@ -241,6 +242,7 @@ class Watch(SupervisedPlugin):
         self.steps[-1] += (named(strategy),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "options"), [(Tape, {}), (WiSEFT, {"alpha": 0.25})])
 def test_the_path_integral_by_hand(toy_encoder, stream, method, options):
     plugin, watch = make("si", clip=0.5), Watch()
@@ -343,6 +345,7 @@ def test_replayed_images_are_scored_among_their_own_tasks_classes(toy_encoder, s
             assert record["loss"] == pytest.approx(float(torch.stack(losses).mean()), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_memory_is_shared_and_seeded(toy_encoder, stream):
     """Only by the run's seed, whatever else draws from the global generator."""
 
@@ -377,6 +380,7 @@ def test_balanced_memory_batches(toy_encoder, stream):
         train(short, stream.train_stream)
 
 
+@pytest.mark.slow
 def test_replayed_batches_do_not_depend_on_processes_or_global_generators(stream):
     sets = [experience.dataset.train() for experience in stream.train_stream[:2]]
     each = []
