@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from metrics.cka import linear_cka
 from metrics.embedding import Embedded, embed, embed_images
 from metrics.evaluate import Accuracy, count_correct
 from metrics.matrix import retention
-from metrics.suite import AFTER_TRAINING, RUN_DEFAULTS, measure_all
+from metrics.suite import AFTER_TRAINING, RUN_DEFAULTS, Measure, measure_all
 from models.encoder import DualEncoder
 
 Row = dict[tuple[str, str], Accuracy]
@@ -48,17 +48,6 @@ class MeasuredStrategy(Protocol):
     mb_y: Tensor
     clock: TrainingClock
     progress: Progress
-
-
-class Measure(NamedTuple):
-    """One measured value: its time ("before" or "after" experience 1..T), task, measure, value and number of images."""
-
-    when: str
-    experience: int
-    task: str
-    measure: str
-    value: float
-    n: int
 
 
 class AccuracyMatrix(PluginMetric[dict]):

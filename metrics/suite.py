@@ -50,6 +50,17 @@ class Value(NamedTuple):
 Values = Mapping[str, Value]
 
 
+class Measure(NamedTuple):
+    """A row of `measures.csv`: its time ("before" or "after" experience 1..T), task, measure, value and number of images."""
+
+    when: str
+    experience: int
+    task: str
+    measure: str
+    value: float
+    n: int
+
+
 class Description(NamedTuple):
     """A measure: its function, its meaning, the meaning of higher values, and its source.
 

@@ -96,8 +96,7 @@ def described(kind: type) -> dict[str, Setting]:
 def without_usual(options: Any) -> dict[str, Any]:
     """Return the values of a dataclass of settings by name, without those that are their setting's `usual` value."""
     usual = {name: setting.usual for name, setting in described(type(options)).items()}
-    values = dataclasses.asdict(options)
-    return {name: value for name, value in values.items() if usual.get(name, ALWAYS) is ALWAYS or value != usual[name]}
+    return {name: value for name, value in dataclasses.asdict(options).items() if value != usual.get(name, ALWAYS)}
 
 
 def check_ranges(options: Any, prefix: str = "") -> None:

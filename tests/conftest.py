@@ -11,7 +11,6 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
@@ -298,8 +297,7 @@ def honest():
     from harness.records.files import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS, write_csv, write_json
     from harness.records.run_json import key_of
     from harness.records.summary import Percent, summarise
-
-    Measure = namedtuple("Measure", MEASURE_COLUMNS)
+    from metrics.suite import Measure
 
     def write(root, identity, counts, measures=(), losses=(), status="finished", **document):
         rows, cells = {}, []

@@ -17,6 +17,7 @@ from harness.config.run_config import RunConfig
 from harness.records.files import ACCURACY_COLUMNS, MEASURE_COLUMNS, digest, read_csv, read_json, reading
 from harness.records.run_json import STATUSES, key_of
 from harness.records.summary import Percent, summarise
+from metrics.suite import Measure
 from models.registry import UserError
 from models.setting import described
 
@@ -46,17 +47,6 @@ class Cell(NamedTuple):
 
     percent: float
     correct: int
-    n: int
-
-
-class MeasureRow(NamedTuple):
-    """A row of `measures.csv`."""
-
-    when: str
-    experience: int
-    task: str
-    measure: str
-    value: float
     n: int
 
 
@@ -153,7 +143,7 @@ def read_accuracy(
     return cells
 
 
-def read_measures(path: Path, tasks: Sequence[str], last: int | None = None) -> list[MeasureRow]:
+def read_measures(path: Path, tasks: Sequence[str], last: int | None = None) -> list[Measure]:
     """Read the rows of a `measures.csv`, up to experience `last`. Raises Contradiction or UserError as `read_accuracy`."""
     measures, row_of = [], dict[tuple[str, int, str], int]()
     with reading(path):
@@ -171,11 +161,11 @@ def read_measures(path: Path, tasks: Sequence[str], last: int | None = None) -> 
             if cell in row_of:
                 raise Contradiction(path, f"{place} repeats row {row_of[cell]}")
             row_of[cell] = number
-            measures.append(MeasureRow(row["when"], experience, row["task"], row["measure"], value, n))
+            measures.append(Measure(row["when"], experience, row["task"], row["measure"], value, n))
     return measures
 
 
-def check_finished(document: Mapping[str, Any], path: Path, cells: Cells, measures: Sequence[MeasureRow]) -> None:
+def check_finished(document: Mapping[str, Any], path: Path, cells: Cells, measures: Sequence[Measure]) -> None:
     """Check that a finished run has every cell, and the summary that follows from its tables. `path` is that of run.json.
 
     Raises Contradiction, naming the difference.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.names import SEEN
 from metrics import matrix
+from metrics.suite import Measure
 
 
 class Percent(NamedTuple):
@@ -26,25 +27,11 @@ class HasPercent(Protocol):
         """100 x correct / n."""
 
 
-class HasMeasure(Protocol):
-    """A measured value and the name of its measure."""
-
-    @property
-    def measure(self) -> str:
-        """Name of the measure."""
-
-    @property
-    def value(self) -> float:
-        """Its value, NaN if it is undefined."""
-
-
 Rows = Mapping[int, Mapping[tuple[str, str], HasPercent]]
 """`rows[after][stream, task]`, after 0..T."""
 
 
-def summarise(
-    rows: Rows, tasks: Sequence[str], heldout: Sequence[str], measures: Sequence[HasMeasure] = ()
-) -> dict[str, float]:
+def summarise(rows: Rows, tasks: Sequence[str], heldout: Sequence[str], measures: Sequence[Measure] = ()) -> dict[str, float]:
     """Return the summary of a run: transfer, average, last, forgetting, BWT and retention, and the mean zero-shot IIMM.
 
     Accuracies are in percent, their differences in points. Undefined values are NaN. If the rows have a task `SEEN`, the

@@ -26,7 +26,8 @@ from harness.run.mid_task_checkpoints import MidTaskCheckpoints
 from harness.run.start_over import start_over, unsaved_warning
 from harness.run.state import RunState, check_no_link
 from metrics.evaluate import Accuracy
-from metrics.plugins import AccuracyMatrix, Measure, MeasuresBeforeTraining, Row, ZeroShotRetention
+from metrics.plugins import AccuracyMatrix, MeasuresBeforeTraining, Row, ZeroShotRetention
+from metrics.suite import Measure
 from models.encoder import DualEncoder
 from models.registry import UserError
 from strategies.engine.mid_task import refusal

@@ -19,7 +19,8 @@ from harness.run.environment import peak_memory_mb
 from harness.run.process_group import leads
 from harness.run.run_files import CHECKPOINTS, RECORD, TABLES
 from metrics.evaluate import Accuracy
-from metrics.plugins import Measure, Row
+from metrics.plugins import Row
+from metrics.suite import Measure
 from models.files import remove_named
 from models.loading.description import describe
 from models.registry import UserError

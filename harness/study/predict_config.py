@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from benchmarks.registry import EDITIONS
+from harness.study.measure_config import data_edition, sample_size
 from models.setting import setting
 
 
@@ -30,9 +30,7 @@ class PredictConfig:
         group="evaluation",
         metavar="W",
     )
-    edition: str | None = setting(
-        None, "mini, full or own (default: the edition of the named data)", group="data", choices=lambda: EDITIONS
-    )
+    edition: str | None = data_edition()
     model: str | None = setting(
         None, "the study's model, if its folder has moved; no other model is valid (default: as in the study)", group="model"
     )
@@ -40,8 +38,6 @@ class PredictConfig:
     data_root: str = "data"
     classnames: str | None = None
     templates: str | None = None
-    measure_n: int = setting(
-        1000, "number of training images to measure (default: 1000)", group="evaluation", metavar="N", least=2
-    )
+    measure_n: int = sample_size()
     seed: int = setting(0, "seed of the sample (default: 0)", group="evaluation", metavar="N", least=0)
     device: str = "auto"

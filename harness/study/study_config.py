@@ -12,7 +12,7 @@ from benchmarks.catalog import MINI, Source, check_present, find_all
 from benchmarks.settings import mini, mtil
 from harness.config.options import make_options, split_prefix, tuning_options
 from harness.config.settings import check_values
-from metrics.suite import ONE_MODEL, select_measures
+from harness.study.measure_config import measure_names, one_model_measures
 from models.registry import UserError
 from models.setting import setting
 from reference_data.mtil import ORDER_I
@@ -58,13 +58,7 @@ class StudyConfig:
     pretrained: str | None = None
     data_root: str = "data"
     limit: int | None = None
-    measures: tuple[str, ...] | None = setting(
-        None,
-        "names from `list measures` (default: all that need one model)",
-        group="evaluation",
-        metavar="NAME",
-        items="names",
-    )
+    measures: tuple[str, ...] | None = one_model_measures()
     measure_n: int = 1000
     options: Mapping[str, Any] = setting(
         {},
@@ -161,8 +155,7 @@ def check_config(config: StudyConfig) -> dict[str, Source]:
         if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
             raise UserError(f"{flag} contains {', '.join(repeated)} more than once.")
     check_values(config)
-    if config.measures is not None:
-        select_measures(config.measures)
+    measure_names(config.measures)
     _, sources = find_all(domains, config.edition, config.data_root)
     by_name = {source.name: source for source in sources}
     if len(by_name) < len(sources):
@@ -191,7 +184,7 @@ def resolve(config: StudyConfig) -> Study:
         config=config,
         sources=sources,
         techniques={tuning: technique(tuning, settings, config.options, config.tunings) for tuning in config.tunings},
-        measures=ONE_MODEL if config.measures is None else select_measures(config.measures),
+        measures=measure_names(config.measures),
         model=model,
         pretrained=pretrained,
         weights=weights_sha256(model, pretrained),
