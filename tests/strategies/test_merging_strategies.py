@@ -46,7 +46,7 @@ def test_patched_weights_by_formula():
         torch.testing.assert_close(found[name], tensor + 0.2 * vectors[0][name] + 0.7 * vectors[2][name])
     same = patched(start, vectors, [0.3] * 3)
     arithmetic = patched(start, [add(vectors)], [0.3])
-    assert all(torch.equal(same[n], arithmetic[n]) for n in start), "equal alphas are task arithmetic, to the bit"
+    assert all(torch.equal(same[n], arithmetic[n]) for n in start), "equal alphas are task arithmetic, bit-exactly"
 
 
 def test_alpha_0_is_the_start_exactly():

@@ -177,17 +177,22 @@ def test_squared_distance():
     assert parameters[0].grad.tolist() == [2.0, -4.0]
 
 
-@pytest.mark.slow
-def test_reference_batches_are_the_same_in_every_task(toy_encoder, stream, reference):
-    seen = []
+def watched(seen):
+    """Return ZSCL that appends the indices of the reference images of each update to a list."""
 
-    class Spy(ZSCL):
+    class Watched(ZSCL):
         def companion_images(self):
             images = super().companion_images()
             seen.append(self.reference_index.tolist())
             return images
 
-    strategy = Spy(encoder=toy_encoder(), options=OPTIONS, reference=reference)
+    return Watched
+
+
+@pytest.mark.slow
+def test_reference_batches_are_the_same_in_every_task(toy_encoder, stream, reference):
+    seen = []
+    strategy = watched(seen)(encoder=toy_encoder(), options=OPTIONS, reference=reference)
     for experience in stream.train_stream:
         strategy.train(experience, eval_streams=[])
     assert seen[:6] == seen[6:]
@@ -199,15 +204,8 @@ def test_reference_batches_are_the_same_in_every_task(toy_encoder, stream, refer
 def test_with_a_reshuffle_each_task_uses_other_images_and_a_resumed_run_the_same(toy_encoder, stream, reference):
     def orders(experiences, seed=0):
         seen = []
-
-        class Spy(ZSCL):
-            def companion_images(self):
-                images = super().companion_images()
-                seen.append(self.reference_index.tolist())
-                return images
-
         options = replace(OPTIONS, iterations=5, reference_reshuffle=True)
-        strategy = Spy(encoder=toy_encoder(), options=options, reference=reference, seed=seed)
+        strategy = watched(seen)(encoder=toy_encoder(), options=options, reference=reference, seed=seed)
         for experience in experiences:
             strategy.train(experience, eval_streams=[])
         return seen

@@ -14,6 +14,7 @@ from benchmarks.data.images import fingerprint_of
 from benchmarks.own import check_images, data_version, domain, from_hub, kind_of
 from models.registry import UserError
 
+pytestmark = pytest.mark.usefixtures("hub_cache")
 NAMES = ["big_dog", "cat"]
 
 
@@ -33,15 +34,6 @@ def rows(labels, names=NAMES, first=0, column="label", **columns):
 def values(dataset):
     """Return the images of a split by the values that fill them."""
     return [dataset[i][0].getpixel((0, 0))[0] for i in range(len(dataset))]
-
-
-@pytest.fixture(autouse=True)
-def quiet(tmp_path, monkeypatch):
-    """Disable progress bars and use a separate cache."""
-    datasets.disable_progress_bars()
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    yield
-    datasets.enable_progress_bars()
 
 
 @pytest.fixture

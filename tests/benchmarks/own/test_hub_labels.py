@@ -2,7 +2,6 @@
 
 import io
 
-import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -13,18 +12,11 @@ from benchmarks.catalog import find as find_source
 from benchmarks.own import data_version, domain, from_dataset, from_hub
 from models.registry import UserError
 
+pytestmark = pytest.mark.usefixtures("hub_cache")
 KINDS = ["circle", "square", "star"]
 LABELS, COARSE = ClassLabel(names=KINDS), ClassLabel(names=["a", "b"])
 PIC = "image"
 INT, TEXT, FLOAT = Value("int64"), Value("string"), Value("float64")
-
-
-@pytest.fixture(autouse=True)
-def quiet(tmp_path, monkeypatch):
-    datasets.disable_progress_bars()
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    yield
-    datasets.enable_progress_bars()
 
 
 def png(value):

@@ -4,9 +4,9 @@ Other tests cover damaged images (test_run_data), a loss that is NaN (test_run, 
 """
 
 import errno
-import io
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -17,11 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 from safetensors import SafetensorError
 
 from harness.config.resolve import resolve
-from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records.files import read_csv, read_json, write_json, write_table
 from harness.records.leaderboard import leaderboard
@@ -34,16 +32,8 @@ from harness.run.state import RunState
 from models.files import write_bytes
 from models.registry import UserError
 
-QUICK = {"iterations": 2, "batch_size": 8, "warmup": 1, "lr": 0.003}
-TABLES = ("accuracy.csv", "measures.csv", "train.csv")
-
-
-@pytest.fixture
-def config(toy_benchmark, model_directory, tmp_path):
-    return RunConfig(
-        toy_benchmark, "finetune", model=str(model_directory), options=QUICK, out=str(tmp_path / "results"), measure_n=4,
-        device="cpu",
-    )  # fmt: skip
+RUNS = runpy.run_path(str(Path(__file__).parents[2] / "fakes" / "runs.py"))
+said_by, files = RUNS["said_by"], RUNS["files"]
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +52,6 @@ def whole(config, tmp_path, known):
         return known[key]
 
     return tables
-
-
-def files(folder):
-    return {name: (folder / name).read_bytes() for name in TABLES}
-
-
-def said_by(config):
-    """Run a configuration, and return its folder and the printed text."""
-    text = io.StringIO()
-    return run(config, Screen(console=Console(file=text, width=10_000), live=False)).folder, text.getvalue()
 
 
 def everything(folder):
@@ -263,7 +243,7 @@ def photographs_of_reference(tmp_path):
 @pytest.mark.slow
 def test_reference_data_that_vanishes_and_comes_back(config, whole, killed, photographs_of_reference, tmp_path, home):
     folder, sentences = photographs_of_reference, tmp_path / "sentences.txt"
-    options = {**QUICK, "reference_batch": 4, "reference_images": str(folder), "reference_sentences": str(sentences)}
+    options = {**config.options, "reference_batch": 4, "reference_images": str(folder), "reference_sentences": str(sentences)}
     config = replace(config, strategy="zscl", options=options)
     killed(lambda: run(config, Screen(quiet=True)), runner, "_evaluate", 2)
     record = everything(resolve(config).folder)
@@ -298,7 +278,7 @@ def test_two_processes_and_one_that_dies(config):
 
 
 def test_a_changed_configuration_is_another_run(config):
-    one, other = (resolve(replace(config, options={**QUICK, "lr": lr})).folder for lr in (0.003, 0.004))
+    one, other = (resolve(replace(config, options={**config.options, "lr": lr})).folder for lr in (0.003, 0.004))
     assert one != other and one.parent == other.parent
 
 

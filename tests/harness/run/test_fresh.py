@@ -1,47 +1,28 @@
 """--fresh deletes only files that a run writes, by name, and nothing through a symbolic link."""
 
-import io
 import os
+import runpy
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from harness.config.resolve import resolve
-from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.run import loop as runner
 from harness.run.failures import reporting_failures
 from harness.run.loop import run
 from models.registry import UserError
 
-QUICK = {"iterations": 2, "batch_size": 8, "warmup": 1, "lr": 0.003}
-TABLES = ("accuracy.csv", "measures.csv", "train.csv")
-
-
-@pytest.fixture
-def config(toy_benchmark, model_directory, tmp_path):
-    return RunConfig(
-        toy_benchmark, "finetune", model=str(model_directory), options=QUICK, out=str(tmp_path / "results"), measure_n=4,
-        device="cpu",
-    )  # fmt: skip
-
-
-def files(folder):
-    return {name: (folder / name).read_bytes() for name in TABLES}
+RUNS = runpy.run_path(str(Path(__file__).parents[2] / "fakes" / "runs.py"))
+said_by, files = RUNS["said_by"], RUNS["files"]
 
 
 @pytest.fixture
 def whole(config, tmp_path):
     """Return the tables of an undisturbed run."""
     return files(run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True)).folder)
-
-
-def said_by(config):
-    """Run a configuration, and return its folder and the printed text."""
-    text = io.StringIO()
-    return run(config, Screen(console=Console(file=text, width=10_000), live=False)).folder, text.getvalue()
 
 
 @pytest.mark.slow

@@ -149,7 +149,6 @@ def test_stopped_within_a_task(bench, tmp_path):
     assert not (folder / "checkpoint" / "within").exists()
 
 
-@pytest.mark.slow
 def test_more_processes_than_gpus(monkeypatch):
     from harness.run import process_group as running
     from models.registry import UserError

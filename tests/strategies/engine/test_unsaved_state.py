@@ -1,6 +1,5 @@
 """A user's method that keeps state: a resumed run has the numbers of an uninterrupted one, or starts over and says why."""
 
-import io
 import json
 import re
 import runpy
@@ -8,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from harness.commands.check import compare, findings
 from harness.config.run_config import RunConfig
@@ -19,6 +17,8 @@ from strategies.engine.strategy import Strategy
 
 METHODS = Path(__file__).parents[2] / "fakes" / "methods.py"
 FAKES = runpy.run_path(str(METHODS))
+RUNS = runpy.run_path(str(METHODS.with_name("runs.py")))
+said_by, files = RUNS["said_by"], RUNS["files"]
 NAMES = [kind.__name__ for kind in FAKES["CONTINUES"]]
 LOST = {kind.__name__: lost for kind, lost in FAKES["STARTS_OVER"].items()}
 QUICK = {"iterations": 3, "batch_size": 20, "warmup": 1, "lr": 0.01}
@@ -28,15 +28,6 @@ QUICK = {"iterations": 3, "batch_size": 20, "warmup": 1, "lr": 0.01}
 def config(toy_benchmark, model_directory, tmp_path):
     out = str(tmp_path / "results")
     return RunConfig(toy_benchmark, model=str(model_directory), measures=("iimm",), measure_n=4, out=out, options=QUICK)
-
-
-def files(folder):
-    return [(folder / file).read_bytes() for file in ("accuracy.csv", "train.csv", "measures.csv")]
-
-
-def said_by(config):
-    text = io.StringIO()
-    return run(config, Screen(console=Console(file=text, width=10_000), live=False)).folder, text.getvalue()
 
 
 def killed_and_resumed(config, killed, tmp_path, n=7):
