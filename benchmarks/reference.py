@@ -8,6 +8,9 @@ line. Of a .csv or .tsv file the column title or caption is read.
 
 Parts of ImageNet, as with the released option --num: "imagenet:classes=N" has the first N classes, with the first 100 training
 images of each (ImageNetSM), and "imagenet:images=N" a random choice of N training images with seed 42 (ImageNetSUB).
+
+Commas join several datasets, as with the released option --text-datasets: "CIFAR100,Food" has the images, or the sentences, of
+the first one and then of the second one. ImageNet, its parts and Conceptual Captions may be among them.
 """
 
 from __future__ import annotations
@@ -19,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Subset
+from torch.utils.data import ConcatDataset, Subset
 
 from benchmarks.data.dataset import ImageDataset
 from benchmarks.data.images import ImageFiles
 from benchmarks.data.pixels import cached, threads
 from benchmarks.data.progress import Progress
 from benchmarks.data.sampling import permutation
-from benchmarks.reference_lookup import OWN_IMAGES, dataset, image_paths, is_folder, load_sentences
+from benchmarks.reference_lookup import OWN_IMAGES, dataset, image_paths, is_folder, joined, load_sentences
 from models.transforms import Preprocess, evaluation_transform
 from reference_data import Reference
 
@@ -95,19 +98,29 @@ def load(
 
         transform = evaluation_transform(preprocess)
         return Reference(torch.stack([transform(image) for image in reference.images(progress=progress)]), texts)
+    names = joined(images)
     files: Any
-    if (source := dataset(images, data_root)) is not None:
-        files = source.build(("train",), progress).train
-        if count is not None and count < len(files):
-            files = Subset(files, permutation(len(files), CHOICE)[:count])
-    else:
+    if names == [images] and dataset(images, data_root) is None:
         paths = image_paths(images, data_root) if paths is None else paths
         if count is not None and count < len(paths):
             paths = [paths[i] for i in permutation(len(paths), CHOICE)[:count]]
         files = ImageFiles(paths, [0] * len(paths), upright=is_folder(images))
+    else:
+        sets = [_files(name, data_root, progress) for name in names]
+        files = sets[0] if len(sets) == 1 else ConcatDataset(sets)
+        if count is not None and count < len(files):
+            files = Subset(files, permutation(len(files), CHOICE)[:count])
     if not cache:
         return Reference(FileImages(files, preprocess), texts)
-    label = re.sub(r"\W", "-", Path(images).name) if ":" in images else Path(images).name
+    label = re.sub(r"\W", "-", Path(images).name) if ":" in images or len(names) > 1 else Path(images).name
     decoded = cached(files, preprocess, label=f"reference-{label}", progress=progress)
     # `cached` returns the files if it cannot write, or need not.
     return Reference(FileImages(files, preprocess) if decoded is files else decoded.images, texts)
+
+
+def _files(name: str, data_root: str, progress: Progress | None) -> Any:
+    """Return the images of a dataset, of ImageNet or a part of it, or of Conceptual Captions."""
+    if (source := dataset(name, data_root)) is not None:
+        return source.build(("train",), progress).train
+    paths = image_paths(name, data_root)
+    return ImageFiles(paths, [0] * len(paths))

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from benchmarks.catalog import MINI, Source, check_present, find
 from benchmarks.data.formats import is_image
-from benchmarks.full.dataset_table import ENTRIES, names
+from benchmarks.full.dataset_table import ENTRIES
+from benchmarks.full.dataset_table import names as class_names
 from benchmarks.own.scan import files_under
 from models.files import read_bytes, read_text, reason
 from models.paths import user_path
@@ -31,8 +32,9 @@ PART_SEED = 42
 COLUMNS = ("title", "caption")
 OWN_IMAGES = ("batch", "current", "noise")
 """Words for images that a method makes: the training batch, the task's training images, random pixels."""
-OWN_SENTENCES = ("classnames", "random")
-"""Words for sentences that a method makes: the task's class names in its first template, random tokens."""
+OWN_SENTENCES = ("classnames", "seen-classnames", "random")
+"""Words for sentences that a method makes: the task's class names in its first template, those of all tasks so far, random
+tokens."""
 _ALTERNATIVES = (
     "Or choose other data: --set reference_images=FOLDER reference_sentences=FILE (mini: the data that ships with the project)."
 )
@@ -40,13 +42,21 @@ _ALTERNATIVES = (
 
 def check(images: str, sentences: str, data_root: str = "data") -> None:
     """Raise UserError if the papers' reference data is obviously missing. Opens no image and searches no folder."""
-    if _imagenet_part(images) is not None:
+    image_sets, sets = joined(images), [*joined(images), *joined(sentences)]
+    if any(_imagenet_part(name) is not None for name in image_sets):
         _existing_imagenet(Path(data_root))
-    check_present([source for name in (images, sentences) if (source := dataset(name, data_root)) is not None])
-    if "conceptual_captions" in (images, sentences):
+    check_present([source for name in sets if (source := dataset(name, data_root)) is not None])
+    if "conceptual_captions" in sets:
         _existing_captions(Path(data_root))
-    if images == "conceptual_captions":
-        image_paths(images, data_root)
+    if "conceptual_captions" in image_sets:
+        image_paths("conceptual_captions", data_root)
+
+
+def joined(name: str) -> list[str]:
+    """Return the sets whose names commas join: datasets, ImageNet or its parts, Conceptual Captions. Else the name itself."""
+    names = name.split(",")
+    known = {*NAMES, *MINI, *ENTRIES} - {"mini"}
+    return names if all(each in known or _imagenet_part(each) is not None for each in names) else [name]
 
 
 def dataset(name: str, data_root: str = "data") -> Source | None:
@@ -56,6 +66,8 @@ def dataset(name: str, data_root: str = "data") -> Source | None:
 
 def is_folder(images: str) -> bool:
     """Return whether a name of reference images means a folder of the user."""
+    if len(joined(images)) > 1:
+        return False
     return images not in (*NAMES, *OWN_IMAGES) and _imagenet_part(images) is None and dataset(images) is None
 
 
@@ -80,7 +92,10 @@ def image_paths(name: str, data_root: str = "data") -> list[str]:
     folder = user_path(name) if part is None else _existing_imagenet(root)
     if not folder.is_dir():
         known = ", ".join((*NAMES, *OWN_IMAGES))
-        raise UserError(f"Unknown reference images {name!r}. Use one of {known}, a dataset (`list domains`), or a folder.")
+        raise UserError(
+            f"Unknown reference images {name!r}. Use one of {known}, a dataset (`list domains`), several of them joined by "
+            "commas, or a folder."
+        )
     paths = sorted(entry.path for entry in files_under(folder) if is_image(entry.name))
     if not paths:
         raise UserError(f"The folder of reference images {folder} has no image.")
@@ -93,7 +108,8 @@ def load_sentences(name: str, data_root: str = "data") -> list[str]:
     Args:
         name: "mini", "imagenet" or a part of it, "conceptual_captions", a dataset (its class names in its first template), a
             word in `OWN_SENTENCES` (no sentences), or a text file. Of a .csv or .tsv file the column title or caption is read.
-            A .tsv file without a header, with an address in its second column, has the captions in its first.
+            A .tsv file without a header, with an address in its second column, has the captions in its first. Several sets
+            joined by commas have their sentences one after another.
         data_root: the data folder.
 
     Raises:
@@ -101,12 +117,14 @@ def load_sentences(name: str, data_root: str = "data") -> list[str]:
     """
     if name in OWN_SENTENCES:
         return []
+    if len(names := joined(name)) > 1:
+        return [sentence for each in names for sentence in load_sentences(each, data_root)]
     if name == "mini":
         from benchmarks.mini import reference
 
         return reference.sentences()
     if (part := _imagenet_part(name)) is not None:
-        return fill("a photo of a {}.", list(names("imagenet").values())[: part.classes])
+        return fill("a photo of a {}.", list(class_names("imagenet").values())[: part.classes])
     if (source := dataset(name, data_root)) is not None:
         domain = source.build(("test",))
         return fill(domain.templates[0], list(domain.classnames))
@@ -114,7 +132,8 @@ def load_sentences(name: str, data_root: str = "data") -> list[str]:
     if not path.is_file():
         known = ", ".join((*NAMES, *OWN_SENTENCES))
         raise UserError(
-            f"Unknown reference sentences {name!r}. Use one of {known}, a dataset (`list domains`), or a text file."
+            f"Unknown reference sentences {name!r}. Use one of {known}, a dataset (`list domains`), several of them joined by "
+            "commas, or a text file."
         )
     sentences = _table_sentences(path) if path.suffix.lower() in (".csv", ".tsv") else _text_sentences(path)
     if not sentences:
@@ -140,18 +159,20 @@ def version(images: str, sentences: str, data_root: str = "data", paths: Sequenc
         reports.
     """
     root = Path(data_root)
+    image_sets, sets = joined(images), [*joined(images), *joined(sentences)]
     parts: list[str] = []
-    if _imagenet_part(images) is not None and imagenet_folder(root).is_dir():
+    if any(_imagenet_part(name) is not None for name in image_sets) and imagenet_folder(root).is_dir():
         parts += _class_counts(imagenet_folder(root))
-    if "conceptual_captions" in (images, sentences) and (table := find_captions(root)) is not None:
+    if "conceptual_captions" in sets and (table := find_captions(root)) is not None:
         parts.append(hashlib.sha256(table.read_bytes()).hexdigest())
-        if images == "conceptual_captions":
+        if "conceptual_captions" in image_sets:
             parts.append(f"{len(captioned_images(table))} images")
-    parts += [source.version() for name in (images, sentences) if (source := dataset(name, data_root)) is not None]
+    parts += [source.version() for name in sets if (source := dataset(name, data_root)) is not None]
     if is_folder(images):
         files = image_paths(images) if paths is None else paths
         parts += [f"{Path(path).name} {Path(path).stat().st_size}" for path in files]
-    if sentences not in NAMES and _imagenet_part(sentences) is None and dataset(sentences) is None:
+    is_file = len(joined(sentences)) == 1 and _imagenet_part(sentences) is None and dataset(sentences) is None
+    if is_file and sentences not in NAMES:
         parts += load_sentences(sentences)
     return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()[:12] if parts else None
 

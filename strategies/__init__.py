@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from models.registry import Registry, lazy
 
 if TYPE_CHECKING:
+    from strategies.engine.order import Order as Order
     from strategies.engine.strategy import Batch as Batch
     from strategies.engine.strategy import Strategy as Strategy
 
@@ -55,4 +56,11 @@ STRATEGIES = Registry("strategy", TARGETS, entry_points="perennial.strategies")
 ABOUT = {name: about for name, (_, about) in _TABLE.items()}
 register = STRATEGIES.register
 
-__getattr__ = lazy(__name__, {"Batch": "strategies.engine.strategy", "Strategy": "strategies.engine.strategy"})
+__getattr__ = lazy(
+    __name__,
+    {
+        "Batch": "strategies.engine.strategy",
+        "Order": "strategies.engine.order",
+        "Strategy": "strategies.engine.strategy",
+    },
+)

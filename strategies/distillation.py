@@ -20,7 +20,8 @@ from models.encoder import DualEncoder
 from models.registry import UserError
 from models.setting import setting
 from models.weights import interpolate
-from strategies.engine.batches import kept_on, mixed_seed, rows_of, sent
+from strategies.engine.batches import endless, kept_on, mixed_seed, rows_of, sent
+from strategies.engine.order import GivenBatches
 from strategies.engine.strategy import Batch, Strategy
 from strategies.negatives import Negatives, make_negatives
 from strategies.reference_sources import NoiseImages, random_sentences, reference_batches
@@ -191,7 +192,8 @@ class Distillation(Strategy):
         """Return the tokens [M, context] of the current task's reference sentences."""
         if word == "random":
             return random_sentences(self.encoder, mixed_seed(self.seed, self.experience.current_experience, 2))
-        return self.encoder.tokenize(self.experience.domain.prompts(0))
+        experiences = self.experiences if word == "seen-classnames" else [self.experience]
+        return self.encoder.tokenize([prompt for each in experiences for prompt in each.domain.prompts(0)])
 
     @property
     def reference_size(self) -> int:
@@ -387,4 +389,8 @@ class Distillation(Strategy):
     def _reference_batches(self) -> Iterator[Tensor]:
         """Return the indices of the task's reference images, step by step."""
         count = 0 if self.images is None else len(self.images)
-        return reference_batches(count, self.reference_size, self.reference_seed)
+        if self.order.reference is None:
+            return reference_batches(count, self.reference_size, self.reference_seed)
+        if self.images is None:
+            raise UserError("Order.reference has no effect with reference_images=batch. Leave out one of them.")
+        return map(torch.tensor, endless(GivenBatches("reference", self.order.reference, self.experience, count)))

@@ -34,7 +34,8 @@ class ZSCL(Distillation):
     Reference images and sentences are named by `reference_images` and `reference_sentences` (`benchmarks.reference`). "default"
     is the benchmark's: ImageNet's training images and Conceptual Captions' sentences in MTIL, Conceptual Captions' images and
     sentences in the class-incremental benchmarks, drawn images and listed sentences in the mini edition. Images may also be
-    "current" (the task's training images), "batch" or "noise". Sentences may also be "classnames" (the task's) or "random".
+    "current" (the task's training images), "batch" or "noise". Sentences may also be "classnames" (the task's),
+    "seen-classnames" (those of all tasks up to the current one) or "random".
 
     Reference images come in the same seeded order in every task, as in the released MTIL code, which seeds every task alike.
     With `reference_reshuffle` each task has a different order and so uses different images, as in the released
@@ -61,7 +62,7 @@ class ZSCL(Distillation):
         there either, so the losses are the same.
         Reference images pass through the student together with the batch.
         `merge` is applied after the weight average, whose effect the released code loses.
-        Not implemented: --fair, which has no effect in the released code, and reference data of several datasets.
+        Not implemented: --fair, which has no effect in the released code.
 
     Defaults:
         From the released scripts: both distillation losses 1, temperature 2, l2 1, average_every 100, 64 reference images per
@@ -90,7 +91,9 @@ class ZSCL(Distillation):
         reference_batch: int = setting(64, "reference images per update", least=1)
         reference_reshuffle: bool = setting(False, "use the reference images in a different order in each task")
         reference_images: str = setting("default", "name or folder of reference images: default, current, batch, noise, ...")
-        reference_sentences: str = setting("default", "name or file of reference sentences: default, classnames, random, ...")
+        reference_sentences: str = setting(
+            "default", "name or file of reference sentences: default, classnames, seen-classnames, random, ..."
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()

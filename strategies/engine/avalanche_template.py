@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,9 +17,10 @@ from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.prompt_reader import check_prompts
 from models.registry import UserError
-from strategies.engine.batches import in_memory, memory_loader, training_loader
+from strategies.engine.batches import in_memory, memory_loader, sent, training_images, training_loader
 from strategies.engine.frozen_features import KeptFeatures
 from strategies.engine.losses import cross_entropy_by_task
+from strategies.engine.order import GivenBatches, Order, given_loader
 from strategies.engine.plugin_checks import check_plugins
 from strategies.engine.training_options import TrainingOptions
 
@@ -29,6 +30,9 @@ class Template(SupervisedTemplate):
 
     options: TrainingOptions
     experience: DomainExperience
+    order: Order
+    companion_features: Tensor | None
+    companion_images: Callable[[], Tensor | None]
     seed: int
     workers: int
     trained: int
@@ -40,6 +44,7 @@ class Template(SupervisedTemplate):
         self._tasks_of_batch: tuple[Tensor | None, list[int]] = (None, [])
         self._kept_features = KeptFeatures()
         self._frozen_images = False
+        self._given: Any = None
         self._checked_domains: tuple[Domain, ...] | None = None
         super().__init__(optimizer=self._new_optimizer(), **arguments)
         # Avalanche's forward transfer needs an evaluation before training and asserts this value. `_before_eval` checks it.
@@ -93,6 +98,16 @@ class Template(SupervisedTemplate):
 
     # Logits and losses
 
+    def forward(self) -> Tensor:
+        """Return the logits of the batch. In training, companion images share its pass through the image tower."""
+        if self._frozen_images and not self.is_training:
+            return self.class_logits(self._kept_features.encode(self.encoder, self.mb_x))
+        companions = self.companion_images() if self.is_training else None
+        pixels = self.mb_x if companions is None else torch.cat([self.mb_x, sent(companions, self.device)])
+        features = self.encoder.encode_images(pixels)
+        self.companion_features = None if companions is None else features[len(self.mb_x) :]
+        return self.class_logits(features[: len(self.mb_x)])
+
     def class_logits(self, features: Tensor) -> Tensor:
         """Return the logits of the batch from its unit image features [B, d], against its tasks' prompts."""
         tasks = self.tasks_of(self.mb_task_id)
@@ -119,16 +134,35 @@ class Template(SupervisedTemplate):
 
     # Loaders and optimisers
 
+    def train_dataset_adaptation(self, **kwargs: Any) -> None:
+        """Take the experience's training images, with or without augmentation."""
+        self.adapted_dataset = training_images(self.experience, self.options)
+
     def make_train_dataloader(self, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
-        """Make a shuffled loader that uses the last, smaller batch (the paper's code). `workers` read images in files."""
+        """Make a loader of the batches of `order`, or a shuffled one that uses the last, smaller batch (the paper's code).
+
+        `workers` read images in files.
+        """
         # A seed that no method uses: one may shuffle the same images by seed and experience for another purpose.
         seeds, pin = (self.seed, self.experience.current_experience, 8), self.device.type == "cuda"
         data, size = self.adapted_dataset, self.train_mb_size
-        if self.experience.domain.train is None or in_memory(self.experience.domain.train):
-            self.dataloader = memory_loader(data, size, shuffle=shuffle, workers=num_workers, pin=pin)
+        decoded = self.experience.domain.train is None or in_memory(self.experience.domain.train)
+        workers = num_workers if decoded else num_workers or self.workers
+        if self.order.training is not None:
+            batches = GivenBatches("training", self.order.training, self.experience, len(data))
+            self.dataloader = self._given = given_loader(data, batches, workers=workers, seeds=seeds, pin=pin)
+        elif decoded:
+            self.dataloader = memory_loader(data, size, shuffle=shuffle, workers=workers, pin=pin)
         else:
-            workers = num_workers or self.workers
             self.dataloader = training_loader(data, size, shuffle=shuffle, workers=workers, seeds=seeds, pin=pin)
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        super()._before_training_exp(**kwargs)
+        if self.order.training is not None and self.dataloader is not self._given:
+            raise UserError(
+                "Order.training has no effect, because the method or a plugin such as replay makes the training batches from "
+                "several tasks. Leave out one of them."
+            )
 
     def _obtain_common_dataloader_parameters(self, **kwargs: Any) -> dict[str, Any]:
         # Each of several processes looks at every test image and computes its share of the rows (`models.parallel`).

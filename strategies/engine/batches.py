@@ -12,7 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from benchmarks.data.dataset import Relabelled, TensorImages
+from benchmarks.scenario import DomainExperience
 from models.registry import UserError
+from strategies.engine.training_options import TrainingOptions
+
+
+def training_images(experience: DomainExperience, options: TrainingOptions) -> Any:
+    """Return the training images of an experience as an Avalanche dataset, with or without augmentation."""
+    return experience.dataset.eval() if options.augmentation == "none" else experience.dataset.train()
 
 
 def training_loader(

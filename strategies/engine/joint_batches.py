@@ -10,8 +10,9 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 from benchmarks.scenario import DomainExperience
 from strategies.engine import schedule
-from strategies.engine.batches import DrawnPart, drawn_loader, drawn_parts, endless, in_memory
+from strategies.engine.batches import DrawnPart, drawn_loader, drawn_parts, endless, in_memory, training_images
 from strategies.engine.strategy import Strategy
+from strategies.engine.training_options import TrainingOptions
 
 
 class JointTraining(Strategy):
@@ -51,11 +52,18 @@ class JointTraining(Strategy):
             return
         seeds, pin = (self.seed, self.experience.current_experience), self.device.type == "cuda"
         workers = num_workers or self.workers
-        self.dataloader = joint_loader(self.experiences, self.train_mb_size, workers=workers, seeds=seeds, pin=pin)
+        size = self.train_mb_size
+        self.dataloader = joint_loader(self.experiences, size, self.options, workers=workers, seeds=seeds, pin=pin)
 
 
 def joint_loader(
-    experiences: Sequence[DomainExperience], batch_size: int, *, workers: int, seeds: tuple[int, ...], pin: bool = False
+    experiences: Sequence[DomainExperience],
+    batch_size: int,
+    options: TrainingOptions | None = None,
+    *,
+    workers: int,
+    seeds: tuple[int, ...],
+    pin: bool = False,
 ) -> DataLoader[Any]:
     """Make batches [images uint8 [B, 3, S, S], labels [B], task labels [B]], each of one experience, the experiences in turn.
 
@@ -66,6 +74,7 @@ def joint_loader(
     Args:
         experiences: the tasks so far.
         batch_size: images per batch.
+        options: say whether images are augmented; None: they are.
         workers: processes that read images. None are used if all images are in memory.
         seeds: seeds of order and augmentation.
         pin: pin the memory of batches.
@@ -73,7 +82,7 @@ def joint_loader(
     Raises:
         ValueError: an experience has no training images. Raised in the first pass.
     """
-    data = [experience.dataset.train() for experience in experiences]
+    data = [training_images(experience, options or TrainingOptions()) for experience in experiences]
     if all(in_memory(experience.domain.train) for experience in experiences):
         workers = 0
     batches = _InTurn(drawn_parts([len(images) for images in data], [batch_size] * len(data), seeds))

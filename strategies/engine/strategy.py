@@ -21,10 +21,10 @@ from models.encoder import DualEncoder
 from models.memory import keep_freed_memory
 from reference_data import Reference
 from strategies.engine.avalanche_template import Template, silent_loggers
-from strategies.engine.batches import sent
 from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, check_loss, overflow, settle
 from strategies.engine.method_checks import TRAIN_COLUMNS, check_class
 from strategies.engine.mid_task import Batches, restore_snapshot, snapshot
+from strategies.engine.order import Order
 from strategies.engine.plugin_checks import check_metrics, check_plugins
 from strategies.engine.schedule import Rates, budget, learning_rate, seed_everything
 from strategies.engine.training_options import TrainingOptions
@@ -102,6 +102,7 @@ class Strategy(Template):
         experiences: the training experiences up to the current one.
         options: the filled `Options`.
         reference: reference images and sentences, if the class sets `needs_reference`.
+        order: the batches of images that the caller gave (`strategies.Order`).
         trainable: the trainable parameters.
         mb_output: logits of the batch, set before `compute_loss`.
         companion_features: unit features of the companion images, set before `compute_loss`.
@@ -124,7 +125,6 @@ class Strategy(Template):
     options: Options
     experience: DomainExperience
     reference: Reference | None
-    companion_features: Tensor | None
     trains = True
     needs_reference = False
     needs_validation = False
@@ -154,12 +154,14 @@ class Strategy(Template):
         metrics: Sequence[Any] = (),
         loggers: Sequence[Any] = (),
         plugins: Sequence[Any] = (),
+        order: Order | None = None,
         eval_batch_size: int = 256,
         workers: int = 0,
         progress: Progress | None = None,
     ):
         self.options = options if options is not None else type(self).Options()  # type: ignore[assignment]  # the class's own
         self.reference = reference
+        self.order = order or Order()
         self.seed = seed
         self.workers = workers
         # Reports long work other than training and evaluation: progress(done, total, what).
@@ -370,16 +372,6 @@ class Strategy(Template):
         super()._after_training_exp(**kwargs)
         # Passes of plugins over the task's images (EWC, MAS) are a part of the method's cost.
         self.seconds += time.perf_counter() - began
-
-    def forward(self) -> Tensor:
-        """Return the logits of the batch. In training, companion images share its pass through the image tower."""
-        if self._frozen_images and not self.is_training:
-            return self.class_logits(self._kept_features.encode(self.encoder, self.mb_x))
-        companions = self.companion_images() if self.is_training else None
-        pixels = self.mb_x if companions is None else torch.cat([self.mb_x, sent(companions, self.device)])
-        features = self.encoder.encode_images(pixels)
-        self.companion_features = None if companions is None else features[len(self.mb_x) :]
-        return self.class_logits(features[: len(self.mb_x)])
 
     # For methods
 

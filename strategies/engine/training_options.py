@@ -16,6 +16,8 @@ class TrainingOptions:
     `exactness` "plain" computes as the papers' released code does, to check the short cuts of "fast": texts at the full
     context length, every output of a teacher computed again in each step, reference images in a separate pass, the tensors of
     the weights one after another. The losses are the same up to rounding, and it is much slower.
+
+    `augmentation` "none" prepares training images as evaluation images, for a comparison with other code.
     """
 
     iterations: int = setting(1001, "updates per task", least=1, most=10**9)
@@ -34,6 +36,9 @@ class TrainingOptions:
     beta1: float = setting(0.9, "decay rate of AdamW's first moment", least=0, below=1)
     beta2: float = setting(0.999, "decay rate of AdamW's second moment", least=0, below=1)
     exactness: Literal["fast", "plain"] = setting("fast", "plain: compute as the papers' released code does, much slower")
+    augmentation: Literal["crop", "none"] = setting(
+        "crop", "random resized crop of training images, or none: the evaluation transform", usual="crop"
+    )
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value out of range. A subclass with further checks calls this first."""

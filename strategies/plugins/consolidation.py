@@ -17,7 +17,7 @@ from avalanche.training.utils import ParamData
 from torch import Tensor, nn
 
 from benchmarks.scenario import DomainExperience
-from strategies.engine.batches import in_memory, training_loader
+from strategies.engine.batches import in_memory, training_images, training_loader
 from strategies.engine.strategy import Strategy
 
 Named = dict[str, Tensor]
@@ -251,7 +251,7 @@ def importances(strategy: Strategy, loss: Callable[[], Tensor], measure: Callabl
     parameters = _trainable(model)
     totals = {name: torch.zeros_like(p) for name, p in parameters.items()}
     loader = training_loader(
-        experience.dataset.train(),
+        training_images(experience, strategy.options),
         strategy.train_mb_size,
         shuffle=False,
         workers=0 if in_memory(experience.domain.train) else strategy.workers,

@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 from benchmarks.data.sampling import permutation
 from benchmarks.scenario import DomainExperience
 from models.registry import UserError
-from strategies.engine.batches import DrawnPart, drawn_loader, drawn_parts, endless, in_memory, mixed_seed
+from strategies.engine.batches import DrawnPart, drawn_loader, drawn_parts, endless, in_memory, mixed_seed, training_images
 from strategies.engine.strategy import Strategy
 
 
@@ -73,7 +73,7 @@ class Replay(ReplayPlugin):
 
     def load(self, state: Mapping[str, Any], strategy: Strategy, experiences: Sequence[DomainExperience]) -> None:
         """Restore the memory. `experiences` are those trained so far."""
-        self.storage_policy.datasets = {e.current_experience: e.dataset.train() for e in experiences}
+        self.storage_policy.datasets = {e.current_experience: training_images(e, strategy.options) for e in experiences}
         self.storage_policy.indices = {int(t): list(indices) for t, indices in state["indices"].items()}
 
 
@@ -97,7 +97,7 @@ class Memory(BalancedExemplarsBuffer):
     def post_adapt(self, agent: Strategy, exp: DomainExperience) -> None:
         """Add a task's images."""
         t = exp.current_experience
-        self.datasets[t] = exp.dataset.train()
+        self.datasets[t] = training_images(exp, agent.options)
         self.indices[t] = permutation(len(exp.dataset), mixed_seed(agent.seed, t, 6))
         self.resize(agent, self.max_size)
 

@@ -14,7 +14,7 @@ from benchmarks.data.pixels import usage
 from benchmarks.data.sampling import permutation
 from benchmarks.full.dataset_table import lines
 from benchmarks.reference import FileImages, load
-from benchmarks.reference_lookup import CAPTIONS, RAW_CAPTIONS, check, image_paths, load_sentences, version
+from benchmarks.reference_lookup import CAPTIONS, RAW_CAPTIONS, check, image_paths, is_folder, load_sentences, version
 from harness.config.resolve import outline, resolve
 from harness.config.run_config import RunConfig
 from models.registry import UserError
@@ -333,3 +333,50 @@ def test_without_distillation_no_reference_data_is_asked_for(root):
     for options in ({}, {"image_loss": "0"}, {**off, "feature_mse": "1"}, {**off, "negatives": "captions"}):
         assert outline(RunConfig(strategy="zscl", options=options, **config)).reads_reference
     assert not outline(RunConfig(strategy="finetune", **config)).reads_reference
+
+
+def test_several_datasets_as_reference(root, full_roots):
+    """Images and sentences one after another; ImageNet's parts and the captions may be among them."""
+    data = str(root / "data")
+    full_roots.write(root / "data", ["Food", "CIFAR100", "imagenet"])
+    full_roots.captions(root / "data")
+    single = [load(name, name, 8, data_root=data, cache=False) for name in ("CIFAR100", "Food")]
+    both = load("CIFAR100,Food", "CIFAR100,Food", 8, data_root=data)
+    images = torch.cat([each.images[:] for each in single])
+    assert torch.equal(both.images[:], images) and both.sentences == single[0].sentences + single[1].sentences
+    few = load("CIFAR100,Food", "mini", 8, data_root=data, count=3, cache=False).images
+    assert torch.equal(few[:], images[permutation(len(images), 0)[:3]])
+    files = [len(image_paths(name, data)) for name in ("imagenet:images=4", "conceptual_captions")]
+    mixed = load("imagenet:images=4,conceptual_captions,Food", "imagenet:classes=2,conceptual_captions", 8, data_root=data)
+    assert files == [4, 3] and len(mixed.images) == 7 + len(single[1].images)
+    assert mixed.sentences == load_sentences("imagenet")[:2] + load_sentences("conceptual_captions", data)
+    assert not is_folder("CIFAR100,Food") and is_folder("a,b")
+
+
+def test_keys_and_checks_of_several_datasets(root, full_roots):
+    data = str(root / "data")
+    full_roots.write(root / "data", ["Food", "CIFAR100", "imagenet"])
+    full_roots.captions(root / "data")
+    pairs = [("Food", "mini"), ("CIFAR100,Food", "mini"), ("mini", "CIFAR100,Food"), ("Food,imagenet", "mini")]
+    pairs.append(("Food,conceptual_captions", "mini"))
+    versions = [version(images, sentences, data) for images, sentences in pairs]
+    assert None not in versions and versions[1] == versions[2], "a run's key has the names too"
+    assert len({*versions}) == 4
+    check("CIFAR100,Food,imagenet", "Food,conceptual_captions", data)
+    for images, sentences in (("Food,MNIST", "mini"), ("mini", "MNIST,Food")):
+        with pytest.raises(UserError, match="The dataset MNIST is missing"):
+            check(images, sentences, data)
+    full_roots.write(root / "other", ["Food"])
+    for images in ("Food,imagenet", "Food,conceptual_captions"):
+        with pytest.raises(UserError, match="No reference"):
+            check(images, "mini", str(root / "other"))
+    for name in ("Food,pictures", "Food,mini", "Food,"):
+        with pytest.raises(UserError, match="several of them joined by commas, or a folder"):
+            image_paths(name, data)
+        with pytest.raises(UserError, match="several of them joined by commas, or a text file"):
+            load_sentences(name, data)
+
+
+def test_a_folder_with_a_comma_in_its_name_is_a_folder(root):
+    Path("pictures").rename("Food,pictures")
+    assert len(load("Food,pictures", "mini", 8).images) == 12 and version("Food,pictures", "mini") is not None

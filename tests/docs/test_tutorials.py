@@ -99,6 +99,16 @@ def test_the_scripts_of_a_page_work_on_a_run(name, desk, model_directory):
 
 
 @pytest.mark.slow
+def test_the_comparison_with_other_code(desk, capsys):
+    """The script's own assertions hold; the second block goes on where the first one ends."""
+    names = {"__name__": "__main__"}
+    for language, title, text in blocks(ROOT / "docs" / "other_code.md"):
+        if language == "python":
+            exec(compile(text, title or "other_code.md", "exec"), names)
+    assert capsys.readouterr().out.count("\n") == 8 and names["zscl"].images_seen == 6
+
+
+@pytest.mark.slow
 def test_the_update_of_lora_is_merged(desk):
     from safetensors.torch import load_file
 

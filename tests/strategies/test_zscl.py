@@ -117,6 +117,17 @@ def test_the_teacher_is_the_initial_model_in_every_task(toy_encoder, stream, ref
     torch.testing.assert_close(strategy.teacher.texts(), texts)
 
 
+def test_class_names_of_all_tasks_so_far_as_sentences(toy_encoder, stream, reference):
+    """The initial model's features of the names, each task's in its first template."""
+    options = replace(OPTIONS, iterations=1, reference_sentences="seen-classnames")
+    strategy, initial = ZSCL(encoder=toy_encoder(), options=options, reference=reference), toy_encoder()
+    names = [[f"a photo of a a {i}." for i in range(3)], [f"a photo of a b {i}." for i in range(5)]]
+    for experience, expected in zip(stream.train_stream, (names[0], names[0] + names[1]), strict=True):
+        strategy.train(experience, eval_streams=[])
+        with torch.no_grad():
+            torch.testing.assert_close(strategy.teacher.texts(), initial.encode_texts_plain(initial.tokenize(expected)))
+
+
 def test_distillation_reaches_the_image_tower_only(encoder, stream, reference):
     options = replace(OPTIONS, l2=0.0, iterations=1)
 
