@@ -100,7 +100,7 @@ def test_the_scripts_of_a_page_work_on_a_run(name, desk, model_directory):
 
 @pytest.mark.slow
 def test_the_comparison_with_other_code(desk, capsys):
-    """The script's own assertions hold; the second block goes on where the first one ends."""
+    """The assertions of the script hold. The second block continues the first one."""
     names = {"__name__": "__main__"}
     for language, title, text in blocks(ROOT / "docs" / "other_code.md"):
         if language == "python":
