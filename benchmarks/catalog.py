@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks import mini, settings
 from benchmarks.data.progress import Progress
@@ -26,6 +26,34 @@ MINI = (*mini.STREAM, *mini.HELDOUT)
 SPLITS = ("train", "val", "test")
 OWN_READING = 2
 """Version of the code that reads users' data. Increase it if the same files give other pixels or splits: runs then differ."""
+
+
+class DomainSource(Protocol):
+    """A domain that can be built."""
+
+    @property
+    def name(self) -> str:
+        """The name in records."""
+
+    @property
+    def edition(self) -> str:
+        """The edition: "mini", "full" or "own"."""
+
+    def build(self, splits: Sequence[str], progress: Progress | None = None) -> Domain:
+        """Read the domain. Other splits than `splits` may be None. Raises UserError for missing or damaged data."""
+        ...
+
+    def differences(self, domain: Domain) -> list[str]:
+        """Return sentences on how the domain differs from a paper's data."""
+        ...
+
+    def version(self) -> str:
+        """Return a digest of everything that decides images, classes and splits."""
+        ...
+
+    def sources(self) -> list[DomainSource]:
+        """Return the domains that this one is made from."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -93,6 +121,10 @@ class Source:
         from benchmarks import full
 
         return full.differences(domain, FULL[self.name])
+
+    def sources(self) -> list[DomainSource]:
+        """Return no domains: this one is read from files or drawn."""
+        return []
 
     def version(self) -> str:
         """Return a digest of the data on disk or of the code that renders it, with class names and templates."""
@@ -163,14 +195,15 @@ def find_all(names: Sequence[str], edition: str | None, data_root: str) -> tuple
     return edition, [find(name, edition, data_root) for name in names]
 
 
-def check_present(sources: Sequence[Source]) -> None:
+def check_present(sources: Sequence[DomainSource]) -> None:
     """Raise UserError if no file of one of the papers' datasets exists. Quick, and imports no torch."""
     from benchmarks import full
 
-    missing = [FULL[s.name] for s in sources if s.edition == "full" and not full.folders(s.name, s.data_root)]
+    read = [source for source in sources if isinstance(source, Source) and source.edition == "full"]
+    missing = [FULL[source.name] for source in read if not full.folders(source.name, source.data_root)]
     if not missing:
         return
-    root, names = sources[0].data_root, [entry.name for entry in missing]
+    root, names = read[0].data_root, [entry.name for entry in missing]
     if len(missing) == 1:
         places = " and ".join(f"{root}/{folder}" for folder in missing[0].folder)
         raise UserError(f"The dataset {names[0]} is missing: {places} not found. {how_to_get(missing[0], root)}")
@@ -181,10 +214,10 @@ def check_present(sources: Sequence[Source]) -> None:
     )
 
 
-def versions(sources: Sequence[Source], *facts: object) -> str | None:
+def versions(sources: Sequence[DomainSource], *facts: object) -> str | None:
     """Return one digest for several sources and further facts. For the mini edition it is the edition's version."""
     each = [source.version() for source in sources]
-    if all(source.edition == "mini" for source in sources):
+    if all(isinstance(source, Source) and source.edition == "mini" for source in sources):
         return each[0] if each else None
     return hashlib.sha256("\n".join([*each, *(repr(fact) for fact in facts)]).encode()).hexdigest()[:12]
 
@@ -213,7 +246,13 @@ def shadows(sources: Sequence[Source]) -> tuple[str, ...]:
 
 
 def plan_of(
-    ask: Ask, benchmark: str, edition: str, order: str, trained: Sequence[Source], heldout: Sequence[Source], **more: Any
+    ask: Ask,
+    benchmark: str,
+    edition: str,
+    order: str,
+    trained: Sequence[DomainSource],
+    heldout: Sequence[DomainSource],
+    **more: Any,
 ) -> StreamPlan:
     """Return the plan of a stream of whole domains, one per task, with MTIL's settings.
 
@@ -245,8 +284,8 @@ def plan_of(
 
 
 def build_sources(
-    trained: Sequence[Source],
-    heldout: Sequence[Source],
+    trained: Sequence[DomainSource],
+    heldout: Sequence[DomainSource],
     progress: Progress | None,
     splits: Sequence[str],
     heldout_splits: Sequence[str] = ("test",),

@@ -114,6 +114,8 @@ class StreamPlan:
         order: "I", "II", "default" or "custom".
         names: the tasks in order.
         heldout: names of the domains that are never trained.
+        targets: the held-out domains on which training is meant to have an effect, such as unseen words of a typographic
+            attack. They have test images only, so no method can choose anything by them, and Retention leaves them out.
         build: reads the domains.
         protocol: a name in `PROTOCOLS`.
         check: raises UserError for data that is obviously missing. Quick.
@@ -135,6 +137,7 @@ class StreamPlan:
     heldout: tuple[str, ...]
     build: Build
     protocol: str = "task"
+    targets: tuple[str, ...] = ()
     check: Callable[[], None] = lambda: None
     version: Callable[[], str | None] = lambda: None
     settings: Settings = field(default_factory=dict)

@@ -10,11 +10,17 @@ BENCHMARKS = Registry(
         "mtil": "benchmarks.mtil:stream",
         "cil": "benchmarks.cil:stream",
         "stream": "benchmarks.stream:stream",
+        "paint": "benchmarks.cases.paint:stream",
     },
 )
 ABOUT = {
     "mtil": "task-incremental over domains: orders I, II or a list of names; eight domains (mini) or the paper's eleven (full)",
     "cil": "class-incremental: the classes of one dataset in steps (--dataset, --steps)",
     "stream": "any domains in sequence (--tasks A,B,C): built-in names, folders, CSV files, hub datasets",
+    "paint": "PAINT's nine patching and five supported tasks (2208.05592): single, joint, sequential and parallel patching",
 }
+DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
+    "paint": ("paint-single", "paint-joint", "paint-sequential", "paint-parallel"),
+}
+"""The strategies that `bench` runs, one after the other, if none is given. A benchmark without an entry runs zscl."""
 EDITIONS = ("mini", "full", "own")

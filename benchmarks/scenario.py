@@ -192,18 +192,20 @@ def assemble(
     hold_out = select or not stream.whole_train if hold_out is None else hold_out
     domains = []
     for i, domain in enumerate((*built.trained, *built.heldout)):
-        if i >= len(built.trained):
+        if domain.name in stream.targets:
+            domain = replace(domain, train=None, val=None)
+        elif i >= len(built.trained):
             domain = replace(with_validation(domain, seed), train=None) if select else domain
         else:
             if shots is not None and domain.train is not None:
                 domain = with_shots(domain, shots, seed, hold_out)
             else:
                 domain = with_validation(domain, seed, hold_out)
-        if select and domain.val is None:
+        if select and domain.val is None and domain.name not in stream.targets:
             raise UserError(_nothing_held_out(domain, shots))
         domain = limited(domain, limit, seed) if limit is not None else domain
         if cache:
-            wanted = ("val", "test") if select else ("test",)
+            wanted = ("val", "test") if select and domain.val is not None else ("test",)
             # Steps of a class-incremental stream have the same names whatever the dataset.
             steps = stream.benchmark.startswith("cil-") and i < len(built.trained)
             label = f"{stream.benchmark}-{domain.name}" if steps else domain.name

@@ -56,6 +56,7 @@ MINI: dict[str, dict[str, Any]] = {
     "zscl-star": {"l2": 0.0},
     "icarl": {"memory": 200},
     "joint": {"joint_budget": "task"},
+    "paint-single": _SEARCH,
     "paint-sequential": _SEARCH,
     "paint-joint": {**_SEARCH, "joint_budget": "task"},
     "paint-parallel": _SEARCH,
@@ -77,7 +78,7 @@ def mtil() -> dict[str, dict[str, Any]]:
     default = 1e-5
     rates = {n: e.lr for n, e in ENTRIES.items() if e.lr is not None and e.lr != default}
     # A batch of several tasks has one rate. PAINT's methods use one rate for all tasks (our choice).
-    single = ("joint", "paint-sequential", "paint-joint", "paint-parallel", "task-arithmetic")
+    single = ("joint", "paint-single", "paint-sequential", "paint-joint", "paint-parallel", "task-arithmetic")
     return {"finetune": {"lr_by_task": rates}, **{name: {"lr_by_task": {}} for name in single}}
 
 

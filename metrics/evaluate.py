@@ -7,47 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from benchmarks.data.dataset import ImageDataset
 from benchmarks.data.domain import Domain
+from metrics.accuracy import Accuracy as Accuracy
 from models.transforms import Preprocess, evaluation_transform
 
 if TYPE_CHECKING:
     from models.classifier import PromptClassifier
-
-
-class Accuracy(NamedTuple):
-    """The number of correct answers and the number of images."""
-
-    correct: int
-    n: int
-
-    @property
-    def percent(self) -> float:
-        """100 x correct / n; NaN for n = 0."""
-        return 100 * self.correct / self.n if self.n else float("nan")
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return Wilson's score interval (1927) of the accuracy in percent.
-
-        Its coverage is close to the level for small n and near 0 and 100 %, where value plus or minus standard errors fails.
-
-        Args:
-            level: confidence level in (0, 1).
-
-        Returns:
-            The lower and upper end; NaN for n = 0.
-        """
-        if not self.n:
-            return float("nan"), float("nan")
-        from scipy.stats import binomtest
-
-        low, high = binomtest(int(self.correct), int(self.n)).proportion_ci(level, method="wilson")
-        return 100 * float(low), 100 * float(high)
 
 
 def count_correct(logits: Tensor, labels: Tensor) -> Tensor:

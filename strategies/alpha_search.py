@@ -131,21 +131,24 @@ class Path:
         return self._shared, alphas[0]
 
 
-class Validation:
-    """Counts correct answers on validation splits, for many weights in one pass over the decoded images.
+class Answers:
+    """Counts correct answers on one split of each domain, for many weights in one pass over the decoded images.
 
-    `domains` are by task label. `known` has the correct answers at a path's start, alpha = 0, by question. Heads are template
-    ensembles, made once per run unless the text tower trains. The predictions are those of `metrics.evaluate`.
+    `domains` are by task label, `split` is "val" for a search and "test" for a curve. `known` has the correct answers at a
+    path's start, alpha = 0, by question. Heads are template ensembles, made once per run unless the text tower trains. The
+    predictions are those of `metrics.evaluate`.
     """
 
     def __init__(
         self,
         encoder: DualEncoder,
         domains: Mapping[int, Domain],
-        batch_size: int = 256,
+        split: Literal["val", "test"] = "val",
         progress: Progress = lambda done, total, what: None,
+        batch_size: int = 256,
     ):
-        self.encoder, self.domains, self.batch_size, self.progress = encoder, domains, batch_size, progress
+        self.encoder, self.domains, self.split, self.progress = encoder, domains, split, progress
+        self.batch_size = batch_size
         self.known: dict[str, int] = {}
         self._classifier = PromptClassifier(encoder)
         self._classifier.training = False
@@ -153,8 +156,8 @@ class Validation:
 
     def size(self, question: Question) -> int:
         """Return the number of a question's images."""
-        split: Any = self.domains[question.label].val
-        return 0 if split is None else len(split)
+        images: Any = getattr(self.domains[question.label], self.split)
+        return 0 if images is None else len(images)
 
     def count(self, path: Path, points: Sequence[Point], questions: Sequence[Question]) -> np.ndarray:
         """Return the correct answers [P, Q] at the path's points.
@@ -173,7 +176,7 @@ class Validation:
         asked = [i for i, point in enumerate(points) if any(point) or known is None]
         correct = torch.zeros(len(points), dtype=torch.int64, device=self.encoder.device)
         heads = {i: self._head(path, points[i], question) for i in asked}
-        images = self.domains[question.label].val
+        images = getattr(self.domains[question.label], self.split)
         batches = pixel_batches(images, self.encoder.preprocess, self.batch_size) if asked and images is not None else ()
         for pixels, labels in batches:
             pixels = self.encoder.normalise(pixels.to(self.encoder.device))
@@ -211,7 +214,7 @@ class Search:
 
     def __init__(
         self,
-        validation: Validation,
+        validation: Answers,
         path: Path,
         patching: Sequence[Question],
         supported: Sequence[Question],

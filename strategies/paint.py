@@ -1,15 +1,57 @@
-"""PAINT: patching with sequential, joint and parallel fine-tuning."""
+"""PAINT: patching of single tasks, and of several with sequential, joint and parallel fine-tuning."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.scenario import DomainExperience
 from models.merging import Vector, task_vector
 from models.setting import setting
 from strategies.engine.joint_batches import JointTraining
 from strategies.merging import TaskArithmetic
 from strategies.patching import Patching
+
+
+class PaintSingle(Patching):
+    """PAINT on single tasks: each task is patched alone, always from the initial weights.
+
+    phi_t is fine-tuned on task t from the initial weights theta_0. Row t of the matrix is
+
+        theta_t = (1 - a_t) theta_0 + a_t phi_t
+
+    a_t is searched on the validation images of task t and of the held-out domains (supported tasks). There is no chain of
+    models: row t knows nothing of the other tasks, so its other cells show what patching on task t does to them (PAINT's broad
+    transfer). Everything else is as in `paint-sequential`.
+
+    Source:
+        Ilharco et al. 2022, arXiv 2208.05592: the experiments with a single patching task, and its released code.
+
+    Differs from the released code:
+        The decay of the learning rate reaches 0 one step earlier. The released code has no search.
+
+    Defaults:
+        Those of `paint-sequential`.
+
+    Command:
+        `python cli.py bench paint --strategy paint-single`
+    """
+
+    restarts = True
+
+    def before_experience(self) -> None:
+        """Start from the initial weights."""
+        super().before_experience()
+        self.set_weights(self.initial)
+
+    def after_experience(self) -> None:
+        """Search how far to go from the initial weights to the fine-tuned ones."""
+        super().after_experience()
+        self.patch(self.initial, [task_vector(self.initial, self.weights())])
+
+    def patching_tasks(self) -> list[DomainExperience]:
+        """Return the current task only."""
+        return [self.experience]
 
 
 class PaintSequential(Patching):

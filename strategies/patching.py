@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.data.domain import limited
+from benchmarks.scenario import DomainExperience
 from models.merging import Vector
 from models.setting import setting
-from strategies.alpha_search import Path, Point, Question, Search, Validation, refine
+from strategies.alpha_search import Answers, Path, Point, Question, Search, refine
 from strategies.engine.strategy import Strategy
 
 
@@ -55,6 +56,11 @@ class Patching(Strategy):
         )
         epsilon: float = setting(1.0, "points of supported accuracy that rule=bounded may lose", least=0)
         validation_images: int | None = setting(None, "validation images per task for the search; none: all", least=1)
+        curve: bool = setting(
+            False,
+            "also record test accuracy at `alphas` steps between the weights before and after; nothing is chosen by it",
+            usual=False,
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -71,7 +77,7 @@ class Patching(Strategy):
         super().before_run()
         self.initial: dict[str, Tensor] = self.weights()
         self.start: dict[str, int] = {}
-        self.validation: Validation | None = None
+        self.validation: Answers | None = None
         self._known: dict[str, int] = {}
 
     def class_logits(self, features: Tensor) -> Tensor:
@@ -100,9 +106,12 @@ class Patching(Strategy):
 
     def grid(self, count: int) -> list[Point]:
         """Return the points of a search along `count` vectors, each with one alpha for all; only the fixed one if set."""
+        return self.steps(count) if self.options.alpha is None else [(self.options.alpha,) * count]
+
+    def steps(self, count: int) -> list[Point]:
+        """Return `alphas` equal steps of [0, max_alpha] as points along `count` vectors."""
         o = self.options
-        alphas = [i * o.max_alpha / (o.alphas - 1) for i in range(o.alphas)] if o.alpha is None else [o.alpha]
-        return [(alpha,) * count for alpha in alphas]
+        return [(i * o.max_alpha / (o.alphas - 1),) * count for i in range(o.alphas)]
 
     def patch(self, theta_0: dict[str, Tensor], vectors: Sequence[Vector]) -> None:
         """Move the encoder to the best point theta_0 + sum_i alpha_i v_i, and record the search."""
@@ -116,23 +125,51 @@ class Patching(Strategy):
             points = [search.best()]
             self.after_search(search.correct(points[0]))
             record |= search.record()
+        if o.curve:
+            record["curve"] = self.curve(path, [point for point in self.steps(len(vectors)) if point != points[0]] + points)
         path.move(points[0])
         self.searches.append({**record, "chosen": list(points[0])})
 
-    def validation_splits(self) -> Validation:
+    def curve(self, path: Path, points: Sequence[Point]) -> list[dict[str, Any]]:
+        """Return the correct answers at some points of a path, one record per test set.
+
+        Each point is counted as evaluation would count it now. No choice depends on the result.
+        """
+        stream, heldout = list(self.experience.origin_stream), self.experience.heldout_domains
+        points = sorted(points)
+        tests = Answers(self.encoder, dict(enumerate((*self.experience.stream_domains, *heldout))), "test", self.progress)
+        questions = [Question(e.task_label, tuple(e.rivals(len(self.experiences)))) for e in stream]
+        questions += [Question(label) for label in range(len(stream), len(tests.domains))]
+        counts = tests.count(path, points, questions)
+        return [
+            {
+                "stream": "test" if question.label < len(stream) else "heldout",
+                "task": tests.domains[question.label].name,
+                "points": [list(point) for point in points],
+                "correct": counts[:, i].tolist(),
+                "n": tests.size(question),
+            }
+            for i, question in enumerate(questions)
+        ]
+
+    def validation_splits(self) -> Answers:
         """Return the validation splits of this run, read on first use."""
         if self.validation is None:
             domains = (*self.experience.stream_domains, *self.experience.heldout_domains)
             if (count := self.options.validation_images) is not None:
                 domains = tuple(limited(domain, count, self.seed) for domain in domains)
-            self.validation = Validation(self.encoder, dict(enumerate(domains)), progress=self.progress)
+            self.validation = Answers(self.encoder, dict(enumerate(domains)), "val", self.progress)
             self.validation.known.update(self._known)
         return self.validation
+
+    def patching_tasks(self) -> list[DomainExperience]:
+        """Return the experiences whose validation accuracy a search raises. Here: all tasks so far."""
+        return self.experiences
 
     def questions(self) -> tuple[list[Question], list[Question]]:
         """Return the patching and supported tasks of a search, with the rivals that evaluation would let in now."""
         splits, first = self.validation_splits(), len(self.experience.stream_domains)
-        patching = [Question(e.task_label, tuple(e.rivals(len(self.experiences)))) for e in self.experiences]
+        patching = [Question(e.task_label, tuple(e.rivals(len(self.experiences)))) for e in self.patching_tasks()]
         for question in patching:
             if not splits.size(question):
                 name = splits.domains[question.label].name

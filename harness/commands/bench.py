@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from harness.commands import EXAMPLES
@@ -17,7 +18,7 @@ from models.registry import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `bench` to its parser."""
     parser.description = "Run a benchmark. The same command again continues an interrupted run and skips a finished one."
-    parser.usage = "perennial bench [mtil|cil|stream] [--strategy NAME] [flags]"
+    parser.usage = "perennial bench [BENCHMARK] [--strategy NAME] [flags]"
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     add_run_flags(parser)
 
@@ -41,7 +42,7 @@ def run_parser() -> Parser:
 
 
 def configs(arguments: argparse.Namespace) -> list[RunConfig]:
-    """Return the runs that the flags and the file of --config ask for, one per seed. Raises UserError."""
+    """Return the runs that the flags and the file of --config ask for, one per strategy and seed. Raises UserError."""
     settings: dict[str, Any] = read_file(arguments.config) if arguments.config else {}
     flags = read_flags(arguments, RunConfig, settings.get("data_root"))
     options = merge_options(settings.get("options", {}), flags.get("options", {}))
@@ -52,11 +53,23 @@ def configs(arguments: argparse.Namespace) -> list[RunConfig]:
     if "benchmark" not in settings:
         raise UserError("Which benchmark? Write it first, before the flags. For example: bench mtil --strategy zscl.")
     seeds = settings.pop("seed", 0)
-    return [RunConfig(**settings, seed=seed) for seed in dict.fromkeys([seeds] if isinstance(seeds, int) else seeds)]
+    strategies = [settings.pop("strategy")] if "strategy" in settings else default_strategies(settings["benchmark"])
+    return [
+        RunConfig(**settings, strategy=strategy, seed=seed)
+        for strategy in strategies
+        for seed in dict.fromkeys([seeds] if isinstance(seeds, int) else seeds)
+    ]
+
+
+def default_strategies(benchmark: str) -> Sequence[str]:
+    """Return the strategies that a benchmark is run with if none is given."""
+    from benchmarks.registry import DEFAULT_STRATEGIES
+
+    return DEFAULT_STRATEGIES.get(benchmark, (RunConfig.strategy,))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the benchmark, once per seed. Raises UserError."""
+    """Run the benchmark, once per strategy and seed. Raises UserError."""
     from harness.config.resolve import unchanged_data
     from harness.config.trust import check_code
 

@@ -86,6 +86,11 @@ class Resolved:
         return self.plan.heldout
 
     @property
+    def retained(self) -> tuple[str, ...]:
+        """The names of the held-out domains that count for Retention."""
+        return tuple(name for name in self.plan.heldout if name not in self.plan.targets)
+
+    @property
     def measures(self) -> tuple[str, ...]:
         """The measures that are computed before each experience (`metrics.suite`), and after it."""
         return _measures(self.config)
@@ -124,6 +129,7 @@ class Resolved:
             **in_identity(self.request),
             # Only if there are any: older records keep their keys.
             **({"files": self.files} if self.files else {}),
+            **({"targets": list(self.plan.targets)} if self.plan.targets else {}),
         }
 
     def _plugin_settings(self) -> dict[str, dict[str, Any]]:

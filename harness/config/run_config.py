@@ -53,11 +53,16 @@ class RunConfig(Ask):
     """
 
     benchmark: str = setting(
-        "mtil", "mtil, cil or stream (see `list benchmarks`)", group="data", flag="benchmark", nargs="?", choices=_benchmarks
+        "mtil",
+        "mtil, cil, stream or a case study (see `list benchmarks`)",
+        group="data",
+        flag="benchmark",
+        nargs="?",
+        choices=_benchmarks,
     )
     strategy: str = setting(
         "zscl",
-        "method: a name from `list strategies`, or FILE.py:Class, which is run as code (default: zscl)",
+        "method: a name from `list strategies`, or FILE.py:Class, which is run as code (default: zscl; case studies: several)",
         choices=_strategies,
         code=True,
     )

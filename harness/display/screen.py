@@ -197,6 +197,7 @@ class Screen:
         folder: str,
         lines: Sequence[str],
         commands: Sequence[str] = (),
+        tables: Sequence[Table] = (),
     ) -> None:
         """Print the summary of a finished run and the path of its record.
 
@@ -206,6 +207,7 @@ class Screen:
             folder: folder of the record.
             lines: lines below the summary.
             commands: lines below the path of the record, with what to run next.
+            tables: further tables below the summary.
         """
         if self.quiet:
             return
@@ -222,6 +224,8 @@ class Screen:
         if zero is not None:
             table.add_row("zero-shot", *(_number(zero.get(key, float("nan"))) for key in shown), style="dim")
         console.print(table)
+        for each in tables:
+            console.print(each)
         for line in lines:
             self.say(line, style="dim")
         self.console.print(f"record: {folder}", highlight=False, soft_wrap=True)

@@ -125,7 +125,7 @@ def values(run: Run) -> dict[str, ByTask]:
 
     Raises UserError if its accuracy.csv lacks cells.
     """
-    rows, heldout = run.rows("test", run.tasks), run.rows("heldout", run.heldout)
+    rows, heldout = run.rows("test", run.tasks), run.rows("heldout", run.retained)
     if np.isnan(rows).any() or np.isnan(heldout).any():
         raise UserError(f"{run.folder / 'accuracy.csv'} is damaged (not every task is there after every step).")
     R = rows[1:]

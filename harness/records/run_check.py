@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from benchmarks.names import SEEN
 from harness.config.run_config import RunConfig
 from harness.records.files import ACCURACY_COLUMNS, MEASURE_COLUMNS, digest, read_csv, read_json, reading
-from harness.records.run_json import STATUSES, key_of
+from harness.records.run_json import STATUSES, key_of, retained
 from harness.records.summary import Percent, summarise
 from metrics.suite import Measure
 from models.registry import UserError
@@ -196,7 +196,7 @@ def check_finished(document: Mapping[str, Any], path: Path, cells: Cells, measur
     rows: dict[int, dict[tuple[str, str], Percent]] = {}
     for (after, stream, task), cell in cells.items():
         rows.setdefault(after, {})[stream, task] = Percent(cell.percent)
-    expected = summarise(rows, tasks, heldout, measures)
+    expected = summarise(rows, tasks, retained(identity), measures)
     for name in (*expected, *(name for name in summary if name not in expected)):
         recorded, value = summary.get(name), expected.get(name)
         if value is None or not _agree(math.nan if recorded is None else recorded, value):

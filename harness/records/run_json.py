@@ -19,6 +19,7 @@ from models.setting import described, value_types
 
 TEXT = ("benchmark", "edition", "order", "strategy", "model", "tuning")
 NAMES = ("tasks", "heldout")
+OPTIONAL_NAMES = ("targets",)
 STATUSES = ("running", "interrupted", "failed", "finished")
 SETTINGS: dict[str, tuple[type, ...]] = {
     name: (*(list if kind is tuple else kind for kind in value_types(typing.get_type_hints(RunConfig)[name])), type(None))
@@ -69,7 +70,7 @@ def _check(document: Mapping[str, Any]) -> None:
     expect("identity", identity, dict)
     for name in TEXT:
         expect(f"identity.{name}", identity.get(name), str)
-    for name in NAMES:
+    for name in (*NAMES, *(name for name in OPTIONAL_NAMES if name in identity)):
         _names(f"identity.{name}", identity.get(name))
     for name, kinds in {**SETTINGS, **VALUES}.items():
         expect(f"identity.{name}", identity.get(name), *kinds)
@@ -110,3 +111,8 @@ def _short(value: Any) -> str:
     """Return a value for a message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def retained(identity: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the held-out domains of a run that count for Retention: all but its targets (`StreamPlan.targets`)."""
+    return tuple(name for name in identity["heldout"] if name not in identity.get("targets", ()))

@@ -19,7 +19,7 @@ from harness.display.console import complain
 from harness.records.files import TRAIN_COLUMNS, read_csv, reading
 from harness.records.find_runs import find
 from harness.records.run_check import Contradiction, check_digests, check_finished, check_identity, read_accuracy, read_measures
-from harness.records.run_json import read_run
+from harness.records.run_json import read_run, retained
 from metrics import matrix
 from models.registry import UserError
 
@@ -62,6 +62,16 @@ class Run:
     def heldout(self) -> tuple[str, ...]:
         """Names of the held-out domains."""
         return tuple(self.identity["heldout"])
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the held-out domains on which training is meant to have an effect (`StreamPlan.targets`)."""
+        return tuple(self.identity.get("targets", ()))
+
+    @property
+    def retained(self) -> tuple[str, ...]:
+        """Names of the held-out domains that count for Retention."""
+        return retained(self.identity)
 
     @property
     def finished(self) -> bool:

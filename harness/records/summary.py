@@ -31,15 +31,21 @@ Rows = Mapping[int, Mapping[tuple[str, str], HasPercent]]
 """`rows[after][stream, task]`, after 0..T."""
 
 
-def summarise(rows: Rows, tasks: Sequence[str], heldout: Sequence[str], measures: Sequence[Measure] = ()) -> dict[str, float]:
+def summarise(rows: Rows, tasks: Sequence[str], retained: Sequence[str], measures: Sequence[Measure] = ()) -> dict[str, float]:
     """Return the summary of a run: transfer, average, last, forgetting, BWT and retention, and the mean zero-shot IIMM.
 
     Accuracies are in percent, their differences in points. Undefined values are NaN. If the rows have a task `SEEN`, the
     summary also has `cil_average`, the mean of its accuracy over the steps, and `cil_last`, its last accuracy (ZSCL's
     class-incremental Avg and Last).
+
+    Args:
+        rows: the accuracy matrix.
+        tasks: names of the tasks in order.
+        retained: names of the held-out domains that count for Retention, which are all but a benchmark's targets.
+        measures: the measures of the run.
     """
     R = accuracy_rows(rows, "test", tasks)
-    held = accuracy_rows(rows, "heldout", heldout)
+    held = accuracy_rows(rows, "heldout", retained)
     retention = matrix.retention(R[1:], R[0], held[1:], held[0])
     iimm = [m.value for m in measures if m.measure == "iimm_zero_shot" and m.value == m.value]
     seen = [rows[after]["test", SEEN].percent for after in sorted(rows) if ("test", SEEN) in rows[after]]

@@ -9,7 +9,9 @@ from avalanche.benchmarks import CLScenario
 
 from harness.display.data_summary import print_data_summary
 from harness.display.end_of_run import end_of_run
+from harness.display.patch_table import patch_tables
 from harness.display.screen import Screen
+from harness.records.patches import patches
 from harness.records.summary import zero_shot_summary
 from harness.run.describe import banner, document, short_warmup
 from harness.run.state import RunState
@@ -54,4 +56,5 @@ def show_summary(state: RunState, screen: Screen) -> None:
     # Row 0 is not a reference if the classes that compete depend on the tasks so far.
     zero_shot = None if state.competes else zero_shot_summary(state.rows, state.resolved.tasks)
     lines, commands = end_of_run(note, state.rows, state.resolved, state.document)
-    screen.summary(state.document["summary"], zero_shot, str(state.folder), lines, commands)
+    tables = patch_tables(patches(state.document.get("searches")), state.resolved.plan.targets, state.resolved.retained)
+    screen.summary(state.document["summary"], zero_shot, str(state.folder), lines, commands, tables)

@@ -131,7 +131,7 @@ def _run(resolved: Resolved, encoder: DualEncoder, scenario: CLScenario, device:
     meters = Meters(
         accuracy,
         MeasuresBeforeTraining(resolved.measures, config.measure_n, config.seed),
-        ZeroShotRetention(accuracy, resolved.tasks, resolved.heldout),
+        ZeroShotRetention(accuracy, resolved.tasks, resolved.retained),
     )
     plugins = {name: make_plugin(name, options) for name, options in resolved.plugins.items()}
     reference = load_reference(resolved, encoder, scenario, screen)

@@ -169,14 +169,14 @@ class RunState:
 
     def write_document(self, status: str, error: str | None = None) -> None:
         """Write `run.json`: configuration, machine, progress, and the summary of a finished run."""
-        tasks, heldout = self.resolved.tasks, self.resolved.heldout
+        tasks, retained = self.resolved.tasks, self.resolved.retained
         if self.trainable is not None:
             # A probe makes its heads when it is trained.
             self.document["trainable_params"] = self.trainable
         self.document.update(
             status=status,
             error=error,
-            summary=summarise(self.rows, tasks, heldout, self.measures) if status == "finished" else None,
+            summary=summarise(self.rows, tasks, retained, self.measures) if status == "finished" else None,
             progress={"after": self.done, "of": len(tasks)},
             train_seconds=round(self.timings["train"], 3),
             eval_seconds=round(self.timings["evaluate"], 3),

@@ -180,6 +180,7 @@ class Strategy(Template):
         # In a run of the command line: finds what a user's method keeps and does not save.
         self.own_state: OwnState | None = None
         self._prepared = False
+        self._start: dict[str, Tensor] = {}
         self._stop_training: bool = False
         self._terms: dict[str, Tensor | float] = {}
         check_plugins(plugins)
@@ -277,6 +278,8 @@ class Strategy(Template):
         if self._prepared:
             return
         self._prepared = True
+        if self.options.start == "initial":
+            self._start = tuning.weights(self.encoder)
         if self.device.type == "cpu":
             keep_freed_memory()
         # The same for every caller: there is no experience yet, and every layer is in evaluation mode.
@@ -296,6 +299,8 @@ class Strategy(Template):
         began, self.history, self.images_seen = time.perf_counter(), [], 0
         if not self.trains:
             return
+        if self.options.start == "initial":
+            tuning.set_weights(self.encoder, self._start)
         self.before_experience()
         self._before_training_epoch(**kwargs)
         # Read only now: replay replaces the loader in its `before_training_exp`.

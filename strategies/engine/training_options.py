@@ -35,6 +35,11 @@ class TrainingOptions:
     weight_decay: float = setting(0.0, "decoupled weight decay of AdamW", least=0, most=1e20)
     beta1: float = setting(0.9, "decay rate of AdamW's first moment", least=0, below=1)
     beta2: float = setting(0.999, "decay rate of AdamW's second moment", least=0, below=1)
+    start: Literal["previous", "initial"] = setting(
+        "previous",
+        "weights that a task starts from: those of the task before it, or the initial ones (each task is learned alone)",
+        usual="previous",
+    )
     exactness: Literal["fast", "plain"] = setting("fast", "plain: compute as the papers' released code does, much slower")
     augmentation: Literal["crop", "none"] = setting(
         "crop", "random resized crop of training images, or none: the evaluation transform", usual="crop"

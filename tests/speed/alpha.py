@@ -31,8 +31,8 @@ from metrics.evaluate import evaluate
 from models import tuning
 from models.classifier import PromptClassifier
 from models.merging import patched
+from strategies.alpha_search import Answers, Question, Search
 from strategies.alpha_search import Path as AlphaPath
-from strategies.alpha_search import Question, Search, Validation
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def main() -> None:
         return found
 
     def ours() -> list[np.ndarray]:
-        found, start, validation = [], theta, Validation(encoder, domains)
+        found, start, validation = [], theta, Answers(encoder, domains)
         for task, vector in enumerate(vectors):
             path = AlphaPath(encoder, start, [vector])
             search = Search(validation, path, [Question(d) for d in range(task + 1)], [Question(d) for d in supported])

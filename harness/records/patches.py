@@ -1,0 +1,62 @@
+"""The alpha curves on test sets that patching methods record (`strategies.patching`, option `curve`). Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from metrics.accuracy import Accuracy
+
+Point = tuple[float, ...]
+
+
+class Curve(NamedTuple):
+    """Test accuracy on one test set between the weights before a patch and the fine-tuned ones.
+
+    Attributes:
+        stream: "test" or "heldout".
+        task: name of the test set.
+        accuracy: by alpha, from 0 (before) to 1 (fine-tuned). Points with a different alpha per vector are left out.
+        patched: the accuracy at the chosen point.
+    """
+
+    stream: str
+    task: str
+    accuracy: dict[float, Accuracy]
+    patched: Accuracy
+
+    @property
+    def before(self) -> Accuracy:
+        """The accuracy at alpha = 0. Raises KeyError if it was not recorded."""
+        return self.accuracy[0.0]
+
+    @property
+    def fine_tuned(self) -> Accuracy:
+        """The accuracy at alpha = 1. Raises KeyError if it was not recorded."""
+        return self.accuracy[1.0]
+
+
+class Patch(NamedTuple):
+    """One patch: the task that was just trained, the chosen alphas, and a curve per test set."""
+
+    task: str
+    chosen: Point
+    curves: list[Curve]
+
+    def of(self, stream: str, names: Sequence[str]) -> list[Curve]:
+        """Return the curves of some test sets, in the order of the record."""
+        return [curve for curve in self.curves if curve.stream == stream and curve.task in names]
+
+
+def patches(searches: Sequence[Mapping[str, Any]] | None) -> list[Patch]:
+    """Return the patches in `searches` of run.json that have curves, in the order of the tasks."""
+    return [
+        Patch(str(record["task"]), tuple(record["chosen"]), [_curve(row, tuple(record["chosen"])) for row in record["curve"]])
+        for record in searches or ()
+        if record.get("curve")
+    ]
+
+
+def _curve(row: Mapping[str, Any], chosen: Point) -> Curve:
+    cells = {tuple(point): Accuracy(correct, row["n"]) for point, correct in zip(row["points"], row["correct"], strict=True)}
+    return Curve(row["stream"], row["task"], {p[0]: cell for p, cell in cells.items() if len(set(p)) == 1}, cells[chosen])

@@ -1,0 +1,85 @@
+"""Patches of single tasks, tasks that start from the initial weights, and alpha curves on test images."""
+
+import pytest
+import torch
+
+from benchmarks.scenario import scenario
+from metrics.evaluate import evaluate
+from models.classifier import PromptClassifier
+from models.merging import patched, task_vector
+from strategies.engine.strategy import Strategy
+from strategies.paint import PaintSingle
+from strategies.peft import LoRA
+
+QUICK = {"iterations": 3, "lr": 1e-3, "batch_size": 8, "warmup": 1}
+
+
+@pytest.fixture
+def stream(toy_domain):
+    return scenario([toy_domain("a", 3), toy_domain("b", 4, seed=1)], [toy_domain("h", 3, seed=2)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "tuning"), [(Strategy, None), (Strategy, "lora"), (LoRA, None), (Strategy, "adapter")])
+def test_each_task_starts_from_the_initial_weights(toy_encoder, stream, trained, same, method, tuning):
+    torch.manual_seed(0)  # LoRA's A and the adapters start at random
+    strategy = method(encoder=toy_encoder(), options=method.Options(**QUICK, start="initial"), tuning_name=tuning, seed=0)
+    first = {name: p.detach().clone() for name, p in strategy.encoder.named_parameters()}
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    assert any(not torch.equal(p, first[name]) for name, p in strategy.encoder.named_parameters())
+    starts = {}
+
+    def remember(*_):
+        starts.update({name: p.detach().clone() for name, p in strategy.encoder.named_parameters()})
+
+    strategy.before_experience = remember
+    strategy.train(stream.train_stream[1], eval_streams=[])
+    assert same(starts, first)
+
+
+@pytest.mark.slow
+def test_a_row_is_the_patch_of_its_task_alone(toy_encoder, stream, trained):
+    strategy = trained(PaintSingle, toy_encoder(), stream.train_stream, alpha=0.3)
+    start = toy_encoder().state_dict()
+    assert [search["chosen"] for search in strategy.searches] == [[0.3], [0.3]]
+    moved = task_vector(start, strategy.weights())
+    assert moved and all(name.startswith("clip.visual.") for name in moved)
+    # Fine-tuned at the same place of the stream, which decides the order of the batches.
+    tuned = trained(PaintSingle, toy_encoder(), stream.train_stream[1:], alpha=1.0).weights()
+    for name, tensor in strategy.weights().items():
+        expected = 0.7 * start[name] + 0.3 * tuned[name]
+        torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_only_the_current_task_and_the_supported_ones_are_asked(toy_encoder, stream, trained):
+    strategy = trained(PaintSingle, toy_encoder(), stream.train_stream, alphas=3)
+    strategy.experience = stream.train_stream[1]
+    patching, supported = strategy.questions()
+    assert [question.label for question in patching] == [1] and [question.label for question in supported] == [2]
+    # Accuracy of task b alone, not the mean of a and b.
+    judge, search = PromptClassifier(toy_encoder()), strategy.searches[1]
+    assert search["patching"][0] == evaluate(judge, stream.train_stream[1].domain, "val").percent
+
+
+@pytest.mark.slow
+def test_a_curve_is_the_accuracy_of_the_interpolated_weights(toy_encoder, stream, trained):
+    strategy = trained(PaintSingle, toy_encoder(), [stream.train_stream[0]], alpha=0.3, alphas=3, curve=True)
+    tuned = trained(PaintSingle, toy_encoder(), [stream.train_stream[0]], alpha=1.0)
+    start, [record] = toy_encoder().state_dict(), strategy.searches
+    vector, encoder = task_vector(start, tuned.weights()), toy_encoder()
+    domains = {"a": stream.train_stream[0].domain, "b": stream.train_stream[1].domain}
+    domains["h"] = stream.streams["heldout"][0].domain
+    assert [(row["stream"], row["task"], row["n"]) for row in record["curve"]] == [
+        ("test", "a", 24), ("test", "b", 24), ("heldout", "h", 24)
+    ]  # fmt: skip
+    for row in record["curve"]:
+        assert row["points"] == [[0.0], [0.3], [0.5], [1.0]]
+        for [alpha], correct in zip(row["points"], row["correct"], strict=True):
+            encoder.load_state_dict(patched(start, [vector], [alpha]))
+            encoder.touch()
+            assert evaluate(PromptClassifier(encoder), domains[row["task"]]).correct == correct, (row["task"], alpha)
+    # The curve changes neither the choice nor the weights.
+    without = trained(PaintSingle, toy_encoder(), [stream.train_stream[0]], alpha=0.3, alphas=3)
+    assert torch.equal(strategy.weights()["clip.visual.proj"], without.weights()["clip.visual.proj"])
+    assert without.searches == [{key: value for key, value in record.items() if key != "curve"}]
