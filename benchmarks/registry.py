@@ -22,5 +22,5 @@ ABOUT = {
 DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "paint": ("paint-single", "paint-joint", "paint-sequential", "paint-parallel"),
 }
-"""The strategies that `bench` runs, one after the other, if none is given. A benchmark without an entry runs zscl."""
+"""The strategies that `bench` runs without `--strategy`, one after the other. A benchmark without an entry runs zscl."""
 EDITIONS = ("mini", "full", "own")

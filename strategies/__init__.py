@@ -30,7 +30,7 @@ _TABLE = {
         "distillation of the initial model on reference data, weight average, L2 (2303.06628)",
     ),
     "zscl-star": ("strategies.zscl:ZSCLStar", "ZSCL without L2 (ZSCL* in its tables)"),
-    "paint-single": ("strategies.paint:PaintSingle", "patching: each task alone, from the initial weights (2208.05592)"),
+    "paint-single": ("strategies.paint:PaintSingle", "patching: each task separately, from the initial weights (2208.05592)"),
     "paint-sequential": (
         "strategies.paint:PaintSequential",
         "patching: after each task go back as far as validation says (2208.05592)",

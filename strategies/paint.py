@@ -14,7 +14,7 @@ from strategies.patching import Patching
 
 
 class PaintSingle(Patching):
-    """PAINT on single tasks: each task is patched alone, always from the initial weights.
+    """PAINT on single tasks: each task is patched separately, always from the initial weights.
 
     phi_t is fine-tuned on task t from the initial weights theta_0. Row t of the matrix is
 

@@ -1,4 +1,4 @@
-"""What case studies share: domains that they make, and their plans."""
+"""Domains that case studies make, and the plans of case studies."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`paint`: PAINT's main experiment (2208.05592): nine patching tasks and five supported tasks.
 
-Run without a strategy, `bench paint` patches each task alone, then all of them in the paper's three ways: jointly, sequentially
-and in parallel. The eight domains of the mini edition stand in for the nine tasks.
+Run without a strategy, `bench paint` patches each task from the initial weights, then all of them in the paper's three ways:
+jointly, sequentially and in parallel. The mini edition has its eight domains in place of the nine tasks.
 """
 
 from __future__ import annotations

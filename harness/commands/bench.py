@@ -62,7 +62,7 @@ def configs(arguments: argparse.Namespace) -> list[RunConfig]:
 
 
 def default_strategies(benchmark: str) -> Sequence[str]:
-    """Return the strategies that a benchmark is run with if none is given."""
+    """Return the strategies of a benchmark that is run without `--strategy`."""
     from benchmarks.registry import DEFAULT_STRATEGIES
 
     return DEFAULT_STRATEGIES.get(benchmark, (RunConfig.strategy,))

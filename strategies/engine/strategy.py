@@ -114,8 +114,7 @@ class Strategy(Template):
         images_seen: training images of the last task's batches.
         trains: whether the method trains at all.
         needs_reference: whether it reads `reference`; `reference_count` says how many images.
-        needs_validation: whether it reads validation images, which training then does not see, of held-out domains too.
-            Without it `domain.val` may be a part of the training data.
+        needs_validation: whether it reads validation images, which training then does not see. If not, `val` may be in train.
         default_tuning: the tuning used without --tuning.
         restarts: whether each task trains from the initial weights.
         replaces_weights: whether the method sets other weights after a task.
@@ -164,8 +163,7 @@ class Strategy(Template):
         self.order = order or Order()
         self.seed = seed
         self.workers = workers
-        # Reports long work other than training and evaluation: progress(done, total, what).
-        self.progress: Progress = progress or (lambda done, total, what: None)
+        self.progress: Progress = progress or (lambda done, total, what: None)  # long work other than training and evaluation
         self.searches: list[dict[str, Any]] = []
         self.notes: list[str] = []
         self.trained = 0
@@ -180,7 +178,7 @@ class Strategy(Template):
         # In a run of the command line: finds what a user's method keeps and does not save.
         self.own_state: OwnState | None = None
         self._prepared = False
-        self._start: dict[str, Tensor] = {}
+        self._start: dict[str, Tensor] | None = None
         self._stop_training: bool = False
         self._terms: dict[str, Tensor | float] = {}
         check_plugins(plugins)
@@ -278,8 +276,7 @@ class Strategy(Template):
         if self._prepared:
             return
         self._prepared = True
-        if self.options.start == "initial":
-            self._start = tuning.weights(self.encoder)
+        self._start = tuning.weights(self.encoder) if self.options.start == "initial" else None
         if self.device.type == "cpu":
             keep_freed_memory()
         # The same for every caller: there is no experience yet, and every layer is in evaluation mode.
@@ -299,7 +296,7 @@ class Strategy(Template):
         began, self.history, self.images_seen = time.perf_counter(), [], 0
         if not self.trains:
             return
-        if self.options.start == "initial":
+        if self._start is not None:
             tuning.set_weights(self.encoder, self._start)
         self.before_experience()
         self._before_training_epoch(**kwargs)

@@ -37,7 +37,7 @@ class TrainingOptions:
     beta2: float = setting(0.999, "decay rate of AdamW's second moment", least=0, below=1)
     start: Literal["previous", "initial"] = setting(
         "previous",
-        "weights that a task starts from: those of the task before it, or the initial ones (each task is learned alone)",
+        "weights that a task starts from: those after the task before it (previous), or those of the initial model",
         usual="previous",
     )
     exactness: Literal["fast", "plain"] = setting("fast", "plain: compute as the papers' released code does, much slower")

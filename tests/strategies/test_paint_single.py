@@ -57,7 +57,7 @@ def test_only_the_current_task_and_the_supported_ones_are_asked(toy_encoder, str
     strategy.experience = stream.train_stream[1]
     patching, supported = strategy.questions()
     assert [question.label for question in patching] == [1] and [question.label for question in supported] == [2]
-    # Accuracy of task b alone, not the mean of a and b.
+    # Accuracy of task b, not the mean of a and b.
     judge, search = PromptClassifier(toy_encoder()), strategy.searches[1]
     assert search["patching"][0] == evaluate(judge, stream.train_stream[1].domain, "val").percent
 
