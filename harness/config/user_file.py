@@ -214,10 +214,9 @@ def _data(module: types.ModuleType) -> dict[str, str]:
     from strategies.engine.fingerprint import Fingerprints
     from strategies.engine.unsaved_state import shared_data
 
-    fingerprints, data = Fingerprints(), {}
-    for value in [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__]:
-        data.update({name: fingerprints.of(item) for name, item in shared_data(value)})
-    return data
+    fingerprints = Fingerprints()
+    classes = [value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__]
+    return {name: fingerprints.of(value) for name, value in shared_data(classes)}
 
 
 def _forget(module: types.ModuleType) -> None:

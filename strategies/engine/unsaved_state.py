@@ -15,7 +15,7 @@ import functools
 import os
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -137,8 +137,7 @@ class OwnState:
             yield from _with_label(label, vars(owner), self._foreign[label])
         for label, model in self._models.items():
             yield from _with_label(label, vars(model), self._foreign[label])
-        for kind in dict.fromkeys(kind for owner in self._owners.values() for kind in _user_classes(owner)):
-            yield from shared_data(kind)
+        yield from shared_data(dict.fromkeys(kind for owner in self._owners.values() for kind in _user_classes(owner)))
 
     def _shared(self) -> dict[str, Any]:
         strategy = self._strategy
@@ -177,13 +176,17 @@ class _Stale:
         self.settled = True
 
 
-def shared_data(kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield the data that all objects of a user's class share: of the class, its module and modules in the same folder."""
-    for name, value in list(vars(kind).items()):
-        if not name.startswith("__") and name != "_abc_impl" and _is_data(value):
-            yield f"class {kind.__name__}.{name}", value
-    module = sys.modules.get(kind.__module__)
-    for each in [] if module is None else [module, *neighbours(module)]:
+def shared_data(kinds: Iterable[type]) -> Iterator[tuple[str, Any]]:
+    """Yield the data that all objects of users' classes share: of the classes, their modules and modules in the same folders."""
+    modules: dict[str, types.ModuleType] = {}
+    for kind in kinds:
+        for name, value in list(vars(kind).items()):
+            if not name.startswith("__") and name != "_abc_impl" and _is_data(value):
+                yield f"class {kind.__name__}.{name}", value
+        module = sys.modules.get(kind.__module__)
+        if module is not None and module.__name__ not in modules:
+            modules.update({each.__name__: each for each in (module, *neighbours(module))})
+    for each in modules.values():
         for name, value in list(vars(each).items()):
             if not name.startswith("__") and _is_data(value):
                 yield f"module {each.__name__.removeprefix('perennial_user_')}.{name}", value
@@ -197,7 +200,8 @@ def neighbours(module: types.ModuleType) -> list[types.ModuleType]:
     folder, near = os.path.dirname(path), []
     # There are thousands of modules, so the text is compared before paths are split.
     for name, other in list(sys.modules.items()):
-        file = getattr(other, "__file__", None)
+        # Not getattr, for which a package of lazy modules searches them all.
+        file = getattr(other, "__dict__", {}).get("__file__")
         if not isinstance(file, str) or not file.startswith(folder):
             continue
         excluded = name.partition(".")[0] in ELSEWHERE or name.startswith("perennial_user_")
