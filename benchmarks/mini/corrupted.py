@@ -13,9 +13,13 @@ training image is corrupted.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
+import torch
 from PIL import Image, ImageFilter
 
+from benchmarks.data.dataset import TensorImages
 from benchmarks.mini.render import generator
 
 DOMAINS = ("closeups", "counting", "digits", "mnist", "shapes")
@@ -33,3 +37,20 @@ def corrupted(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def images(domain: str, test: np.ndarray) -> np.ndarray:
     """Return the out-of-distribution images of a domain, uint8 [N, 3, 48, 48]: one per test image, in the same order."""
     return np.stack([corrupted(image, generator(domain, "ood", str(index))) for index, image in enumerate(test)])
+
+
+class CorruptedImages(TensorImages):
+    """Corrupted copies of a domain's test images, made when the first one is read: most runs read none.
+
+    Args:
+        domain: the domain's name.
+        test: its test images.
+    """
+
+    def __init__(self, domain: str, test: TensorImages):
+        self.domain, self.test, self.targets = domain, test, list(test.targets)
+
+    @functools.cached_property
+    def images(self) -> torch.Tensor:  # type: ignore[override]
+        """The copies, uint8 [N, 3, 48, 48]."""
+        return torch.from_numpy(images(self.domain, self.test.images.numpy()))
