@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from metrics.iimm import IIMMAccumulator
@@ -121,6 +120,8 @@ def group_jackknife(parts: Sequence[IIMMAccumulator], text_features: Tensor, lev
 
 def interval(value: float, standard_error: float, degrees_of_freedom: int, level: float = 0.95) -> Interval:
     """Return the value plus or minus Student's quantile for the level and degrees of freedom times the standard error."""
+    from scipy import stats  # takes a second to import
+
     half_width = (
         float(stats.t.ppf((1 + level) / 2, degrees_of_freedom)) * standard_error if not math.isnan(standard_error) else math.nan
     )

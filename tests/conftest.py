@@ -17,9 +17,10 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the processors, and so do the processes that tests start.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-# Tests start dozens of processes. Without bytecode on disk each of them compiles torch and Avalanche again: 10 s instead of 4 s.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
+if sys.dont_write_bytecode:
+    # Tests start dozens of processes. Without bytecode on disk each of them compiles torch and Avalanche again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 import numpy as np
 import open_clip
@@ -47,6 +48,21 @@ TOY = {
     "text_cfg": {"context_length": 77, "vocab_size": 300, "width": 64, "heads": 1, "layers": 1},
 }
 FAKES = Path(__file__).parent / "fakes"
+
+
+LONGEST = (
+    "test_several_processes",
+    "test_kills",
+    "test_a_sweep_of_real_runs",
+    "test_tutorials",
+    "test_readme",
+    "test_deferred",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Start the longest tests first, so that no worker waits for one of them at the end."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))
 
 
 def byte_tokens(strings, context_length=CONTEXT):

@@ -47,10 +47,13 @@ def test_the_own_method_runs_over_two_tasks(tmp_path, encoder, toy_domain):
 
 @pytest.mark.slow
 def test_the_python_example_gives_the_numbers_of_the_command_line(tmp_path, capsys):
+    """With a tenth of the updates."""
     names: dict = {}
-    exec(compile(example("python.md", "python_api.py"), "python.md", "exec"), names)
+    text = example("python.md", "python_api.py")
+    assert "iterations=40, lr=4e-4, batch_size=32, warmup=4" in text
+    exec(compile(text.replace("iterations=40", "iterations=4").replace("warmup=4", "warmup=1"), "python.md", "exec"), names)
     assert capsys.readouterr().out.startswith("0 {'nature': '67.3', 'shapes': '51.5', 'digits': '85.5'}")
-    options = {"iterations": 40, "lr": 4e-4, "batch_size": 32, "warmup": 4}
+    options = {"iterations": 4, "lr": 4e-4, "batch_size": 32, "warmup": 1}
     config = RunConfig(
         "stream", "finetune", tasks=("nature", "shapes"), heldout=("digits",), options=options, out=str(tmp_path)
     )

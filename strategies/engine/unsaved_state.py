@@ -177,7 +177,7 @@ class _Stale:
 
 
 def shared_data(kinds: Iterable[type]) -> Iterator[tuple[str, Any]]:
-    """Yield the data that all objects of users' classes share: of the classes, their modules and modules in the same folders."""
+    """Yield the data that all objects of users' classes share: of the classes, their modules, and modules in those folders."""
     modules: dict[str, types.ModuleType] = {}
     for kind in kinds:
         for name, value in list(vars(kind).items()):

@@ -17,7 +17,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-for name in ("cli", "harness.run.loop", "harness.study.measure", "strategies.zscl", "models.parallel", "avalanche.training"):
+for name in (
+    "cli",
+    "harness.run.loop",
+    "harness.study.measure",
+    "strategies.zscl",
+    "models.parallel",
+    "avalanche.training",
+    "open_clip",
+):
     importlib.import_module(name)
 
 

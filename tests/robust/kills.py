@@ -137,8 +137,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--iterations", type=int, default=12)
+    parser.add_argument("--model", default="tiny")
     a = parser.parse_args()
-    import harness.run.loop  # noqa: F401  in the parent, so that the forks have it
+    # In the parent, so that the forks have them.
+    import open_clip  # noqa: F401
+
+    import harness.run.loop  # noqa: F401
     from harness.config.run_config import RunConfig
 
     wrong = []
@@ -147,6 +151,7 @@ def main() -> None:
             share = a.kills // len(a.strategies) + (i < a.kills % len(a.strategies))
             config = RunConfig(
                 "stream", name, tasks=("digits", "shapes", "letters"), heldout=("buttons",), limit=a.limit, measure_n=20,
+                model=a.model,
                 options={"iterations": a.iterations, "batch_size": 16, "warmup": 2}, device="cpu", checkpoint_minutes=0.0005,
                 out=str(Path(folder) / name),
             )  # fmt: skip

@@ -51,17 +51,19 @@ def torchrun(processes, *arguments, folder, meanwhile=lambda process: None):
 
 
 @pytest.fixture(scope="module")
-def forked():
+def forked(tmp_path_factory):
     """Return a function that runs `cli.py` or a script in forked processes and returns the outputs of the first process."""
     command = [sys.executable, str(ROOT / "tests" / "fakes" / "fork_server.py")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    # Drawing the domains takes longer than a run. The processes of torchrun draw them at the same time, into another folder.
+    cache = tmp_path_factory.mktemp("cache")
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes) as server:
         assert server.stdout.readline() == "ready\n"
 
         def run(processes, *arguments, folder):
             job = {"processes": processes, "arguments": arguments, "output": str(folder)}
-            job["environment"] = {"PERENNIAL_CACHE": str(folder / "cache")}
+            job["environment"] = {"PERENNIAL_CACHE": str(cache)}
             print(json.dumps(job), file=server.stdin, flush=True)
             statuses = json.loads(server.stdout.readline())
             out, err = ((folder / name).read_text() for name in ("out-0", "err-0"))

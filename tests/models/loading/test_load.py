@@ -1,5 +1,6 @@
 """models.load: names, tags and directories, and user mistakes. Nothing is downloaded."""
 
+import gzip
 import json
 import shutil
 import warnings
@@ -25,6 +26,19 @@ def test_a_directory_is_loaded_through_open_clip(model_directory):
     assert tokens.shape == (1, 32) and int(tokens.argmax()) > 0
     same = models.load(str(model_directory))
     assert torch.equal(encoder.encode_texts(tokens), same.encode_texts(tokens))
+
+
+@pytest.mark.slow
+def test_models_share_a_tokenizer_until_its_merges_change(model_directory, tmp_path):
+    folder = shutil.copytree(model_directory, tmp_path / "model")
+    first, again = (models.load(str(folder))._tokenizer for _ in range(2))
+    assert first is again
+    with gzip.open(folder / "bpe.txt.gz", "rt", encoding="utf-8") as file:
+        header, *merges = file.read().split("\n")
+    with gzip.open(folder / "bpe.txt.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join([header, merges[1], merges[0], *merges[2:]]))
+    changed = models.load(str(folder))._tokenizer
+    assert changed.bpe_ranks != first.bpe_ranks and changed.vocab_size == first.vocab_size
 
 
 def test_a_directory_says_how_its_images_are_prepared(model_directory, tmp_path):

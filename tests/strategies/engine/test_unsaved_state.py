@@ -27,7 +27,8 @@ QUICK = {"iterations": 3, "batch_size": 20, "warmup": 1, "lr": 0.01}
 @pytest.fixture
 def config(toy_benchmark, model_directory, tmp_path):
     out = str(tmp_path / "results")
-    return RunConfig(toy_benchmark, model=str(model_directory), measures=("iimm",), measure_n=4, out=out, options=QUICK)
+    toy = {"model": str(model_directory), "heldout": (), "measures": ("iimm",), "measure_n": 4}
+    return RunConfig(toy_benchmark, out=out, options=QUICK, **toy)
 
 
 def killed_and_resumed(config, killed, tmp_path, n=7):
