@@ -10,6 +10,7 @@ COMMANDS = {
     "data": "show, download and verify the papers' datasets",
     "leaderboard": "show one table of all finished runs",
     "compare": "compare two methods on the same data and seeds, with intervals",
+    "claims": "show every claim of the four abstracts, with the command that tests it and the verdict",
     "report": "write one page about finished runs, with figures",
     "list": "list benchmarks, strategies, tunings, measures, ...",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
@@ -84,7 +84,7 @@ class Screen:
         if not self.quiet:
             self.console.print(message, style=style, highlight=False, soft_wrap=not self.console.is_terminal)
 
-    def show(self, table: Table) -> None:
+    def show(self, table: RenderableType) -> None:
         """Print a table. In a pipe it is wide enough for every column."""
         if not self.quiet:
             (self.console if self.console.is_terminal else SafeConsole(file=self.console.file, width=PIPED_WIDTH)).print(table)

@@ -1,0 +1,133 @@
+"""The claims of PAINT's abstract (2208.05592)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from harness.claims.claim import Claim, Verdict, cannot_judge, nothing, verdict
+from harness.claims.evidence import Evidence, points, runs_of
+from harness.records.patches import Patch
+from harness.records.runs import Run
+from harness.report.statistics import Mean, mean
+
+PAPER = "PAINT (2208.05592)"
+LEAST_GAIN = 15.0
+"""Points that every patching task gains in the abstract."""
+MOST_LOSS = 1.0
+"""Points that ImageNet, the supported task, may lose in the abstract."""
+
+
+def change(patch: Patch, stream: str, names: tuple[str, ...]) -> float:
+    """Return the mean change in points, patched minus before, on some test sets."""
+    return float(np.mean([curve.patched.percent - curve.before.percent for curve in patch.of(stream, names)]))
+
+
+def patches_single_tasks(evidence: Evidence) -> Verdict:
+    """Judge by the gains of the patched tasks, and the loss on supported tasks, means over seeds."""
+    gains: dict[str, list[float]] = {}
+    losses: dict[str, list[float]] = {}
+    for run, patched in evidence.patches("paint"):
+        for patch in patched:
+            gains.setdefault(patch.task, []).append(change(patch, "test", (patch.task,)))
+            losses.setdefault(patch.task, []).append(-change(patch, "heldout", run.retained))
+    gain = {task: float(np.mean(values)) for task, values in gains.items()}
+    loss = {task: float(np.mean(values)) for task, values in losses.items()}
+    enough, within = sum(g >= LEAST_GAIN for g in gain.values()), sum(x <= MOST_LOSS for x in loss.values())
+    both = sum(gain[task] >= LEAST_GAIN and loss[task] <= MOST_LOSS for task in gain)
+    reason = (
+        f"{enough} of {len(gain)} tasks gain {LEAST_GAIN:g} points or more ({min(gain.values()):+.1f} to "
+        f"{max(gain.values()):+.1f}), supported tasks lose at most {MOST_LOSS:g} point in {within} of {len(loss)} patches "
+        f"(worst {max(loss.values()):.1f}), both hold in {both}"
+    )
+    return verdict(both == len(gain), reason)
+
+
+def patches_several_tasks(evidence: Evidence) -> Verdict:
+    """Judge by the last row of joint patching."""
+    gains, losses = [], []
+    for run, patched in evidence.patches("paint", "paint-joint"):
+        gains.append(change(patched[-1], "test", run.tasks))
+        losses.append(-change(patched[-1], "heldout", run.retained))
+    gain, loss = mean(gains), mean(losses)
+    reason = f"one model patched jointly on all tasks: {points(gain)} on them, {-loss.mean:+.1f} on supported tasks"
+    return verdict(gain.low > 0 and loss.mean <= MOST_LOSS, reason)
+
+
+def effect(benchmark: str) -> tuple[Callable[[Evidence], Verdict], Callable[[Evidence], str | None]]:
+    """Return the judge of a case study by the change on its targets and on supported tasks, and what it needs."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        runs = evidence.patches(benchmark)
+        on_targets = mean([change(patched[-1], "heldout", run.targets) for run, patched in runs])
+        kept = mean([change(patched[-1], "heldout", run.retained) for run, patched in runs])
+        each = "; ".join(f"{name} {points(_on(name, runs))}" for name in runs[0][0].targets)
+        reason = f"targets {points(on_targets)} ({each}); supported tasks {points(kept)}"
+        return verdict(on_targets.low > 0 and kept.mean >= -MOST_LOSS, reason)
+
+    return judge, runs_of((benchmark, "paint-single"))
+
+
+def _on(name: str, runs: list[tuple[Run, list[Patch]]]) -> Mean:
+    return mean([change(patched[-1], "heldout", (name,)) for _, patched in runs])
+
+
+_EFFECT = (
+    f"the 95 % interval over seeds of the mean change on the targets is above 0, and supported tasks lose at most "
+    f"{MOST_LOSS:g} point"
+)
+
+CLAIMS = (
+    Claim(
+        "paint-1",
+        PAPER,
+        "Patching raises the accuracy of single tasks by 15 to 60 points and costs ImageNet at most one point.",
+        "bench paint --strategy paint-single --seed 0 1 2",
+        f"every task gains {LEAST_GAIN:g} points or more, and the supported tasks lose at most {MOST_LOSS:g} point on average",
+        patches_single_tasks,
+        runs_of(("paint", "paint-single")),
+    ),
+    Claim(
+        "paint-2",
+        PAPER,
+        "A single model can be patched on several tasks.",
+        "bench paint --strategy paint-joint --seed 0 1 2",
+        f"the 95 % interval over seeds of the mean gain is above 0, and supported tasks lose at most {MOST_LOSS:g} point",
+        patches_several_tasks,
+        runs_of(("paint", "paint-joint")),
+    ),
+    Claim(
+        "paint-3",
+        PAPER,
+        "Larger models are patched better.",
+        "bench paint --strategy paint-single with models of three sizes that were pretrained alike",
+        "needs runs of models of three sizes",
+        cannot_judge("one tiny model is included; models of other sizes that were pretrained alike are not"),
+        nothing,
+    ),
+    Claim(
+        "paint-5",
+        PAPER,
+        "Patching helps a model to count: numbers of objects that were not in training are recognised better.",
+        "bench counting --seed 0 1 2",
+        _EFFECT,
+        *effect("counting"),
+    ),
+    Claim(
+        "paint-6",
+        PAPER,
+        "Patching makes a model robust to typographic attacks, also with classes and typefaces that were not in training.",
+        "bench typographic --seed 0 1 2",
+        _EFFECT,
+        *effect("typographic"),
+    ),
+    Claim(
+        "paint-7",
+        PAPER,
+        "Patching on multiple-choice questions carries over to new ones (in the paper, not in its abstract).",
+        "bench vqa --seed 0 1 2",
+        _EFFECT,
+        *effect("vqa"),
+    ),
+)

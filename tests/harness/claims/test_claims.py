@@ -1,0 +1,165 @@
+"""Verdicts from made-up records: each rule with evidence on both sides, missing runs, and recorded verdicts."""
+
+import csv
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.claims import iimm, judge, paint, zscl
+from harness.claims.evidence import Evidence, groups_of, runs_of
+from harness.commands.main import main
+from harness.display.claims_table import claims_text
+from harness.records.runs import Run
+from models.registry import UserError
+
+
+def run(benchmark, strategy, seed, summary=None, changes=(), **document):
+    identity = {
+        "benchmark": benchmark, "edition": "mini", "order": "I", "model": "tiny", "pretrained": None, "strategy": strategy,
+        "seed": seed, "options": dict.fromkeys(changes, 1), "tasks": ["a"], "heldout": ["h"], **document.pop("identity", {}),
+    }  # fmt: skip
+    return Run(
+        None, {"status": "finished", "identity": identity, "summary": summary, "changes": dict.fromkeys(changes, 1), **document}
+    )
+
+
+def seeds(benchmark, strategy, metric, values, changes=()):
+    return [run(benchmark, strategy, seed, {metric: value}, changes) for seed, value in enumerate(values)]
+
+
+def claim(name):
+    return next(each for each in judge.CLAIMS if each.name == name)
+
+
+def decide(name, runs, study=None):
+    return claim(name).verdict(Evidence(tuple(runs), study))
+
+
+def patched(benchmark, seed, curves, targets=(), tasks=("a",), heldout=("h",), strategy="paint-single"):
+    """One patch per task; `curves` maps a test set to correct answers of 100 before and after the patch."""
+    searches = [
+        {
+            "task": task,
+            "chosen": [0.5],
+            "curve": [
+                {"stream": "test" if name in tasks else "heldout", "task": name, "points": [[0.0], [0.5], [1.0]],
+                 "correct": [before, after, 0], "n": 100}
+                for name, (before, after) in curves.items()
+            ],
+        }
+        for task in tasks
+    ]  # fmt: skip
+    identity = {"tasks": list(tasks), "heldout": [*heldout, *targets], "targets": list(targets)}
+    return run(benchmark, strategy, seed, {}, identity=identity, searches=searches)
+
+
+def test_forgetting_needs_an_interval_below_100():
+    assert decide("zscl-1", seeds("mtil", "finetune", "retention", [70, 72, 74])).word == "holds"
+    assert decide("zscl-1", seeds("mtil", "finetune", "retention", [80, 120])).word == "does not hold"
+    verdict = decide("zscl-1", seeds("mtil", "finetune", "retention", [70]))
+    assert verdict.word == "not run" and "mtil finetune (1 of 2 seeds)" in verdict.reason
+
+
+def test_differences_are_paired_by_seed():
+    """Large differences between seeds, and the same small lead in each."""
+    ours, other = seeds("mtil", "zscl", "transfer", [50, 60, 70.1]), seeds("mtil", "finetune", "transfer", [48, 58, 68])
+    verdict = decide("zscl-2", [*ours, *other])
+    assert verdict.word == "holds" and "+2.0" in verdict.reason and "3 seeds" in verdict.reason
+    assert decide("zscl-2", [*ours, *seeds("mtil", "finetune", "transfer", [48, 62, 68])]).word == "does not hold"
+
+
+def test_changed_options_are_another_method():
+    plain, without = seeds("mtil", "zscl", "average", [60, 61]), seeds("mtil", "zscl", "average", [55, 56], ["average_every"])
+    assert decide("zscl-3", [*plain, *without]).word == "holds"
+    assert decide("zscl-3", plain).word == "not run"
+    assert [r.document["summary"]["average"] for r in Evidence((*plain, *without)).of("mtil", "zscl")] == [60, 61]
+
+
+def test_a_lead_is_the_one_over_the_closest_rival():
+    runs = [*seeds("mtil", "zscl", "average", [60, 61]), *seeds("mtil", "lwf", "average", [50, 51])]
+    assert decide("zscl-5", [*runs, *seeds("mtil", "wise-ft", "average", [59, 60.1])]).word == "holds"
+    verdict = decide("zscl-5", [*runs, *seeds("mtil", "wise-ft", "average", [59, 62])])
+    assert verdict.word == "does not hold" and "wise-ft, its closest rival" in verdict.reason
+
+
+def test_class_incremental_runs_are_found_by_their_command():
+    runs = [*seeds("cil-nature-5", "zscl", "cil_average", [80, 81]), *seeds("cil-nature-5", "lwf", "cil_average", [60, 61])]
+    assert decide("zscl-6", runs).word == "holds"
+
+
+def test_a_patch_has_to_gain_and_to_keep():
+    good = [patched("paint", seed, {"a": (20, 40), "h": (80, 80)}) for seed in (0, 1)]
+    assert decide("paint-1", good).word == "holds"
+    small = [patched("paint", seed, {"a": (20, 30), "h": (80, 80)}) for seed in (0, 1)]
+    lossy = [patched("paint", seed, {"a": (20, 40), "h": (80, 78)}) for seed in (0, 1)]
+    assert "0 of 1 tasks gain 15" in decide("paint-1", small).reason and decide("paint-1", small).word == "does not hold"
+    assert "(worst 2.0)" in decide("paint-1", lossy).reason and decide("paint-1", lossy).word == "does not hold"
+
+
+def test_joint_patching_counts_its_last_row():
+    runs = [
+        patched("paint", s, {"a": (20, 40 + s), "b": (50, 60), "h": (80, 80)}, tasks=("a", "b"), strategy="paint-joint")
+        for s in (0, 1)
+    ]
+    verdict = decide("paint-2", runs)
+    assert verdict.word == "holds" and verdict.reason.startswith("one model patched jointly on all tasks: +15.2")
+
+
+@pytest.mark.parametrize("name", ["paint-5", "paint-6", "paint-7"])
+def test_a_case_study_is_judged_by_its_targets(name):
+    benchmark = {"paint-5": "counting", "paint-6": "typographic", "paint-7": "vqa"}[name]
+    good = [patched(benchmark, s, {"a": (10, 90), "new": (10, 50 + s), "h": (80, 80)}, targets=("new",)) for s in (0, 1, 2)]
+    verdict = decide(name, good)
+    assert verdict.word == "holds" and "new +41.0" in verdict.reason
+    none = [patched(benchmark, s, {"a": (10, 90), "new": (10, 9 + s), "h": (80, 80)}, targets=("new",)) for s in (0, 1, 2)]
+    assert decide(name, none).word == "does not hold"
+    cost = [patched(benchmark, s, {"a": (10, 90), "new": (10, 50), "h": (80, 70)}, targets=("new",)) for s in (0, 1, 2)]
+    assert decide(name, cost).word == "does not hold"
+
+
+def test_iimm_is_judged_by_the_included_study():
+    rows = {row.claim: row for row in judge.judge([], recorded=False)}
+    assert rows["iimm-1"].verdict == "does not hold" and "of 5 tunings" in rows["iimm-1"].reason
+    assert rows["iimm-3"].verdict == "does not hold" and rows["iimm-1"].source == "study"
+    assert decide("iimm-1", []).word == "not run"
+
+
+def test_every_claim_has_a_command_a_rule_and_a_paper():
+    names = [each.name for each in judge.CLAIMS]
+    assert len(set(names)) == len(names) >= 15
+    assert {each.paper for each in judge.CLAIMS} >= {zscl.PAPER, paint.PAPER, iimm.PAPER}
+    for each in judge.CLAIMS:
+        assert each.text.endswith(".") and each.rule and each.command, each.name
+
+
+def test_editions_and_models_are_judged_separately():
+    mini, full = run("mtil", "zscl", 0), run("mtil", "zscl", 0, identity={"edition": "full", "model": "ViT-B-16"})
+    assert groups_of([mini, full]) == {("mini", "tiny"): (mini,), ("full", "ViT-B-16"): (full,)}
+    assert runs_of(("mtil", "zscl"), seeds=1)(Evidence((mini,))) is None
+
+
+def test_recorded_verdicts_fill_in(monkeypatch, tmp_path):
+    row = judge.Row("zscl-1", zscl.PAPER, "text", "holds", "because", "mini", "tiny", "results", "bench", "rule")
+    path = tmp_path / "claims.csv"
+    judge.table_of([row]).to_csv(path, index=False)
+    monkeypatch.setattr(judge, "RECORDED", path)
+    [first, *rest] = judge.judge([])
+    assert (first.verdict, first.source) == ("holds", "recorded") and rest[0].verdict == "not run"
+    assert judge.judge([], recorded=False)[0].verdict == "not run"
+
+
+def test_the_command(tmp_path, capsys):
+    assert main(["claims", "--csv", str(tmp_path / "claims.csv")]) == 0
+    with (tmp_path / "claims.csv").open() as file:
+        assert [row["claim"] for row in csv.DictReader(file)] == [each.name for each in judge.CLAIMS]
+    assert "python cli.py bench typographic --seed 0 1 2" in capsys.readouterr().out
+    assert main(["claims", "nowhere"]) == 2
+    with pytest.raises(UserError, match="no results"):
+        judge.judge(["nowhere"])
+
+
+def test_the_text_counts_verdicts():
+    console = Console(file=io.StringIO(), width=120)
+    console.print(claims_text(judge.judge([], recorded=False)))
+    assert f"{len(judge.CLAIMS)} claims: 0 holds, " in console.file.getvalue()
