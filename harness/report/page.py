@@ -18,6 +18,7 @@ from harness.report.comparison import cost, curves, learning
 from harness.report.figure import Figure, inline, settled
 from harness.report.heat_map import CAPTION, columns, grid, matrix, shades
 from harness.report.iimm_prediction import prediction
+from harness.report.patch_figures import patch_curves
 from harness.report.sections import Section, unique
 from harness.report.tables import Cell, Table, clean, number, table
 from harness.report.training_figures import alphas, losses
@@ -100,6 +101,8 @@ class _Parts:
         best_ids = {id(run) for _, run in best}
         searched = (alphas(unique(f"{section.slug}-alpha-{m.label}", self.slugs), m) for m in section.measured)
         searches = [search for search in searched if search is not None]
+        curves_of = (patch_curves(unique(f"{section.slug}-patches-{m.label}", self.slugs), m) for m in section.measured)
+        patched = [figure for figure in curves_of if figure is not None]
         shared, options = sentences.options(section)
         # In this order: figures are numbered and saved in the order of the page.
         best_runs = [self._run(run, method.label, opened=True) for method, run in best]
@@ -121,6 +124,7 @@ class _Parts:
                     self._block(figure.title if isinstance(figure, Figure) else "IIMM against gain and forgetting", figure)
                     for figure in prediction(section)
                 ),
+                *([self._block("Test accuracy along the patches", *patched)] if patched else []),
                 *([self._block("Alpha curves", *searches)] if searches else []),
                 self._block("Losses", losses(section)),
                 self._block("Cost", cost(section)),
