@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _TABLE = {
     "zero-shot": ("strategies.zero_shot:ZeroShot", "no training; the reference row"),
     "finetune": ("strategies.engine.strategy:Strategy", "continual fine-tuning with the papers' protocol"),
-    "joint": ("strategies.joint:Joint", "all tasks so far trained together from the initial weights: the upper reference"),
+    "joint": ("strategies.joint:Joint", "all tasks so far trained together from the initial weights; not a continual method"),
     "l2": ("strategies.l2:L2", "fine-tuning with an L2 penalty to the start of the task"),
     "lwf": ("strategies.lwf:LwF", "distillation of the previous model on current images and class names (1606.09282)"),
     "lwf-vr": ("strategies.lwf:LwFVR", "LwF with random sentences (ZSCL's baseline)"),
@@ -23,7 +23,7 @@ _TABLE = {
     "wise-ft": ("strategies.wise_ft:WiSEFT", "fine-tuning, then interpolation with the weights before the task (2109.01903)"),
     "iimm-guided": (
         "strategies.iimm_guided:IIMMGuided",
-        "WiSE-FT with an alpha per task, set from a measure before training (2407.15731)",
+        "our own: WiSE-FT with an alpha per task, set from a measure before training",
     ),
     "zscl": (
         "strategies.zscl:ZSCL",
@@ -33,9 +33,12 @@ _TABLE = {
     "paint-single": ("strategies.paint:PaintSingle", "patching: each task separately, from the initial weights (2208.05592)"),
     "paint-sequential": (
         "strategies.paint:PaintSequential",
-        "patching: after each task go back as far as validation says (2208.05592)",
+        "patching: after each task, interpolation with an alpha searched on validation images (2208.05592)",
     ),
-    "paint-joint": ("strategies.paint:PaintJoint", "patching: all tasks so far trained together, then one interpolation"),
+    "paint-joint": (
+        "strategies.paint:PaintJoint",
+        "patching: all tasks trained together, then one interpolation; not a continual method",
+    ),
     "paint-parallel": ("strategies.paint:PaintParallel", "patching: each task from the initial weights, the changes added up"),
     "task-arithmetic": ("strategies.merging:TaskArithmetic", "the sum of the task vectors, scaled by one number (2212.04089)"),
     "ties": ("strategies.merging:Ties", "task vectors trimmed, signs elected, then averaged (2306.01708)"),

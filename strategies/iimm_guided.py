@@ -37,6 +37,9 @@ class Expected(NamedTuple):
 class IIMMGuided(Interpolation):
     """IIMM-guided: WiSE-FT's interpolation with an alpha per task, set from a measure before the task is trained.
 
+    This is our own method, not one of the IIMM paper. It needs a study of the model that is trained. The mini edition's study
+    is included. The full edition needs `--set study=FOLDER` with a folder of `python cli.py study --edition full`.
+
     The task's measure (by default IIMM) is taken on the current model. Regression lines through the study's other domains
     (`metrics.study_table`, `metrics.regression`) turn it into an expected gain g on the task and an expected forgetting f on
     the others, in points of validation accuracy after plain fine-tuning. At alpha 0 the model is the one before the task and
@@ -65,7 +68,7 @@ class IIMMGuided(Interpolation):
         Our choice: weight 1, in the mini edition 3; least 0.1; 1,000 measured images.
 
     Command:
-        `python cli.py bench mtil --strategy iimm-guided`
+        `python cli.py bench mtil --strategy iimm-guided`, in the full edition with `--edition full --set study=FOLDER`
     """
 
     options: Options

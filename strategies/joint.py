@@ -10,14 +10,14 @@ from strategies.engine.joint_batches import JointTraining
 
 
 class Joint(JointTraining):
-    """Joint training on all tasks so far: the upper reference, which no stream allows.
+    """Joint training on all tasks so far, as a reference. It needs the data of all tasks at once: not a continual method.
 
     Row j of the matrix is the model of the first j tasks, each time trained from the initial weights. Batches come from the
     tasks in turn, each scored among its own task's class prompts. Everything else is as in `finetune`.
 
     `joint_budget` is the number of updates of row j: those of its last task ("task") or of all its tasks together ("sum"). The
-    mini edition uses "task", with which the last rows are under-trained and not an upper reference. All tasks have one learning
-    rate: `lr_by_task`, if set, is looked up for the last task.
+    mini edition uses "task", with which the last rows are under-trained. With "sum" the method is a reference for methods that
+    train shared towers. All tasks have one learning rate: `lr_by_task`, if set, is looked up for the last task.
 
     Source:
         Our choice: no paper has this method's protocol.

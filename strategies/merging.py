@@ -20,6 +20,8 @@ from strategies.patching import Patching
 class TaskArithmetic(Patching):
     """Task arithmetic: add up the task vectors and scale the sum by one number.
 
+    Needs the validation images of all tasks so far and of the held-out domains. `alpha=VALUE` skips the search and needs none.
+
     phi_i is fine-tuned on task i from the initial weights theta_0. Row j of the matrix is
 
         theta_j = theta_0 + a sum_{i <= j} (phi_i - theta_0)
@@ -76,6 +78,8 @@ class TaskArithmetic(Patching):
 class Ties(TaskArithmetic):
     """TIES: trim the task vectors, elect a sign for each value, and average the values that agree with it.
 
+    Needs the validation images of all tasks so far and of the held-out domains. `alpha=VALUE` skips the search and needs none.
+
     theta_j = theta_0 + a ties(v_1, ..., v_j) with the task vectors v_i (`models.merging.ties`).
 
     Source:
@@ -106,6 +110,8 @@ class Ties(TaskArithmetic):
 
 class Dare(TaskArithmetic):
     """DARE: drop values of each task vector at random, rescale the others, then add up the vectors.
+
+    Needs the validation images of all tasks so far and of the held-out domains. `alpha=VALUE` skips the search and needs none.
 
     theta_j = theta_0 + a sum_{i <= j} dare(v_i) with the task vectors v_i (`models.merging.dare`). A task's mask depends on the
     seed and on its place in the stream, so it is the same in every row.
@@ -139,7 +145,7 @@ class Dare(TaskArithmetic):
 
 
 class ModelStock(TaskArithmetic):
-    """Model Stock: interpolate tensor by tensor, as far as the angle between the task vectors says.
+    """Model Stock: interpolate tensor by tensor, by a ratio that follows from the angle between the task vectors.
 
     theta_j = theta_0 + model_stock(v_1, ..., v_j) with the task vectors v_i (`models.merging.model_stock`). Alpha is 1, so the
     method uses no validation image. `alpha=none` searches alpha.
@@ -172,6 +178,8 @@ class ModelStock(TaskArithmetic):
 class Lines(TaskArithmetic):
     """LiNeS: go further along the sum of the task vectors in deeper blocks.
 
+    Needs the validation images of all tasks so far and of the held-out domains. `alpha=VALUE` skips the search and needs none.
+
     Block l of L moves by 1 / K + a l / (L - 1) along the sum, K the number of tasks. Parameters outside the blocks move by
     1 / K. a is searched; a fixed `alpha` is that a.
 
@@ -201,6 +209,8 @@ class Lines(TaskArithmetic):
 
 class MagMax(TaskArithmetic):
     """MagMax: fine-tune in sequence, and keep of each value the task vector with the largest magnitude.
+
+    Needs the validation images of all tasks so far and of the held-out domains. `alpha=VALUE` skips the search and needs none.
 
     theta_j = theta_0 + a magmax(v_1, ..., v_j) with the task vectors v_i (`models.merging.magmax`). Task t is fine-tuned from
     the unmerged weights of task t - 1, and each vector is taken from the initial weights. The weights to continue from are the

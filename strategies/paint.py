@@ -57,6 +57,8 @@ class PaintSingle(Patching):
 class PaintSequential(Patching):
     """PAINT, sequential patching: after each task go back part of the way to the weights before it.
 
+    Needs the validation images of all tasks so far and of the held-out domains. `alpha=VALUE` skips the search and needs none.
+
     phi_t is fine-tuned from theta_{t-1} on task t:
 
         theta_t = (1 - a_t) theta_{t-1} + a_t phi_t
@@ -99,6 +101,8 @@ class PaintSequential(Patching):
 class PaintJoint(JointTraining, Patching):
     """PAINT, joint patching: one fine-tuning on all tasks so far, then one interpolation.
 
+    Needs the validation images of all tasks so far and of the held-out domains. `alpha=VALUE` skips the search and needs none.
+
     phi_j is fine-tuned on the first j tasks together, from the initial weights theta_0:
 
         theta_j = (1 - a_j) theta_0 + a_j phi_j
@@ -135,6 +139,8 @@ class PaintJoint(JointTraining, Patching):
 
 class PaintParallel(TaskArithmetic):
     """PAINT, parallel patching: fine-tune each task from the initial weights, then add up the changes.
+
+    Needs the validation images of all tasks so far and of the held-out domains. `alpha=VALUE` skips the search and needs none.
 
     phi_i is fine-tuned on task i from the initial weights theta_0. No two tasks' data is needed at once. Row j of the matrix is
 

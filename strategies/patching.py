@@ -1,4 +1,4 @@
-"""Patching: fine-tune the image tower, then go back part of the way, as far as validation accuracy says."""
+"""Patching: fine-tune the image tower, then go back part of the way. An alpha searched on validation images tells how far."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Patching(Strategy):
     Fine-tuning is PAINT's (Ilharco et al. 2022, 2208.05592). Only the image tower trains, so text heads never change. The heads
     are template ensembles, in training too (its released code). Gradients are clipped to norm 1.
 
-    `patch` moves the encoder from some weights along task vectors, as far as validation splits say: those of the tasks trained
-    so far (patching tasks) and of the held-out domains (supported tasks). It reads no test image. `searches` gets a record per
+    `patch` moves the encoder from some weights along task vectors. It chooses how far on validation images: those of all tasks
+    trained so far (patching tasks) and of the held-out domains (supported tasks). So the validation images of earlier tasks
+    must be kept. It reads no test image. `searches` gets a record per
     task: the points, their accuracies and the chosen point.
     """
 

@@ -38,6 +38,7 @@ KEYS = {
     "mini_gains": ("domain",),
     "mini_zero_shot": ("domain",),
     "speed": ("measurement", "case", "quantity"),
+    "full_run_cost": ("part", "quantity"),
 }
 METRICS = {"transfer": "Transfer", "average": "Average", "last": "Last", "forgetting": "Forgetting", "retention": "Retention"}
 CIL_METRICS = {"average": "cil_average", "last": "cil_last", "forgetting": "Forgetting", "bwt": "BWT", "transfer": "Transfer"}
@@ -47,8 +48,8 @@ TOP = 5
 """Rows of the short leaderboard, before the references."""
 REFERENCES = ("zero-shot", "finetune")
 STUDY_TABLES = ("outcomes", "best", "lines", "predictions")
-NUMERIC = re.compile(r"-?|-?[\d.,]+(?: (?:±|to) [\d.,]+)?")
-"""A cell of a column of numbers: a number, with a spread or a range, or a dash."""
+NUMERIC = re.compile(r"(\*{0,2})(?:-?|-?[\d.,]+(?: (?:±|to) [\d.,]+)?)\1")
+"""A cell of a column of numbers: a number, also bold or italic, with a spread or a range, or a dash."""
 REGION = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 READ_WITH = re.compile(r"<!-- read with: (\S+) (\S+) -->")
 VALUE = re.compile(r"(<!-- value: (\S+) (.+?) (\S+) -->).*?(<!-- /value -->)", re.DOTALL)
@@ -94,19 +95,24 @@ def results(benchmark: str) -> list[Row]:
     return sorted((row for row in rows("mini_results") if row["benchmark"] == benchmark), key=lambda r: -float(r["average"]))
 
 
-def label(row: Row) -> str:
-    """Return the name of a strategy, with the note that tells two rows of one strategy apart."""
-    return f"`{row['strategy']}`" + (f" ({row['note']})" if row["options"] else "")
+def label(row: Row, cards: str | None = None) -> str:
+    """Return the name of a strategy, with the note that tells two rows of one strategy apart.
+
+    `cards` is the folder of the method cards as the page links it, with a slash at its end. None: no link.
+    """
+    name = f"`{row['strategy']}`"
+    linked = name if cards is None else f"[{name}]({cards}{row['strategy']}.md)"
+    return linked + (f" ({row['note']})" if row["options"] else "")
 
 
-def result_table(selected: Iterable[Row], metrics: dict[str, str], costs: dict[str, str]) -> str:
+def result_table(selected: Iterable[Row], metrics: dict[str, str], costs: dict[str, str], cards: str | None = None) -> str:
     """Return rows of mini_results.csv with metrics and costs; `command s` is the wall time of the whole command."""
     body = []
     for row in selected:
         first, last = row["command_seconds_min"], row["command_seconds_max"]
         seconds = [first if first == last else f"{first} to {last}"] if costs else []
         cells = (*(with_spread(row, m) for m in metrics), *(number(row[c]) or "-" for c in costs), *seconds)
-        body.append([label(row), row["seeds"], *cells])
+        body.append([label(row, cards), row["seeds"], *cells])
     return markdown(["strategy", "seeds", *metrics.values(), *costs.values(), *(["command s"] if costs else [])], body)
 
 
@@ -130,18 +136,31 @@ def speed(measurement: str) -> str:
     cells = {(row["case"], row["quantity"]): number(row["value"]) for row in selected}
     headings = ["case", *(f"{name}, {unit}" if unit else name for name, unit in quantities.items())]
     table = markdown(headings, [[case, *(cells.get((case, name), "") for name in quantities)] for case in cases])
-    command = f" by `{selected[0]['command']}`" if selected[0]["command"] else ""
-    return f"{table}\n\nMeasured{command} at revision {selected[0]['revision']} ({selected[0]['measured']})."
+    command = selected[0]["command"]
+    return f"{table}\n\nMeasured by `{command}`." if command else table
 
 
 def accuracy_matrix() -> str:
-    """Return the matrix of mini_zscl_matrix.csv: one row per state of the model, one column per domain."""
+    """Return the matrix of mini_zscl_matrix.csv: one row per state of the model, one column per domain.
+
+    The cell of the task that was just trained is bold. The cells of tasks that are not trained yet, which Transfer reads, are
+    italic.
+    """
     cells = {(row["after"], row["stream"], row["task"]): f"{float(row['accuracy']):.1f}" for row in rows("mini_zscl_matrix")}
     names = list(dict.fromkeys((stream, task) for _, stream, task in cells))
     trained = [task for stream, task in names if stream == "test"]
     headings = ["after", *(task if stream == "test" else f"({task})" for stream, task in names)]
     states = ["zero-shot", *(f"{i} {task}" for i, task in enumerate(trained, 1))]
-    return markdown(headings, [[state, *(cells[str(i), *name] for name in names)] for i, state in enumerate(states)])
+
+    def marked(after: int, stream: str, task: str) -> str:
+        cell = cells[str(after), stream, task]
+        if after == 0 or stream != "test":
+            return cell
+        place = trained.index(task) + 1
+        mark = "**" if place == after else "*" if place > after else ""
+        return f"{mark}{cell}{mark}"
+
+    return markdown(headings, [[state, *(marked(i, *name) for name in names)] for i, state in enumerate(states)])
 
 
 def matrix_numbers() -> str:
@@ -166,9 +185,39 @@ def study() -> list[str]:
     return [f"{blocks[i - 1]}\n\n{blocks[i]}" for i in tables] + [blocks[-1]]
 
 
+def predict_errors() -> str:
+    """Return the errors of `predict` with IIMM in the mini edition's study, next to those of the mean of the other domains."""
+    from harness.study.findings import fit_lines
+    from metrics.study_table import SHIPPED, read
+
+    lines = fit_lines(read(SHIPPED))
+    lines = lines[(lines.measure == "iimm") & lines.outcome.isin(["gain", "forgetting"])]
+    body = []
+    for tuning, group in lines.groupby("tuning", sort=False):
+        errors = group.set_index("outcome")[["error", "error_of_mean"]]
+        cells = (errors.loc[outcome, column] for outcome in ("gain", "forgetting") for column in errors)
+        body.append([f"`{tuning}`", *(f"{error:.1f}" for error in cells)])
+    return markdown(["tuning", "gain: `predict`", "gain: mean", "forgetting: `predict`", "forgetting: mean"], body)
+
+
+FULL_RUN = {
+    "full_run_memory": ("memory",),
+    "full_run_disk": ("disk",),
+    "full_run_compute": ("ViT-B/16", "MTIL"),
+}
+"""Parts of full_run_cost.csv by table."""
+
+
+def full_run(parts: Sequence[str]) -> str:
+    """Return the rows of full_run_cost.csv of some parts."""
+    headings = {"quantity": "quantity", "value": "value", "unit": "unit", "basis": "basis"}
+    selected = [row for row in rows("full_run_cost") if row["part"] in parts]
+    return markdown(list(headings.values()), [[number(row[column]) or "-" for column in headings] for row in selected])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "leaderboard": short_leaderboard,
-    "mini_mtil": lambda: result_table(results("mtil"), METRICS, {}),
+    "mini_mtil": lambda: result_table(results("mtil"), METRICS, {}, "methods/"),
     "mini_mtil_cost": lambda: result_table(results("mtil"), {}, COSTS),
     "mini_cil": lambda: result_table(
         results("cil-nature-5"), CIL_METRICS, {n: COSTS[n] for n in COSTS if n != "trainable_params"}
@@ -190,9 +239,8 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "matrix": accuracy_matrix,
     "matrix_numbers": matrix_numbers,
-    "full_run_cost": lambda: columns(
-        "full_run_cost", {"part": "part", "quantity": "quantity", "value": "value", "unit": "unit", "basis": "basis"}
-    ),
+    "predict_errors": predict_errors,
+    **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
     **{f"study_{name}": (lambda i=i: study()[i]) for i, name in enumerate((*STUDY_TABLES, "counts"))},  # type: ignore[misc]
     **{f"speed_{name}": (lambda name=name: speed(name)) for name in dict.fromkeys(r["measurement"] for r in rows("speed"))},  # type: ignore[misc]
 }

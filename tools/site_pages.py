@@ -34,6 +34,7 @@ from models.setting import described
 from models.tuning_options import OPTIONS as TUNING_OPTIONS
 from reference_data import published
 from strategies import ABOUT, TARGETS
+from strategies.engine.declared import declared
 from strategies.engine.training_options import TrainingOptions
 from strategies.plugins import built_in
 from tools.pages import CIL_METRICS, METRICS, label, markdown, result_table, results
@@ -41,18 +42,29 @@ from tools.pages import CIL_METRICS, METRICS, label, markdown, result_table, res
 STATE = "**Not verified at full size.** The method has not been run on the paper's full datasets or on a GPU."
 # Sections of a docstring with a heading on the card, and those that the card has elsewhere.
 SECTIONS = ("Source", "Sources", "Differs from the released code", "Not implemented", "Defaults", "Options")
+# Training images of earlier tasks that a method reads.
+TRAINING_IMAGES = {
+    "icarl": "training, in a memory",
+    "joint": "training, all of them",
+    "paint-joint": "training, all of them",
+}
 SKIPPED = ("Command", "Hooks", "Example", "Examples", "Attributes", "Args", "Raises")
 BENCHMARKS = {"mtil": METRICS, "cil-nature-5": CIL_METRICS}
 
 
 def cell(text: object) -> str:
     """Return text for a cell of a Markdown table."""
-    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
+    return starred(" ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;"))
+
+
+def starred(text: str) -> str:
+    """Return text with its asterisks escaped, except for those inside code: "ZSCL*" is a name."""
+    return "".join(part if part.startswith("`") else part.replace("*", "\\*") for part in re.split(r"(`[^`]*`)", text))
 
 
 def code(value: object) -> str:
     """Return a value as code in a table cell."""
-    return "`none`" if value is None else f"`{cell(value)}`"
+    return "`none`" if value is None else f"`{cell(value)}`".replace("\\*", "*")
 
 
 def without_empty(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -116,14 +128,17 @@ def arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def commands() -> str:
     """Return the page of all commands."""
-    parts = ["# Commands\n\nGenerated from the argument parser. After `pip install -e .`, `perennial` is `python cli.py`."]
+    parts = [
+        "# Commands\n\nGenerated from the argument parser. These pages write `python cli.py`, which works in the folder of the "
+        "repository. After `pip install -e .`, `perennial` is the same command in any folder."
+    ]
     for parser in parsers(cli.parser()):
         name = parser.prog.removeprefix("perennial ")
-        usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+        usage = " ".join(parser.format_usage().removeprefix("usage: ").split()).replace("perennial", "python cli.py", 1)
         parts.append(f"{'#' * (2 + name.count(' '))} {name}\n\n{parser.description or ''}\n\n```text\n{usage}\n```")
         parts += arguments(parser)
         if parser.epilog and name not in ("bench",):
-            parts.append(f"```text\n{parser.epilog.strip()}\n```")
+            parts.append(f"```text\n{parser.epilog.strip().replace('perennial ', 'python cli.py ')}\n```")
     return "\n\n".join(parts)
 
 
@@ -156,7 +171,8 @@ def card(name: str) -> str:
     return "\n\n".join(
         [
             f"# {name}",
-            f"*{ABOUT[name][:1].upper()}{ABOUT[name][1:]}.*",
+            f"{starred(ABOUT[name][:1].upper() + ABOUT[name][1:])}.{_technique(name)}",
+            f"Images of earlier tasks: {_earlier_images(name)}. Reference data: {_reference_data(name)}.",
             f"```bash\npython cli.py bench mtil --strategy {name}\n```",
             "## Description",
             prose(read_docstring(target)),
@@ -180,20 +196,48 @@ def _published(name: str) -> str:
     return f"The numbers to reproduce, released by ZSCL's authors for MTIL, Order I, ViT-B/16: {numbers}."
 
 
+def _technique(name: str) -> str:
+    """Return the sentence on a strategy that is called like a tuning."""
+    if name not in models.TUNINGS:
+        return ""
+    return (
+        f" The strategy `{name}` is plain fine-tuning with the tuning `{name}` and IIMM's training options. To train the same "
+        f"parameters by another method, use [`--tuning {name}`](../reference/tunings.md) with that method."
+    )
+
+
+def _earlier_images(name: str) -> str:
+    """Return which images of earlier tasks a method needs with its default options."""
+    options = _resolved(name).options
+    validation = "validation" if declared(name).needs_validation and getattr(options, "alpha", None) is None else ""
+    return ", ".join(filter(None, (TRAINING_IMAGES.get(name, ""), validation))) or "none"
+
+
+def _reference_data(name: str) -> str:
+    """Return whether a method reads reference images and sentences with its default options."""
+    return "yes" if _resolved(name).reads_reference else "no"
+
+
+def _resolved(name: str) -> Any:
+    """Return the resolved configuration of a method in the mini edition's MTIL."""
+    return outline(RunConfig(strategy=name))
+
+
 def cards() -> str:
-    """Return the page that lists all methods."""
-    best = {row["strategy"]: row for row in reversed(results("mtil"))}
-    rows = []
-    for name in TARGETS:
-        numbers = [best[name][metric] if name in best else "-" for metric in METRICS]
-        rows.append([f"[`{name}`]({name}.md)", cell(ABOUT[name]), *numbers])
+    """Return the page that lists all methods: how to choose one, what each needs, and its results."""
+    needs = [[f"[`{name}`]({name}.md)", starred(ABOUT[name]), _earlier_images(name), _reference_data(name)] for name in TARGETS]
+    measured = [row for name in TARGETS for row in results("mtil") if row["strategy"] == name]
     return "\n\n".join(
         [
             "# Method cards",
-            "One card per method, under the name that `--strategy` takes. "
-            "Each card has the method's paper, what is implemented and what is not, its result and its options. "
-            "Results: mini edition, MTIL, Order I. " + STATE,
-            markdown(["strategy", "about", *METRICS.values()], rows),
+            "[Choose a method](../choose.md) starts from what you may keep. This page lists all methods.",
+            "## Needs",
+            "A card has the method's paper, what is implemented and what is not, its result and its options. The columns tell "
+            "what a method needs besides the current task's training images, with its default options.",
+            markdown(["strategy", "about", "images of earlier tasks", "reference data"], needs),
+            "## Results in the mini edition",
+            f"MTIL, Order I. {STATE} [All results](../results.md), with spreads and cost.",
+            result_table(measured, METRICS, {}, ""),
         ]
     )
 
@@ -218,6 +262,10 @@ def tunings() -> str:
             "# Tunings and plugins",
             "## Tunings",
             "Which parameters train is a separate choice from the method: `--tuning NAME`. Options: `--set tuning.NAME=VALUE`.",
+            "Five tunings are also strategies: `bitfit`, `attention`, `lora`, `adapter` and `probe`. `--strategy lora` "
+            "is plain fine-tuning with `--tuning lora` and IIMM's training options (batches of 128, no label smoothing, no "
+            "warm-up, weight decay 1e-4) and, for the tiny model, a learning rate that was searched for it. `--tuning lora` "
+            "with another strategy keeps all options of that strategy, also its learning rate.",
             markdown(["tuning", "what trains"], [[code(n), cell(about)] for n, about in models.TUNINGS.items()]),
             *class_options(TUNING_OPTIONS, "tuning"),
             "## Plugins",
@@ -255,7 +303,7 @@ def datasets() -> str:
         sizes = ["-" if count is None else f"{count:,}" for count in counts]
         about = cell(f"{dataset.suite}: {dataset.about}")
         large.append([code(dataset.name), *sizes, str(len(dataset.templates)), about, cell(dataset.licence)])
-    title, full = "# Datasets\n\n## Mini edition", "## Full edition\n\n[How to get them](../data.md)."
+    title, full = "# Datasets\n\n## Mini edition", "## Full edition\n\n[How to get them](../data.md#the-papers-datasets)."
     return "\n\n".join([title, markdown(headings, small), full, markdown(headings, large)])
 
 

@@ -11,8 +11,12 @@ from harness.config.flags import add_output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `compare` to its parser."""
     parser.description = "Compare two methods in pairs over seeds and tasks, with 95 % bootstrap intervals."
-    parser.add_argument("a", metavar="A", help="a strategy as the leaderboard names it, or a folder of its runs")
-    parser.add_argument("b", metavar="B", help="the other strategy or folder")
+    parser.add_argument(
+        "a",
+        metavar="A",
+        help="a strategy as the leaderboard names it, with options that select its runs (zscl:l2=0.5), or a folder of runs",
+    )
+    parser.add_argument("b", metavar="B", help="the other strategy or folder; without options, all of its other runs")
     parser.add_argument(
         "--results", nargs="+", metavar="DIR", default=["results"], help="folders in which strategies are looked up (results)"
     )

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.names import SEEN
 from harness.config.resolve import slug
 from harness.display.console import complain
-from harness.records.leaderboard import LESS_IS_BETTER, MARKS, TABLE, marked
+from harness.records.leaderboard import LESS_IS_BETTER, MARKS, TABLE, flat, marked
 from harness.records.runs import Run, check_copies, present, read
 from harness.records.titles import METRIC_TITLES, ordered_names, stream_title
 from metrics import by_task
@@ -48,13 +48,28 @@ class CompareConfig:
     """Two methods to compare.
 
     Each is the name of a strategy as records have it ("zscl", "zscl+ewc"), the class of a strategy file, or a folder of its
-    runs. Names are looked up in
+    runs. Options may follow a name and select its runs: "zscl:l2=0.5" or "zscl:l2=0.5,lr=1e-4". Names are looked up in
     `results`.
     """
 
     a: str
     b: str
     results: tuple[str, ...] = ("results",)
+
+
+class Name(NamedTuple):
+    """The strategy or folder that A or B names, and the options that select its runs."""
+
+    strategy: str
+    options: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Name:
+        """Return the parts of "zscl:l2=0.5,lr=1e-4". An existing path has no options."""
+        strategy, _, options = text.partition(":")
+        if "=" not in options or Path(text).exists():
+            return cls(text, {})
+        return cls(strategy, dict(option.strip().partition("=")[::2] for option in options.split(",")))
 
 
 class Side(NamedTuple):
@@ -97,6 +112,7 @@ def compare(config: CompareConfig, say: Callable[[str], None] = complain) -> pd.
 
     Example:
         table = compare(CompareConfig("zscl", "finetune"))
+        table = compare(CompareConfig("zscl:l2=0.5", "zscl"))
 
     Args:
         config: the two methods.
@@ -106,7 +122,8 @@ def compare(config: CompareConfig, say: Callable[[str], None] = complain) -> pd.
         One row per metric and setting, with the columns `COLUMNS`.
 
     Raises:
-        UserError: for unknown names, for damaged records, and if no run has a counterpart. The message names the differences.
+        UserError: for unknown names and options, for damaged records, and if no run has a counterpart. The message names the
+            differences.
     """
     a, b = _sides(config)
     pairs, unpaired = _pairs(a, b)
@@ -145,17 +162,58 @@ def values(run: Run) -> dict[str, ByTask]:
 
 
 def _sides(config: CompareConfig) -> tuple[Side, Side]:
-    """Find the finished runs of both methods."""
-    names = (config.a, config.b)
-    needed = not all(Path(name).exists() for name in names) or all(Path(root).exists() for root in config.results)
+    """Find the finished runs of both methods. A run that only one side selects by options is not a run of the other side."""
+    texts = (config.a, config.b)
+    needed = not all(Path(text).exists() for text in texts) or all(Path(root).exists() for root in config.results)
     runs = [run for run in read([*present(config.results)]) if run.finished] if needed else []
-    a, b = (_runs_of(name, runs, config.results) for name in names)
-    if shared := {run.folder.resolve() for run in a} & {run.folder.resolve() for run in b}:
-        raise UserError(f"A and B are both the run in {min(shared)}: compare two methods, or name two folders.")
+    names = [Name.parse(text) for text in texts]
+    a, b = (_selected(name, _runs_of(name.strategy, runs, config.results)) for name in names)
+    if names[0].options and not names[1].options:
+        b = _without(b, a)
+    elif names[1].options and not names[0].options:
+        a = _without(a, b)
+    if not (a and b) or (shared := {run.folder.resolve() for run in a} & {run.folder.resolve() for run in b}):
+        folder = min(shared) if a and b else (a or b)[0].folder
+        raise UserError(
+            f"A and B are both the run in {folder}: compare two methods, name two folders, or select runs by an option "
+            "(zscl:l2=0.5 zscl:l2=0.1)."
+        )
     check_copies([*a, *b])
     strategies = [side[0].identity["strategy"] for side in (a, b)]
-    labels = names if strategies[0] == strategies[1] else strategies
+    alike = strategies[0] == strategies[1]
+    labels = [
+        text if alike or name.options else strategy for text, name, strategy in zip(texts, names, strategies, strict=True)
+    ]
     return Side(labels[0], a), Side(labels[1], b)
+
+
+def _without(runs: Sequence[Run], others: Sequence[Run]) -> list[Run]:
+    """Return the runs that are not among the others."""
+    folders = {run.folder.resolve() for run in others}
+    return [run for run in runs if run.folder.resolve() not in folders]
+
+
+def _selected(name: Name, runs: Sequence[Run]) -> list[Run]:
+    """Return the runs whose options have the values that the name gives. Raises UserError for an unknown option or value."""
+    options = [flat({**(run.document.get("request") or {}).get("options", {}), **_options(run)}) for run in runs]
+    selected = [*zip(runs, options, strict=True)]
+    for key, text in name.options.items():
+        if not any(key in values for values in options):
+            raise unknown(f"option of {name.strategy}", key, {key for values in options for key in values})
+        of_runs = sorted({str(values[key]) for _, values in selected if key in values})
+        selected = [(run, values) for run, values in selected if key in values and _is(values[key], text)]
+        if not selected:
+            raise UserError(f"{name.strategy} has no finished run with {key}={text}. Values of its runs: {', '.join(of_runs)}.")
+    return [run for run, _ in selected]
+
+
+def _is(value: Any, text: str) -> bool:
+    """Return whether a recorded value is the one that a text gives: 0.1 and 1e-1 are equal."""
+    shown = "none" if value is None else str(value)
+    try:
+        return float(shown) == float(text)
+    except ValueError:
+        return shown.lower() == text.lower()
 
 
 def _runs_of(name: str, runs: Sequence[Run], roots: Sequence[str]) -> list[Run]:
@@ -331,6 +389,8 @@ def _note(pair: Pair) -> str:
         note = f"one seed ({seeds[0]}): intervals over {tasks_text}, without the variation between seeds"
     else:
         note = f"one seed ({seeds[0]}) and one task: no intervals"
+        if heldout > 1:
+            note += f", except for Retention (over {heldout} held-out domains)"
     x, y = _options(pair.a[0]), _options(pair.b[0])
     names = _differing(x, y)
     listed = [f"{name} ({_short(x[name])} and {_short(y[name])})" for name in names[:NAMES_SHOWN]]

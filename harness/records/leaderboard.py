@@ -136,7 +136,7 @@ def _values(run: Run) -> dict[str, Any]:
         "data": "differs" if document.get("differences") else None,
         "heldout": ", ".join(identity["heldout"]) or "none",
         "data_version": identity.get("data_version"),
-        "differing": _flat({k: v for k, v in shared.items() if k not in (*TABLE, *METHOD, *MARKS)}),
+        "differing": flat({k: v for k, v in shared.items() if k not in (*TABLE, *METHOD, *MARKS)}),
         "run": run.folder,
     }
 
@@ -156,15 +156,15 @@ def marked(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "protocol": None if values["protocol"] == usual else values["protocol"]}
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested dictionary with dotted keys. Keys inside `options` have no prefix."""
-    flat: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat.update(_flat(value, "" if name == "options" else f"{prefix}{name}."))
+            result.update(flat(value, "" if name == "options" else f"{prefix}{name}."))
         else:
-            flat[prefix + name] = value
-    return flat
+            result[prefix + name] = value
+    return result
 
 
 def _set_apart(rows: list[dict[str, Any]]) -> None:

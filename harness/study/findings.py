@@ -133,7 +133,14 @@ def _outcomes(rows: pd.DataFrame) -> str:
         others = _span(*_interval(-means.forgetting.to_numpy(float)))
         deviations = group.groupby("domain", sort=False)[["gain", "forgetting"]].std().mean()
         cells.append([f"`{tuning}`", *shown, others, f"{deviations.gain:.1f}, {deviations.forgetting:.1f}"])
-    heads = ("tuning", "gain", "of the error, %", "out of distribution", "other domains", "SD over seeds (gain, other domains)")
+    heads = (
+        "tuning",
+        "gain, points",
+        "gain over zero-shot error, %",
+        "gain out of distribution, points",
+        "change on other domains, points",
+        "SD over seeds: gain, change",
+    )
     return _table("Mean outcomes over domains.", heads, cells)
 
 
@@ -146,7 +153,17 @@ def _best(lines: pd.DataFrame) -> str:
         cells.append(
             [f"`{tuning}`", outcome, f"`{best.measure}`", "up" if best.slope > 0 else "down", f"{best.p:.2g}", *errors]
         )
-    heads = ("tuning", "outcome", "best measure", "slope", "p", "error", "`iimm` error", "zero-shot error", "mean error")
+    heads = (
+        "tuning",
+        "outcome",
+        "best measure",
+        "slope",
+        "p",
+        "error of the best",
+        "error of `iimm`",
+        "error of zero-shot accuracy",
+        "error of the mean",
+    )
     return _table("The measure with the smallest leave-one-out error.", heads, cells)
 
 
@@ -158,7 +175,7 @@ def _main_tunings(lines: pd.DataFrame) -> str:
         for r in group.set_index("measure").loc[[name for name in shown if name in set(group.measure)]].itertuples():
             line = (f"{r.slope:+.2f} [{r.low:+.2f}, {r.high:+.2f}]", f"{r.r2:.2f}", f"{r.p:.2g}", f"{r.kendall:+.2f}")
             cells.append([f"`{tuning}`", outcome, f"`{r.Index}`", *line, f"{r.error:.2f}", f"{r.error_of_mean:.2f}"])
-    heads = ("tuning", "outcome", "measure", "slope per SD", "R2", "p", "tau", "error", "mean error")
+    heads = ("tuning", "outcome", "measure", "slope per SD", "R2", "p", "Kendall's tau", "error", "error of the mean")
     return _table("Lines of `full` and `attention`.", heads, cells)
 
 
@@ -172,11 +189,11 @@ def _iimm(rows: pd.DataFrame, lines: pd.DataFrame) -> str:
     heads = (
         "tuning",
         "outcome",
-        "`iimm` error",
-        "mean error",
-        "zero-shot error",
-        "mean - `iimm`",
-        "zero-shot - `iimm`",
+        "error of `iimm`",
+        "error of the mean",
+        "error of zero-shot accuracy",
+        "mean minus `iimm`",
+        "zero-shot minus `iimm`",
         "in the interval",
     )
     return _table("Leave-one-out errors of `predict` with IIMM.", heads, cells)

@@ -11,7 +11,10 @@ from rich.table import Table
 
 from harness.display.plain_table import plain_table
 from harness.display.screen import Screen
+from harness.study.forecast import Advice
 from harness.study.prediction import Prediction
+from strategies import TARGETS
+from strategies.engine.declared import declared
 
 if TYPE_CHECKING:
     from harness.study.predict_config import PredictConfig
@@ -57,9 +60,10 @@ def verdict(prediction: Prediction) -> str:
         )
     outcomes = prediction.table[prediction.table.tuning == prediction.advice.tuning].set_index("outcome")
     gain, forgetting = outcomes.loc["gain"], outcomes.loc["forgetting"]
+    chosen = shlex.join(flags(prediction.advice))
     caution = "" if gain.low > 0 else " The gain is uncertain: its interval includes zero."
     return (
-        f"Verdict: fine-tune on {name} with --tuning {prediction.advice.tuning}: {gain.predicted:+z.1f} points expected on it "
+        f"Verdict: fine-tune on {name} with {chosen}: {gain.predicted:+z.1f} points expected on it "
         f"(95 %: {gain.low:+z.1f} to {gain.high:+z.1f}), {-forgetting.predicted:+z.1f} on other domains "
         f"({-forgetting.high:+z.1f} to {-forgetting.low:+z.1f}).{caution}"
     )
@@ -68,12 +72,18 @@ def verdict(prediction: Prediction) -> str:
 def command(prediction: Prediction, config: PredictConfig) -> str:
     """Return the command that follows the recommendation, ready to paste."""
     advice = prediction.advice
-    words = ["python", "cli.py", "bench", "stream", "--tasks", config.dataset, "--strategy", advice.strategy or "zero-shot"]
-    words += ["--tuning", advice.tuning] if advice.tuning is not None else []
-    flags = ("edition", "model", "pretrained", "classnames", "templates")
-    words += [word for flag in flags if (value := getattr(config, flag)) is not None for word in (f"--{flag}", value)]
+    words = ["python", "cli.py", "bench", "stream", "--tasks", config.dataset, *flags(advice)]
+    asked = ("edition", "model", "pretrained", "classnames", "templates")
+    words += [word for name in asked if (value := getattr(config, name)) is not None for word in (f"--{name}", value)]
     words += ["--data-root", config.data_root] if config.data_root != "data" else []
     return shlex.join(words)
+
+
+def flags(advice: Advice) -> list[str]:
+    """Return the flags of `bench` that follow the recommendation. A strategy's default tuning is left out."""
+    strategy = advice.strategy or "zero-shot"
+    default = declared(strategy).default_tuning if strategy in TARGETS else None
+    return ["--strategy", strategy, *(["--tuning", advice.tuning] if advice.tuning not in (None, default) else [])]
 
 
 def _errors(predictions: pd.DataFrame, measure: str) -> str:

@@ -14,6 +14,7 @@ from harness.display.screen import Screen
 from harness.study import study_tables as tables
 from harness.study.forecast import Advice
 from harness.study.predict import PredictConfig, predict, within_reach
+from harness.study.predict_screen import flags
 from metrics import study_table
 from metrics.iimm import iimm
 from metrics.regression import fit
@@ -90,12 +91,25 @@ def test_a_domain_of_the_study_is_left_out(ask, rows, model_directory, capsys):
     assert "predicted from 4 domains, without mnist itself" in said and "seen" in said
     assert "mean leave-one-out error of its lines" in said and "(mean of the other domains: " in said
     first = next(line for line in said.splitlines() if not line.endswith("..."))
-    assert first.startswith(f"Verdict: fine-tune on mnist with --tuning full: {gain.predicted:+.1f} points")
+    assert first.startswith(f"Verdict: fine-tune on mnist with --strategy finetune: {gain.predicted:+.1f} points")
     command = said.splitlines()[-1].removeprefix("run: python cli.py ")
-    assert command.startswith("bench stream --tasks mnist --strategy finetune --tuning full")
+    assert command.startswith("bench stream --tasks mnist --strategy finetune")
     assert (
         "recommended: --strategy finetune --tuning full" in said and "mnist" not in said.split("full-0 of ")[1].splitlines()[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "tuning", "expected"),
+    [
+        ("finetune", "full", "--strategy finetune"),
+        ("finetune", "visual", "--strategy finetune --tuning visual"),
+        ("attention", "attention", "--strategy attention"),
+        (None, None, "--strategy zero-shot"),
+    ],
+)
+def test_the_flags_of_a_recommendation(strategy, tuning, expected):
+    assert " ".join(flags(Advice(strategy, tuning, "", ()))) == expected
 
 
 @pytest.mark.slow

@@ -259,6 +259,27 @@ def test_folders_of_one_strategy(record, compared, tmp_path):
         compared(record("zscl", status="running", root="other"), a)
 
 
+def test_options_select_the_runs_of_a_strategy(record, compared):
+    record("zscl", level=3, options={"lr": 0.1, "rates": {"a": 1}})
+    record("zscl", level=1, options={"lr": 0.2, "rates": {"a": 2}})
+    record("zscl", options={"lr": 0.3, "rates": {"a": None}}, tuning="lora")
+    record("finetune")
+    table, _ = compared("zscl:lr=1e-1", "zscl:rates.a=2")
+    assert set(table.a) == {"zscl:lr=1e-1"} and set(table.b) == {"zscl:rates.a=2"}
+    assert table.set_index("metric").difference["last"] == pytest.approx(2)
+    # Without options a name means all other runs of the strategy.
+    table, _ = compared("zscl", "zscl:lr=0.1,tuning=full")
+    assert table.set_index("metric").difference.loc["last"].tolist() == pytest.approx([-2, -3])
+    table, _ = compared("zscl:rates.a=none", "finetune")
+    assert set(table.a) == {"zscl:rates.a=none"} and set(table.b) == {"finetune"}
+    with pytest.raises(UserError, match=r"Unknown option of zscl 'lrr'. Did you mean lr\?"):
+        compared("zscl:lrr=1", "finetune")
+    with pytest.raises(UserError, match=r"no finished run with lr=1. Values of its runs: 0.1, 0.2, 0.3\."):
+        compared("zscl:lr=1", "finetune")
+    with pytest.raises(UserError, match="select runs by an option"):
+        compared("finetune:lr=1", "finetune")
+
+
 def test_the_class_of_a_strategy_file_is_a_name(record, compared):
     record("my-method", level=3)
     record("zscl")

@@ -172,9 +172,20 @@ class Around(Strategy):
         self.seen += 1
 
 
+class NothingToSave(Strategy):
+    """Changes the loss and keeps nothing from step to step."""
+
+    def compute_loss(self, batch):
+        return 2 * super().compute_loss(batch)
+
+    def task_state(self):
+        return super().task_state()
+
+
 def test_code_within_a_task_needs_task_state(toy_encoder):
     assert "Forwards overrides forward and not task_state" in refusal(Forwards(encoder=toy_encoder()))
     assert refusal(Around(encoder=toy_encoder())) is None
+    assert refusal(NothingToSave(encoder=toy_encoder())) is None
 
 
 @pytest.mark.slow
