@@ -44,9 +44,9 @@ STATE = "**Not verified at full size.** The method has not been run on the paper
 SECTIONS = ("Source", "Sources", "Differs from the released code", "Not implemented", "Defaults", "Options")
 # Training images of earlier tasks that a method reads.
 TRAINING_IMAGES = {
-    "icarl": "training, in a memory",
-    "joint": "training, all of them",
-    "paint-joint": "training, all of them",
+    "icarl": "training (in a memory)",
+    "joint": "training (all)",
+    "paint-joint": "training (all)",
 }
 SKIPPED = ("Command", "Hooks", "Example", "Examples", "Attributes", "Args", "Raises")
 BENCHMARKS = {"mtil": METRICS, "cil-nature-5": CIL_METRICS}
@@ -230,7 +230,8 @@ def cards() -> str:
     return "\n\n".join(
         [
             "# Method cards",
-            "[Choose a method](../choose.md) starts from what you may keep. This page lists all methods.",
+            "[Choose a method](../choose.md) starts from what you may keep. This page lists all methods. The "
+            "[glossary](../glossary.md) explains their words.",
             "## Needs",
             "A card has the method's paper, what is implemented and what is not, its result and its options. The columns tell "
             "what a method needs besides the current task's training images, with its default options.",

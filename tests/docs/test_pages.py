@@ -11,6 +11,7 @@ import pytest
 
 from harness.records.files import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS
 from harness.records.leaderboard import COLUMNS
+from reference_data.mtil import ORDERS
 from strategies import TARGETS
 from tools import pages
 
@@ -43,6 +44,21 @@ def test_sentences_are_read_again_when_their_csv_changes(tmp_path, monkeypatch):
 def test_only_columns_of_numbers_are_right_aligned():
     table = pages.markdown(["a", "b", "c"], [["x", "1,234", "n"], ["2", "0.1 ± 0.2", "-"], ["3", "85 to 99", ""]])
     assert table.splitlines()[1] == "| --- | ---: | --- |"
+    assert pages.markdown(["a"], [["**1.0**"], ["*2.0*"], ["3.0"]]).splitlines()[1] == "| ---: |"
+    assert pages.markdown(["a"], [["*2.0**"]]).splitlines()[1] == "| --- |"
+
+
+def test_the_matrix_marks_the_trained_task_and_the_cells_of_transfer():
+    lines = pages.accuracy_matrix().splitlines()
+    assert "*" not in lines[2]
+    first, last = ([cell.strip() for cell in line.split("|")[1:-1]] for line in (lines[3], lines[-1]))
+    assert [cell.count("*") for cell in first] == [0, 4, *[2] * 7, 0, 0, 0]
+    assert [cell.count("*") for cell in last] == [0, *[0] * 7, 4, 0, 0, 0]
+
+
+def test_the_papers_orders_are_listed():
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert f"| I (default) | {', '.join(ORDERS['I'])} |" in text and f"| II | {', '.join(ORDERS['II'])} |" in text
 
 
 def test_a_value_inside_a_sentence_is_filled():

@@ -32,6 +32,11 @@ def test_sections_get_headings_and_formulas_stay_aligned():
     )
 
 
+def test_an_asterisk_in_a_name_is_not_markup():
+    assert site_pages.starred("ZSCL* and `a*b` in *it") == "ZSCL\\* and `a*b` in \\*it"
+    assert site_pages.code("a*b|c") == "`a*b\\|c`"
+
+
 @pytest.fixture(scope="module")
 def generated():
     return site_pages.pages()
@@ -49,6 +54,17 @@ def test_every_method_has_a_card_with_result_state_and_options(generated):
 def test_each_row_of_a_card_has_its_command(generated):
     card = generated["methods/joint.md"]
     assert card.count("- `joint` (") == 2 and "--set joint_budget=sum`" in card
+
+
+def test_the_needs_of_a_method_are_shown(generated):
+    index = generated["methods/index.md"]
+    assert "alpha searched on validation images (2208.05592) | validation | no |" in index
+    assert "| training (in a memory) | no |" in index and "L2 (2303.06628) | none | yes |" in index
+    assert "[`joint`](joint.md) (the updates of all tasks together)" in index
+    assert (
+        "with the tuning `lora`" in generated["methods/lora.md"]
+        and "ZSCL\\* in its tables" in generated["methods/zscl-star.md"]
+    )
 
 
 def test_a_default_of_none_is_shown(generated):
