@@ -68,6 +68,9 @@ def execute(command, model=None):
     if words[:2] == ["bench", "mtil"] or (words[0] == "sweep" and words[1].startswith("-")):
         words += [] if {"--order", "--orders", "--heldout"} & {*words} else TWO_TASKS[words[0]].split()
     words += SHORT.get(words[0], "").split()
+    if "--jobs" in words:
+        # Each run of a sweep is a process that imports torch. One seed of each strategy shows the same.
+        words[words.index("--seeds") + 1] = "0"
     if model and words[0] in ("bench", "sweep"):
         words += ["--model", str(model)]
     status = cli.main(words)
