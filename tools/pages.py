@@ -47,6 +47,8 @@ COSTS = {"trainable_params": "parameters trained", **SECONDS}
 TOP = 5
 """Rows of the short leaderboard, before the references."""
 REFERENCES = ("zero-shot", "finetune")
+CASES = ("paint", "typographic", "counting", "vqa", "transfer-study")
+PAPERS = ("ZSCL", "PAINT", "IIMM", "A-CLIP")
 STUDY_TABLES = ("outcomes", "best", "lines", "predictions")
 NUMERIC = re.compile(r"(\*{0,2})(?:-?|-?[\d.,]+(?: (?:±|to) [\d.,]+)?)\1")
 """A cell of a column of numbers: a number, also bold or italic, with a spread or a range, or a dash."""
@@ -215,6 +217,21 @@ def full_run(parts: Sequence[str]) -> str:
     return markdown(list(headings.values()), [[number(row[column]) or "-" for column in headings] for row in selected])
 
 
+def case(benchmark: str) -> str:
+    """Return the results of a case study in cases.csv."""
+    from tools.case_tables import page_table
+
+    selected = [row for row in rows("cases") if row["benchmark"] == benchmark and row["strategy"] == "paint-single"]
+    return markdown(*page_table(selected)) if selected else "Not measured yet."
+
+
+def claims(paper: str) -> str:
+    """Return the verdicts on a paper's claims in claims.csv."""
+    selected = [row for row in rows("claims") if row["paper"].startswith(paper)]
+    body = [[row["text"], f"**{row['verdict']}**", row["reason"], f"`{row['command']}`"] for row in selected]
+    return markdown(["claim", "verdict", "figures", "command"], body)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "leaderboard": short_leaderboard,
     "mini_mtil": lambda: result_table(results("mtil"), METRICS, {}, "methods/"),
@@ -241,6 +258,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "matrix_numbers": matrix_numbers,
     "predict_errors": predict_errors,
     **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
+=======
+    "full_run_cost": lambda: columns(
+        "full_run_cost", {"part": "part", "quantity": "quantity", "value": "value", "unit": "unit", "basis": "basis"}
+    ),
+    **{f"case_{name}": (lambda name=name: case(name)) for name in CASES},  # type: ignore[misc]
+    **{f"claims_{paper}": (lambda paper=paper: claims(paper)) for paper in PAPERS},  # type: ignore[misc]
     **{f"study_{name}": (lambda i=i: study()[i]) for i, name in enumerate((*STUDY_TABLES, "counts"))},  # type: ignore[misc]
     **{f"speed_{name}": (lambda name=name: speed(name)) for name in dict.fromkeys(r["measurement"] for r in rows("speed"))},  # type: ignore[misc]
 }
