@@ -258,10 +258,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "matrix_numbers": matrix_numbers,
     "predict_errors": predict_errors,
     **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
-=======
-    "full_run_cost": lambda: columns(
-        "full_run_cost", {"part": "part", "quantity": "quantity", "value": "value", "unit": "unit", "basis": "basis"}
-    ),
     **{f"case_{name}": (lambda name=name: case(name)) for name in CASES},  # type: ignore[misc]
     **{f"claims_{paper}": (lambda paper=paper: claims(paper)) for paper in PAPERS},  # type: ignore[misc]
     **{f"study_{name}": (lambda i=i: study()[i]) for i, name in enumerate((*STUDY_TABLES, "counts"))},  # type: ignore[misc]
