@@ -48,6 +48,8 @@ TRAINING_IMAGES = {
     "joint": "training (all)",
     "paint-joint": "training (all)",
 }
+# Methods that search alpha on the current task and the held-out domains only.
+CURRENT_TASK_ONLY = ("paint-single",)
 SKIPPED = ("Command", "Hooks", "Example", "Examples", "Attributes", "Args", "Raises")
 BENCHMARKS = {"mtil": METRICS, "cil-nature-5": CIL_METRICS}
 
@@ -209,7 +211,8 @@ def _technique(name: str) -> str:
 def _earlier_images(name: str) -> str:
     """Return which images of earlier tasks a method needs with its default options."""
     options = _resolved(name).options
-    validation = "validation" if declared(name).needs_validation and getattr(options, "alpha", None) is None else ""
+    searches = declared(name).needs_validation and getattr(options, "alpha", None) is None
+    validation = "validation" if searches and name not in CURRENT_TASK_ONLY else ""
     return ", ".join(filter(None, (TRAINING_IMAGES.get(name, ""), validation))) or "none"
 
 

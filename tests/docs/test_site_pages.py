@@ -59,6 +59,7 @@ def test_each_row_of_a_card_has_its_command(generated):
 def test_the_needs_of_a_method_are_shown(generated):
     index = generated["methods/index.md"]
     assert "alpha searched on validation images (2208.05592) | validation | no |" in index
+    assert "from the initial weights (2208.05592) | none | no |" in index
     assert "| training (in a memory) | no |" in index and "L2 (2303.06628) | none | yes |" in index
     assert "[`joint`](joint.md) (the updates of all tasks together)" in index
     assert (
