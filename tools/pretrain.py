@@ -3,6 +3,15 @@
 The first run needs the extra `pretrain` (resvg-py) and the npm client. The pool is stored in the cache folder. Every
 few minutes the script prints the zero-shot accuracy on the domains' validation splits and writes a checkpoint. The test
 splits are not used.
+
+Models of other sizes that are pretrained alike, for the question whether larger models are patched better:
+
+    python -m tools.pretrain --out small --width 64 --iterations 2000     0.6 M parameters
+    python -m tools.pretrain --out base --width 128 --iterations 2000     1.9 M
+    python -m tools.pretrain --out large --width 256 --iterations 2000    6.6 M
+
+Then run `bench paint --strategy paint-single --model small` and so on. With --iterations, size and machine do not change what a
+model sees: the same pictures in the same order, with the same schedule.
 """
 
 from __future__ import annotations
@@ -35,21 +44,28 @@ from tools.sampler import COLOURS, Sampler
 TINY = Path(__file__).parents[1] / "models" / "tiny"
 MEAN, STD = 0.5, 0.27
 LOGIT_SCALE_INIT = 20.0
+HEAD = 32
+"""Width of an attention head."""
 # A small transformer learns shapes in random colours very slowly. If it sees white on black first, it learns both sooner.
 EASY_UNTIL, EASE_ENDS, LEAST_EASE = 0.06, 0.4, 0.08
 
 
-def configuration(vocabulary_size: int) -> dict[str, Any]:
-    """Return the open_clip config: 48 x 48 images in patches of 8, two towers 128 wide, embeddings of 128."""
+def configuration(vocabulary_size: int, width: int = 128) -> dict[str, Any]:
+    """Return the open_clip config: 48 x 48 images in patches of 8, two towers and embeddings of the same width.
+
+    Args:
+        vocabulary_size: number of tokens.
+        width: width of both towers and of the embeddings, a multiple of 32, the width of a head.
+    """
     return {
         "model_cfg": {
-            "embed_dim": 128,
-            "vision_cfg": {"image_size": 48, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32},
+            "embed_dim": width,
+            "vision_cfg": {"image_size": 48, "patch_size": 8, "width": width, "layers": 4, "head_width": HEAD},
             "text_cfg": {
                 "context_length": vocabulary.CONTEXT,
                 "vocab_size": vocabulary_size,
-                "width": 128,
-                "heads": 4,
+                "width": width,
+                "heads": width // HEAD,
                 "layers": 3,
             },
         },
@@ -173,11 +189,33 @@ def ease_at(progress: float) -> float:
     return float(np.interp(progress, (EASY_UNTIL, EASE_ENDS), (1.0, LEAST_EASE)))
 
 
-def pretrain(pictures: Pool, out: Path, minutes: float, batch_size: int, rate: float, seed: int, report_every: float) -> None:
-    """Train the model for some minutes and write the running average of its weights to `out`, also at every report."""
+def pretrain(
+    pictures: Pool,
+    out: Path,
+    minutes: float,
+    batch_size: int,
+    rate: float,
+    seed: int,
+    report_every: float,
+    width: int = 128,
+    iterations: int | None = None,
+) -> None:
+    """Train a model and write the running average of its weights to `out`, also at every report.
+
+    Args:
+        pictures: the pool of pictures.
+        out: folder of the model.
+        minutes: length of the training by the clock, which also sets the schedule.
+        batch_size: images per iteration.
+        rate: largest learning rate.
+        seed: seed of the weights and the pictures.
+        report_every: seconds between reports.
+        width: width of the towers (`configuration`).
+        iterations: length in iterations, in place of the clock.
+    """
     torch.manual_seed(seed)
     tokenizer = vocabulary.load(TINY / "bpe.txt.gz")
-    config = configuration(tokenizer.vocab_size)
+    config = configuration(tokenizer.vocab_size, width)
     model = make_model(config)
     ema: Callable[[float], Callable[..., None]] = torch.optim.swa_utils.get_ema_multi_avg_fn
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=ema(0.998))
@@ -204,7 +242,7 @@ def pretrain(pictures: Pool, out: Path, minutes: float, batch_size: int, rate: f
         print(f"{so_far}  scale {scale:.1f}  validation {stream:.1f}  {each}", flush=True)
 
     step = 0
-    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
+    while (progress := (time.monotonic() - start) / (60 * minutes) if iterations is None else step / iterations) < 1:
         warm = min(1.0, (step + 1) / 200)
         for group in optimizer.param_groups:
             group["lr"] = rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -223,7 +261,7 @@ def pretrain(pictures: Pool, out: Path, minutes: float, batch_size: int, rate: f
             report(
                 f"{now - start:5.0f} s  iteration {step}  {step * batch_size / (now - start):.0f} images/s  loss {running:.3f}"
             )
-    report(f"{minutes} minutes  {step} iterations  {step * batch_size} images")
+    report(f"{(time.monotonic() - start) / 60:.1f} minutes  {step} iterations  {step * batch_size} images")
 
 
 def main() -> None:
@@ -231,6 +269,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.pretrain", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=TINY, help="folder of the model (default: models/tiny)")
     parser.add_argument("--minutes", type=float, default=48, help="training time; the schedule follows the clock (default: 48)")
+    parser.add_argument("--iterations", type=int, help="length in iterations in place of --minutes; the schedule follows them")
+    parser.add_argument("--width", type=int, default=128, help=f"width of the towers, a multiple of {HEAD} (default: 128)")
     parser.add_argument("--batch-size", type=int, default=128, help="images per step (default: 128)")
     parser.add_argument("--lr", type=float, default=1e-3, help="largest learning rate (default: 0.001)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
@@ -238,11 +278,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
     parser.add_argument("--vocabulary", action="store_true", help="learn the vocabulary (models/tiny/bpe.txt.gz) again")
     args = parser.parse_args()
+    if args.width < HEAD or args.width % HEAD:
+        parser.error(f"--width must be a multiple of {HEAD}, got {args.width}")
+    if args.iterations is not None and args.iterations < 1:
+        parser.error(f"--iterations must be at least 1, got {args.iterations}")
+    if args.width != 128 and args.out == TINY:
+        parser.error("--out is needed for another --width: models/tiny is 128 wide")
     torch.set_num_threads(args.threads)
     pictures = pool.load_or_make(cache.folder().parent / "pretraining")
     if args.vocabulary or not (TINY / "bpe.txt.gz").exists():
         learn_vocabulary(pictures)
-    pretrain(pictures, args.out, args.minutes, args.batch_size, args.lr, args.seed, args.report_every)
+    pretrain(
+        pictures, args.out, args.minutes, args.batch_size, args.lr, args.seed, args.report_every, args.width, args.iterations
+    )
 
 
 if __name__ == "__main__":

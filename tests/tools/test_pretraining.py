@@ -162,3 +162,57 @@ def test_concept_tables_do_not_share_names():
         for label in concepts.ICON_DOMAINS[domain]:
             for name in concepts.icon_names(concepts.ICON_DOMAINS[domain], label):
                 assert seen.setdefault(name, (domain, label)) == (domain, label), f"{name} means two classes"
+
+
+@pytest.mark.parametrize(("width", "heads", "millions"), [(64, 2, 0.60), (128, 4, 1.90), (256, 8, 6.62)])
+def test_sizes_differ_only_in_width(width, heads, millions):
+    """Parameters counted by hand: blocks of 12 d^2 + 13 d, embeddings of patches, positions and tokens, norms, projections."""
+    config = pretrain.configuration(3514, width)["model_cfg"]
+    assert config["embed_dim"] == config["vision_cfg"]["width"] == config["text_cfg"]["width"] == width
+    assert config["text_cfg"]["heads"] == heads
+    count = sum(p.numel() for p in pretrain.make_model({"model_cfg": config}).parameters())
+    assert count / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+def test_a_length_in_iterations_does_not_depend_on_the_clock(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logit_scale = torch.nn.Parameter(torch.zeros(()))
+            self.matrix = torch.nn.Parameter(torch.zeros(2, 2))
+
+    class Half:
+        def __init__(self, model):
+            self.model = model
+
+        def gradients(self, images, tokens, subjects):
+            self.model.matrix.grad, self.model.logit_scale.grad = torch.ones(2, 2), torch.zeros(())
+            return torch.zeros(())
+
+    class Batches:
+        def __init__(self, pictures, size, seed):
+            pass
+
+        def batch(self, ease):
+            seen.append(ease)
+            return SimpleNamespace(images=torch.zeros(1), captions=["a"], subjects=torch.zeros(1))
+
+    for name, value in (("make_model", lambda config: Model()), ("HalfCopy", Half), ("Sampler", Batches)):
+        monkeypatch.setattr(pretrain, name, value)
+    monkeypatch.setattr(pretrain, "zero_shot", lambda model, tokenizer: dict.fromkeys(pretrain.mini.STREAM, 1.0))
+    pretrain.pretrain(None, tmp_path, minutes=0, batch_size=1, rate=1.0, seed=0, report_every=1e9, iterations=5)
+    assert seen == [pretrain.ease_at(step / 5) for step in range(5)]
+    assert "5 iterations" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--width", "100"], "a multiple of 32"), (["--iterations", "0"], "at least 1"), (["--width", "64"], "--out is needed")],
+)
+def test_sizes_are_checked_first(words, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["pretrain", *words])
+    with pytest.raises(SystemExit):
+        pretrain.main()
+    assert message in capsys.readouterr().err
