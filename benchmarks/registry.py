@@ -11,6 +11,7 @@ BENCHMARKS = Registry(
         "cil": "benchmarks.cil:stream",
         "stream": "benchmarks.stream:stream",
         "paint": "benchmarks.cases.paint:stream",
+        "counting": "benchmarks.cases.counting:stream",
     },
 )
 ABOUT = {
@@ -18,9 +19,11 @@ ABOUT = {
     "cil": "class-incremental: the classes of one dataset in steps (--dataset, --steps)",
     "stream": "any domains in sequence (--tasks A,B,C): built-in names, folders, CSV files, hub datasets",
     "paint": "PAINT's nine patching and five supported tasks (2208.05592): single, joint, sequential and parallel patching",
+    "counting": "PAINT's counting: patch on odd numbers of objects, test on even ones; drawn (mini) or CLEVR (full)",
 }
 DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "paint": ("paint-single", "paint-joint", "paint-sequential", "paint-parallel"),
+    "counting": ("paint-single",),
 }
 """The strategies that `bench` runs without `--strategy`, one after the other. A benchmark without an entry runs zscl."""
 EDITIONS = ("mini", "full", "own")
