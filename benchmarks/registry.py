@@ -12,6 +12,7 @@ BENCHMARKS = Registry(
         "stream": "benchmarks.stream:stream",
         "paint": "benchmarks.cases.paint:stream",
         "counting": "benchmarks.cases.counting:stream",
+        "generalisation": "benchmarks.cases.generalisation:stream",
     },
 )
 ABOUT = {
@@ -20,10 +21,12 @@ ABOUT = {
     "stream": "any domains in sequence (--tasks A,B,C): built-in names, folders, CSV files, hub datasets",
     "paint": "PAINT's nine patching and five supported tasks (2208.05592): single, joint, sequential and parallel patching",
     "counting": "PAINT's counting: patch on odd numbers of objects, test on even ones; drawn (mini) or CLEVR (full)",
+    "generalisation": "A-CLIP's question (2402.09613): each domain trained alone, tested in its and another style and elsewhere",
 }
 DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "paint": ("paint-single", "paint-joint", "paint-sequential", "paint-parallel"),
     "counting": ("paint-single",),
+    "generalisation": ("finetune", "bitfit", "attention", "lora", "adapter"),
 }
 """The strategies that `bench` runs without `--strategy`, one after the other. A benchmark without an entry runs zscl."""
 EDITIONS = ("mini", "full", "own")
