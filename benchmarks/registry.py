@@ -21,7 +21,7 @@ ABOUT = {
     "stream": "any domains in sequence (--tasks A,B,C): built-in names, folders, CSV files, hub datasets",
     "paint": "PAINT's nine patching and five supported tasks (2208.05592): single, joint, sequential and parallel patching",
     "counting": "PAINT's counting: patch on odd numbers of objects, test on even ones; drawn (mini) or CLEVR (full)",
-    "generalisation": "A-CLIP's question (2402.09613): each domain trained alone, tested in its and another style and elsewhere",
+    "generalisation": "A-CLIP's question (2402.09613): each domain trained alone, tested in two styles and on other tasks",
 }
 DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "paint": ("paint-single", "paint-joint", "paint-sequential", "paint-parallel"),
