@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import mini
 from benchmarks.cases.case import Made, case_plan
@@ -93,7 +93,7 @@ def part(domain: Domain, name: str, shown: Sequence[int], among: Sequence[int]) 
     from benchmarks.data.dataset import Relabelled, targets_of
 
     place = {label: index for index, label in enumerate(among)}
-    splits = {}
+    splits: dict[str, Any] = {}
     for split in ("train", "val", "test"):
         images = getattr(domain, split)
         if images is not None:
