@@ -51,7 +51,7 @@ def picture(count: int, shapes: Sequence[str], rng: np.random.Generator) -> np.n
     radii = _radii(count, rng)
     for (x, y), radius in zip(_places(radii, rng), radii, strict=True):
         ink = render.colour(rng, 175) if dark else render.colour(rng, 0, 80)
-        shape = shapes[rng.integers(len(shapes))]
+        shape = shapes[int(rng.integers(len(shapes)))]
         canvas = render.paint(canvas, ink, shape_alpha(shape, x, y, radius, rng.uniform(0, 2 * np.pi)))
     return render.finish(render.grain(canvas, rng, 10))
 
