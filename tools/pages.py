@@ -211,8 +211,8 @@ FULL_RUN = {
 
 
 def full_run(parts: Sequence[str]) -> str:
-    """Return the rows of full_run_cost.csv of some parts."""
-    headings = {"quantity": "quantity", "value": "value", "unit": "unit", "basis": "basis"}
+    """Return the rows of full_run_cost.csv of some parts. Several parts have a column with their names."""
+    headings = {name: name for name in (*(["part"] if len(parts) > 1 else []), "quantity", "value", "unit", "basis")}
     selected = [row for row in rows("full_run_cost") if row["part"] in parts]
     return markdown(list(headings.values()), [[number(row[column]) or "-" for column in headings] for row in selected])
 

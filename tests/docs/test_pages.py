@@ -68,6 +68,12 @@ def test_a_value_inside_a_sentence_is_filled():
         pages.value("mini_results", "mtil/nobody", "average")
 
 
+@pytest.mark.parametrize("page", pages.pages(), ids=lambda path: path.stem)
+def test_no_line_of_a_sentence_starts_with_a_marker(page):
+    """Markdown ends a paragraph at a line that starts with a comment."""
+    assert not re.findall(r"^\s*<!-- value.*", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", ["mini_results", "mini_zero_shot", "mini_gains", "speed"])
 def test_every_row_says_when_and_where_it_was_measured(name):
     for row in pages.rows(name):
@@ -76,6 +82,28 @@ def test_every_row_says_when_and_where_it_was_measured(name):
 
 def test_every_strategy_is_measured():
     assert {row["strategy"] for row in pages.results("mtil")} == set(TARGETS)
+
+
+def script(page, title):
+    """Return the Python block of a page with a title."""
+    (block,) = re.findall(rf'```python title="{title}"\n(.*?)```', (ROOT / "docs" / page).read_text("utf-8"), flags=re.DOTALL)
+    return block
+
+
+def test_the_script_that_subtracts_accuracies(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, accuracy, half in (("before", 80, 3), ("after", 70.5, 4)):
+        rows = f"A,zero_shot,1,0,2\nA,zero_shot_test,{accuracy},{accuracy - half},{accuracy + half}\n"
+        Path(f"{name}.csv").write_text(f"dataset,measure,value,low,high\n{rows}")
+    exec(script("forgotten.md", "forgotten.py"), {})
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["A", "80", "70.5", "-9.5", "5.0"]
+
+
+def test_the_script_that_writes_latex(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("compare.csv").write_text("metric,mean_a,mean_b,difference,low,high\ncil_last,70.04,68,2.04,,\n")
+    exec(script("compare.md", "latex.py"), {})
+    assert r"cil\_last & 70.0 & 68 & 2.0 & - & - \\" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
