@@ -261,9 +261,16 @@ def scenario(
 
     Raises:
         ValueError: for a domain without a test split.
-        UserError: for classes with equal prompts for the encoder.
+        UserError: for classes with equal prompts for the encoder, and for a domain with questions under another protocol than
+            "task".
     """
     preprocess = preparation(encoder, preprocess)
+    asking = [domain.name for domain in trained if domain.groups is not None]
+    if asking and protocol != "task":
+        raise UserError(
+            f"Images of {asking[0]} are classified among the options of their question, so the classes of other tasks cannot "
+            f"compete. The protocol {protocol!r} is not possible; use --protocol task."
+        )
     warnings: list[str] = []
     if encoder is not None:
         warnings = check_prompts(encoder.reader, (*trained, *heldout), together=protocol != "task")

@@ -54,6 +54,7 @@ def evaluate(
 ) -> Accuracy:
     """Return the accuracy of a classifier on one split of a domain, among the domain's classes, with the template ensemble.
 
+    In a domain with questions an image is classified among the options of its question.
     The classifier's training mode is restored, and the classifier does not gain a task.
 
     Args:
@@ -85,8 +86,8 @@ def evaluate(
         encoder = model.encoder
         correct = torch.zeros((), dtype=torch.int64, device=encoder.device)
         for pixels, labels in pixel_batches(dataset, encoder.preprocess, batch_size):
-            logits = model(pixels.to(encoder.device), label)
-            correct += count_correct(logits, labels.to(encoder.device))
+            labels = labels.to(encoder.device)
+            correct += count_correct(model(pixels.to(encoder.device), label, labels), labels)
     return Accuracy(int(correct), len(dataset))
 
 
@@ -104,7 +105,9 @@ def evaluate_features(
     """
     with _evaluation_head(classifier, domain, task_label) as (model, label):
         device = model.encoder.device
-        return Accuracy(int(count_correct(model.classify(image_features.to(device), label), labels.to(device))), len(labels))
+        labels = labels.to(device)
+        logits = model.classify(image_features.to(device), label, labels)
+        return Accuracy(int(count_correct(logits, labels)), len(labels))
 
 
 @contextmanager
@@ -113,7 +116,7 @@ def _evaluation_head(
 ) -> Iterator[tuple[PromptClassifier, int]]:
     """Yield a classifier that knows the domain, and the domain's task in it, in evaluation mode and without gradients."""
     if task_label is None:
-        wanted = (domain.name, domain.classnames, domain.templates)
+        wanted = (domain.name, domain.classnames, domain.templates, domain.groups)
         task_label = next((label for label, prompts in classifier.prompts.items() if prompts == wanted), None)
     if task_label is None:
         classifier, task_label = type(classifier)(classifier.encoder), 0

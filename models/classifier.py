@@ -29,7 +29,7 @@ class TaskExperience(Protocol):
 
 
 class Prompts(NamedTuple):
-    """The names and templates that a head is made of.
+    """The names, templates and questions that a head is made of (`benchmarks.data.domain.Domain`).
 
     It has no images, because Avalanche's LwF deep-copies the model after every task.
     """
@@ -37,6 +37,23 @@ class Prompts(NamedTuple):
     name: str
     classnames: tuple[str, ...]
     templates: tuple[str, ...]
+    groups: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, domain: Prompted) -> Prompts:
+        """Return the prompts of a domain."""
+        return cls(domain.name, tuple(domain.classnames), tuple(domain.templates), getattr(domain, "groups", None))
+
+
+def among_candidates(logits: Tensor, groups: Tensor, asked: Tensor) -> Tensor:
+    """Return logits in which only the options of each image's question compete: all others are `PADDING`.
+
+    Args:
+        logits: [B, C].
+        groups: the question of each class [C].
+        asked: the question of each image [B].
+    """
+    return logits.masked_fill(groups != asked[:, None], PADDING)
 
 
 class PromptClassifier(MultiTaskModule):
@@ -80,6 +97,7 @@ class PromptClassifier(MultiTaskModule):
         self._text_parameters: tuple[int, list[nn.Parameter]] = (-1, [])
         self._tokens: dict[tuple[int, int], tuple[Tensor, int]] = {}
         self._raw: dict[tuple[int, int], tuple[int, Tensor]] = {}
+        self._groups: dict[int, Tensor] = {}
         self.heads = nn.ParameterDict()
 
     def register_domain(self, task_label: int, domain: Prompted) -> None:
@@ -93,7 +111,7 @@ class PromptClassifier(MultiTaskModule):
             ValueError: the label already has other class names or templates.
             UserError: two classes of the domain have the same prompt for the model (`models.prompt_reader`).
         """
-        prompts = Prompts(domain.name, tuple(domain.classnames), tuple(domain.templates))
+        prompts = Prompts.of(domain)
         if task_label not in self.prompts:
             check_prompts(self.encoder.reader, [domain])
         known = self.prompts.setdefault(task_label, prompts)
@@ -123,17 +141,28 @@ class PromptClassifier(MultiTaskModule):
         """Return the number of classes of a task."""
         return len(self.prompts[task_label].classnames)
 
-    def text_features(self, task_label: int) -> Tensor:
-        """Return the task's head [C, d].
+    def groups(self, task_label: int) -> Tensor | None:
+        """Return the question of each class [C] of a task, or None for a task whose classes all compete."""
+        groups = self.prompts[task_label].groups
+        if groups is None:
+            return None
+        known = self._groups.get(task_label)
+        if known is None or known.device != self.encoder.device:
+            known = self._groups[task_label] = torch.tensor(groups, device=self.encoder.device)
+        return known
+
+    def text_features(self, task_label: int, rows: Tensor | None = None) -> Tensor:
+        """Return the task's head [C, d], or some of its rows.
 
         It is a probe's trained head, or unit rows: in training mode of the first template, in evaluation mode of the ensemble.
         """
         if str(task_label) in self.heads:
             trained_head: Tensor = self.heads[str(task_label)]
-            return trained_head
+            return trained_head if rows is None else trained_head[rows]
         if torch.is_grad_enabled() and trains_text(self.encoder):
-            return self._encode(task_label, self.training)
-        return self._frozen_head(task_label, self.training)
+            return self._encode(task_label, self.training, rows)
+        head = self._frozen_head(task_label, self.training)
+        return head if rows is None else head[rows]
 
     def _frozen_head(self, task_label: int, training: bool) -> Tensor:
         """Return the head of `text_features` without gradients, computed once for each state of the text tower."""
@@ -178,22 +207,32 @@ class PromptClassifier(MultiTaskModule):
         task_rows = self.text_features(task_label)
         return torch.cat([task_rows, *(self._unshared(rival, task_label) for rival in rivals)]) if rivals else task_rows
 
-    def classify(self, image_features: Tensor, task_labels: int | Tensor) -> Tensor:
+    def classify(self, image_features: Tensor, task_labels: int | Tensor, labels: Tensor | None = None) -> Tensor:
         """Return logits of unit image features.
 
         Args:
             image_features: unit features [B, d].
             task_labels: one task, or a task per image [B].
+            labels: the images' labels [B]. They are read only for tasks with questions (`Domain.groups`), and only to know the
+                question of an image. If None, all classes of a task compete.
 
         Returns:
-            Logits [B, C], where C is the largest number of classes of any image. Missing classes are padded with `PADDING`.
+            Logits [B, C], where C is the largest number of classes of any image. Missing classes, and options of other
+            questions than the image's, are padded with `PADDING`.
         """
         if isinstance(task_labels, int):
-            return self.encoder.logits(image_features, self.head(task_labels))
+            groups = self.groups(task_labels)
+            if groups is None or labels is None:
+                return self.encoder.logits(image_features, self.head(task_labels))
+            return self._classify_options(image_features, task_labels, groups, groups[labels])
         tasks = torch.unique(task_labels).tolist()
         if len(tasks) == 1:
-            return self.classify(image_features, tasks[0])
-        logits_by_task = {task: self.classify(image_features[task_labels == task], task) for task in tasks}
+            return self.classify(image_features, tasks[0], labels)
+        logits_by_task = {
+            task: self.classify(image_features[rows], task, None if labels is None else labels[rows])
+            for task in tasks
+            for rows in [task_labels == task]
+        }
         logits = image_features.new_full(
             (len(image_features), max(task_logits.shape[1] for task_logits in logits_by_task.values())), PADDING
         )
@@ -201,19 +240,29 @@ class PromptClassifier(MultiTaskModule):
             logits[task_labels == task, : task_logits.shape[1]] = task_logits
         return logits
 
-    def forward(self, x: Tensor, task_labels: int | Tensor | None = None) -> Tensor | dict[int, Tensor]:
+    def _classify_options(self, image_features: Tensor, task_label: int, groups: Tensor, asked: Tensor) -> Tensor:
+        """Return logits [B, C] among the options of each image's question. Only prompts of the batch's questions are used."""
+        rows = torch.isin(groups, asked).nonzero().squeeze(1)
+        logits = self.encoder.logits(image_features, self.text_features(task_label, rows))
+        padded = logits.new_full((len(logits), len(groups)), PADDING)
+        return padded.index_copy(1, rows, among_candidates(logits, groups[rows], asked))
+
+    def forward(
+        self, x: Tensor, task_labels: int | Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor | dict[int, Tensor]:
         """Return logits of images.
 
         Args:
             x: pixels [B, 3, S, S].
             task_labels: one task, a task per image [B], or None for every task trained so far.
+            labels: as in `classify`.
 
         Returns:
             Logits [B, C] as from `classify`, or for None a dict of logits by task.
         """
         if task_labels is None:
             return self.forward_all_tasks(x)
-        return self.classify(self.encoder.encode_images(x), task_labels)
+        return self.classify(self.encoder.encode_images(x), task_labels, labels)
 
     def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
         """Return logits [B, C_t] of images against one task's prompts."""
@@ -244,20 +293,21 @@ class PromptClassifier(MultiTaskModule):
         for name, parameter in self.heads.items():
             parameter.requires_grad_(int(name) in task_labels)
 
-    def _encode_prompts(self, key: tuple[int, int]) -> Tensor:
-        """Return unit features [C, d] of a task's tokens in one template.
+    def _encode_prompts(self, key: tuple[int, int], rows: Tensor | None) -> Tensor:
+        """Return unit features [C, d] of a task's tokens in one template, or of some rows.
 
         If an adapter follows a frozen tower, the tower's first output is reused.
         """
         encoder, (tokens, length) = self.encoder, self._tokens[key]
         if encoder.text_adapter is None or trains_text_tower(encoder):
+            tokens = tokens if rows is None else tokens[rows.to(tokens.device)]
             return encoder.encode_texts(tokens.to(encoder.device), length)
         version, raw = self._raw.get(key, (-1, None))
         if raw is None or version != encoder.text_tower_version or raw.device != encoder.device:
             with torch.inference_mode(False), torch.no_grad():
                 raw = encoder.raw_texts(tokens.to(encoder.device), length)
             self._raw[key] = (encoder.text_tower_version, raw)
-        return encoder.finish_texts(raw)
+        return encoder.finish_texts(raw if rows is None else raw[rows])
 
     def _encode_frozen(self, task_label: int, training: bool) -> Tensor:
         """Compute a head that is kept, in evaluation mode: otherwise one draw of a dropout would stay in it."""
@@ -269,7 +319,7 @@ class PromptClassifier(MultiTaskModule):
             for module, training in modes.items():
                 module.training = training
 
-    def _encode(self, task_label: int, training: bool) -> Tensor:
+    def _encode(self, task_label: int, training: bool, rows: Tensor | None = None) -> Tensor:
         """Return the mean over templates of unit features, normalised again; in training the features of the first template."""
         prompts, features_by_template = self.prompts[task_label], []
         for template in range(1 if training else len(prompts.templates)):
@@ -277,7 +327,7 @@ class PromptClassifier(MultiTaskModule):
             if key not in self._tokens:
                 tokens = self.encoder.reader.rows(prompts.templates[template], prompts.classnames)
                 self._tokens[key] = tokens, self.encoder.needed_length(tokens)
-            features_by_template.append(self._encode_prompts(key))
+            features_by_template.append(self._encode_prompts(key, rows))
         return (
             features_by_template[0]
             if len(features_by_template) == 1

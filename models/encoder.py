@@ -24,6 +24,8 @@ from models.transforms import Preprocess
 CPU_ROWS = 32
 """Images per pass on a CPU without gradients. Their activations stay in its caches, which takes a third less time than 256 at
 once for the tiny model (`tests/speed/rows.py`). The features are the same. With gradients nothing is gained."""
+TEXT_ROWS = 4096
+"""Texts per pass without gradients, so that the memory for a head of very many prompts is bounded."""
 
 
 def _touch(encoder: DualEncoder, _: object) -> None:
@@ -204,7 +206,7 @@ class DualEncoder(nn.Module):
         length = self.needed_length(tokens) if length is None else length
         if length >= tokens.shape[1]:
             return self._raw_texts_plain(tokens)
-        return self._pass(self._encode_cut, tokens[:, :length])
+        return self._pass(self._encode_cut, tokens[:, :length], TEXT_ROWS)
 
     def finish_texts(self, raw: Tensor) -> Tensor:
         """Return unit text features of `raw_texts`, through the adapter if there is one."""
@@ -255,7 +257,7 @@ class DualEncoder(nn.Module):
 
     def _raw_texts_plain(self, tokens: Tensor) -> Tensor:
         """Return the text tower's output at the full context length."""
-        return self._pass(partial(self.clip.encode_text, normalize=False), tokens)
+        return self._pass(partial(self.clip.encode_text, normalize=False), tokens, TEXT_ROWS)
 
     def _pass(self, tower: Callable[[Tensor], Tensor], inputs: Tensor, rows: int | None = None) -> Tensor:
         """Run a tower. With several processes, each computes a share of the rows."""

@@ -80,13 +80,15 @@ class PromptReader:
     def pairs(self, prompted: Prompted) -> list[Pair]:
         """Return the classes whose rows equal those of an earlier class in a template.
 
-        Each pair has the first such class and the first such template.
+        Each pair has the first such class and the first such template. Options of different questions (`Domain.groups`) never
+        compete, so they may be equal.
         """
         pairs: dict[tuple[int, int], Pair] = {}
         names = prompted.classnames
+        groups = getattr(prompted, "groups", None) or [0] * len(names)
         for number, template in enumerate(prompted.templates):
-            first_label: dict[bytes, int] = {}
-            for label, key in enumerate(_bytes(self.rows(template, names))):
+            first_label: dict[tuple[int, bytes], int] = {}
+            for label, key in enumerate(zip(groups, _bytes(self.rows(template, names)), strict=True)):
                 first = first_label.setdefault(key, label)
                 if first != label and (first, label) not in pairs:
                     pairs[first, label] = Pair(first, label, number, self._reason(template, names[first], names[label]))
@@ -170,6 +172,7 @@ class _Dataset(NamedTuple):
     classnames: tuple[str, ...]
     templates: tuple[str, ...]
     published: bool
+    groups: tuple[int, ...] | None
 
 
 def _by_dataset(domains: Sequence[Prompted]) -> list[list[Prompted]]:
@@ -183,7 +186,8 @@ def _joined(steps: Sequence[Prompted]) -> _Dataset:
     """Return the dataset whose classes are those of the steps."""
     names = tuple(name for step in steps for name in step.classnames)
     name = getattr(steps[0], "part_of", None) or steps[0].name
-    return _Dataset(name, names, tuple(steps[0].templates), all(getattr(step, "published", False) for step in steps))
+    groups = getattr(steps[0], "groups", None) if len(steps) == 1 else None
+    return _Dataset(name, names, tuple(steps[0].templates), all(getattr(step, "published", False) for step in steps), groups)
 
 
 def _check_one(reader: PromptReader, dataset: _Dataset) -> list[str]:

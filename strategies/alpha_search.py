@@ -13,7 +13,7 @@ from benchmarks.data.domain import Domain
 from benchmarks.data.progress import Progress
 from metrics.evaluate import count_correct, pixel_batches
 from models import tuning
-from models.classifier import PromptClassifier
+from models.classifier import PromptClassifier, among_candidates
 from models.encoder import DualEncoder
 from models.merging import Vector, place, weighted
 from models.modes import evaluating
@@ -176,6 +176,7 @@ class Answers:
         asked = [i for i, point in enumerate(points) if any(point) or known is None]
         correct = torch.zeros(len(points), dtype=torch.int64, device=self.encoder.device)
         heads = {i: self._head(path, points[i], question) for i in asked}
+        groups = self._classifier.groups(question.label) if asked else None
         images = getattr(self.domains[question.label], self.split)
         batches = pixel_batches(images, self.encoder.preprocess, self.batch_size) if asked and images is not None else ()
         for pixels, labels in batches:
@@ -184,6 +185,8 @@ class Answers:
             for i in asked:
                 path.move(points[i])
                 logits = self.encoder.logits(self.encoder.encode_images(pixels), heads[i])
+                if groups is not None:
+                    logits = among_candidates(logits, groups, groups[labels])
                 correct[i] += count_correct(logits, labels)
         counts = correct.tolist()
         for i, point in enumerate(points):

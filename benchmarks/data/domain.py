@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch.utils.data import Subset
 
-from benchmarks.data.dataset import ImageDataset, targets_of
+from benchmarks.data.dataset import ImageDataset, Relabelled, targets_of
 from benchmarks.data.images import share_depth
 from benchmarks.data.sampling import class_permutation, shares
 from models.prompts import fill
@@ -40,9 +41,13 @@ class Domain:
         notes: sentences that explain how the data was read ("ignored 48 files in 24 folders called @eaDir"). Every command
             that reads data prints warnings and notes (`harness.display.data_summary`).
         published: True if class names and templates are those of a benchmark (a paper's, the mini edition's), not a user's.
+        groups: the question of each class, as a number per class, for visual question answering as multiple choice. A class is
+            then one option of one question, and its name has both. An image is classified only among the options of its
+            label's question, in training and in evaluation. None: all classes compete for every image.
 
     Raises:
-        ValueError: for a domain without classes or templates, and for a template without "{}".
+        ValueError: for a domain without classes or templates, for a template without "{}", and for another number of groups
+            than classes.
         UserError: for a name or template that `models.registry.check_text` refuses.
 
     Example:
@@ -64,6 +69,7 @@ class Domain:
     warnings: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
     published: bool = field(default=False, compare=False)
+    groups: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classnames", tuple(self.classnames))
@@ -72,6 +78,12 @@ class Domain:
             raise ValueError(f"domain {self.name!r} has no class names")
         if not self.templates:
             raise ValueError(f"domain {self.name!r} has no prompt templates")
+        if self.groups is not None:
+            object.__setattr__(self, "groups", tuple(self.groups))
+            if len(self.groups) != len(self.classnames):
+                raise ValueError(
+                    f"domain {self.name!r} has {len(self.groups)} groups for {len(self.classnames)} classes; give one per class"
+                )
         check_text(self.name, "name of the data")
         for name in self.classnames:
             check_text(name, "class name")
@@ -84,6 +96,40 @@ class Domain:
     def prompts(self, template: int = 0) -> list[str]:
         """Return the class names in one template, in class order. Template 0 is the one that trains."""
         return fill(self.templates[template], self.classnames)
+
+
+def chance(domain: Domain, split: str = "test") -> float:
+    """Return the expected accuracy in percent of random answers: the mean over a split's images of 1 / candidates.
+
+    The candidates of an image are the options of its question, or all classes.
+    """
+    if domain.groups is None:
+        return 100 / len(domain.classnames)
+    options = Counter(domain.groups)
+    labels = targets_of(getattr(domain, split))
+    return 100 * sum(1 / options[domain.groups[label]] for label in labels) / len(labels)
+
+
+def with_asked_questions(domain: Domain) -> Domain:
+    """Return a domain without the questions that no image of any split asks, so that their prompts are not computed.
+
+    The accuracies are the same. A domain without questions is returned as it is.
+    """
+    if domain.groups is None:
+        return domain
+    splits = {split: getattr(domain, split) for split in ("train", "val", "test", "ood")}
+    splits = {split: dataset for split, dataset in splits.items() if dataset is not None}
+    asked = {domain.groups[label] for dataset in splits.values() for label in targets_of(dataset)}
+    kept = [label for label, group in enumerate(domain.groups) if group in asked]
+    if len(kept) == len(domain.classnames) or not kept:
+        return domain
+    number = {label: new for new, label in enumerate(kept)}
+    return replace(
+        domain,
+        classnames=tuple(domain.classnames[label] for label in kept),
+        groups=tuple(domain.groups[label] for label in kept),
+        **{split: Relabelled(dataset, number) for split, dataset in splits.items()},
+    )
 
 
 def members_of(domain: Domain, split: str) -> list[list[int]]:
@@ -138,7 +184,7 @@ def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
     """Return the domain with at most `limit` images per split: a seeded choice in proportion to the classes.
 
     Every class keeps at least one image, unless there are more classes than `limit`. In that case `warnings` has the number of
-    classes without a training image.
+    classes without a training image. A domain with questions keeps only the questions that are left.
 
     Raises:
         ValueError: if `limit` is less than 1.
@@ -164,8 +210,8 @@ def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
         if before is not after:
             known = f"{sources[split]}; " if split in sources else ""
             sources[split] = f"{known}{len(after):,} of {len(before):,} images (--limit), seed {seed}"
-    smaller = replace(smaller, split_sources=sources)
-    if domain.train is None or smaller.train is None:
+    smaller = with_asked_questions(replace(smaller, split_sources=sources))
+    if domain.train is None or smaller.train is None or domain.groups is not None:
         return smaller
     lost = len(set(targets_of(domain.train))) - len(set(targets_of(smaller.train)))
     if not lost:

@@ -29,12 +29,17 @@ def shots(domain: Domain, k: int, seed: int = 0) -> Domain:
     their order, and the images chosen for k are among those chosen for k + 1.
 
     Raises:
-        UserError: for k < 1, a domain without training images, and a class with fewer than k training images.
+        UserError: for k < 1, a domain without training images or with questions, and a class with fewer than k training images.
     """
     if k < 1:
         raise UserError(f"The number of shots must be at least 1, got {k}.")
     if domain.train is None:
         raise UserError(f"The domain {domain.name!r} has no training images to take {k} shots from.")
+    if domain.groups is not None:
+        raise UserError(
+            f"The classes of {domain.name!r} are options of questions, and most have no training image, so --shots cannot be "
+            "used. Use --limit for fewer images."
+        )
     chosen: list[int] = []
     for name, indices in zip(domain.classnames, members_of(domain, "train"), strict=True):
         if len(indices) < k:

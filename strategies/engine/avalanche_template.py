@@ -111,16 +111,21 @@ class Template(SupervisedTemplate):
     def class_logits(self, features: Tensor) -> Tensor:
         """Return the logits of the batch from its unit image features [B, d], against its tasks' prompts."""
         tasks = self.tasks_of(self.mb_task_id)
-        return self.classifier.classify(features, tasks[0] if len(tasks) == 1 else self.mb_task_id)
+        return self.classifier.classify(features, tasks[0] if len(tasks) == 1 else self.mb_task_id, self.mb_y)
 
     def criterion(self) -> Tensor:
         """Return Avalanche's loss of the current batch: cross-entropy, each task among its own classes."""
         return self.cross_entropy(self.mb_output, self.mb_y, self.mb_task_id)
 
     def cross_entropy(self, logits: Tensor, labels: Tensor, task_labels: Tensor) -> Tensor:
-        """Return the smoothed cross-entropy, mean over the batch, with each task's rows cut to its classes."""
+        """Return the smoothed cross-entropy, mean over the batch, with each task's rows cut to its classes.
+
+        The options of other questions than an image's are padding (`Domain.groups`), which the criterion leaves out.
+        """
         tasks = self.tasks_of(task_labels)
-        criterion: Any = getattr(self._criterion, "unpadded", self._criterion)
+        criterion: Any = self._criterion
+        if all(self.classifier.prompts[task].groups is None for task in tasks):
+            criterion = getattr(criterion, "unpadded", criterion)
         return cross_entropy_by_task(logits, labels, task_labels, criterion, self.classifier.classes, tasks)
 
     def tasks_of(self, task_labels: Tensor) -> list[int]:

@@ -17,6 +17,7 @@ from avalanche.training.utils import ParamData
 from torch import Tensor, nn
 
 from benchmarks.scenario import DomainExperience
+from models.classifier import PADDING
 from strategies.engine.batches import in_memory, training_images, training_loader
 from strategies.engine.strategy import Strategy
 
@@ -145,7 +146,8 @@ class MAS(MASPlugin):
 
     Loss + lambda_reg * sum_k M_k (theta_k - theta*_k)^2, theta* the weights after the last task. M is the mean over
     mini-batches of |d/d theta mean_i |logits_i|^2|, for later tasks alpha * old + (1 - alpha) * new (FACIL's rule). No labels.
-    The logits are those of the task's classes, times exp(logit scale): about 100 times the cosines, so M is large.
+    The logits are those of the task's classes, times exp(logit scale): about 100 times the cosines, so M is large. In a task
+    with questions they are those of the image's options.
 
     Fixed here: Avalanche takes the gradients in training mode, in which the statistics of batch norms would change after the
     weights that are evaluated. Here layers are in evaluation mode, with the training prompts. Avalanche also waits for the
@@ -165,7 +167,12 @@ class MAS(MASPlugin):
 
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Compute the importances and keep the weights."""
-        importance = importances(strategy, lambda: strategy.mb_output.square().sum(dim=1).mean(), torch.abs)
+
+        def squares() -> Tensor:
+            logits = strategy.mb_output
+            return logits.masked_fill(logits == PADDING, 0).square().sum(dim=1).mean()
+
+        importance = importances(strategy, squares, torch.abs)
         if self.importance:
             old = _tensors(self.importance)
             importance = {name: self.alpha * old[name] + (1 - self.alpha) * new for name, new in importance.items()}
