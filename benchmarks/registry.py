@@ -11,6 +11,7 @@ BENCHMARKS = Registry(
         "cil": "benchmarks.cil:stream",
         "stream": "benchmarks.stream:stream",
         "paint": "benchmarks.cases.paint:stream",
+        "vqa": "benchmarks.cases.vqa:stream",
         "counting": "benchmarks.cases.counting:stream",
         "generalisation": "benchmarks.cases.generalisation:stream",
     },
@@ -20,11 +21,13 @@ ABOUT = {
     "cil": "class-incremental: the classes of one dataset in steps (--dataset, --steps)",
     "stream": "any domains in sequence (--tasks A,B,C): built-in names, folders, CSV files, hub datasets",
     "paint": "PAINT's nine patching and five supported tasks (2208.05592): single, joint, sequential and parallel patching",
+    "vqa": "visual question answering as multiple choice (PAINT): held-out wordings and pairs of color and shape",
     "counting": "PAINT's counting: patch on odd numbers of objects, test on even ones; drawn (mini) or CLEVR (full)",
     "generalisation": "A-CLIP's question (2402.09613): each domain trained alone, tested in two styles and on other tasks",
 }
 DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "paint": ("paint-single", "paint-joint", "paint-sequential", "paint-parallel"),
+    "vqa": ("paint-single",),
     "counting": ("paint-single",),
     "generalisation": ("finetune", "bitfit", "attention", "lora", "adapter"),
 }

@@ -1,0 +1,68 @@
+"""`vqa`: visual question answering as multiple choice (PAINT, 2208.05592), with question and option as one prompt.
+
+An image is classified among the options of its own question only (`Domain.groups`), in training too.
+
+Mini edition: rendered scenes (`benchmarks.cases.scenes`). The model is patched on questions on color, shape, count and
+position. Targets are its test images by kind of question, wordings that were never trained, and things whose pair of color and
+shape was never trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks import mini
+from benchmarks.cases.case import Made, case_plan
+from benchmarks.data.progress import Progress
+from benchmarks.plan import Ask, StreamPlan
+from models.registry import UserError
+
+if TYPE_CHECKING:
+    from benchmarks.data.domain import Domain
+
+# The set of scenes and the kind of question of each target.
+_TARGETS: dict[str, tuple[str, str | None]] = {
+    "vqa-wordings": ("wordings", None),
+    "vqa-combinations": ("combinations", None),
+    "vqa-color": ("test", "color"),
+    "vqa-shape": ("test", "shape"),
+    "vqa-count": ("test", "count"),
+    "vqa-position": ("test", "position"),
+}
+_MINI = {"paint-single": {"validation_images": 400}}
+
+
+def stream(ask: Ask) -> StreamPlan:
+    """Return the plan of the mini edition.
+
+    Raises:
+        UserError: for another edition or protocol, an order, or an unknown name.
+    """
+    edition = ask.edition or "mini"
+    if edition != "mini":
+        raise UserError(f"vqa has the edition mini, not {edition!r}.")
+    if ask.order not in (None, "default"):
+        raise UserError("bench vqa has one task and no --order.")
+    if ask.protocol not in (None, "task"):
+        raise UserError(
+            "bench vqa classifies an image among the options of its question, so other classes cannot compete: leave out "
+            "--protocol."
+        )
+    trained = Made("vqa", _trained)
+    targets = [Made(name, partial(_target, name)) for name in _TARGETS]
+    return case_plan(ask, "vqa", edition, [trained], mini.HELDOUT, targets, _MINI)
+
+
+def _trained(splits: Sequence[str], progress: Progress | None) -> Domain:
+    from benchmarks.cases import scenes
+
+    # The classes are the questions of all splits, whichever are read.
+    return scenes.domain("vqa", {split: (split, None) for split in ("train", "val", "test")})
+
+
+def _target(name: str, splits: Sequence[str], progress: Progress | None) -> Domain:
+    from benchmarks.cases import scenes
+
+    return scenes.domain(name, {"test": _TARGETS[name]})
