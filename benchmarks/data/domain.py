@@ -117,19 +117,15 @@ def with_asked_questions(domain: Domain) -> Domain:
     """
     if domain.groups is None:
         return domain
-    splits = {split: getattr(domain, split) for split in ("train", "val", "test", "ood")}
-    splits = {split: dataset for split, dataset in splits.items() if dataset is not None}
-    asked = {domain.groups[label] for dataset in splits.values() for label in targets_of(dataset)}
-    kept = [label for label, group in enumerate(domain.groups) if group in asked]
+    groups, datasets = domain.groups, {split: getattr(domain, split) for split in ("train", "val", "test", "ood")}
+    asked = {groups[label] for dataset in datasets.values() if dataset is not None for label in targets_of(dataset)}
+    kept = [label for label, group in enumerate(groups) if group in asked]
     if len(kept) == len(domain.classnames) or not kept:
         return domain
     number = {label: new for new, label in enumerate(kept)}
-    return replace(
-        domain,
-        classnames=tuple(domain.classnames[label] for label in kept),
-        groups=tuple(domain.groups[label] for label in kept),
-        **{split: Relabelled(dataset, number) for split, dataset in splits.items()},
-    )
+    changes: dict[str, Any] = {split: Relabelled(dataset, number) for split, dataset in datasets.items() if dataset is not None}
+    names, groups = tuple(domain.classnames[label] for label in kept), tuple(groups[label] for label in kept)
+    return replace(domain, classnames=names, groups=groups, **changes)
 
 
 def members_of(domain: Domain, split: str) -> list[list[int]]:
