@@ -12,7 +12,7 @@ from harness.run.loop import run
 from strategies import ABOUT, STRATEGIES
 from strategies.engine.strategy import Strategy
 
-QUICK = {"iterations": 3, "batch_size": 8, "warmup": 1, "lr": 0.01}
+QUICK = {"iterations": 5, "batch_size": 20, "warmup": 1, "lr": 0.01}
 SEARCHES = ("paint-", "task-arithmetic", "ties", "dare", "model-stock", "magmax", "lines")
 # The protocol decides which classes compete. One method represents those that train alike.
 CASES = [(name, "task") for name in ABOUT] + [(name, "class") for name in ("finetune", "zscl", "icarl", "paint-joint", "probe")]
@@ -20,33 +20,50 @@ CASES = [(name, "task") for name in ABOUT] + [(name, "class") for name in ("fine
 
 @pytest.fixture
 def config(toy_benchmark, model_directory, tmp_path):
-    return RunConfig(benchmark=toy_benchmark, model=str(model_directory), measure_n=4, out=str(tmp_path / "results"))
+    return RunConfig(
+        toy_benchmark, model=str(model_directory), measure_n=4, out=str(tmp_path / "results"), checkpoint_minutes=1e-9
+    )
 
 
-def options(name):
+def options(name, study):
     if name == "zero-shot":
         return {}
-    return {**QUICK, **({"alphas": 3} if name.startswith(SEARCHES) else {}), **({"memory": 12} if name == "icarl" else {})}
+    own = {"alphas": 3} if name.startswith(SEARCHES) else {}
+    own |= {"icarl": {"memory": 12}, "iimm-guided": {"study": str(study)}}.get(name, {})
+    if name in ("zscl", "zscl-star"):
+        own = {"average_every": 2, "negatives": "captions", "moving_average": "none"}
+    return {**QUICK, **own}
+
+
+def files(folder):
+    return [(folder / file).read_bytes() for file in ("accuracy.csv", "train.csv", "measures.csv")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "protocol"), CASES)
-def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, killed, tmp_path, toy_study):
-    own = {"study": str(toy_study)} if name == "iimm-guided" else {}
-    config = replace(config, strategy=name, protocol=protocol, options=options(name) | own)
-
-    def files(folder):
-        return [(folder / file).read_bytes() for file in ("accuracy.csv", "train.csv", "measures.csv")]
-
-    whole = run(replace(config, out=str(tmp_path / "whole")), Screen(quiet=True)).folder
+def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, killed, tmp_path, toy_study, capsys):
+    """Killed twice: in the middle of the second task, and before the third one."""
+    config = replace(config, strategy=name, protocol=protocol, options=options(name, toy_study))
+    whole = run(replace(config, out=str(tmp_path / "whole"), checkpoint_minutes=0), Screen(quiet=True)).folder
     document = json.loads((whole / "run.json").read_text())
     assert document["status"] == "finished" and document["identity"]["strategy"] == name
     trains = STRATEGIES.get(name).trains
     assert (document["trainable_params"] > 0) == trains
     assert ((whole / "train.csv").read_text().count("\n") > 1) == trains
 
-    killed(lambda: run(config, Screen(quiet=True)), Strategy, "_before_training_exp", 3)
-    assert files(run(config, Screen(quiet=True)).folder) == files(whole)
+    if trains:
+        # After the third update of the second task: the second pass over its 48 images has begun.
+        hook = "optimizer_step" if name in ("zscl", "zscl-star") else "after_step"
+        killed(lambda: run(config, Screen(quiet=True)), Strategy, hook, 9)
+        folder = next((tmp_path / "results").glob("*/*"))
+        assert (folder / "checkpoint" / "within" / "latest.json").is_file()
+    capsys.readouterr()
+    killed(lambda: run(config, Screen()), Strategy, "_before_training_exp", 2 if trains else 3)
+    assert ("continuing after update" in capsys.readouterr().out) == trains
+    folder = run(config, Screen()).folder
+    assert "continuing after experience 2 of 3" in capsys.readouterr().out
+    assert files(folder) == files(whole)
+    assert not (folder / "checkpoint" / "within").exists()
 
 
 def test_all_are_listed():
