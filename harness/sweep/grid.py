@@ -151,9 +151,12 @@ def grid(
         coordinates = (("--strategy", strategy), ("--order", order), ("--seed", seed))
         words = [str(word) for flag, value in coordinates if value is not None for word in (flag, value)]
         words = [*benchmark, *words, *flags[strategy]]
-        # A configuration file may name several seeds.
-        for config in configs(parser.parse_args(words)):
-            requested.append((config, tuple(words if seed is not None else [*words, "--seed", str(config.seed)])))
+        # A configuration file may name several seeds, and a case study has several strategies by default.
+        asked = configs(parser.parse_args(words))
+        several_strategies = len({config.strategy for config in asked}) > 1
+        for config in asked:
+            run_line = [*words, *(["--strategy", config.strategy] if several_strategies else [])]
+            requested.append((config, tuple(run_line if seed is not None else [*run_line, "--seed", str(config.seed)])))
     runs: dict[Path, Run] = {}
     several = len(requested) > 1
     with unchanged_data():

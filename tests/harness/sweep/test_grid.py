@@ -48,6 +48,15 @@ def test_every_command_is_the_run_that_was_checked(grid, tmp_path):
         assert config.out == str(tmp_path)
 
 
+def test_every_strategy_of_a_case_study_is_a_run(grid):
+    runs = grid("paint --seeds 0,1")
+    assert [run.strategy for run in runs[:4]] == ["paint-single", "paint-joint", "paint-sequential", "paint-parallel"]
+    assert len(runs) == 8
+    for run in runs:
+        [config] = configs(cli.parser().parse_args(plan.command_of(run)[2:]))
+        assert (config.strategy, config.seed) == (run.strategy, run.seed) and resolve(config).folder == run.folder
+
+
 def test_command_of_an_attempt(grid):
     (run,) = grid("--strategies zero-shot")
     assert plan.command_of(run, fresh=True, device="cuda:1")[-3:] == ["--fresh", "--device", "cuda:1"]
