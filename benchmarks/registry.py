@@ -14,6 +14,7 @@ BENCHMARKS = Registry(
         "vqa": "benchmarks.cases.vqa:stream",
         "counting": "benchmarks.cases.counting:stream",
         "generalisation": "benchmarks.cases.generalisation:stream",
+        "transfer-study": "benchmarks.cases.transfer:stream",
     },
 )
 ABOUT = {
@@ -24,12 +25,14 @@ ABOUT = {
     "vqa": "visual question answering as multiple choice (PAINT): held-out wordings and pairs of color and shape",
     "counting": "PAINT's counting: patch on odd numbers of objects, test on even ones; drawn (mini) or CLEVR (full)",
     "generalisation": "A-CLIP's question (2402.09613): each domain trained alone, tested in two styles and on other tasks",
+    "transfer-study": "patch one task, measure all others, also the other half of a domain's classes (PAINT's broad transfer)",
 }
 DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "paint": ("paint-single", "paint-joint", "paint-sequential", "paint-parallel"),
     "vqa": ("paint-single",),
     "counting": ("paint-single",),
     "generalisation": ("finetune", "bitfit", "attention", "lora", "adapter"),
+    "transfer-study": ("paint-single",),
 }
 """The strategies that `bench` runs without `--strategy`, one after the other. A benchmark without an entry runs zscl."""
 EDITIONS = ("mini", "full", "own")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.data.domain import Domain
 from benchmarks.data.progress import Progress
-from metrics.evaluate import count_correct, pixel_batches
+from metrics.evaluate import pixel_batches
 from models import tuning
 from models.classifier import PromptClassifier, among_candidates
 from models.encoder import DualEncoder
@@ -171,28 +171,43 @@ class Answers:
                 columns.append(self._column(path, points, question))
         return np.array(columns, dtype=np.int64).reshape(len(questions), len(points)).T
 
+    def compare(self, path: Path, points: Sequence[Point], question: Question) -> tuple[list[int], list[int]]:
+        """Compare the answers at some points of a path with those at the first one, image by image.
+
+        Returns:
+            The correct answers at each point, and the images that are right at the first point and wrong at each point.
+        """
+        with evaluating(self.encoder), torch.inference_mode():
+            right = self._right(path, points, question)
+        return right.sum(dim=1).tolist(), (right[:1] & ~right).sum(dim=1).tolist()
+
     def _column(self, path: Path, points: Sequence[Point], question: Question) -> list[int]:
         known = self.known.get(question.key)
-        asked = [i for i, point in enumerate(points) if any(point) or known is None]
-        correct = torch.zeros(len(points), dtype=torch.int64, device=self.encoder.device)
-        heads = {i: self._head(path, points[i], question) for i in asked}
-        groups = self._classifier.groups(question.label) if asked else None
+        asked = [point for point in points if any(point) or known is None]
+        counts = dict(zip(asked, self._right(path, asked, question).sum(dim=1).tolist(), strict=True))
+        for point in points:
+            if not any(point):
+                self.known[question.key] = counts[point] = counts[point] if known is None else known
+        return [counts[point] for point in points]
+
+    def _right(self, path: Path, points: Sequence[Point], question: Question) -> Tensor:
+        """Return whether each image is classified correctly at each point, bool [P, N]."""
+        heads = [self._head(path, point, question) for point in points]
+        groups = self._classifier.groups(question.label) if points else None
         images = getattr(self.domains[question.label], self.split)
-        batches = pixel_batches(images, self.encoder.preprocess, self.batch_size) if asked and images is not None else ()
+        batches = pixel_batches(images, self.encoder.preprocess, self.batch_size) if points and images is not None else ()
+        right = [torch.zeros(len(points), 0, dtype=torch.bool, device=self.encoder.device)]
         for pixels, labels in batches:
             pixels = self.encoder.normalise(pixels.to(self.encoder.device))
-            labels = labels.to(self.encoder.device)
-            for i in asked:
-                path.move(points[i])
-                logits = self.encoder.logits(self.encoder.encode_images(pixels), heads[i])
+            labels, answers = labels.to(self.encoder.device), []
+            for point, head in zip(points, heads, strict=True):
+                path.move(point)
+                logits = self.encoder.logits(self.encoder.encode_images(pixels), head)
                 if groups is not None:
                     logits = among_candidates(logits, groups, groups[labels])
-                correct[i] += count_correct(logits, labels)
-        counts = correct.tolist()
-        for i, point in enumerate(points):
-            if not any(point):
-                self.known[question.key] = counts[i] = counts[i] if known is None else known
-        return counts
+                answers.append(logits.argmax(dim=1) == labels)
+            right.append(torch.stack(answers))
+        return torch.cat(right, dim=1)
 
     def _head(self, path: Path, point: Point, question: Question) -> Tensor:
         """Return the head's unit rows: the task's classes, then its rivals'."""

@@ -59,7 +59,7 @@ class Patching(Strategy):
         validation_images: int | None = setting(None, "validation images per task for the search; none: all", least=1)
         curve: bool = setting(
             False,
-            "also record test accuracy at `alphas` steps between the weights before and after; nothing is chosen by it",
+            "also record test accuracy between the weights before and after each task; nothing is chosen by it",
             usual=False,
         )
 
@@ -127,31 +127,37 @@ class Patching(Strategy):
             self.after_search(search.correct(points[0]))
             record |= search.record()
         if o.curve:
-            record["curve"] = self.curve(path, [point for point in self.steps(len(vectors)) if point != points[0]] + points)
+            record["curve"] = self.curve(path, points[0])
         path.move(points[0])
         self.searches.append({**record, "chosen": list(points[0])})
 
-    def curve(self, path: Path, points: Sequence[Point]) -> list[dict[str, Any]]:
-        """Return the correct answers at some points of a path, one record per test set.
+    def curve(self, path: Path, chosen: Point) -> list[dict[str, Any]]:
+        """Return the correct answers between the weights before (alpha 0) and the fine-tuned ones, one record per test set.
 
-        Each point is counted as evaluation would count it now. No choice depends on the result.
+        The points are `alphas` equal steps and the chosen one. Tasks that are neither patched nor held out have only the ends
+        and the chosen point. `lost` is the number of images that are right before and wrong at a point. Each point is counted
+        as evaluation would count it now. No choice depends on the result.
         """
         stream, heldout = list(self.experience.origin_stream), self.experience.heldout_domains
-        points = sorted(points)
+        steps = self.steps(len(chosen))
+        every = sorted({*steps, chosen})
+        few = sorted({steps[0], chosen, steps[-1]})
+        patched = {experience.task_label for experience in self.patching_tasks()}
         tests = Answers(self.encoder, dict(enumerate((*self.experience.stream_domains, *heldout))), "test", self.progress)
         questions = [Question(e.task_label, tuple(e.rivals(len(self.experiences)))) for e in stream]
         questions += [Question(label) for label in range(len(stream), len(tests.domains))]
-        counts = tests.count(path, points, questions)
-        return [
-            {
-                "stream": "test" if question.label < len(stream) else "heldout",
-                "task": tests.domains[question.label].name,
-                "points": [list(point) for point in points],
-                "correct": counts[:, i].tolist(),
-                "n": tests.size(question),
-            }
-            for i, question in enumerate(questions)
-        ]
+        records = []
+        for question in questions:
+            label, name = question.label, tests.domains[question.label].name
+            tested = label < len(stream)
+            points = few if tested and label not in patched else every
+            self.progress(label, len(questions), f"alpha curve: {name}")
+            correct, lost = tests.compare(path, points, question)
+            records.append({
+                "stream": "test" if tested else "heldout", "task": name, "points": [list(point) for point in points],
+                "correct": correct, "n": tests.size(question), "lost": lost,
+            })  # fmt: skip
+        return records
 
     def validation_splits(self) -> Answers:
         """Return the validation splits of this run, read on first use."""

@@ -18,12 +18,14 @@ class Curve(NamedTuple):
         task: name of the test set.
         accuracy: by alpha, from 0 (before) to 1 (fine-tuned). Points with a different alpha per vector are left out.
         patched: the accuracy at the chosen point.
+        lost: images that are right before and wrong at the chosen point; None if the record does not count them.
     """
 
     stream: str
     task: str
     accuracy: dict[float, Accuracy]
     patched: Accuracy
+    lost: int | None = None
 
     @property
     def before(self) -> Accuracy:
@@ -59,4 +61,6 @@ def patches(searches: Sequence[Mapping[str, Any]] | None) -> list[Patch]:
 
 def _curve(row: Mapping[str, Any], chosen: Point) -> Curve:
     cells = {tuple(point): Accuracy(correct, row["n"]) for point, correct in zip(row["points"], row["correct"], strict=True)}
-    return Curve(row["stream"], row["task"], {p[0]: cell for p, cell in cells.items() if len(set(p)) == 1}, cells[chosen])
+    lost = row["lost"][[*cells].index(chosen)] if "lost" in row else None
+    shared = {p[0]: cell for p, cell in cells.items() if len(set(p)) == 1}
+    return Curve(row["stream"], row["task"], shared, cells[chosen], lost)

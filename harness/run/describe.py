@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from avalanche.benchmarks import CLScenario
 
+from benchmarks.data.overlap import shared_classes
 from benchmarks.plan import PROTOCOLS
 from harness.config.resolve import Resolved
 from harness.config.run_config import RunConfig
@@ -35,6 +36,7 @@ def document(
         "summary": None,
         "differences": scenario.differences,
         "reference": _reference(resolved, strategy),
+        "shared_classes": shared_classes([e.domain for name in ("test", "heldout") for e in scenario.streams[name]]),
         "samples": {name: [len(e.dataset) for e in stream] for name, stream in scenario.streams.items()},
         "model_description": describe(encoder),
         "model_notes": list(encoder.notes),

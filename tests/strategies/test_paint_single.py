@@ -62,6 +62,15 @@ def test_only_the_current_task_and_the_supported_ones_are_asked(toy_encoder, str
     assert search["patching"][0] == evaluate(judge, stream.train_stream[1].domain, "val").percent
 
 
+def right_images(encoder, domain):
+    """Return whether each test image is classified correctly, one image at a time."""
+    classifier = PromptClassifier(encoder)
+    classifier.register_domain(0, domain)
+    classifier.eval()
+    with torch.inference_mode():
+        return torch.tensor([int(classifier(image[None], 0).argmax()) == label for image, label in domain.test])
+
+
 @pytest.mark.slow
 def test_a_curve_is_the_accuracy_of_the_interpolated_weights(toy_encoder, stream, trained):
     strategy = trained(PaintSingle, toy_encoder(), [stream.train_stream[0]], alpha=0.3, alphas=3, curve=True)
@@ -74,11 +83,17 @@ def test_a_curve_is_the_accuracy_of_the_interpolated_weights(toy_encoder, stream
         ("test", "a", 24), ("test", "b", 24), ("heldout", "h", 24)
     ]  # fmt: skip
     for row in record["curve"]:
-        assert row["points"] == [[0.0], [0.3], [0.5], [1.0]]
-        for [alpha], correct in zip(row["points"], row["correct"], strict=True):
+        # Another task of the stream has only the ends and the chosen point.
+        assert row["points"] == ([[0.0], [0.3], [1.0]] if row["task"] == "b" else [[0.0], [0.3], [0.5], [1.0]])
+        before = None
+        for [alpha], correct, lost in zip(row["points"], row["correct"], row["lost"], strict=True):
             encoder.load_state_dict(patched(start, [vector], [alpha]))
             encoder.touch()
             assert evaluate(PromptClassifier(encoder), domains[row["task"]]).correct == correct, (row["task"], alpha)
+            right = right_images(encoder, domains[row["task"]])
+            before = right if before is None else before
+            assert (before & ~right).sum() == lost, (row["task"], alpha)
+    assert any(lost for row in record["curve"] for lost in row["lost"])
     # The curve changes neither the choice nor the weights.
     without = trained(PaintSingle, toy_encoder(), [stream.train_stream[0]], alpha=0.3, alphas=3)
     assert torch.equal(strategy.weights()["clip.visual.proj"], without.weights()["clip.visual.proj"])
