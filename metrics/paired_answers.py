@@ -59,11 +59,11 @@ def change(runs: Sequence[Answers]) -> Change:
     for gained, lost, n in runs:
         if n < 1 or gained < 0 or lost < 0 or gained + lost > n:
             raise ValueError(f"{gained} gained and {lost} lost of {n} images are impossible counts")
-    b, c, n = (np.array(values, dtype=np.float64) for values in zip(*runs, strict=True))
-    changes = (b - c) / n
-    total = n + 2
-    images = float((((b + c + 1) - (b - c) ** 2 / total) / total**2).mean())
-    parts = [(images, float(n.min()) - 1)]
+    b, c, images = np.array(runs, dtype=np.float64).T
+    changes = (b - c) / images
+    total = images + 2
+    of_images = float((((b + c + 1) - (b - c) ** 2 / total) / total**2).mean())
+    parts = [(of_images, float(images.min()) - 1)]
     if len(runs) > 1:
         parts.append((float(changes.var(ddof=1)) / len(runs), len(runs) - 1))
     variance = sum(part for part, _ in parts)

@@ -14,6 +14,9 @@ from harness.config.options import merge_options
 from harness.config.run_config import RunConfig
 from models.registry import UserError
 
+SUMMARISED = ("paint", "transfer-study")
+"""Case studies with a summary over all runs of the command (`harness.display.case_summary`)."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `bench` to its parser."""
@@ -83,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run_all(runs: list[RunConfig], arguments: argparse.Namespace) -> None:
     from harness.config.resolve import check_names, outline
     from harness.display.screen import Screen
+    from harness.run import process_group
     from harness.run.signals import handled, importing, stop
     from models.loading.architectures import check_model
 
@@ -105,5 +109,9 @@ def _run_all(runs: list[RunConfig], arguments: argparse.Namespace) -> None:
 
     # Signals are handled here already, because loading a model and preparing data take long too.
     with reporting_failures(fresh=arguments.fresh), handled(stop), no_silent_end():
-        for config in runs:
-            run_one(config, screen)
+        folders = [run_one(config, screen).folder for config in runs]
+        if runs[0].benchmark in SUMMARISED and process_group.leads():
+            # It imports scipy.stats, which takes a second.
+            from harness.display.case_summary import show_case
+
+            show_case(runs[0].benchmark, folders, screen)

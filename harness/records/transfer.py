@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.records.patches import Curve, Patch, patches
+from harness.records.patches import Curve, patches
 from harness.records.runs import Run
 from metrics.comparison import interval
 from metrics.paired_answers import Answers, change
@@ -93,18 +93,27 @@ def effects(runs: Sequence[Run]) -> list[Effect]:
     of_halves = {frozenset(pair) for pair in runs[0].identity.get("halves", ())}
     changes = [change([_answers(each[pair]) for each in curves]) for pair in pairs]
     adjusted = false_discovery_control([each.p for each in changes], method="bh")
-    return [
-        Effect(
-            *pair,
-            frozenset(pair) in of_halves,
-            *(float(np.mean(values)) for values in zip(*(_percents(each[pair]) for each in curves), strict=True)),
-            *points,
-            float(p),
-            curves[0][pair].patched.n,
-            len(runs),
+    results = []
+    for pair, points, p in zip(pairs, changes, adjusted, strict=True):
+        percents = np.mean([_percents(each[pair]) for each in curves], axis=0)
+        results.append(
+            Effect(
+                patched_task=pair[0],
+                test=pair[1],
+                halves=frozenset(pair) in of_halves,
+                zero_shot=float(percents[0]),
+                fine_tuned=float(percents[1]),
+                patched=float(percents[2]),
+                change=points.points,
+                low=points.low,
+                high=points.high,
+                p=points.p,
+                adjusted=float(p),
+                n=curves[0][pair].patched.n,
+                seeds=len(runs),
+            )
         )
-        for pair, points, p in zip(pairs, changes, adjusted, strict=True)
-    ]
+    return results
 
 
 def mean_effect(runs: Sequence[Run], pairs: Iterable[tuple[str, str]]) -> MeanEffect:
@@ -140,10 +149,9 @@ def _by_pair(run: Run) -> dict[tuple[str, str], Curve]:
     if shared is None or run.identity["strategy"] not in PER_TASK:
         return {}
     apart = {frozenset(pair) for pair in product(run.tasks, repeat=2)} - {frozenset(pair) for pair in shared}
-    each: list[Patch] = patches(run.document.get("searches"))
     return {
         (patch.task, curve.task): curve
-        for patch in each
+        for patch in patches(run.document.get("searches"))
         for curve in patch.of("test", [task for task in run.tasks if task != patch.task])
         if frozenset((patch.task, curve.task)) in apart and curve.lost is not None
     }

@@ -22,6 +22,7 @@ from harness.report.patch_figures import patch_curves
 from harness.report.sections import Section, unique
 from harness.report.tables import Cell, Table, clean, number, table
 from harness.report.training_figures import alphas, losses
+from harness.report.transfer_figures import paint_table, transfer
 from harness.run.version import short_revision
 
 SHADES = 41
@@ -103,6 +104,9 @@ class _Parts:
         searches = [search for search in searched if search is not None]
         curves_of = (patch_curves(unique(f"{section.slug}-patches-{m.label}", self.slugs), m) for m in section.measured)
         patched = [figure for figure in curves_of if figure is not None]
+        transfers = (transfer(unique(f"{section.slug}-transfer-{m.label}", self.slugs), m) for m in section.measured)
+        transferred = [figure for figure in transfers if figure is not None]
+        main = paint_table(section)
         shared, options = sentences.options(section)
         # In this order: figures are numbered and saved in the order of the page.
         best_runs = [self._run(run, method.label, opened=True) for method, run in best]
@@ -124,6 +128,8 @@ class _Parts:
                     self._block(figure.title if isinstance(figure, Figure) else "IIMM against gain and forgetting", figure)
                     for figure in prediction(section)
                 ),
+                *([self._block(main.title, main)] if main is not None else []),
+                *([self._block("Broad transfer", *transferred)] if transferred else []),
                 *([self._block("Test accuracy along the patches", *patched)] if patched else []),
                 *([self._block("Alpha curves", *searches)] if searches else []),
                 self._block("Losses", losses(section)),

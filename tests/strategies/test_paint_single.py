@@ -7,6 +7,7 @@ from benchmarks.scenario import scenario
 from metrics.evaluate import evaluate
 from models.classifier import PromptClassifier
 from models.merging import patched, task_vector
+from strategies.alpha_search import Answers, Path, Question
 from strategies.engine.strategy import Strategy
 from strategies.paint import PaintSingle
 from strategies.peft import LoRA
@@ -93,6 +94,7 @@ def test_a_curve_is_the_accuracy_of_the_interpolated_weights(toy_encoder, stream
             right = right_images(encoder, domains[row["task"]])
             before = right if before is None else before
             assert (before & ~right).sum() == lost, (row["task"], alpha)
+    print(record["curve"])
     assert any(lost for row in record["curve"] for lost in row["lost"])
     # The curve changes neither the choice nor the weights.
     without = trained(PaintSingle, toy_encoder(), [stream.train_stream[0]], alpha=0.3, alphas=3)
