@@ -98,8 +98,9 @@ def _fine_tuned(run: Run, stream: str) -> NDArray[np.float64]:
     if strategy == "paint-single" and stream == "test":
         return np.array([patch.of("test", [patch.task])[0].fine_tuned.percent for patch in recorded])
     models = recorded if strategy == "paint-single" else recorded[-1:]
-    accuracies = [[curve.fine_tuned.percent for curve in patch.of(stream, names)] for patch in models]
-    return np.asarray(accuracies, dtype=np.float64).mean(axis=0)
+    accuracies = np.array([[curve.fine_tuned.percent for curve in patch.of(stream, names)] for patch in models])
+    mean_accuracies: NDArray[np.float64] = accuracies.mean(axis=0)
+    return mean_accuracies
 
 
 def _mean(values: NDArray[np.float64]) -> list[float]:
