@@ -10,6 +10,7 @@ from harness.claims.claim import Claim, Verdict, cannot_judge, nothing, verdict
 from harness.claims.evidence import Evidence, points, runs_of
 from harness.records.patches import Patch
 from harness.records.runs import Run
+from harness.records.transfer import effects, mean_effect, whole_domains
 from harness.report.statistics import Mean, mean
 
 PAPER = "PAINT (2208.05592)"
@@ -53,6 +54,28 @@ def patches_several_tasks(evidence: Evidence) -> Verdict:
     gain, loss = mean(gains), mean(losses)
     reason = f"one model patched jointly on all tasks: {points(gain)} on them, {-loss.mean:+.1f} on supported tasks"
     return verdict(gain.low > 0 and loss.mean <= MOST_LOSS, reason)
+
+
+def transfers_broadly(evidence: Evidence) -> Verdict:
+    """Judge by the pairs of tasks without a common class in which a patch on one raises the accuracy on the other."""
+    runs = evidence.of("transfer-study", "paint-single")
+    every, whole = effects(runs), whole_domains(runs[0])
+    if not every:
+        return Verdict("cannot be judged", "the records do not count the images that a patch loses")
+    helped = sorted((e for e in every if e.verdict == "helps"), key=lambda e: -e.change)
+    hurt = sum(e.verdict == "hurts" for e in every)
+    best = f", most {helped[0].patched_task} on {helped[0].test} by {helped[0].change:+.1f}" if helped else ""
+    means = [
+        f"{title} {value.change:+.1f} [{value.low:+.1f}, {value.high:+.1f}] points on average"
+        for title, pairs in (
+            ("between domains", [e for e in every if e.patched_task in whole and e.test in whole]),
+            ("between the halves of a domain", [e for e in every if e.halves]),
+        )
+        if pairs
+        for value in [mean_effect(runs, [(e.patched_task, e.test) for e in pairs])]
+    ]
+    reason = f"{len(helped)} of {len(every)} pairs are helped{best}, {hurt} are hurt; {'; '.join(means)}"
+    return verdict(bool(helped), reason)
 
 
 def effect(benchmark: str) -> tuple[Callable[[Evidence], Verdict], Callable[[Evidence], str | None]]:
@@ -105,6 +128,15 @@ CLAIMS = (
         "needs runs of models of three sizes",
         cannot_judge("one tiny model is included; models of other sizes that were pretrained alike are not"),
         nothing,
+    ),
+    Claim(
+        "paint-4",
+        PAPER,
+        "Patching on one task can raise the accuracy on other tasks, also on tasks without a common class.",
+        "bench transfer-study --seed 0 1 2",
+        "some pair of tasks without a common class is helped at a false discovery rate of 5 % over all pairs",
+        transfers_broadly,
+        runs_of(("transfer-study", "paint-single")),
     ),
     Claim(
         "paint-5",

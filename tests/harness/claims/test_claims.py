@@ -163,3 +163,28 @@ def test_the_text_counts_verdicts():
     console = Console(file=io.StringIO(), width=120)
     console.print(claims_text(judge.judge([], recorded=False)))
     assert f"{len(judge.CLAIMS)} claims: 0 holds, " in console.file.getvalue()
+
+
+def test_broad_transfer_needs_a_pair_that_is_helped():
+    def runs(gained, gone):
+        """Task "cars" is patched, and the answers on "signs" change. The domains "signs" and "plates" share a class."""
+        for seed in (0, 1):
+            each = patched(
+                "transfer-study", seed, dict.fromkeys(("cars", "signs", "plates"), (50, 50)), tasks=("cars", "signs", "plates")
+            )
+            each.document["shared_classes"] = [["signs", "plates"]]
+            for search in each.document["searches"]:
+                for row in search["curve"]:
+                    changes = (search["task"], row["task"]) == ("cars", "signs")
+                    row["lost"] = [0, gone if changes else 0, 0]
+                    row["correct"][1] += gained - gone if changes else 0
+            yield each
+
+    holds = decide("paint-4", [*runs(30, 2)])
+    assert holds.word == "holds" and "1 of 4 pairs are helped, most cars on signs by +28.0, 0 are hurt" in holds.reason
+    assert "between domains +7.0 [" in holds.reason and "halves" not in holds.reason
+    hurts = decide("paint-4", [*runs(2, 30)])
+    assert hurts.word == "does not hold" and "0 of 4 pairs are helped, 1 are hurt" in hurts.reason
+    assert decide("paint-4", [*runs(30, 2)][:1]).word == "not run"
+    old = patched("transfer-study", 0, {"a": (1, 2)})
+    assert decide("paint-4", [old, patched("transfer-study", 1, {"a": (1, 3)})]).word == "cannot be judged"

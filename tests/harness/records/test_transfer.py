@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from harness.display.case_summary import transfer_lines
 from harness.records.runs import Run
 from harness.records.transfer import effects, mean_effect, whole_domains
 from metrics.comparison import interval
@@ -67,3 +68,15 @@ def test_the_mean_over_pairs():
     assert mean.change == pytest.approx((28 + 12 + 8) / 3 / 2) and mean.pairs == 3
     assert (mean.low, mean.high) == interval([[28, 10], [0, 0]], [1, 2])
     assert math.isnan(mean_effect([run()], [("cars", "signs")]).low)
+
+
+def test_the_lines_at_the_end_of_bench():
+    changed = {("cars", "signs"): (30, 2), ("signs", "cars"): (1, 25)}
+    lines = transfer_lines([run(seed, changed) for seed in (0, 1, 2)])
+    assert lines[0].endswith("3 seeds:") and lines[1].startswith("  mean between domains: +2.0 [")
+    assert lines[2] == "  mean between the halves of a domain: +0.0 [+0.0, +0.0] (2 pairs)"
+    assert lines[3:] == [
+        "  helps, 1 of 8 pairs: cars -> signs +28.0 [+18.2, +37.8]",
+        "  hurts, 1 of 8 pairs: signs -> cars -24.0 [-33.0, -15.0]",
+    ]
+    assert "With one seed" in transfer_lines([run()])[-1] and transfer_lines([run(lost=False)]) == []
