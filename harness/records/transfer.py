@@ -82,7 +82,7 @@ def effects(runs: Sequence[Run]) -> list[Effect]:
         runs: runs of one setting that differ in their seed, of a strategy that patches each task separately (`PER_TASK`).
 
     Returns:
-        The effects in the order of the tasks. There are none for records that do not count images lost by a patch.
+        The effects in the order of the tasks. Records that do not count the images lost by a patch have no effects.
     """
     from scipy.stats import false_discovery_control
 
