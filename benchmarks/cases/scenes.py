@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from benchmarks.cases.multiple_choice import Item, classes_of
 from benchmarks.data.dataset import TensorImages
 from benchmarks.data.domain import Domain, chance
 from benchmarks.mini import cache, render
@@ -83,18 +84,13 @@ class Asked(NamedTuple):
     shape: int
     answer: int
 
-    @property
-    def question(self) -> str:
-        """The question in words."""
-        kind, about = list(KINDS)[self.kind], {"color": SHAPES[self.shape], "shape": COLOURS[self.color]}
+    def item(self) -> Item:
+        """Return the question in words."""
+        name, kind = tuple(KINDS.items())[self.kind]
+        about = {"color": SHAPES[self.shape], "shape": COLOURS[self.color]}
         about["position"] = f"{COLOURS[self.color]} {SHAPES[self.shape]}"
-        wordings = KINDS[kind].wordings + KINDS[kind].held_out
-        return wordings[self.wording].format(about.get(kind))
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """The options of the question."""
-        return list(KINDS.values())[self.kind].options
+        wording = (*kind.wordings, *kind.held_out)[self.wording]
+        return Item(wording.format(about.get(name)), kind.options, kind.options[self.answer])
 
 
 class Set(NamedTuple):
@@ -183,25 +179,19 @@ def domain(name: str, splits: Mapping[str, tuple[str, str | None]]) -> Domain:
         splits: the set in `SETS` of each split, and the only kind of question in it or None.
     """
     loaded = {split: load(*which) for split, which in splits.items()}
-    asked = {question.question: question.options for _, questions in loaded.values() for question in questions}
-    classes = [(question, option) for question in sorted(asked) for option in asked[question]]
-    label = {prompt: number for number, prompt in enumerate(classes)}
-    group = {question: number for number, question in enumerate(sorted(asked))}
-    datasets = {
-        split: TensorImages(torch.from_numpy(images), [label[q.question, q.options[q.answer]] for q in questions])
-        for split, (images, questions) in loaded.items()
-    }
+    classes = classes_of({split: [asked.item() for asked in each] for split, (_, each) in loaded.items()})
+    datasets = {split: TensorImages(torch.from_numpy(loaded[split][0]), labels) for split, labels in classes.labels.items()}
     made = Domain(
         name,
-        tuple(f"{question} {option}" for question, option in classes),
+        classes.names,
         ("{}",),
         train=datasets.get("train"),
         val=datasets.get("val"),
         test=datasets.get("test"),
         licence="drawn by this project",
         source="rendered: one to four colored shapes",
-        split_sources={split: "rendered scenes" for split in splits},
+        split_sources=dict.fromkeys(splits, "rendered scenes"),
         published=True,
-        groups=tuple(group[question] for question, _ in classes),
+        groups=classes.groups,
     )
     return replace(made, notes=(f"{name}: random answers are right in {chance(made):.1f} % of the test images",))

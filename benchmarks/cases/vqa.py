@@ -5,16 +5,21 @@ An image is classified among the options of its own question only (`Domain.group
 Mini edition: rendered scenes (`benchmarks.cases.scenes`). The model is patched on questions on color, shape, count and
 position. Targets are its test images by kind of question, wordings that were never trained, and things whose pair of color and
 shape was never trained.
+
+Full edition: VQA v2 with options of our choice (`benchmarks.cases.vqa_files`). Targets are its test questions by kind of
+answer, and question types that were never trained. Supported task: ImageNet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks import mini
 from benchmarks.cases.case import Made, case_plan
+from benchmarks.cases.vqa_files import VQAQuestions
 from benchmarks.data.progress import Progress
 from benchmarks.plan import Ask, StreamPlan
 from models.registry import UserError
@@ -32,27 +37,40 @@ _TARGETS: dict[str, tuple[str, str | None]] = {
     "vqa-position": ("test", "position"),
 }
 _MINI = {"paint-single": {"validation_images": 400}}
+_ANSWER_TYPES = {"vqa-yes-no": "yes/no", "vqa-number": "number", "vqa-other": "other"}
+SUPPORTED = {"mini": mini.HELDOUT, "full": ("imagenet",)}
 
 
 def stream(ask: Ask) -> StreamPlan:
-    """Return the plan of the mini edition.
+    """Return the plan of the mini or full edition.
 
     Raises:
         UserError: for another edition or protocol, an order, or an unknown name.
     """
     edition = ask.edition or "mini"
-    if edition != "mini":
-        raise UserError(f"vqa has the edition mini, not {edition!r}.")
+    if edition not in SUPPORTED:
+        raise UserError(f"vqa has the editions mini and full, not {edition!r}.")
     if ask.order not in (None, "default"):
-        raise UserError("bench vqa has one task and no --order.")
+        raise UserError("bench vqa has one task, so it takes no --order.")
     if ask.protocol not in (None, "task"):
         raise UserError(
-            "bench vqa classifies an image among the options of its question, so other classes cannot compete: leave out "
+            "bench vqa classifies an image among the options of its question, so other classes cannot compete. Leave out "
             "--protocol."
         )
-    trained = Made("vqa", _trained)
-    targets = [Made(name, partial(_target, name)) for name in _TARGETS]
-    return case_plan(ask, "vqa", edition, [trained], mini.HELDOUT, targets, _MINI)
+    supported = SUPPORTED[edition]
+    if edition == "mini":
+        targets = [Made(name, partial(_target, name)) for name in _TARGETS]
+        return case_plan(ask, "vqa", edition, [Made("vqa", _trained)], supported, targets, _MINI)
+    task = VQAQuestions("vqa", ask.data_root)
+    kinds = [VQAQuestions(name, ask.data_root, answer_type) for name, answer_type in _ANSWER_TYPES.items()]
+    new_types = VQAQuestions("vqa-new-types", ask.data_root, new_types=True)
+    plan = case_plan(ask, "vqa", edition, [task], supported, [new_types, *kinds])
+
+    def check() -> None:
+        task.check()
+        plan.check()
+
+    return replace(plan, check=check)
 
 
 def _trained(splits: Sequence[str], progress: Progress | None) -> Domain:

@@ -35,7 +35,8 @@ _CODE = re.compile(r"(?:(?:class|label|category|cat|cls|id|c|n)[ _-]?)?\d+", re.
 class DatasetSummary:
     """Facts about one dataset. The steps of a class-incremental stream are summarised as one dataset.
 
-    `counts[split]` holds the number of images of each class. A missing split has no key.
+    `counts[split]` holds the number of images of each class, or of each question of a dataset with `questions`. A missing split
+    has no key.
     """
 
     name: str
@@ -48,9 +49,12 @@ class DatasetSummary:
     published: bool
     trained: bool
     origin: str
+    questions: int = 0
 
     def classes_text(self) -> str:
         """Return the number of classes and the first few names."""
+        if self.questions:
+            return f"{self.questions:,} questions with {len(self.class_names):,} options: {_first_names(self.class_names)}"
         steps = f" in {self.steps} steps" if self.steps > 1 else ""
         return f"{len(self.class_names):,} classes{steps}: {_first_names(self.class_names)}"
 
@@ -60,14 +64,14 @@ class DatasetSummary:
         least, most = min(per_class), max(per_class)
         total = sum(per_class)
         span = f"{most:,}" if least == most else f"{least:,} to {most:,}"
-        return f"{total:,} image{'s' * (total != 1)}, {span} per class"
+        return f"{total:,} image{'s' * (total != 1)}, {span} per {'question' if self.questions else 'class'}"
 
     def warnings(self) -> list[str]:
         """Return sentences on classes without images and on class names that are only numbers or codes."""
         sentences = []
         for split, kind in (("train", "training"), ("test", "test")):
             empty = [name for name, n in zip(self.class_names, self.counts.get(split, ()), strict=False) if not n]
-            if not empty or (split == "train" and not self.trained):
+            if not empty or self.questions or (split == "train" and not self.trained):
                 continue
             one = len(empty) == 1
             if split == "train":
@@ -113,8 +117,10 @@ def summarise_datasets(
         for split in SPLITS if is_trained else ("test",):
             for step in steps:
                 if (dataset := getattr(step, split)) is not None:
-                    labels = Counter(targets_of(dataset))
-                    counts.setdefault(split, []).extend(labels[label] for label in range(len(step.classnames)))
+                    # A class, or the question that it is an option of.
+                    units = range(len(step.classnames)) if step.groups is None else step.groups
+                    images = Counter(units[label] for label in targets_of(dataset))
+                    counts.setdefault(split, []).extend(images[unit] for unit in dict.fromkeys(units))
         template, class_name = first.templates[0], first.classnames[0]
         summaries.append(
             DatasetSummary(
@@ -128,6 +134,7 @@ def summarise_datasets(
                 published=first.published,
                 trained=is_trained,
                 origin=first.source if not first.published else "",
+                questions=len(set(first.groups or ())),
             )
         )
     return summaries
@@ -219,7 +226,8 @@ def _origins(summaries: Sequence[DatasetSummary]) -> list[str]:
             origins.setdefault(summary.origin, []).append(summary.name)
         elif sources:
             origins.setdefault("; ".join(f"{split}: {source}" for split, source in sources.items()), []).append(summary.name)
-    lines = ["  in parentheses: images per class, smallest to largest"]
+    units = "class or question" if any(summary.questions for summary in summaries) else "class"
+    lines = [f"  in parentheses: images per {units}, smallest to largest"]
     for origin, names in origins.items():
         which = "" if len(names) == len(summaries) else f"{', '.join(names[:FEW])}{', ...' if len(names) > FEW else ''}: "
         lines.append(f"  {which}{origin}")
