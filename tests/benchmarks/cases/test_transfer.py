@@ -7,6 +7,7 @@ from benchmarks import mini
 from benchmarks.cases import transfer
 from benchmarks.cases.case import Made
 from benchmarks.cases.halves import halves, split_labels
+from benchmarks.catalog import find
 from benchmarks.data.dataset import targets_of
 from benchmarks.data.overlap import shared_classes
 from benchmarks.plan import Ask
@@ -67,3 +68,13 @@ def test_the_plan_has_every_task_of_paint_and_the_halves():
     for wrong in ({"edition": "own"}, {"order": "II"}, {"tasks": ("letters",)}):
         with pytest.raises(UserError, match="transfer-study"):
             transfer.stream(Ask(**wrong))
+
+
+def test_halves_of_a_papers_dataset_in_its_real_layout(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["dtd"])
+    source = find("dtd", "full", str(tmp_path))
+    whole, parts = source.build(("train", "val", "test")), [half.build(("train", "val", "test")) for half in halves(source)]
+    assert sorted(parts[0].classnames + parts[1].classnames) == sorted(whole.classnames)
+    assert sum(len(part.test) for part in parts) == len(whole.test)
+    first, second = [half.version() for half in halves(source)]
+    assert first != second and first == halves(source)[0].version()
