@@ -4,7 +4,9 @@ An image is classified among the options of its own question only (`Domain.group
 
 Mini edition: rendered scenes (`benchmarks.cases.scenes`). The model is patched on questions on color, shape, count and
 position. Targets are its test images by kind of question, wordings that were never trained, and things whose pair of color and
-shape was never trained.
+shape was never trained. Training has 400 updates at 3e-4. Of 150 and 400 updates at 3e-4 and 1e-3, and 400 at 1e-4, these had
+the highest mean of validation accuracy on the task and on the supported tasks at the chosen alpha (paint-single, seed 0). The
+other strategies have the same number of updates.
 
 Full edition: VQA v2 with options of our choice (`benchmarks.cases.vqa_files`). Targets are its test questions by kind of
 answer, and question types that were never trained. Supported task: ImageNet.
@@ -36,7 +38,7 @@ _TARGETS: dict[str, tuple[str, str | None]] = {
     "vqa-count": ("test", "count"),
     "vqa-position": ("test", "position"),
 }
-_MINI = {"paint-single": {"validation_images": 400}}
+_MINI = {"finetune": {"iterations": 400, "warmup": 15}, "paint-single": {"validation_images": 400}}
 _ANSWER_TYPES = {"vqa-yes-no": "yes/no", "vqa-number": "number", "vqa-other": "other"}
 SUPPORTED = {"mini": mini.HELDOUT, "full": ("imagenet",)}
 
