@@ -1,7 +1,13 @@
-"""Measured results of case studies: `python -m tools.case_tables RESULTS` writes reference_data/tables/cases.csv from records.
+"""Measured results of case studies: `python -m tools.case_tables RESULTS` writes CSV files from records.
 
-One row per test set of a patch, means over seeds, in percent and points. `low` and `high` are the ends of the 95 % t interval
-over seeds of the change, patched minus zero-shot. `tools.pages` writes the tables of the pages from this file.
+Under reference_data/tables/:
+
+- cases.csv: one row per test set of a patch, means over seeds, in percent and points. `low` and `high` are the ends of the 95 %
+  t interval over seeds of the change, patched minus zero-shot.
+- transfer.csv: the effects of `transfer-study` (`harness.records.transfer`), and their means.
+- paint.csv: PAINT's main table (`harness.records.paint_table`).
+
+`tools.pages` writes the tables of the pages from these files.
 """
 
 from __future__ import annotations
@@ -14,16 +20,22 @@ from typing import Any
 
 import numpy as np
 
+from harness.records.paint_table import STATES, STRATEGIES, main_table
 from harness.records.patches import Curve, Patch, patches
 from harness.records.runs import Run, read
+from harness.records.transfer import Effect, effects, mean_effect, whole_domains
 from harness.report.patch_figures import role
 from harness.report.statistics import mean
 
-FILE = Path(__file__).parents[1] / "reference_data" / "tables" / "cases.csv"
+FOLDER = Path(__file__).parents[1] / "reference_data" / "tables"
 COLUMNS = (
     *("benchmark", "edition", "model", "strategy", "task", "test_set", "role", "n", "seeds", "alpha"),
     *("zero_shot", "fine_tuned", "patched", "change", "low", "high"),
 )
+
+
+TRANSFER_COLUMNS = (*Effect._fields, "verdict")
+PAINT_COLUMNS = ("test_sets", "method", "seeds", *STATES, *(f"relative_{state}" for state in STATES))
 
 
 def case_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
@@ -68,16 +80,76 @@ def page_table(rows: Sequence[dict[str, str]]) -> tuple[list[str], list[list[str
     return [*headings, "change"], body
 
 
+def transfer_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Return the effects of `transfer-study`, by patched task, then their means over domains and over halves."""
+    chosen = [run for run in runs if run.finished and run.identity["benchmark"] == "transfer-study"]
+    every = effects([run for run in chosen if run.identity["strategy"] == "paint-single"])
+    if not every:
+        return []
+    whole = whole_domains(chosen[0])
+    rows = [{**effect._asdict(), "verdict": effect.verdict} for effect in every]
+    for title, pairs in (
+        ("mean of domains", [(e.patched_task, e.test) for e in every if e.patched_task in whole and e.test in whole]),
+        ("mean of halves", [(e.patched_task, e.test) for e in every if e.halves]),
+    ):
+        if pairs:
+            mean_of_pairs = mean_effect(chosen, pairs)
+            ends = {"change": mean_of_pairs.change, "low": mean_of_pairs.low, "high": mean_of_pairs.high}
+            rows.append({"patched_task": title, "test": f"{len(pairs)} pairs", "seeds": len(chosen), **ends})
+    return [{name: _text(value) for name, value in row.items()} for row in rows]
+
+
+def paint_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Return PAINT's main table, "" for missing values."""
+    chosen = [run for run in runs if run.finished and run.identity["benchmark"] == "paint"]
+    methods = {name: [run for run in chosen if run.identity["strategy"] == name] for name in STRATEGIES}
+    rows = []
+    for row in main_table(methods):
+        raw = {state: _text(value.mean) for state, value in zip(STATES, row.raw, strict=True)}
+        relative = {f"relative_{state}": _text(value.mean) for state, value in zip(STATES, row.relative, strict=True)}
+        rows.append({"test_sets": row.test_sets, "method": row.method, "seeds": row.seeds, **raw, **relative})
+    return rows
+
+
+def transfer_table(rows: Sequence[dict[str, str]]) -> tuple[list[str], list[list[str]]]:
+    """Return a page's table of the means and of the pairs that help or hurt, the largest change first."""
+    means = [row for row in rows if not row["verdict"]]
+    shown = sorted((row for row in rows if row["verdict"] in ("helps", "hurts")), key=lambda row: -float(row["change"]))
+    body = [
+        [
+            row["patched_task"],
+            row["test"],
+            f"{float(row['change']):+.1f} ({row['low']} to {row['high']})",
+            row["verdict"] or "-",
+        ]
+        for row in (*means, *shown)
+    ]
+    return ["patched on", "tested on", "change in points (95 %)", "verdict"], body
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.1f}" if abs(value) >= 0.1 or not value else f"{value:.2g}"
+    return value
+
+
 def main() -> None:
-    """Write the CSV from the records of a folder."""
+    """Write the CSV files from the records of a folder. A study without finished runs keeps its file."""
     parser = argparse.ArgumentParser(prog="python -m tools.case_tables", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", nargs="+", help="folders of results")
-    rows = case_rows(read(parser.parse_args().results))
-    with FILE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: (row["benchmark"], row["strategy"])))
-    print(f"wrote {FILE} ({len(rows)} rows)")
+    runs = read(parser.parse_args().results)
+    cases = sorted(case_rows(runs), key=lambda row: (row["benchmark"], row["strategy"]))
+    for name, columns, rows in (
+        ("cases", COLUMNS, cases),
+        ("transfer", TRANSFER_COLUMNS, transfer_rows(runs)),
+        ("paint", PAINT_COLUMNS, paint_rows(runs)),
+    ):
+        if rows:
+            with (FOLDER / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
+                writer.writeheader()
+                writer.writerows(rows)
+            print(f"wrote {FOLDER / name}.csv ({len(rows)} rows)")
 
 
 if __name__ == "__main__":

@@ -225,6 +225,22 @@ def case(benchmark: str) -> str:
     return markdown(*page_table(selected)) if selected else "Not measured yet."
 
 
+def transfer() -> str:
+    """Return the effects of `transfer-study` in transfer.csv."""
+    from tools.case_tables import transfer_table
+
+    return markdown(*transfer_table(rows("transfer"))) if rows("transfer") else "Not measured yet."
+
+
+def paint_main() -> str:
+    """Return PAINT's main table in paint.csv."""
+    headings = {
+        "test_sets": "accuracy on", "method": "method", "seeds": "seeds", "zero_shot": "zero-shot", "fine_tuned": "fine-tuned",
+        "patched": "patched", "relative_fine_tuned": "relative: fine-tuned", "relative_patched": "relative: patched",
+    }  # fmt: skip
+    return columns("paint", headings) if rows("paint") else "Not measured yet."
+
+
 def claims(paper: str) -> str:
     """Return the verdicts on a paper's claims in claims.csv."""
     selected = [row for row in rows("claims") if row["paper"].startswith(paper)]
@@ -258,6 +274,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "matrix_numbers": matrix_numbers,
     "predict_errors": predict_errors,
     **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
+    "transfer": transfer,
+    "paint_main": paint_main,
     **{f"case_{name}": (lambda name=name: case(name)) for name in CASES},  # type: ignore[misc]
     **{f"claims_{paper}": (lambda paper=paper: claims(paper)) for paper in PAPERS},  # type: ignore[misc]
     **{f"study_{name}": (lambda i=i: study()[i]) for i, name in enumerate((*STUDY_TABLES, "counts"))},  # type: ignore[misc]
