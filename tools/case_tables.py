@@ -115,15 +115,10 @@ def transfer_table(rows: Sequence[dict[str, str]]) -> tuple[list[str], list[list
     """Return a page's table of the means and of the pairs that help or hurt, the largest change first."""
     means = [row for row in rows if not row["verdict"]]
     shown = sorted((row for row in rows if row["verdict"] in ("helps", "hurts")), key=lambda row: -float(row["change"]))
-    body = [
-        [
-            row["patched_task"],
-            row["test"],
-            f"{float(row['change']):+.1f} ({row['low']} to {row['high']})",
-            row["verdict"] or "-",
-        ]
-        for row in (*means, *shown)
-    ]
+    body = []
+    for row in (*means, *shown):
+        change = f"{float(row['change']):+.1f} ({float(row['low']):+.1f} to {float(row['high']):+.1f})"
+        body.append([row["patched_task"], row["test"], change, row["verdict"] or "-"])
     return ["patched on", "tested on", "change in points (95 %)", "verdict"], body
 
 
