@@ -1,14 +1,19 @@
 """`paint`: PAINT's main experiment (2208.05592): nine patching tasks and five supported tasks.
 
 Run without a strategy, `bench paint` patches each task from the initial weights, then all of them in the paper's three ways:
-jointly, sequentially and in parallel. The mini edition has its eight domains in place of the nine tasks.
+jointly, sequentially and in parallel. The mini edition has its eight domains in place of the nine tasks. Sequential patching
+depends on the order of the tasks. `--order` takes another one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from benchmarks import mini
 from benchmarks.cases.case import case_plan
 from benchmarks.catalog import find
+from benchmarks.names import split_names
 from benchmarks.plan import Ask, StreamPlan
 from models.registry import UserError
 
@@ -24,14 +29,26 @@ def stream(ask: Ask) -> StreamPlan:
     """Return the plan of the mini or full edition.
 
     Raises:
-        UserError: for another edition, an order, or an unknown name.
+        UserError: for another edition, an order that does not name each task once, or an unknown name.
     """
     edition = ask.edition or "mini"
     if edition not in TASKS:
         raise UserError(
             f"paint has the editions mini and full, not {edition!r}. For your own data use bench stream --tasks ..."
         )
-    if ask.order not in (None, "default"):
-        raise UserError("bench paint has one order of tasks. For another one use bench stream --tasks ... --heldout ...")
-    trained = [find(name, edition, ask.data_root) for name in TASKS[edition]]
-    return case_plan(ask, "paint", edition, trained, SUPPORTED[edition])
+    order, names = order_of(edition, ask.order)
+    trained = [find(name, edition, ask.data_root) for name in names]
+    return replace(case_plan(ask, "paint", edition, trained, SUPPORTED[edition]), order=order)
+
+
+def order_of(edition: str, order: str | Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return the label ("default" or "custom") and the tasks of an order. Raises UserError unless it names each task once."""
+    if order is None or order == "default":
+        return "default", TASKS[edition]
+    names = split_names(order)
+    if sorted(names) != sorted(TASKS[edition]):
+        raise UserError(
+            f"--order of paint names each of its {len(TASKS[edition])} tasks once: {', '.join(TASKS[edition])}. For other "
+            "tasks use bench stream --tasks ... --heldout ..."
+        )
+    return "custom", names

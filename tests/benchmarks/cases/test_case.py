@@ -103,3 +103,13 @@ def test_paint_has_the_papers_tasks():
     for wrong in ({"edition": "own"}, {"order": "II"}):
         with pytest.raises(UserError, match="bench stream"):
             paint.stream(Ask(**wrong))
+
+
+def test_paint_takes_any_order_of_its_tasks():
+    order = tuple(reversed(mini.STREAM))
+    plan = paint.stream(Ask(order=order))
+    assert (plan.names, plan.order) == (order, "custom") and plan.heldout == mini.HELDOUT
+    assert paint.stream(Ask(order="default")).order == "default" and paint.stream(Ask(order=",".join(order))).names == order
+    for wrong in (order[:-1], (*order, "letters"), ("digits", *order[1:])):
+        with pytest.raises(UserError, match="each of its 8 tasks once"):
+            paint.stream(Ask(order=wrong))
