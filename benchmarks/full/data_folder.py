@@ -22,7 +22,7 @@ from benchmarks.reference_lookup import (
 )
 from models.registry import UserError, unknown
 
-SUITES = ("mtil", "paint", "cil")
+SUITES = ("mtil", "paint", "cases", "cil")
 Counts = dict[str, int | None]
 
 
@@ -66,7 +66,7 @@ class ReferenceState(NamedTuple):
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """Return the names of datasets with suites ("mtil", "paint", "cil") spelt out, each once.
+    """Return the names of datasets with suites ("mtil", "paint", "cases", "cil") spelt out, each once.
 
     Raises:
         UserError: for an unknown name.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.full import kitti, read_arrays, read_folders
+from benchmarks.full import clevr, kitti, read_arrays, read_folders
 from benchmarks.full.dataset_files import DatasetFiles
 from benchmarks.full.dataset_table import Entry
 from benchmarks.full.listing import Listing
@@ -74,6 +74,7 @@ READERS: dict[str, Reader] = {
     "stl10": Reader(read_arrays.stl10, unchanged),
     "food101": Reader(read_folders.food),
     "fashion_mnist": Reader(read_arrays.mnist, mode=None),
+    "clevr": Reader(clevr.read, unchanged),
     "tinyimagenet": Reader(read_folders.tinyimagenet),
     "imagenet100": Reader(read_folders.imagenet),
 }

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from harness.claims import iimm, paint, zscl
+from harness.claims import a_clip, iimm, paint, zscl
 from harness.claims.claim import Claim
 from harness.claims.evidence import Evidence, groups_of
 from harness.records.runs import present, read
 from metrics.study_table import read as read_study
 from metrics.study_table import table_path
 
-CLAIMS: tuple[Claim, ...] = (*zscl.CLAIMS, *paint.CLAIMS, *iimm.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (*zscl.CLAIMS, *paint.CLAIMS, *iimm.CLAIMS, *a_clip.CLAIMS)
 RECORDED = Path(__file__).parents[2] / "reference_data" / "tables" / "claims.csv"
 """The verdicts on the mini edition by the project's own runs, written by `claims --csv`."""
 

@@ -14,7 +14,7 @@ from harness.config.options import merge_options
 from harness.config.run_config import RunConfig
 from models.registry import UserError
 
-SUMMARISED = ("paint", "transfer-study")
+SUMMARISED = ("paint", "transfer-study", "generalisation")
 """Case studies with a summary over all runs of the command (`harness.display.case_summary`)."""
 
 

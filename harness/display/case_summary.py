@@ -1,4 +1,4 @@
-"""The end of a case study, after its last run: PAINT's main table, and the pairs of tasks with a transfer."""
+"""The end of a case study, after its last run: PAINT's main table, the pairs of tasks with a transfer, gains of tunings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from harness.display.generalisation_table import generalisation_tables
 from harness.display.plain_table import plain_table
 from harness.display.screen import Screen
+from harness.records.generalisation import applies, outcomes
 from harness.records.paint_table import STATES, STRATEGIES, Row, main_table
 from harness.records.runs import Run, read_one
 from harness.records.transfer import PER_TASK, Effect, MeanEffect, effects, mean_effect, whole_domains
@@ -21,7 +23,7 @@ ONE_ORDER = "Sequential patching depends on the order of the tasks, and one orde
 
 
 def show_case(benchmark: str, folders: Sequence[Path], screen: Screen) -> None:
-    """Print the result of the case studies `paint` (with all four strategies) and `transfer-study`.
+    """Print the result of the case studies `paint` (with all four strategies), `transfer-study` and `generalisation`.
 
     Args:
         benchmark: name of the benchmark.
@@ -39,6 +41,12 @@ def show_case(benchmark: str, folders: Sequence[Path], screen: Screen) -> None:
     if benchmark == "transfer-study" and by_strategy[PER_TASK[0]]:
         for line in transfer_lines(by_strategy[PER_TASK[0]]):
             screen.say(line)
+    if benchmark == "generalisation":
+        trained = [run for run in runs if applies(run) and run.identity["strategy"] != "zero-shot"]
+        names = dict.fromkeys(run.identity["strategy"] for run in trained)
+        by_name = {name: outcomes([run for run in trained if run.identity["strategy"] == name]) for name in names}
+        for table in generalisation_tables(by_name) if by_name else ():
+            screen.show(table)
 
 
 def paint_table(rows: Sequence[Row]) -> Table:

@@ -79,8 +79,8 @@ def outcomes(runs: Sequence[Run]) -> list[Outcome]:
     if not runs or not all(map(applies, runs)):
         raise ValueError(f"generalisation needs runs whose tasks start from the initial weights and have TASK{OTHER_STYLE}")
     by_seed = np.array([[_numbers(run, j) for j in range(len(run.tasks))] for run in runs])
-    means = by_seed.mean(axis=0)
-    return [Outcome(task, *map(float, values), len(runs)) for task, values in zip(runs[0].tasks, means, strict=True)]
+    means = dict(zip(runs[0].tasks, by_seed.mean(axis=0).tolist(), strict=True))
+    return [Outcome._make((task, *values, len(runs))) for task, values in means.items()]
 
 
 def _numbers(run: Run, j: int) -> tuple[float, ...]:

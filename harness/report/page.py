@@ -16,6 +16,7 @@ from harness.records.runs import Run
 from harness.report import sentences
 from harness.report.comparison import cost, curves, learning
 from harness.report.figure import Figure, inline, settled
+from harness.report.generalisation_figures import generalisation
 from harness.report.heat_map import CAPTION, columns, grid, matrix, shades
 from harness.report.iimm_prediction import prediction
 from harness.report.patch_figures import patch_curves
@@ -130,6 +131,7 @@ class _Parts:
                 ),
                 *([self._block(main.title, main)] if main is not None else []),
                 *([self._block("Broad transfer", *transferred)] if transferred else []),
+                *(self._block(figure.title, figure) for figure in generalisation(section)),
                 *([self._block("Test accuracy along the patches", *patched)] if patched else []),
                 *([self._block("Alpha curves", *searches)] if searches else []),
                 self._block("Losses", losses(section)),

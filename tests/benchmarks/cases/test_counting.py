@@ -90,6 +90,26 @@ def test_drawing_is_deterministic():
     assert np.array_equal(one, again) and one.shape == (3, 48, 48) and one.dtype == np.uint8
 
 
+def test_clevr(full_roots, tmp_path):
+    """The full edition reads CLEVR's files: 3 to 10 objects, odd numbers are trained, even numbers are targets."""
+    full_roots.write(tmp_path, ["clevr"])
+    plan = counting.stream(Ask(edition="full", data_root=str(tmp_path), heldout=("none",)))
+    assert plan.names == ("odd-counts",) and plan.targets == ("even-counts", "even-counts-among-all") and plan.full_size
+    plan.check()
+    built = plan.build(None, ("train", "val", "test"))
+    [task], (evens, among_all) = built.trained, built.heldout
+    assert task.classnames == ("3", "5", "7", "9") and evens.classnames == ("4", "6", "8", "10")
+    assert task.prompts()[0] == "a photo of 3 objects." and task.val is None, "validation images come from train"
+    assert Counter(targets_of(task.train)) == dict.fromkeys(range(4), 2) and len(task.test) == 4
+    assert among_all.classnames == tuple(map(str, range(3, 11))) and targets_of(among_all.test) == [1, 3, 5, 7]
+    assert targets_of(evens.test) == [0, 1, 2, 3]
+    assert "CLEVR_val_000001" in evens.test.dataset.dataset.paths[evens.test.dataset.indices[0]]
+    other = counting.stream(Ask(edition="full", data_root=str(tmp_path / "x")))
+    assert other.heldout == ("imagenet", *other.targets) and other.version() != plan.version()
+    with pytest.raises(UserError, match=r"2 datasets are missing .*: clevr, imagenet|: imagenet, clevr"):
+        other.check()
+
+
 def test_mistakes():
     for wrong, message in (({"edition": "own"}, "editions mini and full"), ({"order": "II"}, "takes no --order")):
         with pytest.raises(UserError, match=message):

@@ -22,7 +22,7 @@ TEMPLATES = {
     "Aircraft": 2, "Caltech101": 34, "CIFAR100": 18, "DTD": 8, "EuroSAT": 3, "Flowers": 1, "Food": 1, "MNIST": 1,
     "OxfordPet": 1, "StanfordCars": 9, "SUN397": 2, "cars": 8, "dtd": 8, "eurosat": 3, "gtsrb": 3, "kitti": 1, "mnist": 1,
     "resisc45": 18, "sun397": 2, "svhn": 1, "imagenet": 80, "cifar10": 18, "cifar100": 18, "stl10": 2, "food101": 1,
-    "fashion_mnist": 8, "tinyimagenet": 1, "imagenet100": 1,
+    "fashion_mnist": 8, "tinyimagenet": 1, "imagenet100": 1, "clevr": 1,
 }  # fmt: skip
 PATCHING = ("cars", "dtd", "eurosat", "gtsrb", "kitti", "mnist", "resisc45", "sun397", "svhn")
 SUPPORTED = ("imagenet", "cifar10", "cifar100", "stl10", "food101")
@@ -32,6 +32,7 @@ def test_names_and_suites():
     assert table.suite("mtil") == MTIL
     assert set(table.suite("paint")) == {*PATCHING, *SUPPORTED, "fashion_mnist"}
     assert table.suite("cil") == ("cifar100", "tinyimagenet", "imagenet100")
+    assert table.suite("cases") == ("clevr",)
     assert tuple(DATASETS) == (*table.suite("cil"), "imagenet"), "ImageNet belongs to PAINT's suite"
     assert set(ENTRIES) == set(TEMPLATES)
 

@@ -20,8 +20,8 @@ def test_links_and_checksums_are_torchvisions(monkeypatch, tmp_path):
     def note_file(url, root, filename=None, md5=None):
         asked.append((url, md5, Path(root)))
 
-    modules = ("caltech", "cifar", "dtd", "eurosat", "fgvc_aircraft", "flowers102", "food101", "gtsrb", "kitti", "mnist")
-    for name in (*modules, "oxford_iiit_pet", "stl10", "sun397", "svhn"):
+    modules = ("caltech", "cifar", "clevr", "dtd", "eurosat", "fgvc_aircraft", "flowers102", "food101", "gtsrb", "kitti")
+    for name in (*modules, "mnist", "oxford_iiit_pet", "stl10", "sun397", "svhn"):
         module = importlib.import_module(f"torchvision.datasets.{name}")
         for function, note in (("download_and_extract_archive", note_archive), ("download_url", note_file)):
             if hasattr(module, function):

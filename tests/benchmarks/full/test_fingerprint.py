@@ -58,6 +58,7 @@ PINNED = {
     "stl10": ("e3b0c44298fc", "960efeb84ee9", "308919de90eb", "a8f366eddc2a"),
     "food101": ("e3b0c44298fc", "e9942e907df1", "c590bf75cd05", "a8f366eddc2a"),
     "fashion_mnist": ("e3b0c44298fc", "8e23c111629c", "870fabcea037", "a8f366eddc2a"),
+    "clevr": ("e3b0c44298fc", "3e3853ae66e6", "3e3853ae66e6", "e3b0c44298fc"),
     "tinyimagenet": ("e3b0c44298fc", "5dca68e5e633", "39a2c47f3d7b", "a8f366eddc2a"),
     "imagenet100": ("e3b0c44298fc", "f1f7982562af", "51d9ec251280", "e3b0c44298fc"),
 }

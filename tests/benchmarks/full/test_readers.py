@@ -336,3 +336,14 @@ def test_kittis_labels_follow_the_images(full_roots, tmp_path):
     (tmp_path / "Kitti/raw/training/label_2" / f"{Path(domain.test.paths[0]).stem}.txt").write_text("Car 1 2\n")
     with pytest.raises(UserError, match=r"Cannot read .*label_2"):
         full.build("kitti", tmp_path, ("test",))
+
+
+def test_clevr_has_three_to_ten_objects(full_roots, tmp_path):
+    full_roots.write(tmp_path, ["clevr"])
+    scenes = tmp_path / "clevr" / "CLEVR_v1.0" / "scenes" / "CLEVR_val_scenes.json"
+    scenes.write_text('{"scenes": [{"image_filename": "CLEVR_val_000000.png", "objects": [{}, {}]}]}')
+    with pytest.raises(UserError, match=r"CLEVR_val_scenes\.json.*classes that are not in the class list: 2"):
+        full.build("clevr", tmp_path, ("test",))
+    scenes.unlink()
+    with pytest.raises(UserError, match=r"clevr is missing or incomplete: .*CLEVR_val_scenes\.json is missing"):
+        full.build("clevr", tmp_path, ("test",))

@@ -15,6 +15,7 @@ from .folders import (
     aircraft,
     caltech101,
     cars,
+    clevr,
     dtd,
     dtd_merged,
     eurosat,
@@ -61,6 +62,7 @@ WRITERS: dict[str, Callable[[Path], Made]] = {
     "stl10": stl10,
     "food101": food,
     "fashion_mnist": fashion_mnist,
+    "clevr": clevr,
     "tinyimagenet": tinyimagenet,
     "imagenet100": imagenet100,
 }

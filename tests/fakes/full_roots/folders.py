@@ -185,6 +185,22 @@ def kitti(root: Path) -> Made:
     return Made(4, {"train": 24, "val": 3, "test": 3})
 
 
+def clevr(root: Path) -> Made:
+    """Write scenes of 3 to 10 objects, twice each for training and once for validation, and test images without scenes."""
+    base = root / "clevr" / "CLEVR_v1.0"
+    for split, rounds in (("train", 2), ("val", 1), ("test", 1)):
+        scenes = []
+        for number in range(8 * rounds):
+            file, objects = f"CLEVR_{split}_{number:06d}.png", 3 + number % 8
+            save(base / "images" / split / file, objects, number)
+            one = {"shape": "cube", "color": "red", "size": "large", "material": "metal", "3d_coords": [0.1, 0.2, 0.3]}
+            scenes.append({"image_index": number, "split": split, "image_filename": file, "objects": [one] * objects})
+        if split != "test":
+            info = {"split": split, "version": "1.0", "license": "CC BY 4.0"}
+            text(base / "scenes" / f"CLEVR_{split}_scenes.json", [json.dumps({"info": info, "scenes": scenes})])
+    return Made(8, {"train": 16, "test": 8})
+
+
 def resisc45(root: Path) -> Made:
     base = root / "resisc45"
     rows: dict[str, list[str]] = {"train": [], "val": [], "test": []}
