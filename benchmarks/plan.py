@@ -123,6 +123,7 @@ class StreamPlan:
         settings: options by strategy name, for a full-size model.
         tiny_settings: options by strategy name, for the tiny model.
         full_size: the data is of the papers' size, so the default model is too.
+        model: the default model if it is not the edition's. It is a shipped one, with the settings of the tiny model.
         whole_train: the protocol trains on the whole training split. Validation data is taken out of it only for methods
             that need it.
         reference: names of the default reference images and sentences of distillation (see `benchmarks.reference`).
@@ -143,6 +144,7 @@ class StreamPlan:
     settings: Settings = field(default_factory=dict)
     tiny_settings: Settings = field(default_factory=dict)
     full_size: bool = False
+    model: str | None = None
     whole_train: bool = False
     reference: tuple[str, str] = ("mini", "mini")
     details: Mapping[str, Any] = field(default_factory=dict)

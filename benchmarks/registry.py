@@ -15,6 +15,7 @@ BENCHMARKS = Registry(
         "counting": "benchmarks.cases.counting:stream",
         "generalisation": "benchmarks.cases.generalisation:stream",
         "transfer-study": "benchmarks.cases.transfer:stream",
+        "typographic": "benchmarks.cases.typographic:stream",
     },
 )
 ABOUT = {
@@ -26,6 +27,7 @@ ABOUT = {
     "counting": "PAINT's counting: patch on odd numbers of objects, test on even ones; drawn (mini) or CLEVR (full)",
     "generalisation": "A-CLIP's question (2402.09613): each domain trained alone, tested in two styles and on other tasks",
     "transfer-study": "patch one task, measure all others, also the other half of a domain's classes (PAINT's broad transfer)",
+    "typographic": "PAINT's typographic attacks: wrong class names written over images (--dataset: the images under them)",
 }
 DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "paint": ("paint-single", "paint-joint", "paint-sequential", "paint-parallel"),
@@ -33,6 +35,7 @@ DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "counting": ("paint-single",),
     "generalisation": ("finetune", "bitfit", "attention", "lora", "adapter"),
     "transfer-study": ("paint-single",),
+    "typographic": ("paint-single",),
 }
 """The strategies that `bench` runs without `--strategy`, one after the other. A benchmark without an entry runs zscl."""
 EDITIONS = ("mini", "full", "own")

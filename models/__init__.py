@@ -60,6 +60,7 @@ __getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.l
 # For `list models`: the architectures that the papers use. Any open_clip name works.
 KNOWN = {
     "tiny": "ships with the project: 48 x 48 pixels, 1.9 M parameters, the mini edition's default",
+    "tiny-words": "ships with the project: the tiny model trained on written words too, for typographic attacks",
     "ViT-B-16": "pretrained: openai (ZSCL, the full edition's default)",
     "ViT-B-32": "pretrained: openai (IIMM, PAINT)",
     "ViT-L-14": "pretrained: openai (PAINT)",

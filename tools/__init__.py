@@ -1,6 +1,8 @@
 """Scripts that make the project's assets. The shipped packages do not import them.
 
     python -m tools.pretrain        pretrain the tiny CLIP in models/tiny
+    python -m tools.pretrain_words  train the tiny CLIP that reads, in models/tiny-words
+    python -m tools.attackable      measure how far written words mislead a model
     python -m tools.tune mtil       choose the training options of the mini edition (or `cil`)
 
 Files in reading order: pretrain.py (the training loop), sampler.py (batches), compose.py (pictures from masks), captions.py,

@@ -21,6 +21,7 @@ from harness.records.files import file_sha256
 from harness.records.run_json import digest_of, key_of
 from metrics.suite import AFTER_TRAINING, RUN_DEFAULTS, select_measures
 from models.files import reason
+from models.loading.local_files import SHIPPED, weights_sha256
 from models.registry import UserError, unknown
 from models.setting import without_usual
 from strategies.engine.method_checks import is_built_in
@@ -156,7 +157,7 @@ def filled_in(config: RunConfig, plan: StreamPlan) -> dict[str, Any]:
 
     `tuning` is None for the strategy's default, and `options` holds the user's changes.
     """
-    model, pretrained = model_of(config.model, config.pretrained, plan.full_size)
+    model, pretrained = model_of(config.model, config.pretrained, plan.full_size, plan.model)
     defaults = {
         "edition": plan.edition,
         "order": _order_flag(config, plan),
@@ -264,9 +265,7 @@ def outline(config: RunConfig) -> Resolved | None:
 
 
 def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str | None) -> Resolved:
-    from models.loading.local_files import weights_sha256
-
-    model, pretrained = model_of(config.model, config.pretrained, plan.full_size)
+    model, pretrained = model_of(config.model, config.pretrained, plan.full_size, plan.model)
     file_plugins, changes = user_plugins(config.plugins, config.options, strategy_class)
     changes, named_plugins = plugin_options([name for name in config.plugins if not is_file(name)], changes)
     by_name = {**named_plugins, **file_plugins}
@@ -309,14 +308,14 @@ def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str
 
 
 def settings_of(plan: StreamPlan, model: str) -> Mapping[str, Mapping[str, Any]]:
-    """Return the benchmark's options by strategy. The mini settings are tuned for the tiny model; others get the papers'."""
-    return plan.tiny_settings if model == "tiny" else plan.settings
+    """Return the benchmark's options by strategy. The mini settings are for tiny models; others get the papers'."""
+    return plan.tiny_settings if model in SHIPPED else plan.settings
 
 
-def model_of(model: str | None, pretrained: str | None, full_size: bool) -> tuple[str, str | None]:
-    """Return a model and its weights, with the default for data of the papers' size or for smaller data filled in."""
-    if model is not None:
-        return model, pretrained
+def model_of(model: str | None, pretrained: str | None, full_size: bool, usual: str | None = None) -> tuple[str, str | None]:
+    """Return a model and its weights with the default filled in: `usual`, or the one for data of the papers' size or less."""
+    if model is not None or usual is not None:
+        return model or str(usual), pretrained
     default, weights = DEFAULT_MODELS[full_size]
     return default, pretrained or weights
 

@@ -17,6 +17,7 @@ from harness.records.titles import ordered_names, stream_title
 from harness.run import environment
 from models.encoder import DualEncoder
 from models.loading.description import describe
+from models.loading.local_files import SHIPPED
 from strategies.engine.strategy import Strategy
 
 MOST_TASKS = 20
@@ -76,7 +77,7 @@ def banner(resolved: Resolved, encoder: DualEncoder, strategy: Strategy, scenari
             "mini edition: small domains and a tiny model for trying out methods. With the papers' data and models: "
             f"bench {config.benchmark} --edition full --data-root DIR"
         )
-    elif resolved.model == "tiny":
+    elif resolved.model in SHIPPED:
         lines.append(
             "the tiny model was trained on simple pictures of 48 x 48 pixels. For photographs: --model ViT-B-16 "
             "--pretrained openai"

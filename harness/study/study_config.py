@@ -176,10 +176,10 @@ def resolve(config: StudyConfig) -> Study:
     """
     sources = check_config(config)
     from harness.config.resolve import model_of
-    from models.loading.local_files import weights_sha256
+    from models.loading.local_files import SHIPPED, weights_sha256
 
     model, pretrained = model_of(config.model, config.pretrained, any(s.edition == "full" for s in sources.values()))
-    settings = mini("mtil") if model == "tiny" else mtil()
+    settings = mini("mtil") if model in SHIPPED else mtil()
     return Study(
         config=config,
         sources=sources,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from models.loading.local_files import path_is
+from models.loading.local_files import SHIPPED, path_is
 from models.paths import user_path
 from models.registry import UserError, unknown
 
@@ -19,7 +19,7 @@ def check_model(name: str | None) -> None:
 
     None is the default of the edition. `models.load` checks directories, files and tags of weights.
     """
-    if name is None or name == "tiny" or name.startswith(HUB) or path_is(user_path(name), Path.exists):
+    if name is None or name in SHIPPED or name.startswith(HUB) or path_is(user_path(name), Path.exists):
         return
     known = architectures()
     if known and name not in known:
@@ -28,7 +28,7 @@ def check_model(name: str | None) -> None:
 
 def unknown_model(name: str, known: Iterable[str]) -> UserError:
     """Return the error for an unknown architecture, with the nearest names instead of all of them."""
-    hint = str(unknown("model", name, ["tiny", *known])).split(" Known:")[0]
+    hint = str(unknown("model", name, [*SHIPPED, *known])).split(" Known:")[0]
     return UserError(f"{hint} `list models` shows the usual ones.")
 
 

@@ -12,6 +12,8 @@ from models.paths import user_path
 from models.registry import UserError
 
 TINY = Path(__file__).parents[1] / "tiny"
+SHIPPED = {"tiny": TINY, "tiny-words": TINY.with_name("tiny-words")}
+"""The model directories that ship with the project, by name."""
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # Stems of weights files in a model directory, in open_clip's order of preference.
 WEIGHTS = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model", "*")
@@ -46,8 +48,8 @@ def directory_of(name: str, pretrained: str | None) -> Path | None:
     Raises:
         UserError: the directory has no configuration, or no weights (except for random weights).
     """
-    if name == "tiny":
-        return TINY
+    if name in SHIPPED:
+        return SHIPPED[name]
     path = user_path(name)
     if not path_is(path, Path.is_dir):
         return None

@@ -12,7 +12,7 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
 
 import models
-from models.loading.local_files import weights_sha256
+from models.loading.local_files import SHIPPED, weights_sha256
 from models.registry import UserError
 from models.transforms import Preprocess
 
@@ -278,6 +278,20 @@ def test_a_tag_for_a_model_that_brings_its_weights():
 
 def test_the_models_that_are_listed_exist():
     for name, text in models.KNOWN.items():
-        if name != "tiny":
+        if name not in SHIPPED:
             tag = text.removeprefix("pretrained: ").split(" ")[0]
             assert tag in open_clip.list_pretrained_tags_by_model(name)
+
+
+def test_the_tiny_model_that_reads_has_the_text_tower_and_the_files_of_the_tiny_one():
+    tiny, words = SHIPPED["tiny"], SHIPPED["tiny-words"]
+    for name in ("open_clip_config.json", "bpe.txt.gz"):
+        assert (tiny / name).read_bytes() == (words / name).read_bytes()
+    first, second = models.load("tiny"), models.load("tiny-words")
+    tokens = first.tokenize(["rain.", "a road sign with a bus."])
+    assert torch.equal(tokens, second.tokenize(["rain.", "a road sign with a bus."]))
+    # The weights are stored in half precision.
+    torch.testing.assert_close(first.encode_texts(tokens), second.encode_texts(tokens), atol=2e-3, rtol=0)
+    image = torch.full((1, 3, 48, 48), 90, dtype=torch.uint8)
+    assert not torch.allclose(first.encode_images(image), second.encode_images(image), atol=0.05)
+    assert all(p.dtype == torch.float32 for p in second.parameters())
