@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from models.classifier import PromptClassifier
 
 
+def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return whether the largest entry of each row of logits [B, C] is at the label [B], bool [B]."""
+    return logits.argmax(dim=1) == labels
+
+
 def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
     """Count the rows of logits [B, C] whose largest entry is at the label [B].
 
     Returns:
         A 0-d tensor that stays on the device, so that nothing is synchronised.
     """
-    return (logits.argmax(dim=1) == labels).sum()
+    return is_correct(logits, labels).sum()
 
 
 def pixel_batches(

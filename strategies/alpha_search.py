@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.data.domain import Domain
 from benchmarks.data.progress import Progress
-from metrics.evaluate import pixel_batches
+from metrics.evaluate import is_correct, pixel_batches
 from models import tuning
 from models.classifier import PromptClassifier, among_candidates
 from models.encoder import DualEncoder
@@ -205,7 +205,7 @@ class Answers:
                 logits = self.encoder.logits(self.encoder.encode_images(pixels), head)
                 if groups is not None:
                     logits = among_candidates(logits, groups, groups[labels])
-                answers.append(logits.argmax(dim=1) == labels)
+                answers.append(is_correct(logits, labels))
             right.append(torch.stack(answers))
         return torch.cat(right, dim=1)
 

@@ -154,12 +154,12 @@ def test_the_start_is_evaluated_once_per_run(toy_encoder, stream, method, monkey
 
     asked = Counter()
 
-    def spy(correct_logits, labels):
+    def spy(logits, labels):
         asked[tuple(labels.tolist())] += 1
-        return count_correct(correct_logits, labels)
+        return is_correct(logits, labels)
 
-    count_correct = alpha_module.count_correct
-    monkeypatch.setattr(alpha_module, "count_correct", spy)
+    is_correct = alpha_module.is_correct
+    monkeypatch.setattr(alpha_module, "is_correct", spy)
     trained(method, toy_encoder(), stream.train_stream)
     supported = tuple(stream.train_stream[0].heldout_domains[0].val.targets)
     # Tasks a and c have the same labels as the held-out one: rows 1 to 3 ask for a, row 3 for c.
