@@ -296,8 +296,6 @@ class Strategy(Template):
         began, self.history, self.images_seen = time.perf_counter(), [], 0
         if not self.trains:
             return
-        if self._start is not None:
-            tuning.set_weights(self.encoder, self._start)
         self.before_experience()
         self._before_training_epoch(**kwargs)
         # Read only now: replay replaces the loader in its `before_training_exp`.
@@ -366,6 +364,9 @@ class Strategy(Template):
         self.prepare_run()
         # Seeded per experience, so that a resumed run draws the same numbers as an uninterrupted one.
         seed_everything(self.seed, self.experience.current_experience)
+        if self._start is not None and self.trains:
+            # Before plugins: their measures belong to the model that the task starts from.
+            tuning.set_weights(self.encoder, self._start)
         super()._before_training_exp(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:

@@ -1,5 +1,7 @@
 """The metric plugins are called and return the numbers of the pure functions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -142,6 +144,18 @@ def test_measures_are_taken_before_each_experience_and_cka_after_it(run, toy_enc
     assert measure.seconds > 0
     measure.reset()
     assert measure.values == [] and measure.seconds == 0
+
+
+def test_tasks_that_start_from_the_initial_model_are_measured_on_it(encoder, toy_domain):
+    stream = scenario([toy_domain("a", 3), toy_domain("b", 4, seed=1)], [])
+    measure = MeasuresBeforeTraining(("iimm",), sample=20)
+    strategy = Strategy(encoder=encoder, options=replace(QUICK, start="initial"), metrics=[measure])
+    strategy.prepare_run()
+    measure.measure_initial(strategy, stream.train_stream)
+    for experience in stream.train_stream:
+        strategy.train(experience, eval_streams=[])
+    values = {(m.experience, m.measure): m.value for m in measure.values}
+    assert values[2, "iimm"] == pytest.approx(values[2, "iimm_zero_shot"], abs=1e-9)
 
 
 @pytest.mark.parametrize(
