@@ -365,6 +365,12 @@ def killed(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def styles_run():
+    """The function that makes a record of `bench generalisation` of known numbers."""
+    return runpy.run_path(str(FAKES / "styles.py"))["run"]
+
+
+@pytest.fixture(scope="session")
 def full_roots():
     """The module that writes made-up data of the full edition, in the layouts of the real datasets."""
     spec = importlib.util.spec_from_file_location("full_roots", FAKES / "full_roots" / "__init__.py")

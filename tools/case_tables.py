@@ -6,6 +6,7 @@ Under reference_data/tables/:
   t interval over seeds of the change, patched minus zero-shot.
 - transfer.csv: the effects of `transfer-study` (`harness.records.transfer`), and their means.
 - paint.csv: PAINT's main table (`harness.records.paint_table`).
+- generalisation.csv: gains of each tuning and predictors of difficulty (`tools.generalisation_rows`).
 
 `tools.pages` writes the tables of the pages from these files.
 """
@@ -26,6 +27,8 @@ from harness.records.runs import Run, read
 from harness.records.transfer import Effect, effects, mean_effect, whole_domains
 from harness.report.patch_figures import role
 from harness.report.statistics import mean
+from tools.generalisation_rows import COLUMNS as GENERALISATION_COLUMNS
+from tools.generalisation_rows import generalisation_rows
 
 FOLDER = Path(__file__).parents[1] / "reference_data" / "tables"
 COLUMNS = (
@@ -138,6 +141,7 @@ def main() -> None:
         ("cases", COLUMNS, cases),
         ("transfer", TRANSFER_COLUMNS, transfer_rows(runs)),
         ("paint", PAINT_COLUMNS, paint_rows(runs)),
+        ("generalisation", GENERALISATION_COLUMNS, generalisation_rows(runs)),
     ):
         if rows:
             with (FOLDER / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:

@@ -232,6 +232,15 @@ def transfer() -> str:
     return markdown(*transfer_table(rows("transfer"))) if rows("transfer") else "Not measured yet."
 
 
+def generalisation(name: str) -> str:
+    """Return the gains or the predictors of difficulty in generalisation.csv."""
+    from tools.generalisation_rows import difficulty_table, gains_table
+
+    tables = {"gains": gains_table, "difficulty": difficulty_table}
+    headings, body = tables[name](rows("generalisation"))
+    return markdown(headings, body) if body else "Not measured yet."
+
+
 def paint_main() -> str:
     """Return PAINT's main table in paint.csv."""
     headings = {
@@ -276,6 +285,8 @@ TABLES: dict[str, Callable[[], str]] = {
     **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
     "transfer": transfer,
     "paint_main": paint_main,
+    "generalisation_gains": lambda: generalisation("gains"),
+    "generalisation_difficulty": lambda: generalisation("difficulty"),
     **{f"case_{name}": (lambda name=name: case(name)) for name in CASES},  # type: ignore[misc]
     **{f"claims_{paper}": (lambda paper=paper: claims(paper)) for paper in PAPERS},  # type: ignore[misc]
     **{f"study_{name}": (lambda i=i: study()[i]) for i, name in enumerate((*STUDY_TABLES, "counts"))},  # type: ignore[misc]

@@ -8,10 +8,10 @@ confirmed, so the choice is ours: every even number has trained neighbours, and 
     even-counts-among-all   target: the same pictures among all numbers
     odd-counts-new-shapes   target (mini): odd numbers of shapes that no training picture shows
 
-Mini edition: pictures of one to eight things (`benchmarks.cases.counted_things`). The tiny CLIP has seen no pictures of more in
-pretraining, so its text tower cannot tell "nine things" from "seven things". Supported tasks: the mini edition's held-out
-domains. Training has the usual settings of the mini edition: 40, 80 and 160 updates at learning rates of 3e-4 and 1e-3 were
-compared on further pictures of odd numbers, and none was clearly better.
+Mini edition: pictures of one to eight things (`benchmarks.cases.counted_things`). The tiny CLIP has seen no pictures and no
+captions of more in pretraining. Supported tasks: the mini edition's held-out domains. Training has the usual settings of the
+mini edition: 40, 80 and 160 updates at learning rates of 3e-4 and 1e-3 were compared on further pictures of odd numbers, and
+none was clearly better.
 
 Full edition: CLEVR (Johnson et al. 2017, 1612.06890), whose pictures show 3 to 10 objects. The published test split has no
 scenes and so no labels; its validation split is the test set here. Supported task: ImageNet.

@@ -1,7 +1,7 @@
 """`generalisation`: which tuning generalises to another style of a domain, and what it forgets (A-CLIP, 2402.09613).
 
-Each domain is trained alone, from the initial weights (option `start`). It is tested in the style that it was trained in, in
-another style (target `NAME-ood`), and on everything else. `harness.records.generalisation` compares the tunings.
+Each domain is trained without the others, from the initial weights (option `start`). It is tested in the style that it was
+trained in, in another style (target `NAME-ood`), and on everything else. `harness.records.generalisation` compares the tunings.
 
 Mini edition: the eight domains of the stream. The other style is the domain's out-of-distribution set: an icon family or
 typefaces that no other split has, or corrupted test images. The held-out domains are the supported tasks.

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import pytest
-
 from harness.records.runs import Run
 
 TASKS = ("a", "b", "c", "d")
 
 
-def _run(seed=0, strategy="finetune", gain=20.0, ood=8.0, elsewhere=-3.0, measured=True, start="initial"):
+def run(seed=0, strategy="finetune", gain=20.0, ood=8.0, elsewhere=-3.0, measured=True, start="initial"):
     """A run: task i has 30 + 10 i points at first and silhouette i / 10. Training adds `gain` + i, and `ood` + seed."""
     names = [("test", t) for t in TASKS] + [("heldout", "kept")] + [("heldout", f"{t}-ood") for t in TASKS]
     first = {(stream, t): 30.0 + 10 * (i % 5) for i, (stream, t) in enumerate(names)}
@@ -25,9 +23,3 @@ def _run(seed=0, strategy="finetune", gain=20.0, ood=8.0, elsewhere=-3.0, measur
         "options": {"start": start}, "protocol": "task", "model": "tiny",
     }  # fmt: skip
     return Run(Path("x"), {"identity": identity, "status": "finished", "key": "k"}, cells, measures if measured else [], {})
-
-
-@pytest.fixture
-def styles_run():
-    """Return the function that makes a run."""
-    return _run
