@@ -292,6 +292,6 @@ def test_the_tiny_model_that_reads_has_the_text_tower_and_the_files_of_the_tiny_
     assert torch.equal(tokens, second.tokenize(["rain.", "a road sign with a bus."]))
     # The weights are stored in half precision.
     torch.testing.assert_close(first.encode_texts(tokens), second.encode_texts(tokens), atol=2e-3, rtol=0)
-    image = torch.full((1, 3, 48, 48), 90, dtype=torch.uint8)
-    assert not torch.allclose(first.encode_images(image), second.encode_images(image), atol=0.05)
+    patches = [encoder.clip.visual.conv1.weight for encoder in (first, second)]
+    assert not torch.allclose(*patches, atol=2e-3)
     assert all(p.dtype == torch.float32 for p in second.parameters())
