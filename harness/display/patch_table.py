@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -12,7 +12,9 @@ from harness.records.patches import Curve, Patch
 from metrics.accuracy import Accuracy
 
 
-def patch_tables(patches: Sequence[Patch], targets: Sequence[str], retained: Sequence[str]) -> list[Table]:
+def patch_tables(
+    patches: Sequence[Patch], targets: Sequence[str], retained: Sequence[str], random: Mapping[str, float] | None = None
+) -> list[Table]:
     """Return tables of test accuracy in percent: zero-shot, fine-tuned, and at the chosen alpha.
 
     One patch has a row per test set with 95 % Wilson intervals. Several patches have a row each, with means over the targets
@@ -22,11 +24,12 @@ def patch_tables(patches: Sequence[Patch], targets: Sequence[str], retained: Seq
         patches: the patches of a run.
         targets: names of the targets.
         retained: names of the supported tasks.
+        random: the accuracy of random answers by test set, which the table of one patch then shows.
     """
     if not patches:
         return []
     if len(patches) == 1:
-        return [_one_patch(patches[0], targets)]
+        return [_one_patch(patches[0], targets, random or {})]
     table = plain_table(caption=Text("each: before -> fine-tuned -> patched, test accuracy in percent"), caption_justify="left")
     table.add_column("patched task", no_wrap=True)
     for heading in ("alpha", "task", *(["targets"] if targets else []), *(["supported"] if retained else [])):
@@ -38,16 +41,24 @@ def patch_tables(patches: Sequence[Patch], targets: Sequence[str], retained: Seq
     return [table]
 
 
-def _one_patch(patch: Patch, targets: Sequence[str]) -> Table:
+def _one_patch(patch: Patch, targets: Sequence[str], random: Mapping[str, float]) -> Table:
     table = plain_table()
     for heading in ("test set", "role"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("n", "zero-shot", "fine-tuned", f"patched (alpha {alphas(patch.chosen)})"):
+    for heading in (
+        "n",
+        *(["random answers"] if random else []),
+        "zero-shot",
+        "fine-tuned",
+        f"patched (alpha {alphas(patch.chosen)})",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     roles = {"test": "patched", "heldout": "supported"}
     for curve in patch.curves:
         role = "target" if curve.stream == "heldout" and curve.task in targets else roles[curve.stream]
         cells = [_interval(curve.before), _interval(curve.fine_tuned), _interval(curve.patched)]
+        if random:
+            cells.insert(0, f"{random[curve.task]:.1f}" if curve.task in random else "")
         table.add_row(Text(curve.task), role, f"{curve.patched.n:,}", *cells)
     return table
 

@@ -56,5 +56,10 @@ def show_summary(state: RunState, screen: Screen) -> None:
     # Row 0 is not a reference if the classes that compete depend on the tasks so far.
     zero_shot = None if state.competes else zero_shot_summary(state.rows, state.resolved.tasks)
     lines, commands = end_of_run(note, state.rows, state.resolved, state.document)
-    tables = patch_tables(patches(state.document.get("searches")), state.resolved.plan.targets, state.resolved.retained)
+    tables = patch_tables(
+        patches(state.document.get("searches")),
+        state.resolved.plan.targets,
+        state.resolved.retained,
+        state.document.get("random_accuracy"),
+    )
     screen.summary(state.document["summary"], zero_shot, str(state.folder), lines, commands, tables)

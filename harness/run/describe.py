@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from avalanche.benchmarks import CLScenario
 
+from benchmarks.data.domain import chance
 from benchmarks.data.overlap import shared_classes
 from benchmarks.plan import PROTOCOLS
 from harness.config.resolve import Resolved
@@ -28,6 +29,8 @@ def document(
     resolved: Resolved, encoder: DualEncoder, strategy: Strategy, device: torch.device, scenario: CLScenario
 ) -> dict[str, Any]:
     """Return the part of `run.json` that is known before the first step."""
+    tested = [experience.domain for name in ("test", "heldout") for experience in scenario.streams[name]]
+    asking = any(domain.groups is not None for domain in tested)
     return {
         "request": resolved.request,
         "changes": dict(resolved.config.options),
@@ -37,7 +40,9 @@ def document(
         "summary": None,
         "differences": scenario.differences,
         "reference": _reference(resolved, strategy),
-        "shared_classes": shared_classes([e.domain for name in ("test", "heldout") for e in scenario.streams[name]]),
+        "shared_classes": shared_classes(tested),
+        # In other streams it is 100 / classes.
+        **({"random_accuracy": {domain.name: chance(domain) for domain in tested}} if asking else {}),
         "samples": {name: [len(e.dataset) for e in stream] for name, stream in scenario.streams.items()},
         "model_description": describe(encoder),
         "model_notes": list(encoder.notes),

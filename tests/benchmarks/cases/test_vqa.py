@@ -15,7 +15,10 @@ from benchmarks.data.domain import chance
 from benchmarks.mini.domain_table import COLOURS, SHAPES
 from benchmarks.plan import Ask
 from benchmarks.scenario import assemble
+from harness.config.run_config import RunConfig
 from harness.display.data_summary import summarise_datasets
+from harness.display.screen import Screen
+from harness.run.loop import run
 from models.loading.load import prompt_reader
 from models.prompt_reader import check_prompts
 from models.registry import UserError
@@ -280,3 +283,16 @@ def test_summary_counts_images_per_question(toy_domain):
     assert summary.counts["train"] == [4, 4] and not summary.warnings()
     assert summary.split_text("train") == "8 images, 4 per question"
     assert summary.classes_text() == "2 questions with 4 options: q 0, q 1, q 2, ..."
+
+
+@pytest.mark.slow
+def test_a_run_records_random_answers(small_sets, tmp_path, capsys):
+    """`run.json` and the table at the end of a run have the accuracy of random answers for each test set."""
+    options = {"iterations": 2, "warmup": 1, "alphas": 3}
+    config = RunConfig("vqa", "paint-single", heldout=("none",), options=options, out=str(tmp_path))
+    folder = run(config, Screen(quiet=False)).folder
+    document = json.loads((folder / "run.json").read_text())
+    random = document["random_accuracy"]
+    assert list(random) == ["vqa", *document["identity"]["targets"]] and random["vqa-count"] == 25
+    assert {row["task"] for row in document["searches"][0]["curve"]} == set(random)
+    assert "random answers" in capsys.readouterr().out

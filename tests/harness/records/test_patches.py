@@ -44,6 +44,10 @@ def test_one_patch_has_a_row_per_test_set():
     assert "patched (alpha 0.5)" in shown
     assert "target" in lines["new"] and "60.0 [31, 83]" in lines["new"]  # Wilson, 6 of 10
     assert "supported" in lines["digits"] and "40.0" in lines["digits"] and "80.0" in lines["b"]
+    assert "random answers" not in shown
+    with_random = text(patch_tables(patches([record("b")]), [], ["digits"], {"b": 20.83}))
+    [line] = [line for line in with_random.splitlines() if line.split()[:1] == ["b"]]
+    assert "random answers" in with_random and line.split()[2:5] == ["10", "20.8", "20.0"]
 
 
 def test_several_patches_have_a_row_each():
