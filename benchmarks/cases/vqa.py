@@ -1,6 +1,6 @@
 """`vqa`: visual question answering as multiple choice (PAINT, 2208.05592), with question and option as one prompt.
 
-An image is classified among the options of its own question only (`Domain.groups`), in training too.
+An image is classified among the options of its question only (`Domain.groups`), in training too.
 
 Mini edition: rendered scenes (`benchmarks.cases.scenes`). The model is patched on questions on color, shape, count and
 position. Targets are its test images by kind of question, wordings that were never trained, and things whose pair of color and

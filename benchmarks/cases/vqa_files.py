@@ -230,7 +230,7 @@ def held_out(question_type: str) -> bool:
 def choose(questions: Sequence[Question], name: str, frequencies: Frequencies) -> list[Question]:
     """Return the questions of a set in `SIZES`, in the order of their numbers.
 
-    "train" and "val" share no image. "new-types" has the held-out question types, the others have none of them.
+    "train" and "val" share no image. "new-types" has only held-out question types, the other sets only others.
 
     Args:
         questions: those of the part that the set is from.
