@@ -26,7 +26,7 @@ from benchmarks.cases.attack_photographs import Photographs, folder_in
 from benchmarks.cases.case import Made, case_plan
 from benchmarks.catalog import DomainSource, Source, find
 from benchmarks.data.progress import Progress
-from benchmarks.plan import Ask, Settings, StreamPlan
+from benchmarks.plan import Ask, StreamPlan
 from models.registry import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ BACKGROUND = {"mini": "nature", "full": "sun397"}
 SUPPORTED = {"mini": mini.HELDOUT, "full": paint.SUPPORTED["full"], "own": mini.HELDOUT}
 COPIES = {"train": 3, "val": 3, "test": 2}
 """Pictures per image of a mini domain, with different words."""
-SETTINGS: Settings = {}
+UPDATES = {"iterations": 150, "warmup": 15}
+"""Training of the tiny model in place of mtil's 40 updates. Of the two, 150 had the better mean of validation accuracy on the
+task and on the supported domains at the chosen alpha (seed 0, learning rate 3e-4)."""
 
 
 def stream(ask: Ask) -> StreamPlan:
@@ -66,9 +68,10 @@ def stream(ask: Ask) -> StreamPlan:
     notes = (f"the photographs in {folder} are targets",) if folder is not None else ()
     supported = list(dict.fromkeys((background.asked, *SUPPORTED[edition])))
     trained = [made("wrong-words", 0, False)]
-    plan = case_plan(replace(ask, dataset=None), "typographic", edition, trained, supported, targets, SETTINGS, notes=notes)
+    plan = case_plan(replace(ask, dataset=None), "typographic", edition, trained, supported, targets, notes=notes)
     model = None if plan.full_size else "tiny-words"
-    return replace(plan, model=model, details={**plan.details, "background": background.name})
+    tiny_settings = {**plan.tiny_settings, "finetune": {**plan.tiny_settings["finetune"], **UPDATES}}
+    return replace(plan, model=model, tiny_settings=tiny_settings, details={**plan.details, "background": background.name})
 
 
 def _attacked(source: Source, half: int | None, new: bool, splits: Sequence[str], progress: Progress | None) -> Domain:

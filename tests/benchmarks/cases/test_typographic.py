@@ -22,9 +22,12 @@ def test_mini_plan():
 def test_the_default_model_can_read_and_keeps_the_mini_settings():
     resolved = outline(RunConfig("typographic", "paint-single", data_root="nowhere"))
     assert (resolved.model, resolved.pretrained) == ("tiny-words", None) and resolved.options.curve
-    assert resolved.options.alphas == 11
+    assert (resolved.options.alphas, resolved.options.iterations, resolved.options.warmup) == (11, 150, 15)
     other = outline(RunConfig("typographic", "paint-single", model="ViT-B-32", pretrained="openai", data_root="nowhere"))
-    assert (other.model, other.pretrained) == ("ViT-B-32", "openai") and other.options.alphas == 21
+    assert (other.model, other.pretrained) == ("ViT-B-32", "openai") and (other.options.alphas, other.options.iterations) == (
+        21,
+        2000,
+    )
 
 
 def test_full_plan(tmp_path):
