@@ -148,7 +148,9 @@ class PromptClassifier(MultiTaskModule):
             return None
         known = self._groups.get(task_label)
         if known is None or known.device != self.encoder.device:
-            known = self._groups[task_label] = torch.tensor(groups, device=self.encoder.device)
+            # Not an inference tensor: training may use it later.
+            with torch.inference_mode(False):
+                known = self._groups[task_label] = torch.tensor(groups, device=self.encoder.device)
         return known
 
     def text_features(self, task_label: int, rows: Tensor | None = None) -> Tensor:

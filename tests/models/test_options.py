@@ -95,6 +95,8 @@ def test_only_the_prompts_of_the_batch_are_encoded_with_gradient(toy_encoder, as
     encoder = toy_encoder()
     classifier = PromptClassifier(encoder)
     classifier.register_domain(0, asking)
+    with torch.inference_mode():
+        assert not classifier.groups(0).is_inference()  # an evaluation may come before training
     encoded = []
     encode = encoder.encode_texts
     monkeypatch.setattr(
