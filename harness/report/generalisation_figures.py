@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure as Drawing
@@ -54,9 +55,9 @@ def _gains(section: Section, by_method: Mapping[str, Sequence[Outcome]]) -> Figu
                 axis.scatter(values, [y] * len(values), s=9, color=OTHERS, alpha=0.7, linewidth=0)
                 m, style = means[label][name], look[label]
                 reach = [[m.mean - m.low], [m.high - m.mean]] if m.n > 1 else None
-                axis.errorbar(m.mean, y, xerr=reach, fmt=style.marker, color=style.colour, markersize=6, capsize=2)
+                axis.errorbar(m.mean, y, xerr=reach, fmt=style.marker, color=style.colour, markersize=5, capsize=2)
             axis.axvline(0, linewidth=0.8, color=INK)
-            axis.set_title(title, loc="left")
+            axis.set_title(title.replace(" style", "\nstyle"), loc="left", fontsize=8)
         axes[0].set_yticks(range(len(drawn)), [short(label) for label in drawn])
         axes[0].invert_yaxis()
         figure.supxlabel("change of test accuracy, points", fontsize=9)
@@ -111,7 +112,7 @@ def _difficulty(section: Section, ranked: Mapping[str, Sequence[Predictor]]) -> 
                             )
             axis.axvline(0, linewidth=0.8, color=INK)
             axis.set_xlim(-1.08, 1.08)
-            axis.set_title(TITLES[outcome], loc="left", fontsize=8)
+            axis.set_title("\n".join(textwrap.wrap(TITLES[outcome], 12)), loc="left", fontsize=8)
         axes[0].set_yticks(range(len(drawn)), [short(label) for label in drawn])
         axes[0].invert_yaxis()
         figure.supxlabel("Spearman's rank correlation over domains", fontsize=9)
