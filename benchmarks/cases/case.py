@@ -92,7 +92,7 @@ def case_plan(
     for name, values in (changes or {}).items():
         options[name] = {**options.get(name, {}), **values}
     sources = [*trained, *kept, *targets]
-    made_from = [source for each in sources for source in each.sources()]
+    made_from = dict.fromkeys(source for each in sources for source in each.sources())
     plan = plan_of(ask, benchmark, edition, "default", trained, [*kept, *targets], targets=target_names, **more)
     return replace(
         plan,
