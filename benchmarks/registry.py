@@ -25,7 +25,7 @@ ABOUT = {
     "paint": "PAINT's nine patching and five supported tasks (2208.05592): single, joint, sequential and parallel patching",
     "vqa": "visual question answering as multiple choice (PAINT): held-out wordings and pairs of color and shape",
     "counting": "PAINT's counting: patch on odd numbers of objects, test on even ones; drawn (mini) or CLEVR (full)",
-    "generalisation": "A-CLIP's question (2402.09613): each domain trained alone, tested in two styles and on other tasks",
+    "generalisation": "A-CLIP's question (2402.09613): domains trained one by one, tested in two styles and elsewhere",
     "transfer-study": "patch one task, measure all others, also the other half of a domain's classes (PAINT's broad transfer)",
     "typographic": "PAINT's typographic attacks: wrong class names written over images (--dataset: the images under them)",
 }

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.names import SEEN
-from harness.config.resolve import slug
 from harness.display.console import complain
-from harness.records.leaderboard import LESS_IS_BETTER, MARKS, TABLE, flat, marked
-from harness.records.runs import Run, check_copies, present, read
+from harness.records.leaderboard import LESS_IS_BETTER, MARKS, TABLE, marked
+from harness.records.named_runs import Side, find_sides, options_of
+from harness.records.runs import Run
 from harness.records.titles import METRIC_TITLES, ordered_names, stream_title
 from metrics import by_task
 from metrics.by_task import ByTask
 from metrics.comparison import Comparison, paired
-from models.registry import UserError, unknown
+from models.registry import UserError
 
 PLACE = (*TABLE, "model")
 COLUMNS = (
@@ -55,28 +54,6 @@ class CompareConfig:
     a: str
     b: str
     results: tuple[str, ...] = ("results",)
-
-
-class Name(NamedTuple):
-    """The strategy or folder that A or B names, and the options that select its runs."""
-
-    strategy: str
-    options: dict[str, str]
-
-    @classmethod
-    def parse(cls, text: str) -> Name:
-        """Return the parts of "zscl:l2=0.5,lr=1e-4". An existing path has no options."""
-        strategy, _, options = text.partition(":")
-        if "=" not in options or Path(text).exists():
-            return cls(text, {})
-        return cls(strategy, dict(option.strip().partition("=")[::2] for option in options.split(",")))
-
-
-class Side(NamedTuple):
-    """The finished runs of a method, and its name in the table."""
-
-    label: str
-    runs: list[Run]
 
 
 class Pair(NamedTuple):
@@ -125,7 +102,7 @@ def compare(config: CompareConfig, say: Callable[[str], None] = complain) -> pd.
         UserError: for unknown names and options, for damaged records, and if no run has a counterpart. The message names the
             differences.
     """
-    a, b = _sides(config)
+    a, b = find_sides(config.a, config.b, config.results)
     pairs, unpaired = _pairs(a, b)
     if not pairs:
         raise UserError(f"{a.label} and {b.label} have no runs to compare: {_nearest_runs(a, b)}.")
@@ -159,77 +136,6 @@ def values(run: Run) -> dict[str, ByTask]:
         incremental = {"cil_average": by_task.seen_average(R, images), "cil_last": by_task.seen_last(R, images)}
         metrics = {**incremental, **metrics}
     return {name: metric for name, metric in metrics.items() if metric.weights.any()}
-
-
-def _sides(config: CompareConfig) -> tuple[Side, Side]:
-    """Find the finished runs of both methods. A run that only one side selects by options is not a run of the other side."""
-    texts = (config.a, config.b)
-    needed = not all(Path(text).exists() for text in texts) or all(Path(root).exists() for root in config.results)
-    runs = [run for run in read([*present(config.results)]) if run.finished] if needed else []
-    names = [Name.parse(text) for text in texts]
-    a, b = (_selected(name, _runs_of(name.strategy, runs, config.results)) for name in names)
-    if names[0].options and not names[1].options:
-        b = _without(b, a)
-    elif names[1].options and not names[0].options:
-        a = _without(a, b)
-    if not (a and b) or (shared := {run.folder.resolve() for run in a} & {run.folder.resolve() for run in b}):
-        folder = min(shared) if a and b else (a or b)[0].folder
-        raise UserError(
-            f"A and B are both the run in {folder}: compare two methods, name two folders, or select runs by an option "
-            "(zscl:l2=0.5 zscl:l2=0.1)."
-        )
-    check_copies([*a, *b])
-    strategies = [side[0].identity["strategy"] for side in (a, b)]
-    alike = strategies[0] == strategies[1]
-    labels = [
-        text if alike or name.options else strategy for text, name, strategy in zip(texts, names, strategies, strict=True)
-    ]
-    return Side(labels[0], a), Side(labels[1], b)
-
-
-def _without(runs: Sequence[Run], others: Sequence[Run]) -> list[Run]:
-    """Return the runs that are not among the others."""
-    folders = {run.folder.resolve() for run in others}
-    return [run for run in runs if run.folder.resolve() not in folders]
-
-
-def _selected(name: Name, runs: Sequence[Run]) -> list[Run]:
-    """Return the runs whose options have the values that the name gives. Raises UserError for an unknown option or value."""
-    options = [flat({**(run.document.get("request") or {}).get("options", {}), **_options(run)}) for run in runs]
-    selected = [*zip(runs, options, strict=True)]
-    for key, text in name.options.items():
-        if not any(key in values for values in options):
-            raise unknown(f"option of {name.strategy}", key, {key for values in options for key in values})
-        of_runs = sorted({str(values[key]) for _, values in selected if key in values})
-        selected = [(run, values) for run, values in selected if key in values and _is(values[key], text)]
-        if not selected:
-            raise UserError(f"{name.strategy} has no finished run with {key}={text}. Values of its runs: {', '.join(of_runs)}.")
-    return [run for run, _ in selected]
-
-
-def _is(value: Any, text: str) -> bool:
-    """Return whether a recorded value is the one that a text gives: 0.1 and 1e-1 are equal."""
-    shown = "none" if value is None else str(value)
-    try:
-        return float(shown) == float(text)
-    except ValueError:
-        return shown.lower() == text.lower()
-
-
-def _runs_of(name: str, runs: Sequence[Run], roots: Sequence[str]) -> list[Run]:
-    """Return the runs of a strategy, or those in a folder, which must belong to one strategy."""
-    for strategy in (name, slug(name)):
-        if matching := [run for run in runs if run.identity["strategy"] == strategy]:
-            return matching
-    if not Path(name).exists():
-        where = f"strategy with finished runs in {', '.join(roots)}"
-        raise unknown(where, name, {run.identity["strategy"] for run in runs})
-    in_folder = [run for run in read([Path(name)]) if run.finished]
-    strategies = sorted({run.identity["strategy"] for run in in_folder})
-    if len(strategies) != 1:
-        content = f"runs of {', '.join(strategies)}: name the folder of one method" if strategies else "no finished run"
-        raise UserError(f"{name} holds {content}.")
-    return in_folder
 
 
 def _pairs(a: Side, b: Side) -> tuple[list[Pair], list[str]]:
@@ -281,7 +187,7 @@ def _most_similar(a: Sequence[Variant], b: Sequence[Variant]) -> list[tuple[int,
 
 def _distance(a: Run, b: Run) -> tuple[bool, int]:
     """Return whether the tunings of two runs differ, and in how many options the runs differ."""
-    differing = _differing(_options(a), _options(b))
+    differing = _differing(options_of(a), options_of(b))
     return "tuning" in differing, len(differing)
 
 
@@ -294,17 +200,10 @@ def _setting(run: Run) -> dict[str, Any]:
     return {name: value for name, value in run.identity.items() if name not in OF_THE_METHOD}
 
 
-def _options(run: Run) -> dict[str, Any]:
-    """Return the settings of the method under their names for `--set`."""
-    identity = run.identity
-    tuning = {f"tuning.{name}": value for name, value in (identity.get("tuning_options") or {}).items()}
-    return {"tuning": identity.get("tuning"), **identity["options"], **tuning}
-
-
 def _method_settings(run: Run) -> dict[str, str]:
     """Return everything in the identity that belongs to the method, except for its name, as text."""
     identity = run.identity
-    settings = {**_options(run), "file": identity.get("strategy_sha256"), "plugins": identity.get("plugins") or None}
+    settings = {**options_of(run), "file": identity.get("strategy_sha256"), "plugins": identity.get("plugins") or None}
     for name in ("reference", "reference_version", "files", "measure_n", "measures"):
         settings[name] = identity.get(name)
     return {name: _short(value) for name, value in settings.items()}
@@ -391,7 +290,7 @@ def _note(pair: Pair) -> str:
         note = f"one seed ({seeds[0]}) and one task: no intervals"
         if heldout > 1:
             note += f", except for Retention (over {heldout} held-out domains)"
-    x, y = _options(pair.a[0]), _options(pair.b[0])
+    x, y = options_of(pair.a[0]), options_of(pair.b[0])
     names = _differing(x, y)
     listed = [f"{name} ({_short(x[name])} and {_short(y[name])})" for name in names[:NAMES_SHOWN]]
     if len(names) > NAMES_SHOWN:
