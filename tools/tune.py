@@ -63,7 +63,6 @@ _L2 = MethodSearch(("l2",), (0.001, 0.01, 0.1, 1.0), {})
 _OTHERS = {
     "lwf": _DISTILLATION,
     "icarl": _DISTILLATION,
-    "paint-single": _IMAGE_RATE,
     "paint-sequential": _IMAGE_RATE,
     "paint-joint": _IMAGE_RATE,
     "attention": _LOW_RATE,

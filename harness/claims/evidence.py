@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
@@ -31,6 +32,14 @@ class Evidence:
             if same and set(run.document.get("changes") or {}) == set(changes):
                 groups.setdefault(run.group, []).append(run)
         return max(groups.values(), key=len, default=[])
+
+    @cached_property
+    def lines(self) -> pd.DataFrame:
+        """The lines of the study (`harness.study.findings.fit_lines`). Fitting them takes seconds."""
+        from harness.study.findings import fit_lines
+
+        assert self.study is not None
+        return fit_lines(self.study)
 
     def summary(self, benchmark: str, strategy: str, metric: str, *changes: str) -> Mean:
         """Return the mean over seeds of a metric of the summary, with its t interval."""

@@ -12,16 +12,15 @@ OUTCOMES = {"gain_over_error": "gain over the zero-shot error", "forgetting": "f
 
 
 def has_study(evidence: Evidence) -> str | None:
-    """Need the table of a study."""
-    return "no study of this edition and model" if evidence.study is None else None
+    """Need the table of a study, with zero-shot accuracies, over which a measure has to improve."""
+    if evidence.study is None:
+        return "no study of this edition and model"
+    return None if "zero_shot" in evidence.study else "the table of the study has no column zero_shot"
 
 
 def _predicts(outcome: str, evidence: Evidence) -> Verdict:
     """Judge by the slopes of IIMM in the lines of a study."""
-    from harness.study.findings import fit_lines
-
-    assert evidence.study is not None
-    lines = fit_lines(evidence.study)
+    lines = evidence.lines
     rows = lines[(lines.outcome == outcome) & (lines.measure == "iimm")]
     positive, negative = rows[rows.low > 0], rows[rows.high < 0]
     beats = rows[(rows.error < rows.error_of_mean) & (rows.low > 0)]
@@ -34,10 +33,7 @@ def _predicts(outcome: str, evidence: Evidence) -> Verdict:
 
 def _best(outcome: str, evidence: Evidence) -> Verdict:
     """Judge by the leave-one-out errors of all measures."""
-    from harness.study.findings import fit_lines
-
-    assert evidence.study is not None
-    lines = fit_lines(evidence.study)
+    lines = evidence.lines
     rows = lines[lines.outcome == outcome]
     errors = [(group, float(group[group.measure == "iimm"].error.iloc[0])) for _, group in rows.groupby("tuning")]
     places = sorted(int((group.error < error).sum()) + 1 for group, error in errors)

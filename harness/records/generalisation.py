@@ -64,7 +64,9 @@ class Predictor(NamedTuple):
 
 def applies(run: Run) -> bool:
     """Return whether each task of a run starts from the initial weights and has a target in another style."""
-    return run.identity["options"].get("start") == "initial" and {f"{t}{OTHER_STYLE}" for t in run.tasks} <= set(run.targets)
+    return (run.identity.get("options") or {}).get("start") == "initial" and {f"{t}{OTHER_STYLE}" for t in run.tasks} <= set(
+        run.targets
+    )
 
 
 def outcomes(runs: Sequence[Run]) -> list[Outcome]:

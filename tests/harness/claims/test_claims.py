@@ -3,6 +3,7 @@
 import csv
 import io
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -118,11 +119,19 @@ def test_a_case_study_is_judged_by_its_targets(name):
     assert decide(name, cost).word == "does not hold"
 
 
-def test_iimm_is_judged_by_the_included_study():
-    rows = {row.claim: row for row in judge.judge([], recorded=False)}
+@pytest.fixture(scope="module")
+def included():
+    """Verdicts by the included study, without runs."""
+    return judge.judge([], recorded=False)
+
+
+def test_iimm_is_judged_by_the_included_study(included):
+    rows = {row.claim: row for row in included}
     assert rows["iimm-1"].verdict == "does not hold" and "of 5 tunings" in rows["iimm-1"].reason
     assert rows["iimm-3"].verdict == "does not hold" and rows["iimm-1"].source == "study"
     assert decide("iimm-1", []).word == "not run"
+    verdict = decide("iimm-1", [], pd.DataFrame({"domain": ["a"]}))
+    assert verdict.word == "not run" and "zero_shot" in verdict.reason
 
 
 def test_every_claim_has_a_command_a_rule_and_a_paper():
@@ -139,18 +148,18 @@ def test_editions_and_models_are_judged_separately():
     assert runs_of(("mtil", "zscl"), seeds=1)(Evidence((mini,))) is None
 
 
-def test_recorded_verdicts_fill_in(monkeypatch, tmp_path):
+def test_recorded_verdicts_fill_in(monkeypatch, tmp_path, included, toy_study):
     row = judge.Row("zscl-1", zscl.PAPER, "text", "holds", "because", "mini", "tiny", "results", "bench", "rule")
     path = tmp_path / "claims.csv"
     judge.table_of([row]).to_csv(path, index=False)
     monkeypatch.setattr(judge, "RECORDED", path)
-    [first, *rest] = judge.judge([])
+    [first, *rest] = judge.judge([], str(toy_study))
     assert (first.verdict, first.source) == ("holds", "recorded") and rest[0].verdict == "not run"
-    assert judge.judge([], recorded=False)[0].verdict == "not run"
+    assert included[0].verdict == "not run"
 
 
-def test_the_command(tmp_path, capsys):
-    assert main(["claims", "--csv", str(tmp_path / "claims.csv")]) == 0
+def test_the_command(tmp_path, capsys, toy_study):
+    assert main(["claims", "--study", str(toy_study), "--csv", str(tmp_path / "claims.csv")]) == 0
     with (tmp_path / "claims.csv").open() as file:
         assert [row["claim"] for row in csv.DictReader(file)] == [each.name for each in judge.CLAIMS]
     assert "python cli.py bench typographic --seed 0 1 2" in capsys.readouterr().out
@@ -159,9 +168,9 @@ def test_the_command(tmp_path, capsys):
         judge.judge(["nowhere"])
 
 
-def test_the_text_counts_verdicts():
+def test_the_text_counts_verdicts(included):
     console = Console(file=io.StringIO(), width=120)
-    console.print(claims_text(judge.judge([], recorded=False)))
+    console.print(claims_text(included))
     assert f"{len(judge.CLAIMS)} claims: 0 holds, " in console.file.getvalue()
 
 
