@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
+from harness.config.resolve import outline
+from harness.config.run_config import RunConfig
 from harness.records.patches import Patch, patches
 from harness.records.runs import Run
 from harness.report.statistics import Mean, mean
+from models.registry import UserError
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,13 @@ class Evidence:
         """Return the runs of a strategy on a benchmark that differ only in their seeds.
 
         Without `changes`, these are the runs with the benchmark's options; with them, the runs in which exactly these options
-        were changed. If there are several orders or other settings, the group with most seeds counts.
+        were given. Options that were given with the benchmark's own values do not count. If there are several orders or other
+        settings, the group with most seeds counts.
         """
         groups: dict[str, list[Run]] = {}
         for run in self.runs:
             same = _stream(run) == benchmark and run.identity["strategy"] == strategy
-            if same and set(run.document.get("changes") or {}) == set(changes):
+            if same and (_changed(run) == set(changes)):
                 groups.setdefault(run.group, []).append(run)
         return max(groups.values(), key=len, default=[])
 
@@ -61,6 +66,20 @@ class Evidence:
     def patches(self, benchmark: str, strategy: str = "paint-single") -> list[tuple[Run, list[Patch]]]:
         """Return the runs of a patching strategy, each with its patches."""
         return [(run, patches(run.document.get("searches"))) for run in self.of(benchmark, strategy)]
+
+
+def _changed(run: Run) -> set[str]:
+    """Return the options that were given for a run, or none if all of them have the benchmark's own values."""
+    given = set(run.document.get("changes") or {})
+    if not given:
+        return set()
+    names = ("edition", "model", "pretrained", "tuning")
+    request: dict[str, Any] = {name: run.identity.get(name) for name in names}
+    try:
+        usual = outline(RunConfig(_stream(run), str(run.identity["strategy"]), **request))
+    except UserError:
+        return given
+    return given if usual is None or usual.identity()["options"] != run.identity["options"] else set()
 
 
 def _stream(run: Run) -> str:

@@ -25,6 +25,8 @@ examples:
   python cli.py bench cil --dataset PHOTOS --steps 5            the same on your own folder: PHOTOS/CLASS/*.jpg
   python cli.py bench stream --tasks PHOTOS,digits              any domains, one after the other
   python cli.py bench mtil --edition full --data-root DATA      the paper's eleven datasets, ViT-B-16
+  python cli.py bench counting --seed 0 1 2                     a case study of PAINT; `list benchmarks` names the others
+  python cli.py claims                                          the papers' claims and the verdicts of your runs
   python cli.py sweep --strategies zscl,lora --seeds 0-4        a grid of runs, on one machine or a cluster
   python cli.py leaderboard --csv leaderboard.csv               all finished runs, one row per method
   python cli.py measure PHOTOS digits                           IIMM and other measures, before any training

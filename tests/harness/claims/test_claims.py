@@ -10,6 +10,8 @@ from rich.console import Console
 from harness.claims import iimm, judge, paint, zscl
 from harness.claims.evidence import Evidence, groups_of, runs_of
 from harness.commands.main import main
+from harness.config.resolve import outline
+from harness.config.run_config import RunConfig
 from harness.display.claims_table import claims_text
 from harness.records.runs import Run
 from models.registry import UserError
@@ -75,6 +77,15 @@ def test_changed_options_are_another_method():
     assert decide("zscl-3", [*plain, *without]).word == "holds"
     assert decide("zscl-3", plain).word == "not run"
     assert [r.document["summary"]["average"] for r in Evidence((*plain, *without)).of("mtil", "zscl")] == [60, 61]
+
+
+def test_options_given_with_the_benchmarks_own_values_are_no_changes():
+    usual = outline(RunConfig("mtil", "zscl")).identity()["options"]
+    document = {"options": usual, "tuning": "full"}
+    same = [run("mtil", "zscl", seed, {"average": 60 + seed}, ["l2"], identity=document) for seed in (0, 1)]
+    other = run("mtil", "zscl", 0, {"average": 10}, ["l2"], identity={**document, "options": {**usual, "l2": 5.0}})
+    evidence = Evidence((*same, other))
+    assert evidence.of("mtil", "zscl") == same and evidence.of("mtil", "zscl", "l2") == [other]
 
 
 def test_a_lead_is_the_one_over_the_closest_rival():
