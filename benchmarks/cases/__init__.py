@@ -8,6 +8,6 @@ A case study is a stream like any other, so every strategy, tuning, plugin and t
   them (`benchmarks.plan.StreamPlan.targets`).
 
 `case.py` has their common parts. `benchmarks.registry.DEFAULT_STRATEGIES` names the strategies that `bench` runs
-without `--strategy`. The test accuracies between
-the initial and the fine-tuned weights are recorded for each task (`strategies.patching`, option `curve`).
+without `--strategy`. The test accuracies between the initial and the fine-tuned weights are recorded for each task
+(`strategies.patching`, option `curve`).
 """

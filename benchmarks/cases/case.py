@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.catalog import DomainSource, check_present, held_out, plan_of, versions
 from benchmarks.data.progress import Progress
 from benchmarks.plan import Ask, Settings, StreamPlan
+from models.registry import UserError
 
 if TYPE_CHECKING:
     from benchmarks.data.domain import Domain
@@ -54,6 +55,28 @@ class Made:
     def sources(self) -> list[DomainSource]:
         """Return the domains that this one is made from."""
         return [*self.of]
+
+
+def edition_of(ask: Ask, benchmark: str, editions: Collection[str], no_order: str | None, other: str = "") -> str:
+    """Return the edition that was asked for, "mini" by default.
+
+    Args:
+        ask: the user's settings.
+        benchmark: name of the study.
+        editions: the editions that it has.
+        no_order: the message about an order, for a study without one. None: the study has orders.
+        other: a sentence on what to run for other data.
+
+    Raises:
+        UserError: for another edition, and for an order that the study does not have.
+    """
+    edition = ask.edition or "mini"
+    if edition not in editions:
+        has = f"edition{'s' * (len(editions) > 1)} {' and '.join(editions)}{' only' * (len(editions) == 1)}"
+        raise UserError(f"{benchmark} has the {has}, not {edition!r}.{other}")
+    if no_order is not None and ask.order not in (None, "default"):
+        raise UserError(no_order)
+    return edition
 
 
 def case_plan(

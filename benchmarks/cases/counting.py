@@ -25,12 +25,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import mini
-from benchmarks.cases.case import Made, case_plan
+from benchmarks.cases.case import Made, case_plan, edition_of
 from benchmarks.catalog import DomainSource, find
 from benchmarks.data.progress import Progress
 from benchmarks.mini.domain_table import ENTRIES, QUANTITIES
 from benchmarks.plan import Ask, StreamPlan
-from models.registry import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,11 +54,7 @@ def stream(ask: Ask) -> StreamPlan:
     Raises:
         UserError: for another edition, an order, or an unknown name.
     """
-    edition = ask.edition or "mini"
-    if edition not in SUPPORTED:
-        raise UserError(f"counting has the editions mini and full, not {edition!r}.")
-    if ask.order not in (None, "default"):
-        raise UserError("bench counting has one task, so it takes no --order.")
+    edition = edition_of(ask, "counting", SUPPORTED, "bench counting has one task, so it takes no --order.")
     clevr: tuple[DomainSource, ...] = (find("clevr", "full", ask.data_root),) if edition == "full" else ()
     names = (TASK, EVEN, EVEN_AMONG_ALL, *((NEW_SHAPES,) if edition == "mini" else ()))
     task, *targets = [Made(name, partial(_domain, name, edition, clevr), clevr, edition, CODE) for name in names]

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks import mini
-from benchmarks.cases.case import Made, case_plan
+from benchmarks.cases.case import Made, case_plan, edition_of
 from benchmarks.catalog import DomainSource, find
 from benchmarks.data.progress import Progress
 from benchmarks.plan import Ask, StreamPlan
@@ -39,10 +39,8 @@ def stream(ask: Ask) -> StreamPlan:
     Raises:
         UserError: for another edition than mini, an order, or an unknown name.
     """
-    if ask.edition not in (None, "mini"):
-        raise UserError(f"generalisation has the edition mini only, not {ask.edition!r}.")
-    if ask.order not in (None, "default"):
-        raise UserError("bench generalisation takes no --order: each domain is trained from the initial model.")
+    no_order = "bench generalisation takes no --order: each domain is trained from the initial model."
+    edition_of(ask, "generalisation", ("mini",), no_order)
     trained = [find(name, "mini", ask.data_root) for name in mini.STREAM]
     targets = [Made(source.name + OTHER_STYLE, partial(_other_style, source), (source,)) for source in trained]
     # Options of finetune, the base class, are options of every strategy.

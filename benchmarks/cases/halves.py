@@ -48,10 +48,14 @@ def split_labels(count: int, name: str) -> tuple[list[int], list[int]]:
     return labels
 
 
-def _half(source: DomainSource, number: int, splits: Sequence[str], progress: Progress | None) -> Domain:
+def divided(domain: Domain, labels: Sequence[Sequence[int]]) -> list[Domain]:
+    """Return one domain per group of labels, with the classes in that order. Together the groups have every label once."""
     from benchmarks.cil import split_classes
 
+    return split_classes(domain, [label for group in labels for label in group], [len(group) for group in labels])
+
+
+def _half(source: DomainSource, number: int, splits: Sequence[str], progress: Progress | None) -> Domain:
     domain = source.build(splits, progress)
-    first, second = split_labels(len(domain.classnames), domain.name)
-    half = split_classes(domain, [*first, *second], [len(first), len(second)])[number]
+    half = divided(domain, split_labels(len(domain.classnames), domain.name))[number]
     return replace(half, name=f"{domain.name}-{NAMES[number]}")

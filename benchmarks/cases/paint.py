@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks import mini
-from benchmarks.cases.case import case_plan
+from benchmarks.cases.case import case_plan, edition_of
 from benchmarks.catalog import find
 from benchmarks.names import split_names
 from benchmarks.plan import Ask, StreamPlan
@@ -31,11 +31,7 @@ def stream(ask: Ask) -> StreamPlan:
     Raises:
         UserError: for another edition, an order that does not name each task once, or an unknown name.
     """
-    edition = ask.edition or "mini"
-    if edition not in TASKS:
-        raise UserError(
-            f"paint has the editions mini and full, not {edition!r}. For your own data use bench stream --tasks ..."
-        )
+    edition = edition_of(ask, "paint", TASKS, None, " For your own data use bench stream --tasks ...")
     order, names = order_of(edition, ask.order)
     trained = [find(name, edition, ask.data_root) for name in names]
     return replace(case_plan(ask, "paint", edition, trained, SUPPORTED[edition]), order=order)

@@ -10,12 +10,11 @@ Training has the settings of `bench paint`. In the mini edition they were search
 
 from __future__ import annotations
 
-from benchmarks.cases.case import case_plan
+from benchmarks.cases.case import case_plan, edition_of
 from benchmarks.cases.halves import halves
 from benchmarks.cases.paint import SUPPORTED, TASKS
 from benchmarks.catalog import find
 from benchmarks.plan import Ask, StreamPlan
-from models.registry import UserError
 
 HALVES = {"mini": ("letters", "nature", "shapes"), "full": ("cars", "dtd", "resisc45")}
 """The domains that are also split (our choice): they have many classes."""
@@ -27,14 +26,9 @@ def stream(ask: Ask) -> StreamPlan:
     Raises:
         UserError: for another edition, an order, or an unknown name.
     """
-    edition = ask.edition or "mini"
-    if edition not in TASKS:
-        raise UserError(
-            f"transfer-study has the editions mini and full, not {edition!r}. For your own data use bench stream --tasks ... "
-            "--strategy paint-single"
-        )
-    if ask.order not in (None, "default"):
-        raise UserError("transfer-study patches each task from the initial weights, so it has no --order.")
+    no_order = "transfer-study patches each task from the initial weights, so it has no --order."
+    other = " For your own data use bench stream --tasks ... --strategy paint-single"
+    edition = edition_of(ask, "transfer-study", TASKS, no_order, other)
     whole = [find(name, edition, ask.data_root) for name in TASKS[edition]]
     parts = [half for name in HALVES[edition] for half in halves(find(name, edition, ask.data_root))]
     pairs = [[f"{name}-a", f"{name}-b"] for name in HALVES[edition]]

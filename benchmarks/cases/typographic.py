@@ -24,6 +24,7 @@ from benchmarks import mini
 from benchmarks.cases import paint
 from benchmarks.cases.attack_photographs import Photographs, folder_in
 from benchmarks.cases.case import Made, case_plan
+from benchmarks.cases.halves import divided
 from benchmarks.catalog import DomainSource, Source, find
 from benchmarks.data.progress import Progress
 from benchmarks.plan import Ask, StreamPlan
@@ -94,13 +95,11 @@ def _attacked(source: Source, half: int | None, new: bool, splits: Sequence[str]
 
 def halves(domain: Domain) -> list[Domain]:
     """Return two domains: the first, third, ... class of a domain, and the second, fourth, ..."""
-    from benchmarks.cil import split_classes
-
     if len(domain.classnames) < 4:
         raise UserError(
             f"A typographic attack needs at least 4 classes, 2 to train and 2 to test; {domain.name} has "
             f"{len(domain.classnames)}."
         )
-    first, second = (range(start, len(domain.classnames), 2) for start in (0, 1))
+    labels = [range(start, len(domain.classnames), 2) for start in (0, 1)]
     # Without `part_of`, a run lists task and targets as separate domains.
-    return [replace(half, part_of=None) for half in split_classes(domain, [*first, *second], [len(first), len(second)])]
+    return [replace(half, part_of=None) for half in divided(domain, labels)]

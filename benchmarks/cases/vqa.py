@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks import mini
-from benchmarks.cases.case import Made, case_plan
+from benchmarks.cases.case import Made, case_plan, edition_of
 from benchmarks.cases.vqa_files import VQAQuestions
 from benchmarks.data.progress import Progress
 from benchmarks.plan import Ask, StreamPlan
@@ -49,11 +49,7 @@ def stream(ask: Ask) -> StreamPlan:
     Raises:
         UserError: for another edition or protocol, an order, or an unknown name.
     """
-    edition = ask.edition or "mini"
-    if edition not in SUPPORTED:
-        raise UserError(f"vqa has the editions mini and full, not {edition!r}.")
-    if ask.order not in (None, "default"):
-        raise UserError("bench vqa has one task, so it takes no --order.")
+    edition = edition_of(ask, "vqa", SUPPORTED, "bench vqa has one task, so it takes no --order.")
     if ask.protocol not in (None, "task"):
         raise UserError(
             "bench vqa classifies an image among the options of its question, so other classes cannot compete. Leave out "
