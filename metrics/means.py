@@ -21,6 +21,11 @@ class Mean(NamedTuple):
     high: float
     n: int
 
+    def signed(self) -> str:
+        """Return a mean in points as text with its sign, and its interval if there is one: "+3.2 [+1.0, +5.4]"."""
+        interval = f" [{self.low:+z.1f}, {self.high:+z.1f}]" if self.n > 1 else ""
+        return f"{self.mean:+z.1f}{interval}"
+
 
 def mean(values: Sequence[float]) -> Mean:
     """Return the mean with Student's t interval, mean ± t_{n-1} s / sqrt(n). NaN values are ignored.

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-LEVEL = 0.95
+from metrics.regression import LEVEL, check_order
+
 FEWEST = 4
 RESAMPLES = 4000
 
@@ -101,7 +102,5 @@ def _checked(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[n
         raise ValueError(f"a rank correlation with an interval needs at least {FEWEST} domains, got {len(px)}")
     if not (np.isfinite(px) & np.isfinite(py)).all():
         raise ValueError("x or y has NaN or infinity")
-    for name, values in (("x", px), ("y", py)):
-        if (values == values[0]).all():
-            raise ValueError(f"all {len(values)} values of {name} are {values[0]:g}, so they have no order")
+    check_order(px, py)
     return px, py

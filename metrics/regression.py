@@ -178,11 +178,16 @@ def kendall(x: ArrayLike, y: ArrayLike) -> Rank:
     from scipy import stats
 
     px, py = _pairs(x, y)
-    for name, values in (("x", px), ("y", py)):
-        if (values == values[0]).all():
-            raise ValueError(f"all {len(values)} values of {name} are {values[0]:g}, so they have no order")
+    check_order(px, py)
     result = stats.kendalltau(px, py)
     return Rank(float(result.statistic), float(result.pvalue), len(px))
+
+
+def check_order(x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    """Raise ValueError if all values of x or of y are equal."""
+    for name, values in (("x", x), ("y", y)):
+        if (values == values[0]).all():
+            raise ValueError(f"all {len(values)} values of {name} are {values[0]:g}, so they have no order")
 
 
 def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

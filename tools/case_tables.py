@@ -25,8 +25,7 @@ from harness.records.paint_table import STATES, STRATEGIES, main_table
 from harness.records.patches import Curve, Patch, patches
 from harness.records.runs import Run, read
 from harness.records.transfer import Effect, effects, mean_effect, whole_domains
-from harness.report.patch_figures import role
-from harness.report.statistics import mean
+from metrics.means import mean
 from tools.generalisation_rows import COLUMNS as GENERALISATION_COLUMNS
 from tools.generalisation_rows import generalisation_rows
 
@@ -49,7 +48,7 @@ def case_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
             where = tuple(str(run.identity[name]) for name in ("benchmark", "edition", "model", "strategy"))
             for patch in patches(run.document.get("searches")):
                 for curve in patch.curves:
-                    if (kind := role(run, patch, curve)) != "other":
+                    if (kind := patch.role(curve, run.targets)) != "other":
                         cells.setdefault((*where, patch.task, curve.task, kind), []).append((patch, curve))
     return [_row(key, values) for key, values in cells.items()]
 

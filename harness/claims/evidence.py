@@ -13,7 +13,7 @@ from harness.config.resolve import outline
 from harness.config.run_config import RunConfig
 from harness.records.patches import Patch, patches
 from harness.records.runs import Run
-from harness.report.statistics import Mean, mean
+from metrics.means import Mean, mean
 from models.registry import UserError
 
 
@@ -116,5 +116,4 @@ def groups_of(runs: Sequence[Run]) -> dict[tuple[str, str], tuple[Run, ...]]:
 
 def points(value: Mean) -> str:
     """Return a mean in points with its interval as text: "+3.2 [+1.0, +5.4], 3 seeds"."""
-    interval = f" [{value.low:+z.1f}, {value.high:+z.1f}]" if value.n > 1 else ""
-    return f"{value.mean:+z.1f}{interval}, {value.n} seed{'s' * (value.n != 1)}"
+    return f"{value.signed()}, {value.n} seed{'s' * (value.n != 1)}"

@@ -11,7 +11,7 @@ from harness.claims.evidence import Evidence, points, runs_of
 from harness.records.patches import Patch
 from harness.records.runs import Run
 from harness.records.transfer import effects, mean_effect, whole_domains
-from harness.report.statistics import Mean, mean
+from metrics.means import Mean, mean
 
 PAPER = "PAINT (2208.05592)"
 LEAST_GAIN = 15.0

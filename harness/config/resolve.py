@@ -18,7 +18,7 @@ from harness.config.settings import check_distinct_items, check_values, declared
 from harness.config.user_file import check_source, check_strategy, is_file, load_strategy, source_sha256
 from harness.config.user_plugins import class_name, plugin_settings, user_plugins
 from harness.records.files import file_sha256
-from harness.records.run_json import digest_of, key_of
+from harness.records.run_json import digest_of, key_of, retained
 from metrics.suite import AFTER_TRAINING, RUN_DEFAULTS, select_measures
 from models.files import reason
 from models.loading.local_files import SHIPPED, weights_sha256
@@ -89,7 +89,7 @@ class Resolved:
     @property
     def retained(self) -> tuple[str, ...]:
         """The names of the held-out domains that count for Retention."""
-        return tuple(name for name in self.plan.heldout if name not in self.plan.targets)
+        return retained({"heldout": self.plan.heldout, "targets": self.plan.targets})
 
     @property
     def measures(self) -> tuple[str, ...]:

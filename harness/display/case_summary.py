@@ -15,7 +15,7 @@ from harness.records.generalisation import applies, outcomes
 from harness.records.paint_table import STATES, STRATEGIES, Row, main_table
 from harness.records.runs import Run, read_one
 from harness.records.transfer import PER_TASK, Effect, MeanEffect, effects, mean_effect, whole_domains
-from harness.report.statistics import Mean
+from metrics.means import Mean
 
 MOST_PAIRS = 12
 """Pairs that a line names."""

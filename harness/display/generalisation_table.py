@@ -9,7 +9,6 @@ from rich.text import Text
 
 from harness.display.plain_table import plain_table
 from harness.records.generalisation import OUTCOMES, Outcome, Predictor, over_domains, predictors
-from harness.report.statistics import Mean
 
 
 def generalisation_tables(by_strategy: Mapping[str, Sequence[Outcome]]) -> list[Table]:
@@ -21,7 +20,7 @@ def generalisation_tables(by_strategy: Mapping[str, Sequence[Outcome]]) -> list[
     for title in OUTCOMES.values():
         changes.add_column(title, justify="right")
     for strategy, outcomes in by_strategy.items():
-        changes.add_row(Text(strategy), *map(_mean, over_domains(outcomes).values()))
+        changes.add_row(Text(strategy), *(value.signed() for value in over_domains(outcomes).values()))
     rows = {strategy: predictors(outcomes) for strategy, outcomes in by_strategy.items()}
     return [changes, *([_predictors(rows)] if any(rows.values()) else [])]
 
@@ -40,8 +39,3 @@ def _predictors(rows: Mapping[str, Sequence[Predictor]]) -> Table:
             shown = [f"{cells[name].value:+z.2f} [{cells[name].low:+z.2f}, {cells[name].high:+z.2f}]" for name in names]
             table.add_row(Text(strategy), outcome.replace("_", " "), *shown)
     return table
-
-
-def _mean(value: Mean) -> str:
-    interval = f" [{value.low:+z.1f}, {value.high:+z.1f}]" if value.n > 1 else ""
-    return f"{value.mean:+z.1f}{interval}"

@@ -53,13 +53,11 @@ def _one_patch(patch: Patch, targets: Sequence[str], random: Mapping[str, float]
         f"patched (alpha {alphas(patch.chosen)})",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
-    roles = {"test": "patched", "heldout": "supported"}
     for curve in patch.curves:
-        role = "target" if curve.stream == "heldout" and curve.task in targets else roles[curve.stream]
         cells = [_interval(curve.before), _interval(curve.fine_tuned), _interval(curve.patched)]
         if random:
             cells.insert(0, f"{random[curve.task]:.1f}" if curve.task in random else "")
-        table.add_row(Text(curve.task), role, f"{curve.patched.n:,}", *cells)
+        table.add_row(Text(curve.task), patch.role(curve, targets), f"{curve.patched.n:,}", *cells)
     return table
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.cases.generalisation import OTHER_STYLE
 from harness.records.runs import Run
-from harness.report.statistics import Mean, mean
+from metrics.means import Mean, mean
 from metrics.rank_correlation import Estimate, correlation, difference
 
 OUTCOMES = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harness.records.patches import patches
 from harness.records.runs import Run
-from harness.report.statistics import Mean, mean
+from metrics.means import Mean, mean
 
 STRATEGIES = ("paint-single", "paint-joint", "paint-sequential", "paint-parallel")
 ONE_FINE_TUNED_MODEL = ("paint-single", "paint-joint")

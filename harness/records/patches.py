@@ -45,6 +45,12 @@ class Patch(NamedTuple):
     chosen: Point
     curves: list[Curve]
 
+    def role(self, curve: Curve, targets: Sequence[str]) -> str:
+        """Return the role of a test set in this patch: "patched", "target", "supported", or "other" for the other tasks."""
+        if curve.stream == "test":
+            return "patched" if curve.task == self.task else "other"
+        return "target" if curve.task in targets else "supported"
+
     def of(self, stream: str, names: Sequence[str]) -> list[Curve]:
         """Return the curves of some test sets, in the order of the record."""
         return [curve for curve in self.curves if curve.stream == stream and curve.task in names]

@@ -27,7 +27,7 @@ from harness.report.figure_style import (
     short,
 )
 from harness.report.sections import Method, Section
-from harness.report.statistics import mean
+from metrics.means import mean
 
 COST_COLUMNS = ("images_per_second", "peak_memory_mb", "trainable_params")
 

@@ -13,7 +13,7 @@ from harness.records.runs import Run
 from harness.report.figure import Figure, Numbers, not_drawn
 from harness.report.figure_style import MAX_LINES, OTHERS, legend, looks, panels, short
 from harness.report.sections import Method, Section
-from harness.report.statistics import fit, mean
+from metrics.means import fit, mean
 from metrics.regression import Line, band
 
 # In these methods every row starts from the initial model, so no step starts from the previous row.

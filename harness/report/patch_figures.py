@@ -7,12 +7,12 @@ from typing import Any
 
 from matplotlib.figure import Figure as Drawing
 
-from harness.records.patches import Curve, Patch, patches
+from harness.records.patches import Patch, patches
 from harness.records.runs import Run
 from harness.report.figure import Figure, Numbers, not_drawn
 from harness.report.figure_style import COLOURS, GRID, INK, MAX_PANELS, legend, panels
 from harness.report.sections import Method, distinct
-from harness.report.statistics import Mean, mean
+from metrics.means import Mean, mean
 
 ROLES = {"patched": (COLOURS[0], "-"), "target": (COLOURS[2], "-."), "supported": (COLOURS[1], "--")}
 """Colour and dash of a line by the role of its test sets."""
@@ -37,8 +37,8 @@ def patch_curves(slug: str, method: Method) -> Figure | None:
     every = distinct([patch.task for _, patch in patched])
     tasks = every[:MAX_PANELS]
     rows = [
-        (patch.task, run.identity["seed"], curve.task, role(run, patch, curve), alpha, cell.correct, cell.n, cell.percent,
-         int((alpha,) == patch.chosen[:1] and len(set(patch.chosen)) == 1))
+        (patch.task, run.identity["seed"], curve.task, patch.role(curve, run.targets), alpha, cell.correct, cell.n,
+         cell.percent, int((alpha,) == patch.chosen[:1] and len(set(patch.chosen)) == 1))
         for run, patch in patched
         for curve in patch.curves
         for alpha, cell in sorted(curve.accuracy.items())
@@ -83,13 +83,6 @@ def patch_curves(slug: str, method: Method) -> Figure | None:
     return Figure(slug, title, caption, f"From alpha 0 to 1: {'; '.join(ends)}.", Numbers(columns, rows), draw)
 
 
-def role(run: Run, patch: Patch, curve: Curve) -> str:
-    """Return the role of a test set in a patch: "patched", "target", "supported", or "other" for the other tasks."""
-    if curve.stream == "test":
-        return "patched" if curve.task == patch.task else "other"
-    return "target" if curve.task in run.targets else "supported"
-
-
 def role_line(patched: Sequence[tuple[Run, Patch]], name: str) -> dict[float, Mean]:
     """Return the mean accuracy of the test sets of a role by alpha: over the test sets, then over seeds.
 
@@ -97,7 +90,7 @@ def role_line(patched: Sequence[tuple[Run, Patch]], name: str) -> dict[float, Me
     """
     by_run: list[dict[float, float]] = []
     for run, patch in patched:
-        curves = [curve for curve in patch.curves if role(run, patch, curve) == name]
+        curves = [curve for curve in patch.curves if patch.role(curve, run.targets) == name]
         if curves:
             shared = sorted(set.intersection(*(set(curve.accuracy) for curve in curves)))
             by_run.append({a: sum(curve.accuracy[a].percent for curve in curves) / len(curves) for a in shared})

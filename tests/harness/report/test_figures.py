@@ -16,9 +16,9 @@ from harness.report.figure_style import looks
 from harness.report.heat_map import shades
 from harness.report.iimm_prediction import steps
 from harness.report.sections import unique
-from harness.report.statistics import fit, mean
 from harness.report.tables import Cell, clean, number, table
 from harness.report.training_figures import shared
+from metrics.means import fit, mean
 from metrics.regression import band
 
 
