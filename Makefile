@@ -29,14 +29,14 @@ docs: $(INSTALLED)
 ifneq ($(UV),)
 $(INSTALLED): pyproject.toml
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(or $(PYTHON),3.12) .venv
-	VIRTUAL_ENV=.venv $(UV) pip install -e ".[dev]"
+	VIRTUAL_ENV=.venv $(UV) pip install --compile-bytecode -e ".[dev]"
 	@touch $@
 else ifneq ($(PYTHON),)
 $(INSTALLED): pyproject.toml
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
 		echo "$(PYTHON) cannot make a virtual environment: install its venv package, or uv."; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install -e ".[dev]"
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode -e ".[dev]"
 	@touch $@
 else
 $(INSTALLED):
