@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmarks.data.domain import Domain
 from benchmarks.data.progress import Progress
+from metrics.cka import debiased_cka, linear_cka
 from metrics.evaluate import is_correct, pixel_batches
 from models import tuning
 from models.classifier import PromptClassifier, among_candidates
@@ -32,6 +33,22 @@ class Question(NamedTuple):
     def key(self) -> str:
         """Name in saved states."""
         return "-".join(str(label) for label in (self.label, *self.rivals))
+
+
+class Comparison(NamedTuple):
+    """Answers and features on one test set at some points of a path, compared with the first point.
+
+    Attributes:
+        correct: correct answers at each point.
+        lost: images that are right at the first point and wrong at each point.
+        cka: linear CKA of the image features at the first and the last point; None where it is undefined.
+        cka_debiased: the same without the bias at few images (`metrics.cka.debiased_cka`).
+    """
+
+    correct: list[int]
+    lost: list[int]
+    cka: float | None
+    cka_debiased: float | None
 
 
 class Scores(NamedTuple):
@@ -171,15 +188,20 @@ class Answers:
                 columns.append(self._column(path, points, question))
         return np.array(columns, dtype=np.int64).reshape(len(questions), len(points)).T
 
-    def compare(self, path: Path, points: Sequence[Point], question: Question) -> tuple[list[int], list[int]]:
-        """Compare the answers at some points of a path with those at the first one, image by image.
-
-        Returns:
-            The correct answers at each point, and the images that are right at the first point and wrong at each point.
-        """
+    def compare(self, path: Path, points: Sequence[Point], question: Question) -> Comparison:
+        """Compare the answers at some points of a path with those at the first one, and the features at both ends."""
+        ends: dict[Point, list[Tensor]] = {points[0]: [], points[-1]: []}
         with evaluating(self.encoder), torch.inference_mode():
-            right = self._right(path, points, question)
-        return right.sum(dim=1).tolist(), (right[:1] & ~right).sum(dim=1).tolist()
+            right = self._right(path, points, question, ends)
+        first, last = (
+            torch.cat(ends[point]).double().numpy() if ends[point] else np.zeros((0, 0)) for point in (points[0], points[-1])
+        )
+        return Comparison(
+            right.sum(dim=1).tolist(),
+            (right[:1] & ~right).sum(dim=1).tolist(),
+            _or_none(linear_cka, first, last),
+            _or_none(debiased_cka, first, last),
+        )
 
     def _column(self, path: Path, points: Sequence[Point], question: Question) -> list[int]:
         known = self.known.get(question.key)
@@ -190,8 +212,13 @@ class Answers:
                 self.known[question.key] = counts[point] = counts[point] if known is None else known
         return [counts[point] for point in points]
 
-    def _right(self, path: Path, points: Sequence[Point], question: Question) -> Tensor:
-        """Return whether each image is classified correctly at each point, bool [P, N]."""
+    def _right(
+        self, path: Path, points: Sequence[Point], question: Question, features: Mapping[Point, list[Tensor]] | None = None
+    ) -> Tensor:
+        """Return whether each image is classified correctly at each point, bool [P, N].
+
+        The lists of `features` get the image features [B, d] of each batch at their points.
+        """
         heads = [self._head(path, point, question) for point in points]
         groups = self._classifier.groups(question.label) if points else None
         images = getattr(self.domains[question.label], self.split)
@@ -202,7 +229,10 @@ class Answers:
             labels, answers = labels.to(self.encoder.device), []
             for point, head in zip(points, heads, strict=True):
                 path.move(point)
-                logits = self.encoder.logits(self.encoder.encode_images(pixels), head)
+                encoded = self.encoder.encode_images(pixels)
+                if features is not None and point in features:
+                    features[point].append(encoded.float().cpu())
+                logits = self.encoder.logits(encoded, head)
                 if groups is not None:
                     logits = among_candidates(logits, groups, groups[labels])
                 answers.append(is_correct(logits, labels))
@@ -300,3 +330,11 @@ class Search:
         if not self.supported or not all(question.key in self.start for question in self.supported):
             return None
         return float(np.mean([100 * self.start[q.key] / self.validation.size(q) for q in self.supported]))
+
+
+def _or_none(similarity: Callable[[np.ndarray, np.ndarray], float], first: np.ndarray, last: np.ndarray) -> float | None:
+    """Return a similarity of features, or None where it is undefined."""
+    try:
+        return similarity(first, last)
+    except ValueError:
+        return None

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from benchmarks.data.domain import limited
 from benchmarks.scenario import DomainExperience
-from models.merging import Vector
+from metrics.weight_cosine import weight_cosine
+from models.merging import Vector, patched
 from models.setting import setting
 from strategies.alpha_search import Answers, Path, Point, Question, Search, refine
 from strategies.engine.strategy import Strategy
@@ -128,6 +129,7 @@ class Patching(Strategy):
             record |= search.record()
         if o.curve:
             record["curve"] = self.curve(path, points[0])
+            record["weight_cosine"] = _cosine(theta_0, vectors, self.steps(len(vectors))[-1])
         path.move(points[0])
         self.searches.append({**record, "chosen": list(points[0])})
 
@@ -135,8 +137,9 @@ class Patching(Strategy):
         """Return the correct answers between the weights before (alpha 0) and the fine-tuned ones, one record per test set.
 
         The points are `alphas` equal steps and the chosen one. Tasks that are neither patched nor held out have only the ends
-        and the chosen point. `lost` is the number of images that are right before and wrong at a point. Each point is counted
-        as evaluation would count it now. No choice depends on the result.
+        and the chosen point. `lost` is the number of images that are right before and wrong at a point. `cka` and
+        `cka_debiased` compare the image features at both ends of the steps: before and, with `max_alpha` 1 and one vector,
+        fine-tuned. Each point is counted as evaluation would count it now. No choice depends on the result.
         """
         stream, heldout = list(self.experience.origin_stream), self.experience.heldout_domains
         steps = self.steps(len(chosen))
@@ -152,10 +155,11 @@ class Patching(Strategy):
             tested = label < len(stream)
             points = few if tested and label not in patched else every
             self.progress(label, len(questions), f"alpha curve: {name}")
-            correct, lost = tests.compare(path, points, question)
+            result = tests.compare(path, points, question)
             records.append({
                 "stream": "test" if tested else "heldout", "task": name, "points": [list(point) for point in points],
-                "correct": correct, "n": tests.size(question), "lost": lost,
+                "correct": result.correct, "n": tests.size(question), "lost": result.lost,
+                "cka": result.cka, "cka_debiased": result.cka_debiased,
             })  # fmt: skip
         return records
 
@@ -199,3 +203,17 @@ class Patching(Strategy):
         """Restore the known validation counts."""
         super().load(state)
         self.start, self._known = {**state["start"]}, {**state["known"]}
+
+
+def _cosine(theta_0: dict[str, Tensor], vectors: Sequence[Vector], point: Point) -> float | None:
+    """Return the cosine between the weights before and at a point, of the tensors that the vectors change, or None.
+
+    Other tensors, such as those of the text tower, would bring it near 1 for models that differ.
+    """
+    changed = {name: theta_0[name] for vector in vectors for name in vector}
+    if not changed:
+        return None
+    try:
+        return weight_cosine(changed, patched(changed, vectors, point))
+    except ValueError:
+        return None

@@ -19,6 +19,8 @@ class Curve(NamedTuple):
         accuracy: by alpha, from 0 (before) to 1 (fine-tuned). Points with a different alpha per vector are left out.
         patched: the accuracy at the chosen point.
         lost: images that are right before and wrong at the chosen point; None if the record does not count them.
+        cka: linear CKA of the image features before and fine-tuned; None if it was not recorded or is undefined.
+        cka_debiased: the same without the bias at few images (`metrics.cka.debiased_cka`).
     """
 
     stream: str
@@ -26,6 +28,8 @@ class Curve(NamedTuple):
     accuracy: dict[float, Accuracy]
     patched: Accuracy
     lost: int | None = None
+    cka: float | None = None
+    cka_debiased: float | None = None
 
     @property
     def before(self) -> Accuracy:
@@ -39,11 +43,20 @@ class Curve(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """One patch: the task that was just trained, the chosen alphas, and a curve per test set."""
+    """One patch.
+
+    Attributes:
+        task: the task that was just trained.
+        chosen: the chosen alphas.
+        curves: a curve per test set.
+        weight_cosine: cosine between the weights before and the fine-tuned ones, of the tensors that training changed; None if
+            it was not recorded or is undefined.
+    """
 
     task: str
     chosen: Point
     curves: list[Curve]
+    weight_cosine: float | None = None
 
     def role(self, curve: Curve, targets: Sequence[str]) -> str:
         """Return the role of a test set in this patch: "patched", "target", "supported", or "other" for the other tasks."""
@@ -59,7 +72,12 @@ class Patch(NamedTuple):
 def patches(searches: Sequence[Mapping[str, Any]] | None) -> list[Patch]:
     """Return the patches in `searches` of run.json that have curves, in the order of the tasks."""
     return [
-        Patch(str(record["task"]), tuple(record["chosen"]), [_curve(row, tuple(record["chosen"])) for row in record["curve"]])
+        Patch(
+            str(record["task"]),
+            tuple(record["chosen"]),
+            [_curve(row, tuple(record["chosen"])) for row in record["curve"]],
+            record.get("weight_cosine"),
+        )
         for record in searches or ()
         if record.get("curve")
     ]
@@ -69,4 +87,4 @@ def _curve(row: Mapping[str, Any], chosen: Point) -> Curve:
     cells = {tuple(point): Accuracy(correct, row["n"]) for point, correct in zip(row["points"], row["correct"], strict=True)}
     lost = row["lost"][[*cells].index(chosen)] if "lost" in row else None
     shared = {p[0]: cell for p, cell in cells.items() if len(set(p)) == 1}
-    return Curve(row["stream"], row["task"], shared, cells[chosen], lost)
+    return Curve(row["stream"], row["task"], shared, cells[chosen], lost, row.get("cka"), row.get("cka_debiased"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metrics.cka import linear_cka
+from metrics.cka import debiased_cka, linear_cka
 
 
 @pytest.fixture
@@ -48,3 +48,39 @@ def test_errors(drawn):
     ]:
         with pytest.raises(ValueError, match=message):
             linear_cka(a, b)
+
+
+def unbiased_hsic(k, l):  # noqa: E741
+    """Song et al. 2012, equation 5, entry by entry: means over pairs, triples and quadruples of different images."""
+    n = len(k)
+    k, l = (m - np.diag(np.diag(m)) for m in (k, l))  # noqa: E741
+    one = np.ones(n)
+    terms = np.trace(k @ l) + one @ k @ one * (one @ l @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * one @ k @ l @ one
+    return terms / (n * (n - 3))
+
+
+def test_debiased_against_kernels(drawn):
+    x, y = drawn
+    k, l = x @ x.T, y @ y.T  # noqa: E741
+    expected = unbiased_hsic(k, l) / np.sqrt(unbiased_hsic(k, k) * unbiased_hsic(l, l))
+    assert debiased_cka(x, y) == pytest.approx(expected, abs=1e-12) and 0 < expected < 1
+    assert debiased_cka(x, 3 * x + 1) == pytest.approx(1, abs=1e-12)
+
+
+def test_wide_unrelated_features_are_alike_only_with_the_bias():
+    """20 images in 60 dimensions: the estimate with the bias is far above 0."""
+    rng = np.random.default_rng(2)
+    pairs = [(rng.normal(size=(20, 60)), rng.normal(size=(20, 60))) for _ in range(30)]
+    assert np.mean([linear_cka(x, y) for x, y in pairs]) > 0.6
+    assert abs(np.mean([debiased_cka(x, y) for x, y in pairs])) < 0.05
+
+
+def test_debiased_errors(drawn):
+    x, y = drawn
+    for a, b, message in [
+        (x, y[:9], "30 and 9 images"),
+        (x[:3], y[:3], "at least 4 images, got 3"),
+        (np.eye(4), np.eye(4), "vary too little"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            debiased_cka(a, b)

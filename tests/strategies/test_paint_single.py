@@ -101,10 +101,42 @@ def test_a_curve_is_the_accuracy_of_the_interpolated_weights(toy_encoder, stream
         encoder.touch()
         right[alpha] = right_images(encoder, domains["a"])
     path = Path(toy_encoder(), start, [vector])
-    correct, lost = Answers(path.encoder, {0: domains["a"]}, "test").compare(path, [(1.0,), (0.0,)], Question(0))
+    correct, lost, *_ = Answers(path.encoder, {0: domains["a"]}, "test").compare(path, [(1.0,), (0.0,)], Question(0))
     assert correct == [int(right[1.0].sum()), int(right[0.0].sum())] and lost == [0, int((right[1.0] & ~right[0.0]).sum())]
     assert lost[1] > 0
     # The curve changes neither the choice nor the weights.
     without = trained(PaintSingle, toy_encoder(), [stream.train_stream[0]], alpha=0.3, alphas=3)
     assert torch.equal(strategy.weights()["clip.visual.proj"], without.weights()["clip.visual.proj"])
-    assert without.searches == [{key: value for key, value in record.items() if key != "curve"}]
+    assert without.searches == [{key: value for key, value in record.items() if key not in ("curve", "weight_cosine")}]
+
+
+@pytest.mark.slow
+def test_a_curve_compares_the_fine_tuned_model_with_the_initial_one_whatever_alpha_is_chosen(toy_encoder, stream, trained):
+    """CKA as in kernel space, and the cosine of the image tower's weights, the only ones that train."""
+    records = {
+        alpha: trained(PaintSingle, toy_encoder(), [stream.train_stream[0]], alpha=alpha, alphas=2, curve=True).searches[0]
+        for alpha in (0.0, 1.0)
+    }
+    start, tuned = toy_encoder(), toy_encoder()
+    weights = trained(PaintSingle, toy_encoder(), [stream.train_stream[0]], alpha=1.0).weights()
+    tuned.load_state_dict(weights)
+    for row, domain in zip(
+        records[0.0]["curve"],
+        [e.domain for e in (*stream.train_stream, stream.streams["heldout"][0])],
+        strict=True,
+    ):
+        pixels = torch.stack([image for image, _ in domain.test])
+        with torch.inference_mode():
+            grams = [
+                (x - x.mean(dim=0)) @ (x - x.mean(dim=0)).T for x in (m.encode_images(pixels).double() for m in (start, tuned))
+            ]
+        expected = (grams[0] * grams[1]).sum() / (grams[0].norm() * grams[1].norm())
+        assert row["cka"] == pytest.approx(float(expected), abs=1e-5) and row["cka"] < 1 and row["cka_debiased"] < 1
+    initial = start.state_dict()
+    names = [name for name in weights if name.startswith("clip.visual.")]
+    before, after = (torch.cat([state[name].double().flatten() for name in names]) for state in (initial, weights))
+    expected = before @ after / (before.norm() * after.norm())
+    assert records[0.0]["weight_cosine"] == pytest.approx(float(expected), abs=1e-9) and expected < 1
+    for name in ("cka", "cka_debiased"):
+        assert [row[name] for row in records[0.0]["curve"]] == [row[name] for row in records[1.0]["curve"]]
+    assert records[0.0]["weight_cosine"] == records[1.0]["weight_cosine"]
