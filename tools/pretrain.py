@@ -21,6 +21,7 @@ import contextlib
 import copy
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from torch import Tensor
 from benchmarks import mini
 from benchmarks.mini import cache
 from benchmarks.mini import domain_table as table
+from models.loading.tokenizers import MERGES
 from tools import captions, pool, vocabulary
 from tools.pool import Pool
 from tools.sampler import COLOURS, Sampler
@@ -94,7 +96,7 @@ def learn_vocabulary(pictures: Pool) -> None:
     texts = [captions.caption(kind, subject, rng) for kind, subject in zip(kinds, subjects, strict=True)]
     texts += [f"a {colour} {shape}." for colour in COLOURS for shape in np.unique(subjects[kinds == "shapes"])] * 5
     texts += [t.format(c) for e in table.ENTRIES.values() for t in e.templates for c in e.classnames] * 5
-    vocabulary.save(vocabulary.learn(texts), TINY / "bpe.txt.gz")
+    vocabulary.save(vocabulary.learn(texts), TINY / MERGES)
 
 
 def loss_of(model: Any, images: Tensor, tokens: Tensor, subjects: Tensor) -> Tensor:
@@ -174,8 +176,10 @@ def zero_shot(model: Any, tokenizer: SimpleTokenizer, split: str = "val") -> dic
 
 
 def save(state: dict[str, Tensor], config: dict[str, Any], target: Path) -> None:
-    """Write the weights and the config into a folder that open_clip can load."""
+    """Write the weights, the config and the vocabulary into a folder that `models.load` reads."""
     target.mkdir(parents=True, exist_ok=True)
+    if not (target / MERGES).exists():
+        shutil.copyfile(TINY / MERGES, target / MERGES)
     (target / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     tensors = {name: tensor.detach().float().contiguous() for name, tensor in state.items()}
     temporary = target / "open_clip_model.safetensors.part"
@@ -214,7 +218,7 @@ def pretrain(
         iterations: length in iterations, in place of the clock.
     """
     torch.manual_seed(seed)
-    tokenizer = vocabulary.load(TINY / "bpe.txt.gz")
+    tokenizer = vocabulary.load(TINY / MERGES)
     config = configuration(tokenizer.vocab_size, width)
     model = make_model(config)
     ema: Callable[[float], Callable[..., None]] = torch.optim.swa_utils.get_ema_multi_avg_fn
@@ -286,7 +290,7 @@ def main() -> None:
         parser.error("--out is needed for another --width: models/tiny is 128 wide")
     torch.set_num_threads(args.threads)
     pictures = pool.load_or_make(cache.folder().parent / "pretraining")
-    if args.vocabulary or not (TINY / "bpe.txt.gz").exists():
+    if args.vocabulary or not (TINY / MERGES).exists():
         learn_vocabulary(pictures)
     pretrain(
         pictures, args.out, args.minutes, args.batch_size, args.lr, args.seed, args.report_every, args.width, args.iterations

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.mini import concepts
+from models.loading.load import load
 from tools import captions, pool_shapes, pretrain, sources, vocabulary
 from tools import icon_names as names
 from tools.compose import Composer, Look
@@ -216,3 +217,12 @@ def test_sizes_are_checked_first(words, message, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         pretrain.main()
     assert message in capsys.readouterr().err
+
+
+def test_a_model_of_another_width_can_be_loaded_from_its_folder(tmp_path):
+    tokenizer = vocabulary.load(pretrain.TINY / "bpe.txt.gz")
+    config = pretrain.configuration(tokenizer.vocab_size, 64)
+    pretrain.save(pretrain.make_model(config).state_dict(), config, tmp_path / "model")
+    encoder = load(str(tmp_path / "model"))
+    assert encoder.encode_texts(encoder.tokenize(["a cat."])).shape == (1, 64)
+    assert encoder.tokenize(["a cat."]).tolist() == tokenizer(["a cat."]).tolist()
