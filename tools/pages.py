@@ -187,6 +187,16 @@ def study() -> list[str]:
     return [f"{blocks[i - 1]}\n\n{blocks[i]}" for i in tables] + [blocks[-1]]
 
 
+def study_power() -> str:
+    """Return the power of studies, as `study --power` shows it."""
+    from harness.display.power_table import power_heads, power_rows
+    from metrics.power import TASKS, power_table
+    from metrics.suite import ONE_MODEL
+
+    tests = len(ONE_MODEL)
+    return markdown(power_heads(), power_rows(power_table(TASKS, tests), tests))
+
+
 def predict_errors() -> str:
     """Return the errors of `predict` with IIMM in the mini edition's study, next to those of the mean of the other domains."""
     from harness.study.findings import fit_lines
@@ -282,6 +292,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "matrix": accuracy_matrix,
     "matrix_numbers": matrix_numbers,
     "predict_errors": predict_errors,
+    "study_power": study_power,
     **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
     "transfer": transfer,
     "paint_main": paint_main,

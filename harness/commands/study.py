@@ -6,6 +6,7 @@ import argparse
 
 from harness.config.flags import add_flags, add_output, read_flags
 from harness.study.study_config import StudyConfig, check_config
+from models.registry import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,11 +16,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "The same command again continues an interrupted study."
     )
     add_flags(parser, StudyConfig)
+    parser.add_argument(
+        "--power",
+        action="store_true",
+        help="train nothing: show how often studies of 9, 11, 24 and 30 domains show a line; --domains N ... adds numbers",
+    )
     add_output(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the study. Raises UserError."""
+    """Run the study, or show the power of studies. Raises UserError."""
+    if arguments.power:
+        show_power(StudyConfig(**read_flags(arguments, StudyConfig)), arguments.quiet)
+        return 0
     from benchmarks.catalog import shadows
     from harness.display.screen import Screen
     from harness.run.signals import handled, importing, stop
@@ -37,3 +46,28 @@ def run(arguments: argparse.Namespace) -> int:
     with reporting_failures(fresh=arguments.fresh, part="cell"), handled(stop):
         run_study(config, screen)
     return 0
+
+
+def show_power(config: StudyConfig, quiet: bool = False) -> None:
+    """Print the power of studies of the usual sizes, and of the user's.
+
+    `config.domains` are numbers of domains, or names, which are counted. The tests after Holm's correction are one per measure.
+
+    Raises:
+        UserError: fewer than four domains.
+    """
+    from harness.display.console import make_console
+    from harness.display.power_table import power_note, power_table
+    from harness.study.measure_config import measure_names
+    from metrics import power
+
+    tests = len(measure_names(config.measures))
+    domains = config.domains or ()
+    numbers = [int(name) for name in domains if name.isdecimal()] if all(map(str.isdecimal, domains)) else [len(domains)]
+    if small := [n for n in numbers if n < power.FEWEST]:
+        raise UserError(f"The power of a study needs at least {power.FEWEST} domains, got {small[0]}.")
+    powers = power.power_table(tuple(sorted({*power.TASKS, *numbers})), tests)
+    if not quiet:
+        console = make_console()
+        console.print(power_table(powers, tests))
+        console.print(power_note(tests), style="dim", soft_wrap=True)

@@ -40,8 +40,9 @@ def modules(folder, *arguments):
         (["sweep", "--strategies", "zscl,ties", "--dry-run"], HEAVY | {"pandas", "pyarrow"}),
         (["bench", "mtil", "--strategy", "zscl", "--set", "l2=-1"], HEAVY | TABLES),
         (["bench", "mtil", "--model", "ViT-B-61"], HEAVY | TABLES),
+        (["study", "--power"], (HEAVY | {"pandas", "pyarrow"}) - {"scipy"}),
     ],
-    ids=["help", "bench-help", "sweep-help", "list", "data-status", "leaderboard", "status", "dry-run", "set", "model"],
+    ids=["help", "bench-help", "sweep-help", "list", "data-status", "leaderboard", "status", "dry-run", "set", "model", "power"],
 )
 def test_light_commands_leave_heavy_modules_alone(arguments, left_alone, tmp_path):
     found = modules(tmp_path, *arguments)

@@ -94,3 +94,21 @@ def test_mistakes_and_help_need_no_torch():
     root = Path(command.__file__).parents[2]
     found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_power_trains_nothing(parse, asked, capsys):
+    given = cli.parser().parse_args(["study", "--power", "--domains", "17", "40", "--measures", "iimm,gbc"])
+    assert command.run(given) == 0 and asked == []
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:2] for row in rows if row[:1] in (["17"], ["40"])] == [["17", "1"], ["17", "2"], ["40", "1"], ["40", "2"]]
+
+
+def test_the_names_of_domains_are_counted(capsys):
+    command.run(cli.parser().parse_args(["study", "--power", "--domains", "a,b,c,d,e"]))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[1] for row in rows if row[0] == "5"] == ["1", "19"]
+
+
+def test_power_needs_four_domains(parse):
+    with pytest.raises(UserError, match="at least 4 domains, got 3"):
+        command.run(parse("study", "--power", "--domains", "3"))
