@@ -1,6 +1,6 @@
 """The power of a study: how often n tasks show a line whose true R2 is given, and the smallest R2 that they find.
 
-Measure and outcome of a task are drawn from a bivariate normal distribution with correlation rho, R2 = rho^2. Given the n values
+Measure and outcome of a task are bivariate normal with correlation rho, and R2 = rho^2. Given the n values
 of the measure, the t statistic of the slope has a noncentral t distribution with n - 2 degrees of freedom:
 
     delta^2 = W R2 / (1 - R2)        W = S / variance of the measure, chi-square with n - 1 degrees of freedom
@@ -86,7 +86,7 @@ def smallest_effect(n: int, level: float = LEVEL, wanted: float = USUAL_POWER) -
 def power_table(tasks: tuple[int, ...], tests: int, effects: tuple[float, ...] = EFFECTS, level: float = LEVEL) -> list[Power]:
     """Return the power of each number of tasks.
 
-    After Holm's correction, a measure is found at the level divided by the number of tests if no other measure has an effect. The
+    After Holm's correction, a measure is found at level / tests if no other measure has an effect. The
     power is larger if others have one.
 
     Args:

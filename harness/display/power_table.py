@@ -39,6 +39,6 @@ def power_table(powers: Sequence[Power], tests: int) -> Table:
 def power_note(tests: int) -> str:
     """Return the sentence below the table."""
     return (
-        f"Rows with {tests} tests are Holm's correction over {tests} measures, when only one measure has an effect. Measure and "
+        f"Rows with {tests} tests are Holm's correction over {tests} measures, if only one measure has an effect. Measure and "
         "outcome are normal, and tasks are independent."
     )

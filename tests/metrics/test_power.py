@@ -54,7 +54,7 @@ def test_the_table_of_the_study():
 
 @pytest.mark.parametrize(("n", "r2", "level"), [(3, 0.5, 0.05), (9, 1.0, 0.05), (9, -0.1, 0.05), (9, 0.5, 0)])
 def test_values_out_of_range_are_refused(n, r2, level):
-    with pytest.raises(ValueError, match="at least 4 tasks|must be in"):
+    with pytest.raises(ValueError, match=r"at least 4 tasks|must be in"):
         power(n, r2, level)
 
 

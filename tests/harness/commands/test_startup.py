@@ -42,7 +42,7 @@ def modules(folder, *arguments):
         (["bench", "mtil", "--model", "ViT-B-61"], HEAVY | TABLES),
         (["study", "--power"], (HEAVY | {"pandas", "pyarrow"}) - {"scipy"}),
     ],
-    ids=["help", "bench-help", "sweep-help", "list", "data-status", "leaderboard", "status", "dry-run", "set", "model", "power"],
+    ids=["help", "bench-help", "sweep-help", "list", "data-status", "leaderboard", "status", "dry-run", "set", "model", "pow"],
 )
 def test_light_commands_leave_heavy_modules_alone(arguments, left_alone, tmp_path):
     found = modules(tmp_path, *arguments)
