@@ -42,7 +42,7 @@ class Matrix(NamedTuple):
     called: bool
 
 
-def blocks(encoder: DualEncoder, towers: str = "both", last: int | None = None) -> list[Block]:
+def blocks(encoder: DualEncoder, towers: str = "both", last: int | None = None, first: int | None = None) -> list[Block]:
     """Return the residual blocks of the towers, from the input up.
 
     Blocks are recognised by class: open_clip's (CLIP, CoCa, all of its text towers), timm's vision transformer (SigLIP) and
@@ -52,6 +52,7 @@ def blocks(encoder: DualEncoder, towers: str = "both", last: int | None = None) 
         encoder: the encoder.
         towers: a key of `TOWERS`.
         last: only this many last blocks of each tower; all if there are fewer.
+        first: only this many first blocks of each tower, those next to the input; all if there are fewer.
 
     Raises:
         UserError: a tower has no blocks of these classes (a ResNet, a text tower of transformers).
@@ -70,7 +71,7 @@ def blocks(encoder: DualEncoder, towers: str = "both", last: int | None = None) 
         ]
         if not tower_blocks:
             raise missing_in_tower(tower, encoder, "residual attention blocks of a known class")
-        selected += tower_blocks if last is None else tower_blocks[-last:]
+        selected += tower_blocks[:first] if last is None else tower_blocks[-last:]
     return selected
 
 

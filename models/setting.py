@@ -95,8 +95,16 @@ def described(kind: type) -> dict[str, Setting]:
 
 def without_usual(options: Any) -> dict[str, Any]:
     """Return the values of a dataclass of settings by name, without those that are their setting's `usual` value."""
-    usual = {name: setting.usual for name, setting in described(type(options)).items()}
-    return {name: value for name, value in dataclasses.asdict(options).items() if value != usual.get(name, ALWAYS)}
+    return without_usual_values(type(options), dataclasses.asdict(options))
+
+
+def without_usual_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a dataclass of settings by name, without those that are their setting's `usual` value.
+
+    Records from before a setting existed lack it. Without usual values they equal the records of today.
+    """
+    usual = {name: setting.usual for name, setting in described(kind).items()}
+    return {name: value for name, value in values.items() if value != usual.get(name, ALWAYS)}
 
 
 def check_ranges(options: Any, prefix: str = "") -> None:

@@ -172,7 +172,7 @@ def _in_blocks(encoder: DualEncoder, name: str, options: Partial) -> list[nn.Par
     selected: list[nn.Parameter] = []
     for tower in TOWERS[options.towers]:
         of_tower: list[nn.Parameter] = []
-        for block in blocks(encoder, tower, options.blocks):
+        for block in blocks(encoder, tower, options.blocks, options.first_blocks):
             if name == "bitfit":
                 of_tower += biases(block)
             else:

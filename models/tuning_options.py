@@ -35,6 +35,19 @@ class Partial(TuningOptions):
 
     towers: Towers = setting("both", "the towers that train")
     blocks: int | None = setting(None, "number of last residual blocks of each tower that train; none: all", least=1)
+    first_blocks: int | None = setting(
+        None,
+        "number of first residual blocks of each tower that train, as IIMM's --train-blocks; none: all",
+        least=1,
+        usual=None,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.blocks is not None and self.first_blocks is not None:
+            raise ValueError(
+                f"tuning.blocks is {self.blocks} (last blocks) and tuning.first_blocks is {self.first_blocks}: give one of them"
+            )
 
 
 @dataclass(frozen=True)

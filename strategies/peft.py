@@ -2,10 +2,10 @@
 
 Five techniques as in IIMM's code (Niss et al., 2407.15731; mit-ll/IIMM). Implemented are the trainable sets, the initial
 values, cross-entropy without smoothing over the task's class prompts, batches of 128, weight decay 1e-4 on all trainable
-parameters, and no warm-up. Not implemented are that code's optimiser (SGD with momentum 0.9 at a constant rate, chosen on
-validation data from 1e-2 to 1e-5 for each task), its 30 passes over the data, and keeping the checkpoint that was best on
-validation data. Optimiser, schedule, number of updates and learning rate are those of `Strategy`. Its rate was chosen for
-training all weights. IIMM's code chooses one by validation for each technique and task, and has no default that fits AdamW.
+parameters, and no warm-up. Optimiser, schedule, number of updates and learning rate are by default those of `Strategy`. Its
+rate was chosen for training all weights. That code's optimiser is SGD with momentum 0.9 at a constant rate: `--set
+optimizer=sgd schedule=constant epochs=30 lr=0.01`. A benchmark run does not choose rates by validation and does not keep the
+best pass. `study --protocol paper` does both (`harness.study.protocol`).
 
 Every tuning can be combined with every method (`--strategy zscl --tuning lora`). These names are for the technique without
 another method.
@@ -35,7 +35,7 @@ class BitFit(_PEFT):
     """BitFit: only the biases inside the residual blocks train, in both towers.
 
     The biases of the layer norms outside the blocks and the logit scale do not train. Options of the tuning: `towers`, and
-    `blocks`, the number of last blocks to train (--train-blocks of IIMM's code).
+    `blocks`, the number of last blocks to train, or `first_blocks`, the number of first blocks (--train-blocks of IIMM's code).
 
     Source:
         Ben Zaken et al. 2022, arXiv 2106.10199, as in IIMM's code (2407.15731).
@@ -58,7 +58,7 @@ class Attention(_PEFT):
 
     Biases and output matrices do not train. A-CLIP trains the same tensors as far as its abstract and IIMM's code, by the same
     authors, tell. Whether A-CLIP is limited to some blocks or one tower is not known to us. Options of the tuning: `towers`,
-    `blocks`.
+    `blocks` (last blocks), `first_blocks` (first blocks, --train-blocks of IIMM's code).
 
     Source:
         IIMM's code (2407.15731), and A-CLIP, arXiv 2402.09613.

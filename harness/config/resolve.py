@@ -125,7 +125,7 @@ class Resolved:
             "reference_version": self.reference_version,
             "weights_sha256": self.weights_sha256,
             "data_version": self.data_version,
-            "tuning_options": dataclasses.asdict(self.tuning_options),
+            "tuning_options": without_usual(self.tuning_options),
             "plugins": self._plugin_settings(),
             **in_identity(self.request),
             # Only if there are any: older records keep their keys.

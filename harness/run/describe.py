@@ -69,7 +69,10 @@ def banner(resolved: Resolved, encoder: DualEncoder, strategy: Strategy, scenari
         updates = sorted({strategy.budget(experience) for experience in scenario.streams["train"]})
         span = f"{updates[0]}" if len(updates) == 1 else f"{updates[0]} to {updates[-1]}"
         rates = "".join(f", {rate:g} for {task}" for task, rate in options.lr_by_task.items() if task in tasks)
-        lines.append(f"{span} updates per task, batch {options.batch_size}, lr {options.lr:g}{rates}")
+        changed = "".join(
+            f"{value}, " for value, usual in ((options.optimizer, "adamw"), (options.schedule, "cosine")) if value != usual
+        )
+        lines.append(f"{span} updates per task, {changed}batch {options.batch_size}, lr {options.lr:g}{rates}")
     for name, setting in declared(RunConfig).items():
         if setting.banner and getattr(config, name) is not None:
             lines.append(setting.banner.format(getattr(config, name)))

@@ -144,20 +144,20 @@ def _zero_shot_path(domain: str, seed: int, folder: Path) -> Path:
 def _read_zero_shot(study: Study, domain: str, seed: int, folder: Path) -> dict[str, Any] | None:
     """Return the record of a domain before training, or None. Raises UserError if it belongs to another study."""
     identity = study.zero_shot_identity(domain, seed)
-    return _read_record(_zero_shot_path(domain, seed, folder), identity, study.config.fresh, ZERO_SHOT_KEYS)
+    return _read_record(study, _zero_shot_path(domain, seed, folder), identity, ZERO_SHOT_KEYS)
 
 
 def _read_cell(study: Study, cell: Cell, folder: Path) -> dict[str, Any] | None:
     """Return the record of a cell, or None before it is trained. Raises UserError if it belongs to another study."""
-    return _read_record(folder / cell.folder / "cell.json", study.identity(cell), study.config.fresh, CELL_KEYS)
+    return _read_record(study, folder / cell.folder / "cell.json", study.identity(cell), CELL_KEYS)
 
 
-def _read_record(path: Path, identity: Mapping[str, Any], fresh: bool, keys: Sequence[str]) -> dict[str, Any] | None:
-    record = read_json(path)
+def _read_record(study: Study, path: Path, identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:
+    record, fresh = read_json(path), study.config.fresh
     if record is None:
         return None
     recorded = record.get("identity")
-    recorded = recorded if isinstance(recorded, dict) else {}
+    recorded = study.comparable(recorded if isinstance(recorded, dict) else {}, identity.get("tuning"))
     if differing := [name for name in identity if recorded.get(name) != _json(identity[name])]:
         if fresh:
             return None

@@ -14,7 +14,7 @@ from harness.config.options import make_options, split_prefix, tuning_options
 from harness.config.settings import check_values
 from harness.study.measure_config import measure_names, one_model_measures
 from models.registry import UserError
-from models.setting import setting
+from models.setting import setting, without_usual, without_usual_values
 from reference_data.mtil import ORDER_I
 
 if TYPE_CHECKING:
@@ -120,10 +120,26 @@ class Study:
             **self.zero_shot_identity(cell.domain, cell.seed),
             "tuning": cell.tuning,
             "strategy": technique.strategy,
-            "options": dataclasses.asdict(technique.options),
-            "tuning_options": dataclasses.asdict(technique.tuning_options),
+            "options": without_usual(technique.options),
+            "tuning_options": without_usual(technique.tuning_options),
             "others": {name: version for name, version in self.versions.items() if name != cell.domain},
         }
+
+    def comparable(self, recorded: Mapping[str, Any], tuning: str | None = None) -> dict[str, Any]:
+        """Return a recorded identity in the form of today's, so that records from before an option existed are found again.
+
+        Args:
+            recorded: identity of a record.
+            tuning: tuning of the record's cell; None for a record before training.
+        """
+        technique = self.techniques.get(tuning or "")
+        kinds = {} if technique is None else {"options": technique.options, "tuning_options": technique.tuning_options}
+        options = {
+            name: without_usual_values(type(of), recorded[name])
+            for name, of in kinds.items()
+            if isinstance(recorded.get(name), dict)
+        }
+        return {**recorded, **options}
 
     def zero_shot_identity(self, domain: str, seed: int) -> dict[str, Any]:
         """Return the settings that determine the record of a domain before training, as JSON."""

@@ -190,6 +190,8 @@ class Template(SupervisedTemplate):
         # Fused: one kernel for all tensors on a GPU. Foreach: one kernel per operation.
         fused = not self.plain and bool(self.trainable) and self.trainable[0].is_cuda
         kernels: dict[str, bool] = {"fused": True} if fused else {"foreach": not self.plain}
+        if o.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay, **kernels)
         return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, **kernels)
 
     def backward(self) -> None:

@@ -14,15 +14,17 @@ from strategies.engine.batches import mixed_seed
 from strategies.engine.training_options import TrainingOptions
 
 
-def learning_rate(step: int, lr: float, iterations: int, warmup: int) -> float:
-    """Return the rate of update `step` (from 0): linear warm-up, then half a cosine to zero (ZSCL's schedule).
+def learning_rate(step: int, lr: float, iterations: int, warmup: int, schedule: str = "cosine") -> float:
+    """Return the rate of update `step` (from 0): linear warm-up, then half a cosine to zero (ZSCL's schedule) or a constant.
 
     It is lr (t + 1) / warmup for t < warmup, then lr (1 + cos(pi (t - warmup) / (iterations - 1 - warmup))) / 2. The last of
     `iterations` updates has a rate of exactly 0. A warm-up longer than the budget does not end. A single update without warm-up
-    has the full rate (our choice: at 0 it would change nothing).
+    has the full rate (our choice: at 0 it would change nothing). With schedule "constant" every rate after the warm-up is lr.
     """
     if step < warmup:
         return lr * (step + 1) / warmup
+    if schedule == "constant":
+        return lr
     length = iterations - 1 - warmup
     if length < 1:
         return 0.0 if iterations > 1 else lr
@@ -38,8 +40,13 @@ def seed_everything(seed: int, experience: int) -> None:
 
 
 def budget(options: TrainingOptions, images: int) -> int:
-    """Return the updates for a task of this many images: `iterations`, or `epochs` passes over them and one update more."""
-    return options.epochs * math.ceil(images / options.batch_size) + 1 if options.epochs else options.iterations
+    """Return the updates for a task of this many images: `iterations`, or `epochs` passes over them.
+
+    With a cosine, one update is added to the passes, because the last one has a rate of 0.
+    """
+    if not options.epochs:
+        return options.iterations
+    return options.epochs * math.ceil(images / options.batch_size) + (options.schedule == "cosine")
 
 
 class Rates:

@@ -47,8 +47,8 @@ class Strategy(Template):
     """Fine-tuning: train each task in turn with cross-entropy over its class prompts. The base class of every method.
 
     Both towers train, the logit scale is fixed, and the prompts are those of the first template. The optimiser is AdamW, new
-    for each task, with linear warm-up and then a cosine to zero. Training uses only the current task's classes, whatever the
-    protocol of evaluation.
+    for each task, with linear warm-up and then a cosine to zero. The options `optimizer` and `schedule` change both. Training
+    uses only the current task's classes, whatever the protocol of evaluation.
 
     Source:
         The protocol of ZSCL's released MTIL code (Zheng et al. 2023, arXiv 2303.06628).
@@ -238,7 +238,7 @@ class Strategy(Template):
 
     def learning_rate(self, step: int, peak: float, updates: int) -> float:
         """Return the learning rate of update `step` (from 0) of `updates`, where `peak` is the options' rate."""
-        return learning_rate(step, peak, updates, self.options.warmup)
+        return learning_rate(step, peak, updates, self.options.warmup, self.options.schedule)
 
     def budget(self, experience: DomainExperience) -> int:
         """Return the number of updates of an experience (`strategies.engine.schedule.budget`)."""

@@ -23,7 +23,7 @@ class TrainingOptions:
     iterations: int = setting(1001, "updates per task", least=1, most=10**9)
     epochs: int = setting(
         0,
-        "if above 0, passes over the task's images in place of iterations, plus one update",
+        "if above 0, passes over the task's images in place of iterations; with schedule cosine one update more, of rate 0",
         least=0,
         most=10**6,
     )
@@ -32,9 +32,16 @@ class TrainingOptions:
     batch_size: int = setting(64, "images per update", least=1, most=10**7)
     warmup: int = setting(100, "updates in which the learning rate rises to lr", least=0, most=10**9)
     label_smoothing: float = setting(0.2, "label smoothing of the cross-entropy", least=0, most=1)
-    weight_decay: float = setting(0.0, "decoupled weight decay of AdamW", least=0, most=1e20)
+    weight_decay: float = setting(
+        0.0, "weight decay of every trained tensor: decoupled with adamw, added to the gradient with sgd", least=0, most=1e20
+    )
     beta1: float = setting(0.9, "decay rate of AdamW's first moment", least=0, below=1)
     beta2: float = setting(0.999, "decay rate of AdamW's second moment", least=0, below=1)
+    optimizer: Literal["adamw", "sgd"] = setting("adamw", "the optimiser", usual="adamw")
+    momentum: float = setting(0.9, "momentum of sgd", least=0, below=1, usual=0.9)
+    schedule: Literal["cosine", "constant"] = setting(
+        "cosine", "the learning rate after the warm-up: half a cosine to zero, or constant", usual="cosine"
+    )
     start: Literal["previous", "initial"] = setting(
         "previous",
         "weights that a task starts from: those after the task before it (previous), or those of the initial model",

@@ -107,6 +107,15 @@ def test_the_last_blocks_of_one_tower(name, toy_encoder):
     assert all(tower_of(n) == "text" for n in names(encoder))
 
 
+@pytest.mark.parametrize("name", ["bitfit", "attention"])
+def test_the_first_blocks_of_each_tower(name, toy_encoder):
+    encoder = toy_encoder()
+    tuning.apply(encoder, name, first_blocks=1)
+    assert {tower_of(n) for n in names(encoder)} == {"image", "text"} and all("resblocks.0." in n for n in names(encoder))
+    tuning.apply(encoder, name, first_blocks=7)
+    assert {n.split("resblocks.")[1][0] for n in names(encoder)} == {"0", "1"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [n for n in TUNINGS if n != "probe"])
 def test_what_trains_gets_a_gradient_and_nothing_else_does(name, kind, monkeypatch):
@@ -156,10 +165,11 @@ def test_visual_and_text_split_the_full_set(encoder):
     [
         ("visuall", {}, "Did you mean visual"),
         ("lora", {"rnk": 2}, r"option of the tuning lora 'rnk'\. Did you mean rank"),
-        ("bitfit", {"rank": 2}, "Known: blocks, towers"),
+        ("bitfit", {"rank": 2}, "Known: blocks, first_blocks, towers"),
         ("probe", {"rank": 2}, "Known: none"),
         ("bitfit", {"towers": "imag"}, r"tuning\.towers 'imag'\. Did you mean image"),
         ("attention", {"blocks": 0}, r"tuning\.blocks must be at least 1, got 0"),
+        ("bitfit", {"blocks": 1, "first_blocks": 2}, r"blocks is 1 \(last blocks\) and .*first_blocks is 2: give one"),
     ],
 )
 def test_mistakes(encoder, name, options, message):

@@ -195,6 +195,21 @@ def test_cells_of_another_study_are_not_mixed_in(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_cells_from_before_an_option_existed_are_found_again(run, tmp_path):
+    """A record lacks the newest options, and has older ones with their usual values."""
+    run(tunings=("full",), domains=NAMES[:2])
+    path = tmp_path / "red-full-0" / "cell.json"
+    record = json.loads(path.read_text())
+    options = record["identity"]["options"]
+    assert not {"optimizer", "momentum", "schedule", "start"} & options.keys()
+    options |= {"start": "previous", "augmentation": "crop"}
+    path.write_text(json.dumps(record))
+    assert run(tunings=("full",), domains=NAMES[:2]).trained == 0
+    with pytest.raises(UserError, match="options differ"):
+        run(tunings=("full",), domains=NAMES[:2], options={**QUICK, "optimizer": "sgd"})
+
+
+@pytest.mark.slow
 def test_changed_data_is_another_study(run, toys):
     run(tunings=("full",))
     toys["grey"] = replace(toys["grey"], data="2")

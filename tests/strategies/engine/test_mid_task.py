@@ -50,8 +50,9 @@ def files(folder):
         {"strategy": "zscl", "own": {"reference_images": "batch", "average_every": 1, "average_pull": 0.5}},
         {"strategy": "zscl", "own": {"exactness": "plain"}},
         {"strategy": "finetune", "tuning": "lora", "own": {}},
+        {"strategy": "finetune", "own": {"optimizer": "sgd", "schedule": "constant"}},
     ],
-    ids=["moving", "wise", "batch", "plain", "lora"],
+    ids=["moving", "wise", "batch", "plain", "lora", "sgd"],
 )
 def test_variants(changes, config, killed, tmp_path):
     own = changes.pop("own")

@@ -36,6 +36,13 @@ def test_a_warm_up_longer_than_the_budget_never_ends():
     assert max(learning_rate(t, 7.1e-6, 17, 30) for t in range(17)) == pytest.approx(7.1e-6 * 17 / 30)
 
 
+def test_a_constant_rate_follows_the_warm_up():
+    assert [learning_rate(t, 2.0, 5, 2, "constant") for t in range(5)] == [1.0, 2.0, 2.0, 2.0, 2.0]
+    assert learning_rate(0, 2.0, 1, 0, "constant") == 2.0
+    # Without an update of rate 0, three passes over 65 images in batches of 64 are six updates.
+    assert budget(Strategy.Options(epochs=3, batch_size=64, schedule="constant"), 65) == 6
+
+
 def test_a_single_update_counts():
     assert learning_rate(0, 2.0, 1, 0) == 2.0 and learning_rate(0, 2.0, 1, 4) == 0.5
 

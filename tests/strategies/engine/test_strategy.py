@@ -85,6 +85,36 @@ def test_one_step_is_adamw_on_smoothed_cross_entropy(toy_encoder, stream):
         torch.testing.assert_close(mine[solid], parameter[solid], rtol=1e-3, atol=1e-5)
 
 
+def test_sgd_at_a_constant_rate_is_a_plain_loop_of_torch(toy_encoder, stream):
+    """Every update in float64, with momentum, and weight decay on all trained tensors, the logit scale included."""
+    drawn = []
+
+    class Spy(Strategy):
+        def compute_loss(self, batch):
+            drawn.append(batch)
+            return super().compute_loss(batch)
+
+    sgd = {"optimizer": "sgd", "schedule": "constant", "momentum": 0.8, "weight_decay": 0.01}
+    options = Strategy.Options(iterations=4, lr=0.05, batch_size=6, warmup=0, label_smoothing=0.0, **sgd)
+    strategy = Spy(encoder=toy_encoder().double(), options=options, tuning_options={"logit_scale": True})
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    assert [record["lr"] for record in strategy.history] == [0.05] * 4
+
+    plain = toy_encoder().double()
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.8, weight_decay=0.01, foreach=False)
+    for batch in drawn:
+        image = F.normalize(plain.clip.encode_image((batch.images.double() / 255 - 0.5) / 0.27), dim=1)
+        text = F.normalize(plain.clip.encode_text(plain.tokenize([f"a photo of a a {c}." for c in range(3)])), dim=1)
+        optimizer.zero_grad()
+        F.cross_entropy(plain.clip.logit_scale.exp() * image @ text.T, batch.labels).backward()
+        optimizer.step()
+    before = toy_encoder().double().state_dict()
+    for name, parameter in plain.named_parameters():
+        # The toy's constants of normalisation are float32, so its pixels agree to 1e-8.
+        torch.testing.assert_close(dict(strategy.encoder.named_parameters())[name], parameter, rtol=1e-6, atol=1e-8)
+    assert not torch.equal(strategy.encoder.clip.logit_scale, before["clip.logit_scale"])
+
+
 def test_mixed_tasks_are_averaged_over_images_without_padding(encoder, stream):
     strategy = Strategy(encoder=encoder, options=QUICK)
     for experience in stream.train_stream:
