@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmarks import mini, settings
+from benchmarks import broad, mini, settings
+from benchmarks.broad import task_table
 from benchmarks.data.progress import Progress
 from benchmarks.full.dataset_table import ENTRIES as FULL
 from benchmarks.full.dataset_table import root_flag
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.data.domain import Domain
 
 MINI = (*mini.STREAM, *mini.HELDOUT)
+BROAD = tuple(broad.TASKS)
 SPLITS = ("train", "val", "test")
 OWN_READING = 2
 """Version of the code that reads users' data. Increase it if the same files give other pixels or splits: runs then differ."""
@@ -37,7 +39,7 @@ class DomainSource(Protocol):
 
     @property
     def edition(self) -> str:
-        """The edition: "mini", "full" or "own"."""
+        """The edition: "mini", "broad", "full" or "own"."""
 
     def build(self, splits: Sequence[str], progress: Progress | None = None) -> Domain:
         """Read the domain. Other splits than `splits` may be None. Raises UserError for missing or damaged data."""
@@ -62,7 +64,7 @@ class Source:
 
     Attributes:
         name: name in records.
-        edition: "mini", "full" or "own".
+        edition: "mini", "broad", "full" or "own".
         asked: the name as the user wrote it.
         data_root: the data folder.
         classnames: a file that replaces the class names of the user's data.
@@ -80,6 +82,8 @@ class Source:
         """Read the domain. Other splits than `splits` may be None. Raises UserError for missing or damaged data."""
         if self.edition == "mini":
             return mini.build(self.name, progress)
+        if self.edition == "broad":
+            return broad.build(self.name, self.data_root, progress)
         if self.edition == "full":
             from benchmarks import full
 
@@ -106,11 +110,12 @@ class Source:
             return None
         in_root = os.path.join(self.data_root, self.name)
         # The data folder holds the papers' datasets.
-        places = [f"./{self.name}", in_root] if self.edition == "mini" else [f"./{self.name}"]
+        places = [f"./{self.name}"] if self.edition == "full" else [f"./{self.name}", in_root]
         for place in places:
             paper = self.edition == "full" and os.path.abspath(place) == os.path.abspath(in_root)
             if os.path.isdir(place) and not paper:
-                which = "a domain of the mini edition" if self.edition == "mini" else "a dataset of the papers"
+                kinds = {"mini": "a domain of the mini edition", "broad": "a task of the suite broad"}
+                which = kinds.get(self.edition, "a dataset of the papers")
                 return f"{self.name} is read as {which}. Write {place} for the folder."
         return None
 
@@ -132,6 +137,8 @@ class Source:
             from benchmarks.mini import cache
 
             return cache.version_key()
+        if self.edition == "broad":
+            return broad.version(self.name, self.data_root)
         if self.edition == "full":
             from benchmarks import full
 
@@ -151,8 +158,8 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
 
     Args:
         name: the name as the user wrote it.
-        edition: "mini" or "full" allows only the names of that edition. "own" and None allow every name, and a name of both
-            editions means the mini one.
+        edition: "mini" or "full" allows only the names of that edition. "own" and None allow every name, also of the suite
+            `broad`, and a name of both editions means the mini one.
         data_root: the data folder.
 
     Raises:
@@ -163,7 +170,11 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
         return Source(name, "mini", name, data_root)
     if edition in (None, "full", "own") and name in FULL:
         return Source(name, "full", name, data_root)
+    if edition in (None, "own") and name in BROAD:
+        return Source(name, "broad", name, data_root)
     if edition in ("mini", "full"):
+        if name in BROAD:
+            raise UserError(f"{name!r} belongs to the suite broad, not to the {edition} edition: leave out --edition.")
         other = "full" if edition == "mini" else "mini"
         if name in (FULL if other == "full" else MINI):
             raise UserError(f"{name!r} belongs to the {other} edition, not to the {edition} edition: leave out --edition.")
@@ -176,7 +187,7 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
 
         if (refused := own.why_not(name, data_root)) is not None:
             raise UserError(refused)
-        error = str(unknown("domain", name, [*MINI, *FULL])).split(" Known:")[0]
+        error = str(unknown("domain", name, [*MINI, *BROAD, *FULL])).split(" Known:")[0]
         raise UserError(f"{error} It is neither a built-in domain (`list domains`) nor an existing folder or file.")
     return Source(own_name, "own", name, data_root)
 
@@ -184,9 +195,10 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
 def find_all(names: Sequence[str], edition: str | None, data_root: str) -> tuple[str, list[Source]]:
     """Return the edition of several domains together, and their sources.
 
-    If no edition is given, it is "mini" if all domains belong to the mini edition, "full" if all are papers' datasets, and
-    otherwise "own".
+    The name `broad` stands for the tasks of the suite that are present (`suite_names`). If no edition is given, it is "mini" if
+    all domains belong to the mini edition, "full" if all are papers' datasets, and otherwise "own".
     """
+    names = suite_names(names, data_root)
     if edition is None:
         for candidate, known in (("mini", MINI), ("full", FULL)):
             if all(name in known for name in names):
@@ -195,10 +207,25 @@ def find_all(names: Sequence[str], edition: str | None, data_root: str) -> tuple
     return edition, [find(name, edition, data_root) for name in names]
 
 
+def suite_names(names: Sequence[str], data_root: str) -> list[str]:
+    """Return the names with `broad` replaced by the mini domains and the tasks of the suite that are present."""
+    suite = (*MINI, *task_table.present(data_root))
+    return [name for asked in names for name in (suite if asked == task_table.SUITE else (asked,))]
+
+
+def suite_notes(names: Sequence[str], data_root: str) -> list[str]:
+    """Return a sentence on the missing tasks of the suite `broad` if it is among the names."""
+    note = task_table.missing_note(data_root) if task_table.SUITE in names else None
+    return [note] if note else []
+
+
 def check_present(sources: Sequence[DomainSource]) -> None:
-    """Raise UserError if no file of one of the papers' datasets exists. Quick, and imports no torch."""
+    """Raise UserError if no file of one of the papers' datasets or of a task from study data exists. Imports no torch."""
     from benchmarks import full
 
+    for source in sources:
+        if isinstance(source, Source) and source.edition == "broad":
+            task_table.check_present(source.name, source.data_root)
     read = [source for source in sources if isinstance(source, Source) and source.edition == "full"]
     missing = [FULL[source.name] for source in read if not full.folders(source.name, source.data_root)]
     if not missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import mini, settings
-from benchmarks.catalog import find_all, held_out, plan_of, shadows
+from benchmarks.catalog import find_all, held_out, plan_of, shadows, suite_notes
 from benchmarks.names import split_names
 from benchmarks.plan import Ask, StreamPlan
 from models.registry import UserError
@@ -37,6 +37,7 @@ def stream(ask: Ask) -> StreamPlan:
         trained = [s.with_files(ask.classnames, ask.templates) if s is own[0] else s for s in trained]
     default = () if any(source.edition == "full" for source in trained) else mini.HELDOUT
     heldout = held_out(ask, edition, [source.name for source in trained], default)
-    notes = shadows([*trained, *heldout] if ask.heldout is not None else trained)
+    named = [*trained, *heldout] if ask.heldout is not None else trained
+    notes = (*suite_notes(tasks, ask.data_root), *shadows(named))
     details = {"classnames": settings.content(ask.classnames), "templates": settings.content(ask.templates)}
     return plan_of(ask, "stream", edition, "custom", trained, heldout, details=details, notes=notes)

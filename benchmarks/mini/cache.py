@@ -55,7 +55,11 @@ def path(name: str) -> Path:
 
 def load_or_make(name: str, make: Callable[[], Arrays]) -> Arrays:
     """Return the arrays called `name`: from a valid file on disk, else made by `make` and stored."""
-    target = path(name)
+    return read_or_make(path(name), make)
+
+
+def read_or_make(target: Path, make: Callable[[], Arrays]) -> Arrays:
+    """Return the arrays in a file if it is valid, else make and store them."""
     stored = read(target)
     if stored is not None:
         return stored

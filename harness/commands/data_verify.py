@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.catalog import MINI, Source, find
+from benchmarks.catalog import BROAD, MINI, Source, find
 from benchmarks.full import data_folder as store
 from benchmarks.full.dataset_table import ENTRIES, root_flag, suite
 from benchmarks.full.downloads import how_to_get
@@ -53,12 +53,12 @@ def targets(names: list[str], data_root: str) -> list[str]:
             if store.state(name, data_root).kind == "missing":
                 raise UserError(f"The dataset {name} is not in {data_root}. {how_to_get(ENTRIES[name], data_root)}")
             chosen.append(name)
-        elif name in MINI or own.kind_of(name, data_root) is not None:
+        elif name in (*MINI, *BROAD) or own.kind_of(name, data_root) is not None:
             chosen.append(name)
         elif (refused := own.why_not(name, data_root)) is not None:
             raise UserError(refused)
         else:
-            raise unknown("dataset, folder or CSV file", name, [*MINI, *ENTRIES, *store.SUITES])
+            raise unknown("dataset, folder or CSV file", name, [*MINI, *BROAD, *ENTRIES, *store.SUITES])
     return list(dict.fromkeys(chosen))
 
 
@@ -70,7 +70,7 @@ def shadows(asked: list[str], names: list[str], data_root: str) -> list[str]:
         names: the same with suites replaced by their datasets.
         data_root: the data folder.
     """
-    editions = {**dict.fromkeys(MINI, "mini"), **dict.fromkeys(ENTRIES, "full")}
+    editions = {**dict.fromkeys(MINI, "mini"), **dict.fromkeys(BROAD, "broad"), **dict.fromkeys(ENTRIES, "full")}
     sources = [Source(name, editions[name], name, data_root) for name in names if name in editions]
     notes = [note for source in sources if (note := source.shadowed()) is not None]
     suites = [name for name in asked if name in store.SUITES and Path(name).is_dir()]
@@ -157,11 +157,13 @@ def _published(name: str, data_root: str, work: DataProgress) -> tuple[Domain, l
 
 def _own(name: str, data_root: str, quick: bool, work: DataProgress) -> tuple[Domain, list[str], list[str]]:
     """Return the user's domain, and problems of its images as a whole (unless `quick`)."""
-    from benchmarks import mini, own
+    from benchmarks import broad, mini, own
     from benchmarks.own.check import surveyed
 
     if name in MINI:
         return mini.build(name, work), [], []
+    if name in BROAD:
+        return broad.build(name, data_root, work), [], []
     work(0, 1, f"reading {name}")
     domain = replace(own.domain(name, data_root), name=find(name, None, data_root).name)
     if quick:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure the datasets and show the table. Raises UserError."""
-    from benchmarks.catalog import check_present, find
+    from benchmarks.catalog import check_present, find_all
     from harness.config.settings import check_values
     from harness.display.screen import Screen
     from harness.records.files import check_table
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_values(config)
     check_table(arguments.csv)
     select_measures(config.measures or ())
-    check_present([find(name, config.edition, config.data_root) for name in config.datasets])
+    check_present(find_all(config.datasets, config.edition, config.data_root)[1])
     screen = Screen(quiet=arguments.quiet)
     screen.say("loading torch ...", style="dim")
     with importing():

@@ -29,14 +29,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.power:
         show_power(StudyConfig(**read_flags(arguments, StudyConfig)), arguments.quiet)
         return 0
-    from benchmarks.catalog import shadows
+    from benchmarks.catalog import shadows, suite_notes
     from harness.display.screen import Screen
     from harness.run.signals import handled, importing, stop
 
     config = StudyConfig(**read_flags(arguments, StudyConfig))
     sources = check_config(config)
     screen = Screen(quiet=arguments.quiet)
-    for note in shadows([*sources.values()] if config.domains is not None else []):
+    given = config.domains or ()
+    for note in [*suite_notes(given, config.data_root), *shadows([*sources.values()] if given else [])]:
         screen.say(note, style="yellow")
     screen.say("loading torch and Avalanche ...", style="dim")
     with importing():

@@ -75,11 +75,12 @@ def _print_strategies(console: Console) -> None:
 
 
 def _domains_table(long: bool) -> Table:
-    """Return the domains of the mini edition and the papers' datasets: classes, images per split, templates.
+    """Return the domains of the mini edition, the suite `broad` and the papers' datasets: classes, images per split, templates.
 
     With `long`, also licences, sources and how to get the data.
     """
     from benchmarks import mini
+    from benchmarks.broad.task_table import STUDY_DATA, TASKS, how_to_make
     from benchmarks.full.dataset_table import ENTRIES
     from benchmarks.mini.domain_table import ENTRIES as MINI_ENTRIES
 
@@ -96,6 +97,10 @@ def _domains_table(long: bool) -> Table:
         details = (str(row["licence"]), "", "included") if long else ()
         counts = map(_count, (*sizes, len(MINI_ENTRIES[name].templates)))
         table.add_row(f"  {name}", "mini", *counts, f"{heldout}{row['source']}", *details)
+    for name, task in TASKS.items():
+        details = (task.licence, "", how_to_make((name,), "data") if name in STUDY_DATA else "included") if long else ()
+        counts = map(_count, (len(task.classnames), *task.sizes, len(task.templates)))
+        table.add_row(f"  {name}", "broad", *counts, task.source, *details)
     for entry in ENTRIES.values():
         details = (entry.licence, entry.source, entry.get) if long else ()
         counts = map(_count, (entry.classes, entry.train, entry.val, entry.test, len(entry.templates)))

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 import models
-from benchmarks.catalog import Source, check_present, find, shadows
+from benchmarks.catalog import Source, check_present, find_all, shadows, suite_notes
 from benchmarks.data.domain import Domain, limited
 from benchmarks.data.pixels import cached_domain
 from benchmarks.data.sampling import sample
@@ -47,9 +47,8 @@ def sources_of(config: MeasureConfig) -> list[Source]:
     """
     if (config.classnames or config.templates) and len(config.datasets) > 1:
         raise UserError("--classnames and --templates need exactly one dataset with your data.")
-    sources = [
-        find(name, config.edition, config.data_root).with_files(config.classnames, config.templates) for name in config.datasets
-    ]
+    _, found = find_all(config.datasets, config.edition, config.data_root)
+    sources = [source.with_files(config.classnames, config.templates) for source in found]
     check_present(sources)
     return sources
 
@@ -74,7 +73,7 @@ def measure(config: MeasureConfig, screen: Screen | None = None) -> pd.DataFrame
     """
     names = config.names
     screen, sources = screen or Screen(), sources_of(config)
-    for note in shadows(sources):
+    for note in [*suite_notes(config.datasets, config.data_root), *shadows(sources)]:
         screen.say(note, style="yellow")
     full_size = any(source.edition == "full" for source in sources)
     model, pretrained = model_of(config.model, config.pretrained, full_size)

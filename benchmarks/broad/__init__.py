@@ -1,0 +1,84 @@
+"""The suite `broad`: about thirty tasks of unequal sizes, for studies of gain and forgetting.
+
+`study --domains broad` trains the eleven domains of the mini edition, the tasks drawn here, and the tasks from study data that
+are present. docs/broad.md has the list, the sources and how the list was made.
+
+Files in reading order:
+    task.py, task_table.py                one row per task, and the names that are present
+    generated_rows.py, study_data_rows.py the rows
+    draw.py                               all splits of a drawn task, cached
+    files.py                              reading a task from study data
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from benchmarks.broad.task_table import SUITE, TASKS
+from benchmarks.data.progress import Progress
+
+if TYPE_CHECKING:
+    from benchmarks.data.domain import Domain
+
+
+def build(name: str, data_root: str = "data", progress: Progress | None = None) -> Domain:
+    """Return a task with uint8 [3, 48, 48] images: drawn (seconds) and cached, or read from `<data_root>/broad/NAME.npz`.
+
+    Args:
+        name: a name in `TASKS`.
+        data_root: the data folder.
+        progress: called as progress(done, total, what) while images are drawn.
+
+    Raises:
+        UserError: if the file of a task from study data is missing or damaged.
+
+    Example:
+        >>> build("positions").prompts()[0]
+        'a thing at the top left of the picture.'
+    """
+    import torch
+
+    from benchmarks.broad import draw, files
+    from benchmarks.data.cache_folder import cache_folder
+    from benchmarks.data.dataset import TensorImages
+    from benchmarks.data.domain import Domain
+    from benchmarks.mini import cache
+
+    task = TASKS[name]
+    if task.needs_study_data:
+        arrays = files.read(name, task, data_root)
+    else:
+        target = cache_folder(SUITE) / f"{name}-{version(name)}.npz"
+        arrays = cache.read_or_make(target, lambda: draw.draw(name, task, progress))
+    splits = {
+        split: TensorImages(torch.from_numpy(arrays[f"{split}_images"]), arrays[f"{split}_labels"].tolist())
+        for split in task.size_of
+    }
+    return Domain(
+        name=name,
+        classnames=task.classnames,
+        templates=task.templates,
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
+        ood=splits.get("ood"),
+        licence=task.licence,
+        source=task.source,
+        split_sources=dict.fromkeys(("train", "val", "test"), f"the suite {SUITE}"),
+        published=True,
+    )
+
+
+def version(name: str, data_root: str = "data") -> str:
+    """Return a digest of everything that decides a task's images, class names and templates.
+
+    Raises:
+        UserError: if the file of a task from study data does not exist.
+    """
+    from benchmarks.broad import draw, files
+    from benchmarks.mini import cache
+
+    task = TASKS[name]
+    images = files.version(name, data_root) if task.needs_study_data else f"{draw.GENERATOR_VERSION} {cache.version_key()}"
+    return hashlib.sha256(f"{images}\n{tuple(task)!r}".encode()).hexdigest()[:12]
