@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.data.domain import Domain
 
 MINI = (*mini.STREAM, *mini.HELDOUT)
-BROAD = tuple(broad.TASKS)
+BROAD = tuple(task_table.TASKS)
 SPLITS = ("train", "val", "test")
 OWN_READING = 2
 """Version of the code that reads users' data. Increase it if the same files give other pixels or splits: runs then differ."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def draw(name: str, task: Task, progress: Progress | None = None) -> Arrays:
             if progress is not None:
                 progress(done, total, f"drawing {name} ({split})")
             rng = generator(SUITE, name, split, task.classnames[label])
-            classes.append(distinct(lambda _, k=label, r=rng: picture(k, r, split == "ood"), count, seen))  # noqa: B023
+            classes.append(distinct(partial(_one, picture, label, rng, split == "ood"), count, seen))
             done += 1
         labels = np.repeat(np.arange(len(classes)), [len(pictures) for pictures in classes])
         order = generator(SUITE, name, split).permutation(len(labels))
@@ -73,3 +74,7 @@ def draw(name: str, task: Task, progress: Progress | None = None) -> Arrays:
     if progress is not None:
         progress(total, total, f"drew {name}")
     return arrays
+
+
+def _one(picture: Draw, label: int, rng: np.random.Generator, other_style: bool, _index: int) -> np.ndarray:
+    return picture(label, rng, other_style)

@@ -12,7 +12,7 @@ class Task(NamedTuple):
         classnames: one name per class.
         templates: one to four prompts with "{}" for the class name. The first one is used for measuring.
         sizes: the number of images in train, validation and test.
-        ood: the number of images in the out-of-distribution test set: the same classes in another style. 0: it has none.
+        ood: the number of images in the out-of-distribution test set: the same classes in another style. 0 if it has no such set.
         licence: the licences of the images.
         source: the origin of the images.
         drawn_by: the function that draws an image, as "module:function" below `benchmarks.broad`. Empty for a task whose images
@@ -31,7 +31,7 @@ class Task(NamedTuple):
 
     @property
     def needs_study_data(self) -> bool:
-        """Whether the images are read from a file that `python -m tools.study_data` writes."""
+        """True if the images are read from a file that `python -m tools.study_data` writes."""
         return not self.drawn_by
 
     @property

@@ -80,7 +80,7 @@ def _domains_table(long: bool) -> Table:
     With `long`, also licences, sources and how to get the data.
     """
     from benchmarks import mini
-    from benchmarks.broad.task_table import STUDY_DATA, TASKS, how_to_make
+    from benchmarks.broad.task_table import TASKS, how_to_make
     from benchmarks.full.dataset_table import ENTRIES
     from benchmarks.mini.domain_table import ENTRIES as MINI_ENTRIES
 
@@ -98,7 +98,7 @@ def _domains_table(long: bool) -> Table:
         counts = map(_count, (*sizes, len(MINI_ENTRIES[name].templates)))
         table.add_row(f"  {name}", "mini", *counts, f"{heldout}{row['source']}", *details)
     for name, task in TASKS.items():
-        details = (task.licence, "", how_to_make((name,), "data") if name in STUDY_DATA else "included") if long else ()
+        details = (task.licence, "", how_to_make((name,), "data") if task.needs_study_data else "included") if long else ()
         counts = map(_count, (len(task.classnames), *task.sizes, len(task.templates)))
         table.add_row(f"  {name}", "broad", *counts, task.source, *details)
     for entry in ENTRIES.values():
