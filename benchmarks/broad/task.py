@@ -12,7 +12,7 @@ class Task(NamedTuple):
         classnames: one name per class.
         templates: one to four prompts with "{}" for the class name. The first one is used for measuring.
         sizes: the number of images in train, validation and test.
-        ood: the number of images in the out-of-distribution test set: the same classes in another style. 0 if it has no such set.
+        ood: the number of images in the out-of-distribution test set: the same classes in another style, or 0.
         licence: the licences of the images.
         source: the origin of the images.
         drawn_by: the function that draws an image, as "module:function" below `benchmarks.broad`. Empty for a task whose images
