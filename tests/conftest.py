@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the processors, and so do the processes that tests start.
@@ -368,6 +369,12 @@ def killed(monkeypatch):
 def styles_run():
     """The function that makes a record of `bench generalisation` of known numbers."""
     return runpy.run_path(str(FAKES / "styles.py"))["run"]
+
+
+@pytest.fixture(scope="session")
+def sizes_of():
+    """Functions that make records of `bench paint` with models of several sizes: `run` and `three`."""
+    return SimpleNamespace(**runpy.run_path(str(FAKES / "sizes.py")))
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ class Claim:
         rule: the verdict's rule.
         judge: applies the rule to evidence. It is not called without the records that `needs` names.
         needs: returns a sentence on the records that are missing, or None.
+        compares_models: whether the evidence has the runs of all models of an edition, not of one model.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Claim:
     rule: str
     judge: Callable[[Evidence], Verdict]
     needs: Callable[[Evidence], str | None]
+    compares_models: bool = False
 
     def verdict(self, evidence: Evidence) -> Verdict:
         """Return the verdict by some evidence, "not run" if records are missing."""

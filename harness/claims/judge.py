@@ -15,10 +15,15 @@ from harness.claims.evidence import Evidence, groups_of
 from harness.records.runs import present, read
 from metrics.study_table import read as read_study
 from metrics.study_table import table_path
+from models.loading.local_files import SHIPPED
 
 CLAIMS: tuple[Claim, ...] = (*zscl.CLAIMS, *paint.CLAIMS, *iimm.CLAIMS, *a_clip.CLAIMS)
 RECORDED = Path(__file__).parents[2] / "reference_data" / "tables" / "claims.csv"
 """The verdicts on the mini edition by the project's own runs, written by `claims --csv`."""
+
+
+SEVERAL = "several models"
+"""The model of a verdict that compares models."""
 
 
 class Row(NamedTuple):
@@ -42,7 +47,8 @@ class Row(NamedTuple):
 def judge(results: Sequence[str | Path], study: str | None = None, recorded: bool = True) -> list[Row]:
     """Return a row per claim.
 
-    Runs of the full edition are preferred to others. A claim whose runs are missing gets the recorded verdict.
+    Runs of the full edition are preferred to others, and then those of the models that ship with the project. A claim whose
+    runs are missing gets the recorded verdict.
 
     Args:
         results: folders of results.
@@ -55,10 +61,15 @@ def judge(results: Sequence[str | Path], study: str | None = None, recorded: boo
     table = read_study(table_path(study))
     groups = groups_of(read([*present(results)]))
     studied = (str(table.edition.iloc[0]), str(table.model.iloc[0]))
-    keys = sorted({*groups, studied}, key=lambda key: (key[0] != "full", key))
+    keys = sorted({*groups, studied}, key=lambda key: (key[0] != "full", key[1] not in SHIPPED, key))
     evidence = {key: Evidence(groups.get(key, ()), table if key == studied else None) for key in keys}
+    editions = dict.fromkeys(edition for edition, _ in keys)
+    every = {
+        (edition, SEVERAL): Evidence(tuple(run for key in keys if key[0] == edition for run in groups.get(key, ())))
+        for edition in editions
+    }
     known = _recorded() if recorded else {}
-    return [_row(claim, evidence, known.get(claim.name)) for claim in CLAIMS]
+    return [_row(claim, every if claim.compares_models else evidence, known.get(claim.name)) for claim in CLAIMS]
 
 
 def _row(claim: Claim, evidence: dict[tuple[str, str], Evidence], recorded: Row | None) -> Row:

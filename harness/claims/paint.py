@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.claims.claim import Claim, Verdict, cannot_judge, nothing, verdict
+from harness.claims.claim import Claim, Verdict, verdict
 from harness.claims.evidence import Evidence, points, runs_of
 from harness.records.patches import Patch
 from harness.records.runs import Run
+from harness.records.scale import difference, over_seeds, sizes
 from harness.records.transfer import effects, mean_effect, whole_domains
 from metrics.means import Mean, mean
 
@@ -18,6 +19,8 @@ LEAST_GAIN = 15.0
 """Points that every patching task gains in the abstract."""
 MOST_LOSS = 1.0
 """Points that ImageNet, the supported task, may lose in the abstract."""
+FEWEST_SIZES = 3
+"""Sizes of models that the paper compares."""
 
 
 def change(patch: Patch, stream: str, names: tuple[str, ...]) -> float:
@@ -54,6 +57,43 @@ def patches_several_tasks(evidence: Evidence) -> Verdict:
     gain, loss = mean(gains), mean(losses)
     reason = f"one model patched jointly on all tasks: {points(gain)} on them, {-loss.mean:+.1f} on supported tasks"
     return verdict(gain.low > 0 and loss.mean <= MOST_LOSS, reason)
+
+
+def larger_models_are_missing(evidence: Evidence) -> str | None:
+    """Return a sentence unless there are models of three sizes, and two seeds that the smallest and the largest share."""
+    models = [size for size in sizes(evidence.runs) if len(size.runs) > 1]
+    count = len({size.parameters for size in models})
+    if count < FEWEST_SIZES:
+        return f"runs are missing: paint-single with models of three sizes that were pretrained alike ({count} with 2 seeds)"
+    if difference(models[0], models[-1])["distance"].n < 2:
+        return f"runs are missing: two seeds that {models[0].model} and {models[-1].model} share"
+    return None
+
+
+def larger_models_are_patched_better(evidence: Evidence) -> Verdict:
+    """Judge by the distance of the patched models to the better of both ends, the largest model against the smallest."""
+    models = [size for size in sizes(evidence.runs) if len(size.runs) > 1]
+    counts = [size.parameters for size in models]
+    if len(set(counts)) < len(counts):
+        named = ", ".join(f"{size.model} ({size.label})" for size in models)
+        return Verdict("cannot be judged", f"two models have the same size: {named}; give the results of one of them")
+    means, apart = [over_seeds(size) for size in models], difference(models[0], models[-1])
+    if not (apart["relative_distance"].n > 1):
+        return Verdict("cannot be judged", "fine-tuning does not gain in two seeds, so no share of its gain is known")
+
+    def listed(name: str, digits: int) -> str:
+        """Return the means of a value by size, and the difference of the ends."""
+        change = f"{apart[name].mean:+z.{digits}f} [{apart[name].low:+z.{digits}f}, {apart[name].high:+z.{digits}f}]"
+        return f"{', '.join(f'{each[name].mean:.{digits}f}' for each in means)} ({change})"
+
+    reason = (
+        f"models of {', '.join(size.label for size in models)} parameters, in brackets largest minus smallest, "
+        f"{apart['distance'].n} seeds: distance {listed('distance', 1)} points, relative {listed('relative_distance', 1)} %; "
+        f"kept {listed('gain_kept', 1)} % of the gain and {listed('supported_kept', 1)} % of supported accuracy"
+    )
+    if apart["cka"].n > 1 and apart["weight_cosine"].n > 1:
+        reason += f"; fine-tuned and unpatched: CKA {listed('cka', 3)}, cosine of weights {listed('weight_cosine', 4)}"
+    return verdict(apart["distance"].high < 0 and apart["relative_distance"].high < 0, reason)
 
 
 def transfers_broadly(evidence: Evidence) -> Verdict:
@@ -124,10 +164,13 @@ CLAIMS = (
         "paint-3",
         PAPER,
         "Larger models are patched better.",
-        "bench paint --strategy paint-single with models of three sizes that were pretrained alike",
-        "needs runs of models of three sizes",
-        cannot_judge("one tiny model is included; models of other sizes that were pretrained alike are not"),
-        nothing,
+        "bench paint --strategy paint-single --model DIR --seed 0 1 2, for models of three sizes that were pretrained alike",
+        "the distance of the patched models to the fine-tuned model on the patched task and to the unpatched one on supported "
+        "tasks, half of the weight each, is smaller for the largest model than for the smallest: the 95 % interval over seeds "
+        "of the difference, paired by seed, means over tasks, is below 0 in points and also in percent of both ends",
+        larger_models_are_patched_better,
+        larger_models_are_missing,
+        compares_models=True,
     ),
     Claim(
         "paint-4",

@@ -208,3 +208,54 @@ def test_broad_transfer_needs_a_pair_that_is_helped():
     assert decide("paint-4", [*runs(30, 2)][:1]).word == "not run"
     old = patched("transfer-study", 0, {"a": (1, 2)})
     assert decide("paint-4", [old, patched("transfer-study", 1, {"a": (1, 3)})]).word == "cannot be judged"
+
+
+def test_larger_models_need_a_smaller_distance_in_points_and_in_shares(sizes_of):
+    verdict = decide("paint-3", sizes_of.three())
+    assert verdict.word == "holds"
+    assert "distance 11.9, 8.9, 6.9 (-5.0 [-5.0, -5.0]) points, relative 40.6, " in verdict.reason
+    assert "models of 1.0 M, 4.0 M, 16.0 M parameters" in verdict.reason and "2 seeds" in verdict.reason
+    assert "CKA 0.800, 0.850, 0.900 (+0.100 [+0.100, +0.100]), cosine of weights 0.9700, " in verdict.reason
+    # The large model loses as much on the supported task as it is nearer on the tasks.
+    assert decide("paint-3", sizes_of.three(large=(28, 38, 68))).word == "does not hold"
+
+
+def test_a_larger_model_with_less_at_stake_is_not_patched_better(sizes_of):
+    """Fine-tuning gains 1 point instead of 20: near in points, far in shares."""
+    runs = [r for r in sizes_of.three() if r.identity["model"] != "models/large"]
+    runs += [sizes_of.run("models/large", 16_000_000, s, (39, 39, 40), (49, 49, 50), (80, 78, 60)) for s in (0, 1)]
+    verdict = decide("paint-3", runs)
+    assert verdict.word == "does not hold" and "1.5 (-10.4 [" in verdict.reason and "51.2 (+10.6 [" in verdict.reason
+
+
+def test_seeds_that_disagree_show_no_effect_of_size(sizes_of):
+    runs = [r for r in sizes_of.three() if r.identity["model"] != "models/large"]
+    runs += [
+        sizes_of.run("models/large", 16_000_000, s, (20, 28, 40), (30, b, 50), (80, 78, 60)) for s, b in ((0, 48), (1, 10))
+    ]
+    assert decide("paint-3", runs).word == "does not hold"
+
+
+def test_sizes_that_are_missing_or_twice(sizes_of):
+    runs = sizes_of.three()
+    few = decide("paint-3", runs[:-1])
+    assert few.word == "not run" and "(2 with 2 seeds)" in few.reason and decide("paint-3", []).word == "not run"
+    apart = [
+        *runs[:-2],
+        *(sizes_of.run("models/large", 16_000_000, s, (20, 28, 40), (30, 34, 50), (80, 78, 60)) for s in (7, 8)),
+    ]
+    assert "small and large share" in decide("paint-3", apart).reason
+    twice = [sizes_of.run("models/second", 1_000_000, s, (20, 28, 40), (30, 34, 50), (80, 78, 60)) for s in (0, 1)]
+    verdict = decide("paint-3", [*runs, *twice])
+    assert verdict.word == "cannot be judged" and "second (1.0 M)" in verdict.reason
+    # Fine-tuning gains nothing.
+    none = [sizes_of.run(f"models/{n}", n, s, (20, 20, 20), (30, 30, 30), (80, 78, 60)) for n in (1, 2, 3) for s in (0, 1)]
+    assert decide("paint-3", none).word == "cannot be judged"
+
+
+def test_sizes_are_judged_over_models_and_other_claims_by_the_shipped_one(sizes_of, monkeypatch):
+    shipped = [patched("paint", seed, {"a": (20, 40), "h": (80, 80)}) for seed in (0, 1)]
+    monkeypatch.setattr(judge, "read", lambda roots: [*sizes_of.three(), *shipped])
+    rows = {row.claim: row for row in judge.judge([], recorded=False)}
+    assert (rows["paint-3"].verdict, rows["paint-3"].model, rows["paint-3"].edition) == ("holds", "several models", "mini")
+    assert (rows["paint-1"].verdict, rows["paint-1"].model) == ("holds", "tiny")
