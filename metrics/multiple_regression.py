@@ -154,7 +154,7 @@ def leave_one_out(x: ArrayLike, y: ArrayLike) -> Floats:
     """
     px, py = _checked(x, y, more=1)
     _scales(px)
-    [errors] = leave_one_out_all(px[None], py)
+    errors: Floats = leave_one_out_all(px[None], py)[0]
     if not np.isfinite(errors).all():
         raise ValueError(f"without task {int((~np.isfinite(errors)).argmax()) + 1} of {len(py)} the others have no fit")
     return errors

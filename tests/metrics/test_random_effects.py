@@ -46,6 +46,7 @@ def test_a_variance_can_be_zero():
     assert reml(y, np.ones((12, 1)), [indicators(np.repeat(np.arange(4), 3))]).variances[0] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_mean_slope_of_families_over_the_same_tasks():
     generator = np.random.default_rng(5)
     families, tasks = np.repeat(["a", "b", "c", "d"], 12), np.tile(np.arange(12), 4)
