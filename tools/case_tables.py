@@ -7,6 +7,7 @@ Under reference_data/tables/:
 - transfer.csv: the effects of `transfer-study` (`harness.records.transfer`), and their means.
 - paint.csv: PAINT's main table (`harness.records.paint_table`).
 - generalisation.csv: gains of each tuning and predictors of difficulty (`tools.generalisation_rows`).
+- scale.csv: patches of models of several sizes (`tools.scale_rows`). Their runs are in no other table.
 
 `tools.pages` writes the tables of the pages from these files.
 """
@@ -24,10 +25,13 @@ import numpy as np
 from harness.records.paint_table import STATES, STRATEGIES, main_table
 from harness.records.patches import Curve, Patch, patches
 from harness.records.runs import Run, read
+from harness.records.scale import sizes
 from harness.records.transfer import Effect, effects, mean_effect, whole_domains
 from metrics.means import mean
 from tools.generalisation_rows import COLUMNS as GENERALISATION_COLUMNS
 from tools.generalisation_rows import generalisation_rows
+from tools.scale_rows import COLUMNS as SCALE_COLUMNS
+from tools.scale_rows import scale_rows
 
 FOLDER = Path(__file__).parents[1] / "reference_data" / "tables"
 COLUMNS = (
@@ -134,13 +138,16 @@ def main() -> None:
     """Write the CSV files from the records of a folder. A study without finished runs keeps its file."""
     parser = argparse.ArgumentParser(prog="python -m tools.case_tables", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", nargs="+", help="folders of results")
-    runs = read(parser.parse_args().results)
+    every = read(parser.parse_args().results)
+    of_sizes = {run.key for size in sizes(every) for run in size.runs}
+    runs = [run for run in every if run.key not in of_sizes]
     cases = sorted(case_rows(runs), key=lambda row: (row["benchmark"], row["strategy"]))
     for name, columns, rows in (
         ("cases", COLUMNS, cases),
         ("transfer", TRANSFER_COLUMNS, transfer_rows(runs)),
         ("paint", PAINT_COLUMNS, paint_rows(runs)),
         ("generalisation", GENERALISATION_COLUMNS, generalisation_rows(runs)),
+        ("scale", SCALE_COLUMNS, scale_rows(every)),
     ):
         if rows:
             with (FOLDER / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:

@@ -251,6 +251,14 @@ def generalisation(name: str) -> str:
     return markdown(headings, body) if body else "Not measured yet."
 
 
+def scale(name: str) -> str:
+    """Return what patches keep, or how alike both models are, by size of the model in scale.csv."""
+    from tools.scale_rows import ALIKE, KEPT, scale_table
+
+    headings, body = scale_table(rows("scale"), {"kept": KEPT, "alike": ALIKE}[name])
+    return markdown(headings, body) if body else "Not measured yet."
+
+
 def paint_main() -> str:
     """Return PAINT's main table in paint.csv."""
     headings = {
@@ -296,6 +304,8 @@ TABLES: dict[str, Callable[[], str]] = {
     **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
     "transfer": transfer,
     "paint_main": paint_main,
+    "scale_kept": lambda: scale("kept"),
+    "scale_alike": lambda: scale("alike"),
     "generalisation_gains": lambda: generalisation("gains"),
     "generalisation_difficulty": lambda: generalisation("difficulty"),
     **{f"case_{name}": (lambda name=name: case(name)) for name in CASES},  # type: ignore[misc]

@@ -64,7 +64,7 @@ class Values(NamedTuple):
         cka_supported: the same on the supported tasks, mean over them.
         cka_biased: linear CKA with the bias (`metrics.cka.linear_cka`) on the patched task.
         cka_supported_biased: the same on the supported tasks.
-        weight_cosine: cosine between the unpatched and the fine-tuned weights of the image tower.
+        weight_cosine: cosine between the unpatched and the fine-tuned weights, of the tensors that training changes.
     """
 
     alpha: float

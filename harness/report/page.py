@@ -20,6 +20,7 @@ from harness.report.generalisation_figures import generalisation
 from harness.report.heat_map import CAPTION, columns, grid, matrix, shades
 from harness.report.iimm_prediction import prediction
 from harness.report.patch_figures import patch_curves
+from harness.report.scale_figure import scale
 from harness.report.sections import Section, unique
 from harness.report.tables import Cell, Table, clean, number, table
 from harness.report.training_figures import alphas, losses
@@ -107,7 +108,7 @@ class _Parts:
         patched = [figure for figure in curves_of if figure is not None]
         transfers = (transfer(unique(f"{section.slug}-transfer-{m.label}", self.slugs), m) for m in section.measured)
         transferred = [figure for figure in transfers if figure is not None]
-        main = paint_table(section)
+        main, by_size = paint_table(section), scale(section)
         shared, options = sentences.options(section)
         # In this order: figures are numbered and saved in the order of the page.
         best_runs = [self._run(run, method.label, opened=True) for method, run in best]
@@ -130,6 +131,7 @@ class _Parts:
                     for figure in prediction(section)
                 ),
                 *([self._block(main.title, main)] if main is not None else []),
+                *([self._block(by_size.title, by_size)] if by_size is not None else []),
                 *([self._block("Broad transfer", *transferred)] if transferred else []),
                 *(self._block(figure.title, figure) for figure in generalisation(section)),
                 *([self._block("Test accuracy along the patches", *patched)] if patched else []),
