@@ -59,8 +59,8 @@ def scale(section: Section) -> Figure | None:
         for name, value in each.items()
     ]
     described = [
-        f"{size.label}: {each['gain_kept'].mean:.1f} % of the gain and {each['supported_kept'].mean:.1f} % of supported "
-        f"accuracy kept, CKA {each['cka'].mean:.3f}, cosine {each['weight_cosine'].mean:.4f}"
+        f"{size.label}: "
+        + ", ".join(f"{name} {each[name].mean:.4g}" for names in PANELS.values() for name in names if each[name].n)
         for size, each in zip(models, means, strict=True)
     ]
     caption = (

@@ -10,11 +10,11 @@ def run(model, parameters, seed, a, b, kept, alike=(0.9, 0.99), **changes):
     """
     searches = []
     for task, counts in (("a", a), ("b", b)):
-        rows = [("test", task, counts, alike[0]), ("heldout", "s", kept, alike[0] - 0.05)]
+        rows = [("test", task, counts, 0.0), ("heldout", "s", kept, -0.05)]
         curve = [
             {"stream": stream, "task": name, "points": [[0.0], [0.5], [1.0]], "correct": list(answers), "n": 100,
-             "cka": None if cka is None else cka + 0.01, "cka_debiased": cka}
-            for stream, name, answers, cka in rows
+             **({} if alike[0] is None else {"cka": alike[0] + more + 0.01, "cka_debiased": alike[0] + more})}
+            for stream, name, answers, more in rows
         ]  # fmt: skip
         searches.append({"task": task, "chosen": [0.5], "curve": curve, "weight_cosine": alike[1]})
     identity = {
@@ -32,11 +32,11 @@ def run(model, parameters, seed, a, b, kept, alike=(0.9, 0.99), **changes):
     return Run(None, {**document, **changes})
 
 
-def three(large=(28, 38, 78), **changes):
+def three(large=(28, 38, 78), alike=None):
     """Return two seeds of three sizes. The large model's patched answers on a, b and s are `large`."""
     return [
-        run(f"models/{name}", parameters, seed, (20, a + seed, 40), (30, b, 50), (80, s, 60), alike, **changes)
-        for name, parameters, (a, b, s), alike in (
+        run(f"models/{name}", parameters, seed, (20, a + seed, 40), (30, b, 50), (80, s, 60), alike or each)
+        for name, parameters, (a, b, s), each in (
             ("small", 1_000_000, (28, 34, 70), (0.8, 0.97)),
             ("middle", 4_000_000, (28, 38, 74), (0.85, 0.98)),
             ("large", 16_000_000, large, (0.9, 0.99)),
