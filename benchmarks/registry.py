@@ -16,6 +16,7 @@ BENCHMARKS = Registry(
         "generalisation": "benchmarks.cases.generalisation:stream",
         "transfer-study": "benchmarks.cases.transfer:stream",
         "typographic": "benchmarks.cases.typographic:stream",
+        "typographic-control": "benchmarks.cases.typographic:control",
     },
 )
 ABOUT = {
@@ -28,6 +29,7 @@ ABOUT = {
     "generalisation": "A-CLIP's question (2402.09613): domains trained one by one, tested in two styles and elsewhere",
     "transfer-study": "patch one task, measure all others, also the other half of a domain's classes (PAINT's broad transfer)",
     "typographic": "PAINT's typographic attacks: wrong class names written over images (--dataset: the images under them)",
+    "typographic-control": "the control of typographic: the same training images without words, tested on the same targets",
 }
 DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "paint": ("paint-single", "paint-joint", "paint-sequential", "paint-parallel"),
@@ -36,6 +38,7 @@ DEFAULT_STRATEGIES: dict[str, tuple[str, ...]] = {
     "generalisation": ("finetune", "bitfit", "attention", "lora", "adapter"),
     "transfer-study": ("paint-single",),
     "typographic": ("paint-single",),
+    "typographic-control": ("paint-single",),
 }
 """The strategies that `bench` runs without `--strategy`, one after the other. A benchmark without an entry runs zscl."""
 EDITIONS = ("mini", "full", "own")

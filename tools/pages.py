@@ -47,7 +47,7 @@ COSTS = {"trainable_params": "parameters trained", **SECONDS}
 TOP = 5
 """Rows of the short leaderboard, before the references."""
 REFERENCES = ("zero-shot", "finetune")
-CASES = ("paint", "typographic", "counting", "vqa", "transfer-study")
+CASES = ("paint", "typographic", "typographic-control", "counting", "vqa", "transfer-study")
 PAPERS = ("ZSCL", "PAINT", "IIMM", "A-CLIP")
 STUDY_TABLES = ("outcomes", "best", "lines", "predictions")
 NUMERIC = re.compile(r"(\*{0,2})(?:-?|-?[\d.,]+(?: (?:±|to) [\d.,]+)?)\1")

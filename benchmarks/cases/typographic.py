@@ -11,11 +11,14 @@ Targets, with test images only:
     other-images            mini edition: another domain with its words, in the same new typefaces
     photographs             the photographs in <data-root>/typographic, among all names in the folder
     photographs-two-way     the same photographs, between label and text
+
+`typographic-control` asks how much of a patch's gain comes from its images and classes, not from the words on them: it trains
+on the same images without words (`without-words`), chooses alpha without any written word, and has the same targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -49,30 +52,58 @@ def stream(ask: Ask) -> StreamPlan:
     Raises:
         UserError: for settings that the study does not take, and an unknown name.
     """
-    ask.refuse("typographic", "order")
+    return _plan(ask, "typographic", "wrong-words", _wrong_words)
+
+
+def control(ask: Ask) -> StreamPlan:
+    """Return the plan of the control: the same training images, classes, settings and targets, without words in training.
+
+    Raises:
+        UserError: as for `stream`.
+    """
+    return _plan(ask, "typographic-control", "without-words", _without_words)
+
+
+def _plan(ask: Ask, benchmark: str, task: str, make: Callable[[Source, Sequence[str], Progress | None], Domain]) -> StreamPlan:
+    ask.refuse(benchmark, "order")
     name = ask.dataset or BACKGROUND.get(ask.edition or "mini")
     if name is None:
-        raise UserError("bench typographic --edition own needs --dataset with a folder, whose images get the words.")
+        raise UserError(f"bench {benchmark} --edition own needs --dataset with a folder, whose images get the words.")
     background = find(name, ask.edition, ask.data_root)
     edition = background.edition
 
-    def made(name: str, half: int | None, new: bool, of: Source = background) -> Made:
-        return Made(name, partial(_attacked, of, half, new), (of,), of.edition)
+    def target(name: str, half: int | None, of: Source = background) -> Made:
+        return Made(name, partial(_attacked, of, half, True), (of,), of.edition)
 
-    targets: list[DomainSource] = [made("new-typefaces", 0, True), made("new-words", 1, True)]
+    targets: list[DomainSource] = [target("new-typefaces", 0), target("new-words", 1)]
     if edition == "mini":
         other = find("transport" if background.name != "transport" else "nature", "mini")
-        targets.append(made("other-images", None, True, other))
+        targets.append(target("other-images", None, other))
     folder = folder_in(ask.data_root)
     if folder is not None:
         targets += [Photographs(folder, two_way=False), Photographs(folder, two_way=True)]
     notes = (f"the photographs in {folder} are targets",) if folder is not None else ()
     supported = list(dict.fromkeys((background.asked, *SUPPORTED[edition])))
-    trained = [made("wrong-words", 0, False)]
-    plan = case_plan(replace(ask, dataset=None), "typographic", edition, trained, supported, targets, notes=notes)
+    trained = [Made(task, partial(make, background), (background,), edition)]
+    plan = case_plan(replace(ask, dataset=None), benchmark, edition, trained, supported, targets, notes=notes)
     model = None if plan.full_size else "tiny-words"
     tiny_settings = {**plan.tiny_settings, "finetune": {**plan.tiny_settings["finetune"], **UPDATES}}
     return replace(plan, model=model, tiny_settings=tiny_settings, details={**plan.details, "background": background.name})
+
+
+def _wrong_words(source: Source, splits: Sequence[str], progress: Progress | None) -> Domain:
+    """Return the first half of a domain's classes with words over the images."""
+    return _attacked(source, 0, False, splits, progress)
+
+
+def _without_words(source: Source, splits: Sequence[str], progress: Progress | None) -> Domain:
+    """Return the first half of a domain's classes, with each training image as often and in the same place as in the task."""
+    from torch.utils.data import Subset
+
+    domain = halves(source.build(splits, progress))[0]
+    if source.edition != "mini" or domain.train is None:
+        return domain
+    return replace(domain, train=Subset(domain.train, [*range(len(domain.train))] * COPIES["train"]))
 
 
 def _attacked(source: Source, half: int | None, new: bool, splits: Sequence[str], progress: Progress | None) -> Domain:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks import mini
@@ -11,12 +12,43 @@ from harness.config.resolve import outline
 from harness.config.run_config import RunConfig
 from models.registry import UserError
 
+STUDIES = (typographic.stream, typographic.control)
+
 
 def test_mini_plan():
     plan = typographic.stream(Ask(data_root="nowhere"))
     assert plan.names == ("wrong-words",) and plan.targets == ("new-typefaces", "new-words", "other-images")
     assert plan.heldout == ("nature", *mini.HELDOUT, *plan.targets)
     assert plan.model == "tiny-words" and plan.details["background"] == "nature" and plan.edition == "mini"
+
+
+def test_the_control_differs_only_in_its_task():
+    ask = Ask(data_root="nowhere")
+    plan, control = typographic.stream(ask), typographic.control(ask)
+    assert control.benchmark == "typographic-control" and control.names == ("without-words",)
+    assert (control.targets, control.heldout, control.details) == (plan.targets, plan.heldout, plan.details)
+    assert (control.model, control.tiny_settings) == (plan.model, plan.tiny_settings)
+    assert control.version() != plan.version()
+    with pytest.raises(UserError, match="'typographic-control' takes no --order"):
+        typographic.control(Ask(order="II"))
+
+
+@pytest.mark.slow
+def test_the_control_trains_on_the_same_images_without_words():
+    """Image i of both tasks shows the same picture, so equal batches have equal pictures."""
+    built = [make(Ask(data_root="nowhere")).build(None, ("train", "val", "test")) for make in STUDIES]
+    (task,), (control,) = (stream.trained for stream in built)
+    clean = typographic.halves(mini.build("nature"))[0]
+    assert control.classnames == task.classnames == clean.classnames and len(control.train) == len(task.train)
+    differs = []
+    for i in range(0, len(task.train), 17):
+        (written, label), (without, same) = task.train[i], control.train[i]
+        assert label == same and torch.equal(without, clean.train[i % len(clean.train)][0])
+        differs.append((written != without).any(dim=0).float().mean().item())
+    assert min(differs) > 0.01 and max(differs) < 0.9
+    assert len(control.val) == len(clean.val) and torch.equal(control.val[3][0], clean.val[3][0])
+    for one, other in zip(built[0].heldout, built[1].heldout, strict=True):
+        assert one.name == other.name and torch.equal(one.test[5][0], other.test[5][0])
 
 
 def test_the_default_model_can_read_and_keeps_the_mini_settings():
@@ -68,6 +100,8 @@ def test_a_folder_as_background(tmp_path):
     built = plan.build(None, ("train", "val", "test"))
     [task] = built.trained
     assert task.classnames == ("cat", "egg") and len(task.train) == 2 and task.train[0][0].size == (40, 30)
+    [clean] = typographic.control(Ask(dataset=str(tmp_path / "pets"), data_root="nowhere")).build(None, ("train",)).trained
+    assert clean.classnames == ("cat", "egg") and [np.asarray(image).std() for image, _ in clean.train] == [0, 0]
     new = built.heldout[-1]
     assert new.classnames == ("dog", "mug") and new.train is None and len(new.test) == 2
     assert np.asarray(new.test[0][0]).std() > 0
