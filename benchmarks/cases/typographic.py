@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import mini
 from benchmarks.cases import paint
@@ -101,9 +101,10 @@ def _without_words(source: Source, splits: Sequence[str], progress: Progress | N
     from torch.utils.data import Subset
 
     domain = halves(source.build(splits, progress))[0]
-    if source.edition != "mini" or domain.train is None:
+    images: Any = domain.train
+    if source.edition != "mini" or images is None:
         return domain
-    return replace(domain, train=Subset(domain.train, [*range(len(domain.train))] * COPIES["train"]))
+    return replace(domain, train=Subset(images, [*range(len(images))] * COPIES["train"]))
 
 
 def _attacked(source: Source, half: int | None, new: bool, splits: Sequence[str], progress: Progress | None) -> Domain:
