@@ -36,7 +36,7 @@ class Question(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Answers and features on one test set at some points of a path, compared with the first point.
+    """AnswerCounter and features on one test set at some points of a path, compared with the first point.
 
     Attributes:
         correct: correct answers at each point.
@@ -148,7 +148,7 @@ class Path:
         return self._shared, alphas[0]
 
 
-class Answers:
+class AnswerCounter:
     """Counts correct answers on one split of each domain, for many weights in one pass over the decoded images.
 
     `domains` are by task label, `split` is "val" for a search and "test" for a curve. `known` has the correct answers at a
@@ -262,7 +262,7 @@ class Search:
 
     def __init__(
         self,
-        validation: Answers,
+        validation: AnswerCounter,
         path: Path,
         patching: Sequence[Question],
         supported: Sequence[Question],

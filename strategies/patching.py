@@ -14,7 +14,7 @@ from benchmarks.scenario import DomainExperience
 from metrics.weight_cosine import weight_cosine
 from models.merging import Vector, patched
 from models.setting import setting
-from strategies.alpha_search import Answers, Path, Point, Question, Search, refine
+from strategies.alpha_search import AnswerCounter, Path, Point, Question, Search, refine
 from strategies.engine.strategy import Strategy
 
 
@@ -79,7 +79,7 @@ class Patching(Strategy):
         super().before_run()
         self.initial: dict[str, Tensor] = self.weights()
         self.start: dict[str, int] = {}
-        self.validation: Answers | None = None
+        self.validation: AnswerCounter | None = None
         self._known: dict[str, int] = {}
 
     def class_logits(self, features: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class Patching(Strategy):
         every = sorted({*steps, chosen})
         few = sorted({steps[0], chosen, steps[-1]})
         patched = {experience.task_label for experience in self.patching_tasks()}
-        tests = Answers(self.encoder, dict(enumerate((*self.experience.stream_domains, *heldout))), "test", self.progress)
+        tests = AnswerCounter(self.encoder, dict(enumerate((*self.experience.stream_domains, *heldout))), "test", self.progress)
         questions = [Question(e.task_label, tuple(e.rivals(len(self.experiences)))) for e in stream]
         questions += [Question(label) for label in range(len(stream), len(tests.domains))]
         records = []
@@ -163,13 +163,13 @@ class Patching(Strategy):
             })  # fmt: skip
         return records
 
-    def validation_splits(self) -> Answers:
+    def validation_splits(self) -> AnswerCounter:
         """Return the validation splits of this run, read on first use."""
         if self.validation is None:
             domains = (*self.experience.stream_domains, *self.experience.heldout_domains)
             if (count := self.options.validation_images) is not None:
                 domains = tuple(limited(domain, count, self.seed) for domain in domains)
-            self.validation = Answers(self.encoder, dict(enumerate(domains)), "val", self.progress)
+            self.validation = AnswerCounter(self.encoder, dict(enumerate(domains)), "val", self.progress)
             self.validation.known.update(self._known)
         return self.validation
 

@@ -38,7 +38,7 @@ def attention_balances_best(evidence: Evidence) -> Verdict:
         worse = [outcome for outcome in ("gain_ood", "elsewhere") if pairs[outcome].high < 0]
         better = [outcome for outcome in ("gain_ood", "elsewhere") if pairs[outcome].low > 0]
         beaten.append(bool(better) and not worse)
-        ood, elsewhere = (f"{m.mean:+.1f} [{m.low:+.1f}, {m.high:+.1f}]" for m in (pairs["gain_ood"], pairs["elsewhere"]))
+        ood, elsewhere = (pairs[outcome].signed() for outcome in ("gain_ood", "elsewhere"))
         words.append(f"against {name}: {ood} in another style, {elsewhere} on other tasks")
     return verdict(all(beaten), f"{'; '.join(words)} (points, over {len(by_tuning[ATTENTION])} domains)")
 

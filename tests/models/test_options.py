@@ -14,7 +14,7 @@ from metrics.plugins import AccuracyMatrix
 from models.classifier import PADDING, PromptClassifier, among_candidates
 from models.prompt_reader import check_prompts
 from models.registry import UserError
-from strategies.alpha_search import Answers, Path, Question
+from strategies.alpha_search import AnswerCounter, Path, Question
 from strategies.engine.losses import PromptCrossEntropy
 from strategies.engine.strategy import Strategy
 from strategies.icarl import ICaRL
@@ -139,7 +139,7 @@ def test_every_evaluation_is_among_the_options(toy_encoder, asking):
     assert matrix.rows[0]["test", "q"].correct == expected["test"]
     theta = strategy.weights()
     path = Path(encoder, theta, [{"clip.visual.proj": torch.zeros_like(theta["clip.visual.proj"])}])
-    assert Answers(encoder, {0: asking}).count(path, [(0.0,), (1.0,)], [Question(0)]).tolist() == [[expected["val"]]] * 2
+    assert AnswerCounter(encoder, {0: asking}).count(path, [(0.0,), (1.0,)], [Question(0)]).tolist() == [[expected["val"]]] * 2
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from metrics.evaluate import evaluate
 from models import tuning
 from models.classifier import PromptClassifier
 from models.merging import patched
-from strategies.alpha_search import Answers, Question, Search
+from strategies.alpha_search import AnswerCounter, Question, Search
 from strategies.alpha_search import Path as AlphaPath
 
 
@@ -80,7 +80,7 @@ def main() -> None:
         return found
 
     def ours() -> list[np.ndarray]:
-        found, start, validation = [], theta, Answers(encoder, domains)
+        found, start, validation = [], theta, AnswerCounter(encoder, domains)
         for task, vector in enumerate(vectors):
             path = AlphaPath(encoder, start, [vector])
             search = Search(validation, path, [Question(d) for d in range(task + 1)], [Question(d) for d in supported])

@@ -10,7 +10,7 @@ from metrics.evaluate import evaluate
 from models import tuning
 from models.classifier import PromptClassifier
 from models.merging import patched, task_vector
-from strategies.alpha_search import Answers, Path, Question, Scores, Search, choose, refine
+from strategies.alpha_search import AnswerCounter, Path, Question, Scores, Search, choose, refine
 from strategies.paint import PaintSequential
 
 GRID = [(a / 4,) for a in range(5)]
@@ -58,7 +58,7 @@ def test_counts_are_those_of_a_model_made_for_each_alpha(toy_encoder, domains, d
     encoder = toy_encoder()
     start, vectors = line(encoder, tuning_name, part)
     questions = [Question(0), Question(2)]
-    counts = Answers(encoder, domains, batch_size=16).count(Path(encoder, start, vectors), GRID, questions)
+    counts = AnswerCounter(encoder, domains, batch_size=16).count(Path(encoder, start, vectors), GRID, questions)
     assert decoded == [40, 40], "one pass over the images of each task"
     slow = toy_encoder()
     for p, point in enumerate(GRID):
@@ -113,7 +113,7 @@ def test_heads_are_made_once_while_the_text_tower_rests(toy_encoder, domains, mo
     calls = []
     encode = type(encoder).encode_texts
     monkeypatch.setattr(type(encoder), "encode_texts", lambda self, *given: calls.append(1) or encode(self, *given))
-    validation = Answers(encoder, domains)
+    validation = AnswerCounter(encoder, domains)
     for _ in range(2):
         validation.count(Path(encoder, start, vectors), GRID, [Question(0), Question(1)])
     assert len(calls) == 2 * 2, "two templates of two tasks, in a whole run"
@@ -122,7 +122,7 @@ def test_heads_are_made_once_while_the_text_tower_rests(toy_encoder, domains, mo
 def test_alpha_0_is_counted_once(toy_encoder, domains, decoded, monkeypatch):
     encoder = toy_encoder()
     start, vectors = line(encoder)
-    validation = Answers(encoder, domains)
+    validation = AnswerCounter(encoder, domains)
     path, zero = Path(encoder, start, vectors), [(0.0,)]
     first = validation.count(path, zero, [Question(2)])
     assert decoded == [40] and validation.known == {"2": int(first[0, 0])}
@@ -137,7 +137,7 @@ def test_alpha_0_is_counted_once(toy_encoder, domains, decoded, monkeypatch):
 def test_rivals_compete(toy_encoder, domains):
     encoder = toy_encoder()
     start, vectors = line(encoder)
-    validation = Answers(encoder, domains)
+    validation = AnswerCounter(encoder, domains)
     alone, rivalled = validation.count(Path(encoder, start, vectors), GRID[1:2], [Question(0), Question(0, (1, 2))])[0]
     classifier = PromptClassifier(encoder).eval()
     for label, domain in domains.items():
@@ -150,7 +150,7 @@ def test_rivals_compete(toy_encoder, domains):
 def test_the_training_mode_is_left_as_it_was(toy_encoder, domains):
     encoder = toy_encoder().train()
     start, vectors = line(encoder)
-    Answers(encoder, domains).count(Path(encoder, start, vectors), GRID, [Question(0)])
+    AnswerCounter(encoder, domains).count(Path(encoder, start, vectors), GRID, [Question(0)])
     assert encoder.training and encoder.clip.visual.training
     loss = encoder.encode_images(domains[0].val.images[:2]).sum()
     loss.backward()
@@ -187,7 +187,7 @@ def test_groups_weigh_the_same_whatever_their_size(toy_encoder, domains):
     """Means over the tasks of a group, not over images or over the tasks of both groups together."""
     encoder = toy_encoder()
     start, vectors = line(encoder)
-    search = Search(Answers(encoder, domains), Path(encoder, start, vectors), [Question(0), Question(1)], [Question(2)])
+    search = Search(AnswerCounter(encoder, domains), Path(encoder, start, vectors), [Question(0), Question(1)], [Question(2)])
     search.ask(GRID)
     for point in GRID:
         accuracy = [100 * search.counts[point][q] / 40 for q in range(3)]
@@ -200,7 +200,7 @@ def test_groups_weigh_the_same_whatever_their_size(toy_encoder, domains):
 def test_the_bound_asks_for_the_initial_model_where_no_grid_does(toy_encoder, domains):
     encoder = toy_encoder()
     start, vectors = line(encoder)
-    validation, path = Answers(encoder, domains), Path(encoder, start, vectors)
+    validation, path = AnswerCounter(encoder, domains), Path(encoder, start, vectors)
     search = Search(validation, path, [Question(0)], [Question(2)], "bounded", 0.0)
     search.ask([(1.0,)])
     assert set(search.counts) == {(0.0,), (1.0,)}

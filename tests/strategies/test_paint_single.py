@@ -7,7 +7,7 @@ from benchmarks.scenario import scenario
 from metrics.evaluate import evaluate
 from models.classifier import PromptClassifier
 from models.merging import patched, task_vector
-from strategies.alpha_search import Answers, Path, Question
+from strategies.alpha_search import AnswerCounter, Path, Question
 from strategies.engine.strategy import Strategy
 from strategies.paint import PaintSingle
 from strategies.peft import LoRA
@@ -101,7 +101,7 @@ def test_a_curve_is_the_accuracy_of_the_interpolated_weights(toy_encoder, stream
         encoder.touch()
         right[alpha] = right_images(encoder, domains["a"])
     path = Path(toy_encoder(), start, [vector])
-    correct, lost, *_ = Answers(path.encoder, {0: domains["a"]}, "test").compare(path, [(1.0,), (0.0,)], Question(0))
+    correct, lost, *_ = AnswerCounter(path.encoder, {0: domains["a"]}, "test").compare(path, [(1.0,), (0.0,)], Question(0))
     assert correct == [int(right[1.0].sum()), int(right[0.0].sum())] and lost == [0, int((right[1.0] & ~right[0.0]).sum())]
     assert lost[1] > 0
     # The curve changes neither the choice nor the weights.
