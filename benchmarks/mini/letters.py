@@ -29,7 +29,8 @@ HELDOUT_FONTS = ("cmr10", "cmb10", "cmss10", "cmtt10", "cmmi10")
 
 
 @cache
-def _font(name: str) -> ImageFont.FreeTypeFont:
+def typeface(name: str) -> ImageFont.FreeTypeFont:
+    """Return a typeface of matplotlib at 96 pixels."""
     import matplotlib
 
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")), 96)
@@ -38,7 +39,7 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
 @cache
 def letter_mask(font: str, letter: str) -> np.ndarray:
     """Return a capital letter as a mask, uint8 [64, 64]. Raises LookupError if the font does not have it."""
-    mask = glyph_mask(_font(font), letter.upper())
+    mask = glyph_mask(typeface(font), letter.upper())
     if mask is None:
         raise LookupError(f"the font {font} has no letter {letter!r}")
     return mask
