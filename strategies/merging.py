@@ -5,10 +5,12 @@ The formulas are pure functions on task vectors (`models.merging`). Each class h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from models.merging import Vector, add, by_depth, dare, magmax, model_stock, patched, task_vector, ties
 from models.setting import setting
@@ -49,10 +51,9 @@ class TaskArithmetic(Patching):
         super().before_run()
         self.vectors: list[Vector] = []
 
-    def before_experience(self) -> None:
-        """Start each task from the initial weights."""
-        super().before_experience()
-        self.set_weights(self.initial)
+    def start_weights(self) -> Mapping[str, Tensor] | None:
+        """Return the initial weights."""
+        return self.initial
 
     def after_experience(self) -> None:
         """Keep the task vector, and move to the best point along the merged vectors so far."""
@@ -229,11 +230,9 @@ class MagMax(TaskArithmetic):
         `python cli.py bench mtil --strategy magmax`
     """
 
-    def before_experience(self) -> None:
-        """Start from the fine-tuned weights of the last task."""
-        super().before_experience()
-        if self.vectors:
-            self.set_weights(patched(self.initial, self.vectors[-1:], [1.0]))
+    def start_weights(self) -> Mapping[str, Tensor] | None:
+        """Return the fine-tuned weights of the last task."""
+        return patched(self.initial, self.vectors[-1:], [1.0]) if self.vectors else self.initial
 
     def directions(self) -> list[Vector]:
         """Return the merged vector."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from torch import Tensor
 
 from benchmarks.scenario import DomainExperience
 from models.merging import Vector, task_vector
@@ -39,10 +42,9 @@ class PaintSingle(Patching):
 
     restarts = True
 
-    def before_experience(self) -> None:
-        """Start from the initial weights."""
-        super().before_experience()
-        self.set_weights(self.initial)
+    def start_weights(self) -> Mapping[str, Tensor] | None:
+        """Return the initial weights."""
+        return self.initial
 
     def after_experience(self) -> None:
         """Search how far to go from the initial weights to the fine-tuned ones."""

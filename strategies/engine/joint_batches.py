@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -31,10 +31,13 @@ class JointTraining(Strategy):
         super().before_run()
         self.initial = self.weights()
 
+    def start_weights(self) -> Mapping[str, Tensor] | None:
+        """Return the initial weights."""
+        return self.initial
+
     def before_experience(self) -> None:
-        """Restart from the initial weights."""
+        """Prepare the classifier for all tasks so far."""
         super().before_experience()
-        self.set_weights(self.initial)
         for experience in self.experiences:
             # A resumed run has not met the earlier tasks.
             self.classifier.adaptation(experience)

@@ -13,6 +13,7 @@ TRAIN_COLUMNS = ("after", "iteration", "loss", "lr")
 # The arguments that the loop passes to each hook.
 HOOKS: dict[str, tuple[str, ...]] = {
     "before_run": (),
+    "start_weights": (),
     "before_experience": (),
     "companion_images": (),
     "compute_loss": ("batch",),

@@ -1,8 +1,8 @@
 """Save and restore the training state within a task, so that a killed run continues bit-exactly.
 
-The state at the start of the task is made again: the weights come from the last experience's checkpoint, and from them
-`before_experience` makes what the method prepares. Then the saved weights, optimiser, generators, position in the data and the
-method's own changes (`Strategy.task_state`) are restored over it.
+The state at the start of the task is made again: the weights come from the last experience's checkpoint or from
+`Strategy.start_weights`, and from them `before_experience` makes what the method prepares. Then the saved weights, optimiser,
+generators, position in the data and the method's own changes (`Strategy.task_state`) are restored over it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from strategies.engine.unsaved_state import OwnState
 # Hooks called before the first or after the last update of a task. A user's class may override them without `task_state`. Any
 # other override may change something during the task, and only the class can say what.
 AROUND = (
-    *("before_run", "before_experience", "after_experience", "state", "load", "budget", "learning_rate", "files", "selects"),
-    *("reference_count", "task_alpha", "directions", "refinements", "questions", "grid", "after_search"),
+    *("before_run", "start_weights", "before_experience", "after_experience", "state", "load", "budget", "learning_rate"),
+    *("files", "selects", "reference_count", "task_alpha", "directions", "refinements", "questions", "grid", "after_search"),
 )
 
 

@@ -67,8 +67,10 @@ class Strategy(Template):
 
         - `before_run()`: once per run. The encoder has its initial weights and is in evaluation mode. There is no experience
           yet. A resumed run calls it too, and then `load`.
-        - `before_experience()`: before the first update of a task. The task's data and the optimiser are ready, the weights
-          are those that the last task left.
+        - `start_weights() -> dict | None`: the weights that a task trains from, if not those that the last task left. The
+          measures before the task are taken on them.
+        - `before_experience()`: before the first update of a task. The task's data and the optimiser are ready, and the
+          encoder has the weights that training starts from.
         - `budget(experience) -> int`: the number of updates of a task.
         - For each update: `learning_rate(step, peak, updates) -> float`, `companion_images() -> Tensor | None`,
           `compute_loss(batch) -> Tensor`, and after the update `after_step(step)`.
@@ -225,6 +227,13 @@ class Strategy(Template):
     def before_run(self) -> None:
         """Prepare the run: for example, embed reference data with the initial model."""
 
+    def start_weights(self) -> Mapping[str, Tensor] | None:
+        """Return the weights that the task trains from (`weights`), or None for those that the last task left.
+
+        Here: the initial ones with `start=initial`.
+        """
+        return self._start
+
     def before_experience(self) -> None:
         """Prepare a task: for example, copy the weights that a penalty is anchored at."""
 
@@ -364,9 +373,9 @@ class Strategy(Template):
         self.prepare_run()
         # Seeded per experience, so that a resumed run draws the same numbers as an uninterrupted one.
         seed_everything(self.seed, self.experience.current_experience)
-        if self._start is not None and self.trains:
+        if self.trains and (start := self.start_weights()) is not None:
             # Before plugins: their measures belong to the model that the task starts from.
-            tuning.set_weights(self.encoder, self._start)
+            self.set_weights(start)
         super()._before_training_exp(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:

@@ -9,7 +9,6 @@ from benchmarks.scenario import scenario
 from models.merging import add, aligned, by_depth, dare, magmax, model_stock, patched, place, task_vector, ties, weighted
 from models.registry import UserError
 from strategies.engine.batches import mixed_seed
-from strategies.engine.strategy import Strategy
 from strategies.merging import Dare, Lines, MagMax, ModelStock, TaskArithmetic, Ties
 from strategies.paint import PaintParallel
 
@@ -193,8 +192,8 @@ def test_magmax_fine_tunes_in_sequence(toy_encoder, stream, trained, same):
     class Plain(MagMax):
         """Fine-tuning in sequence from the vectors' own weights, nothing merged."""
 
-        def before_experience(self):
-            Strategy.before_experience(self)
+        def start_weights(self):
+            return None
 
         def after_experience(self):
             self.end = self.weights()

@@ -5,11 +5,15 @@ import torch
 
 from benchmarks.scenario import scenario
 from metrics.evaluate import evaluate
+from metrics.plugins import MeasuresBeforeTraining
 from models.classifier import PromptClassifier
 from models.merging import patched, task_vector
 from strategies.alpha_search import AnswerCounter, Path, Question
 from strategies.engine.strategy import Strategy
+from strategies.joint import Joint
+from strategies.merging import TaskArithmetic
 from strategies.paint import PaintSingle
+from strategies.patching import Patching
 from strategies.peft import LoRA
 
 QUICK = {"iterations": 3, "lr": 1e-3, "batch_size": 8, "warmup": 1}
@@ -36,6 +40,21 @@ def test_each_task_starts_from_the_initial_weights(toy_encoder, stream, trained,
     strategy.before_experience = remember
     strategy.train(stream.train_stream[1], eval_streams=[])
     assert same(starts, first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [PaintSingle, Joint, TaskArithmetic])
+def test_measures_before_a_task_are_those_of_the_initial_model(toy_encoder, stream, method):
+    measures = MeasuresBeforeTraining(("iimm",))
+    alpha = {"alpha": 0.5} if issubclass(method, Patching) else {}
+    strategy = method(encoder=toy_encoder(), options=method.Options(**QUICK, **alpha), metrics=[measures])
+    strategy.prepare_run()
+    measures.measure_initial(strategy, stream.train_stream)
+    for experience in stream.train_stream:
+        strategy.train(experience, eval_streams=[])
+    before = [m.value for m in measures.values if m.measure == "iimm"]
+    initial = [m.value for m in measures.values if m.measure == "iimm_zero_shot"]
+    assert len(before) == 2 and before == pytest.approx(initial, abs=1e-6)
 
 
 @pytest.mark.slow
