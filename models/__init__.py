@@ -9,6 +9,7 @@ Load (`models.load`):
     loading/model_config        check the configuration of a directory or repository
     loading/building            build open_clip's classes from a checked configuration
     loading/read_weights        read weights files of other programs and fit them by name and shape
+    loading/small_towers        image towers of the tiny SigLIP and EVA-02
     loading/torchscript         tensors of a TorchScript archive, without running it
     loading/tokenizers          build tokenizers without running code
     loading/hub                 files of Hugging Face repositories
@@ -61,6 +62,10 @@ __getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.l
 KNOWN = {
     "tiny": "ships with the project: 48 x 48 pixels, 1.9 M parameters, the mini edition's default",
     "tiny-words": "ships with the project: the tiny model trained on written words too, for typographic attacks",
+    "tiny-siglip": "ships with the project: a tiny SigLIP (sigmoid loss, logit bias), pretrained like tiny",
+    "tiny-coca": "ships with the project: a tiny CoCa (caption loss), pretrained like tiny",
+    "tiny-eva02": "ships with the project: a tiny EVA-02 (rotary embedding, SwiGLU), pretrained like tiny",
+    "tiny-cone": "ships with the project: a tiny CLIP with a logit scale of 100, pretrained like tiny",
     "ViT-B-16": "pretrained: openai (ZSCL, the full edition's default)",
     "ViT-B-32": "pretrained: openai (IIMM, PAINT)",
     "ViT-L-14": "pretrained: openai (PAINT)",

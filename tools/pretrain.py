@@ -1,5 +1,9 @@
 """Pretrain the tiny CLIP that ships in models/tiny: `python -m tools.pretrain` (about 50 minutes, 2 cores).
 
+The other families (`tools.families`) see the same pictures and captions in the same order, with the schedule of models/tiny:
+
+    python -m tools.pretrain --family siglip     writes models/tiny-siglip; also coca, eva02 and cone
+
 The first run needs the extra `pretrain` (resvg-py) and the npm client. The pool is stored in the cache folder. Every
 few minutes the script prints the zero-shot accuracy on the domains' validation splits and writes a checkpoint. The test
 splits are not used.
@@ -19,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import csv
 import json
 import math
 import shutil
@@ -30,7 +35,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save_file
 from torch import Tensor
@@ -38,54 +42,20 @@ from torch import Tensor
 from benchmarks import mini
 from benchmarks.mini import cache
 from benchmarks.mini import domain_table as table
+from models.loading.local_files import SHIPPED
 from models.loading.tokenizers import MERGES
 from tools import captions, pool, vocabulary
+from tools.families import FAMILIES, HEAD, MEAN, STD, clip_loss, configuration, make_model
 from tools.pool import Pool
 from tools.sampler import COLOURS, Sampler
 
-TINY = Path(__file__).parents[1] / "models" / "tiny"
-MEAN, STD = 0.5, 0.27
-LOGIT_SCALE_INIT = 20.0
-HEAD = 32
-"""Width of an attention head."""
+TINY = SHIPPED["tiny"]
+TINY_ITERATIONS = 8376
+"""Length of the pretraining of models/tiny, which the clock set. The other families get the same."""
+LOG = "training.csv"
+LOG_COLUMNS = ("iteration", "images", "seconds", "threads", "loss", "scale", "bias", "validation")
 # A small transformer learns shapes in random colours very slowly. If it sees white on black first, it learns both sooner.
 EASY_UNTIL, EASE_ENDS, LEAST_EASE = 0.06, 0.4, 0.08
-
-
-def configuration(vocabulary_size: int, width: int = 128) -> dict[str, Any]:
-    """Return the open_clip config: 48 x 48 images in patches of 8, two towers and embeddings of the same width.
-
-    Args:
-        vocabulary_size: number of tokens.
-        width: width of both towers and of the embeddings, a multiple of 32, the width of a head.
-    """
-    return {
-        "model_cfg": {
-            "embed_dim": width,
-            "vision_cfg": {"image_size": 48, "patch_size": 8, "width": width, "layers": 4, "head_width": HEAD},
-            "text_cfg": {
-                "context_length": vocabulary.CONTEXT,
-                "vocab_size": vocabulary_size,
-                "width": width,
-                "heads": width // HEAD,
-                "layers": 3,
-            },
-        },
-        "preprocess_cfg": {"mean": [MEAN] * 3, "std": [STD] * 3, "interpolation": "bilinear"},
-    }
-
-
-def make_model(config: dict[str, Any]) -> Any:
-    """Return an open_clip model with random weights."""
-    architecture = config["model_cfg"]
-    model = CLIP(
-        embed_dim=architecture["embed_dim"],
-        vision_cfg=architecture["vision_cfg"],
-        text_cfg=architecture["text_cfg"],
-    )
-    with torch.no_grad():
-        model.logit_scale.fill_(math.log(LOGIT_SCALE_INIT))
-    return model
 
 
 def learn_vocabulary(pictures: Pool) -> None:
@@ -97,23 +67,6 @@ def learn_vocabulary(pictures: Pool) -> None:
     texts += [f"a {colour} {shape}." for colour in COLOURS for shape in np.unique(subjects[kinds == "shapes"])] * 5
     texts += [t.format(c) for e in table.ENTRIES.values() for t in e.templates for c in e.classnames] * 5
     vocabulary.save(vocabulary.learn(texts), TINY / MERGES)
-
-
-def loss_of(model: Any, images: Tensor, tokens: Tensor, subjects: Tensor) -> Tensor:
-    """Return a contrastive loss with several positives: images [B] against captions [U], one per subject, and the reverse.
-
-    It is the mean of a cross-entropy over captions (label smoothing 0.05) and one over images, in which all images of a
-    subject are equal positives.
-    """
-    image_features = F.normalize(model.encode_image(images), dim=-1)
-    text_features = F.normalize(model.encode_text(tokens), dim=-1)
-    logits = model.logit_scale.exp().clamp(max=100) * image_features.float() @ text_features.float().T
-    positives = F.one_hot(subjects, len(tokens)).float().T
-    positives = positives / positives.sum(dim=1, keepdim=True)
-    to_text = F.cross_entropy(logits, subjects, label_smoothing=0.05)
-    to_image = -(positives * logits.T.log_softmax(dim=1)).sum(dim=1).mean()
-    loss: Tensor = 0.5 * to_text + 0.5 * to_image
-    return loss
 
 
 @contextlib.contextmanager
@@ -137,13 +90,22 @@ def attention_in_float32() -> Iterator[None]:
 class HalfCopy:
     """A bfloat16 copy of a float32 model that computes its gradients, 1.6 times as fast on CPUs with AVX512-BF16.
 
-    The weights stay in float32, so small updates are not lost to rounding.
+    The weights stay in float32, so small updates are not lost to rounding. The logit scale and bias are float32 in the copy too.
+
+    Args:
+        model: the float32 model.
+        loss: the loss of (model, images, tokens, subjects), as in `tools.families`.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, loss: Callable[[Any, Tensor, Tensor, Tensor], Tensor] = clip_loss):
+        self.loss = loss
         self.masters: list[Tensor] = list(model.parameters())
         self.copy = copy.deepcopy(model).bfloat16()
         self.copies: list[Tensor] = list(self.copy.parameters())
+        for scalar in self.copies:
+            # bfloat16 rounds a logit bias of -10 to steps of 1/16, and a logit scale of 100 to 98.9.
+            if scalar.ndim == 0:
+                scalar.data = scalar.data.float()
 
     def gradients(self, images: Tensor, tokens: Tensor, subjects: Tensor) -> Tensor:
         """Set the float32 model's gradients and return the loss."""
@@ -151,7 +113,7 @@ class HalfCopy:
             torch._foreach_copy_(list(self.copies), list(self.masters))
         self.copy.zero_grad()
         with attention_in_float32():
-            loss = loss_of(self.copy, images.bfloat16(), tokens, subjects)
+            loss = self.loss(self.copy, images.bfloat16(), tokens, subjects)
             torch.autograd.backward(loss)
         for master, low in zip(self.masters, self.copies, strict=True):
             master.grad = None if low.grad is None else low.grad.float()
@@ -175,17 +137,33 @@ def zero_shot(model: Any, tokenizer: SimpleTokenizer, split: str = "val") -> dic
     return accuracy
 
 
-def save(state: dict[str, Tensor], config: dict[str, Any], target: Path) -> None:
-    """Write the weights, the config and the vocabulary into a folder that `models.load` reads."""
+def save(state: dict[str, Tensor], config: dict[str, Any], target: Path, half: bool = False) -> None:
+    """Write the weights, the config and the merges into a folder that `models.load` reads.
+
+    Args:
+        state: the weights.
+        config: the open_clip config.
+        target: the folder.
+        half: store the weights in float16, not in float32.
+    """
     target.mkdir(parents=True, exist_ok=True)
+    (target / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     if not (target / MERGES).exists():
         shutil.copyfile(TINY / MERGES, target / MERGES)
-    (target / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    tensors = {name: tensor.detach().float().contiguous() for name, tensor in state.items()}
+    dtype = torch.float16 if half else torch.float32
+    tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in state.items()}
     temporary = target / "open_clip_model.safetensors.part"
     save_file(tensors, temporary)
     temporary.chmod(0o644)
     temporary.replace(target / "open_clip_model.safetensors")
+
+
+def write_log(rows: list[dict[str, object]], target: Path) -> None:
+    """Write the reports of a training as a table (`LOG_COLUMNS`) next to the weights."""
+    with (target / LOG).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, LOG_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def ease_at(progress: float) -> float:
@@ -203,12 +181,13 @@ def pretrain(
     report_every: float,
     width: int = 128,
     iterations: int | None = None,
+    family: str = "clip",
 ) -> None:
     """Train a model and write the running average of its weights to `out`, also at every report.
 
     Args:
         pictures: the pool of pictures.
-        out: folder of the model.
+        out: folder of the model. `training.csv` in it has one row per report (`LOG_COLUMNS`).
         minutes: length of the training by the clock, which also sets the schedule.
         batch_size: images per iteration.
         rate: largest learning rate.
@@ -216,11 +195,13 @@ def pretrain(
         report_every: seconds between reports.
         width: width of the towers (`configuration`).
         iterations: length in iterations, in place of the clock.
+        family: a key of `FAMILIES`. Weights of all but "clip" are stored in half precision.
     """
     torch.manual_seed(seed)
     tokenizer = vocabulary.load(TINY / MERGES)
-    config = configuration(tokenizer.vocab_size, width)
+    config = configuration(tokenizer.vocab_size, width, family)
     model = make_model(config)
+    model.logit_scale.requires_grad_(FAMILIES[family].trains_scale)
     ema: Callable[[float], Callable[..., None]] = torch.optim.swa_utils.get_ema_multi_avg_fn
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=ema(0.998))
     matrices = [p for p in model.parameters() if p.ndim >= 2]
@@ -232,18 +213,24 @@ def pretrain(
         fused=True,
     )
     sampler = Sampler(pictures, batch_size, seed)
-    half = HalfCopy(model)
+    half = HalfCopy(model, FAMILIES[family].loss)
     start = last = time.monotonic()
     running = None
+    log: list[dict[str, object]] = []
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
 
     def report(so_far: str) -> None:
         accuracy = zero_shot(average.module, tokenizer)
-        save(average.module.state_dict(), config, out)
-        stream = np.mean([accuracy[name] for name in mini.STREAM])
-        scale = model.logit_scale.exp().item()
+        save(average.module.state_dict(), config, out, half=family != "clip")
+        stream = float(np.mean([accuracy[name] for name in mini.STREAM]))
+        scale, bias = model.logit_scale.exp().item(), getattr(model, "logit_bias", None)
+        shift = "" if bias is None else f"{bias.item():.2f}"
+        seconds, loss = round(time.monotonic() - start), f"{running or math.nan:.4f}"
+        values = (step, step * batch_size, seconds, torch.get_num_threads(), loss, f"{scale:.2f}", shift, f"{stream:.1f}")
+        log.append(dict(zip(LOG_COLUMNS, values, strict=True)))
+        write_log(log, out)
         each = " ".join(f"{name}={value:.0f}" for name, value in accuracy.items())
-        print(f"{so_far}  scale {scale:.1f}  validation {stream:.1f}  {each}", flush=True)
+        print(f"{so_far}  scale {scale:.1f}  {shift and f'bias {shift}  '}validation {stream:.1f}  {each}", flush=True)
 
     step = 0
     while (progress := (time.monotonic() - start) / (60 * minutes) if iterations is None else step / iterations) < 1:
@@ -271,9 +258,15 @@ def pretrain(
 def main() -> None:
     """Parse the command line and pretrain the model."""
     parser = argparse.ArgumentParser(prog="python -m tools.pretrain", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=TINY, help="folder of the model (default: models/tiny)")
+    parser.add_argument("--family", choices=FAMILIES, default="clip", help="architecture and loss (default: clip)")
+    parser.add_argument("--out", type=Path, help="folder of the model (default: models/tiny, models/tiny-FAMILY)")
     parser.add_argument("--minutes", type=float, default=48, help="training time; the schedule follows the clock (default: 48)")
-    parser.add_argument("--iterations", type=int, help="length in iterations in place of --minutes; the schedule follows them")
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        help=f"length in iterations in place of --minutes; the schedule follows them (default: {TINY_ITERATIONS} for all "
+        "families but clip)",
+    )
     parser.add_argument("--width", type=int, default=128, help=f"width of the towers, a multiple of {HEAD} (default: 128)")
     parser.add_argument("--batch-size", type=int, default=128, help="images per step (default: 128)")
     parser.add_argument("--lr", type=float, default=1e-3, help="largest learning rate (default: 0.001)")
@@ -282,19 +275,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
     parser.add_argument("--vocabulary", action="store_true", help="learn the vocabulary (models/tiny/bpe.txt.gz) again")
     args = parser.parse_args()
+    family = FAMILIES[args.family]
     if args.width < HEAD or args.width % HEAD:
         parser.error(f"--width must be a multiple of {HEAD}, got {args.width}")
+    if args.width != 128 and not family.widths:
+        parser.error(f"--width must be 128 for --family {args.family}: its image tower in timm has one size")
     if args.iterations is not None and args.iterations < 1:
         parser.error(f"--iterations must be at least 1, got {args.iterations}")
-    if args.width != 128 and args.out == TINY:
-        parser.error("--out is needed for another --width: models/tiny is 128 wide")
+    if args.width != 128 and args.out is None:
+        parser.error(f"--out is needed for another --width: models/{family.model} is 128 wide")
+    iterations = TINY_ITERATIONS if args.iterations is None and args.family != "clip" else args.iterations
     torch.set_num_threads(args.threads)
     pictures = pool.load_or_make(cache.folder().parent / "pretraining")
     if args.vocabulary or not (TINY / MERGES).exists():
         learn_vocabulary(pictures)
-    pretrain(
-        pictures, args.out, args.minutes, args.batch_size, args.lr, args.seed, args.report_every, args.width, args.iterations
-    )
+    out = SHIPPED[family.model] if args.out is None else args.out
+    options = (args.minutes, args.batch_size, args.lr, args.seed, args.report_every, args.width, iterations, args.family)
+    pretrain(pictures, out, *options)
 
 
 if __name__ == "__main__":

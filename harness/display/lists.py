@@ -132,6 +132,7 @@ def _descriptions(what: str) -> dict[str, str]:
     import benchmarks
     import models
     from metrics.definitions import METRICS
+    from models.loading.local_files import SHIPPED, is_here
     from strategies import ABOUT, STRATEGIES
     from strategies.plugins.built_in import PLUGINS
 
@@ -140,6 +141,6 @@ def _descriptions(what: str) -> dict[str, str]:
         "strategies": {name: ABOUT.get(name, "") for name in STRATEGIES.names()},
         "tunings": models.TUNINGS,
         "plugins": PLUGINS,
-        "models": models.KNOWN,
+        "models": {name: text for name, text in models.KNOWN.items() if name not in SHIPPED or is_here(name)},
         "metrics": METRICS,
     }[what]

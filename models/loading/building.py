@@ -125,6 +125,8 @@ def _check_image_tower(config: ModelConfig) -> None:
     if tower:
         import timm
 
+        import models.loading.small_towers  # noqa: F401  (adds its towers to timm's names)
+
         if not timm.is_model(tower):
             raise invalid(config.path, f"timm has no model {tower!r} (model_cfg.vision_cfg.timm_model_name)")
 

@@ -41,8 +41,8 @@ def load(name: str, pretrained: str | None = None) -> DualEncoder:
     open_clip's default (our choice).
 
     Args:
-        name: "tiny" or "tiny-words" (they ship with the project), a directory with an `open_clip_config.json` and weights, a
-            hub name ("hf-hub:owner/model"), or an architecture that open_clip knows.
+        name: "tiny" or another model that ships with the project (`list models`), a directory with an
+            `open_clip_config.json` and weights, a hub name ("hf-hub:owner/model"), or an architecture that open_clip knows.
         pretrained: an open_clip tag, or the path of a weights file (safetensors, or written by `torch.save`; see
             `models.loading.read_weights`). Required for architectures and not allowed for other names. "random" gives random
             weights, drawn from torch's global generator, for any name. A directory or repository then needs no weights file.

@@ -12,7 +12,9 @@ from models.paths import user_path
 from models.registry import UserError
 
 TINY = Path(__file__).parents[1] / "tiny"
-SHIPPED = {"tiny": TINY, "tiny-words": TINY.with_name("tiny-words")}
+FAMILIES = {"tiny-siglip": "siglip", "tiny-coca": "coca", "tiny-eva02": "eva02", "tiny-cone": "cone"}
+"""The tiny models of other families, and the names under which `tools.pretrain` makes them."""
+SHIPPED = {name: TINY.with_name(name) for name in ("tiny", "tiny-words", *FAMILIES)}
 """The model directories that ship with the project, by name."""
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # Stems of weights files in a model directory, in open_clip's order of preference.
@@ -49,6 +51,12 @@ def directory_of(name: str, pretrained: str | None) -> Path | None:
         UserError: the directory has no configuration, or no weights (except for random weights).
     """
     if name in SHIPPED:
+        if pretrained != "random" and not is_here(name):
+            raise UserError(
+                f"The weights of {name!r} are not in this copy of the project ({SHIPPED[name]}). Make them with "
+                f"`python -m tools.pretrain --family {FAMILIES.get(name, 'clip')}`, or give --model tiny, or --pretrained "
+                "random for random weights."
+            )
         return SHIPPED[name]
     path = user_path(name)
     if not path_is(path, Path.is_dir):
@@ -69,6 +77,11 @@ def directory_of(name: str, pretrained: str | None) -> Path | None:
     if pretrained != "random" and weights_in(path) is None:
         raise no_weights(name)
     return path
+
+
+def is_here(name: str) -> bool:
+    """Return whether the weights of a model of `SHIPPED` are in this copy of the project."""
+    return SHIPPED[name].is_dir() and weights_in(SHIPPED[name]) is not None
 
 
 def no_weights(name: str) -> UserError:
