@@ -1,4 +1,4 @@
-"""Fill the measured numbers of README.md and docs/ from the CSV files under reference_data/tables/.
+"""Fill the measured numbers of README.md, docs/ and the model cards from the CSV files under reference_data/tables/.
 
     python -m tools.pages            fill every region
     python -m tools.pages --check    exit with 1 if a page and its CSV differ
@@ -28,6 +28,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
+
+from models.loading.local_files import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 TABLE_FOLDER = ROOT / "reference_data" / "tables"
@@ -259,6 +261,14 @@ def scale(name: str) -> str:
     return markdown(headings, body) if body else "Not measured yet."
 
 
+def family(model: str | None) -> str:
+    """Return the measured part of the card of a tiny model, or with None the table of all of them."""
+    from tools.family_tables import card, overview
+
+    tables = rows("families"), rows("family_models")
+    return overview(*tables, markdown) if model is None else card(model, *tables, markdown)
+
+
 def paint_main() -> str:
     """Return PAINT's main table in paint.csv."""
     headings = {
@@ -297,6 +307,8 @@ TABLES: dict[str, Callable[[], str]] = {
             "iimm_zero_shot": "IIMM before training",
         },
     ),
+    "families": lambda: family(None),
+    **{name: (lambda name=name: family(name)) for name in FAMILIES},  # type: ignore[misc]
     "matrix": accuracy_matrix,
     "matrix_numbers": matrix_numbers,
     "predict_errors": predict_errors,
@@ -333,7 +345,7 @@ def unread(text: str) -> list[str]:
 
 def pages() -> list[Path]:
     """Return the pages that may have regions."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "models").glob("*/README.md"))]
 
 
 def draw(run: Path) -> None:

@@ -37,7 +37,7 @@ from benchmarks import mini
 from benchmarks.cases.written_words import PIXELS, write
 from benchmarks.mini import cache, render
 from benchmarks.mini.domain_table import ENTRIES
-from tools import pool, pretrain, sources, vocabulary
+from tools import families, pool, pretrain, sources, vocabulary
 from tools.attackable import nonsense
 from tools.sampler import Sampler
 
@@ -144,7 +144,7 @@ def train(out: Path, start_from: Path, iterations: int, rate: float, seed: int, 
     sampler, faces = Sampler(pool.load_or_make(folder), PLAIN + WRITTEN, seed), typefaces(folder)
     rng = np.random.default_rng([seed, 1])
     tokenizer = vocabulary.load(pretrain.TINY / "bpe.txt.gz")
-    model = pretrain.make_model(pretrain.configuration(tokenizer.vocab_size))
+    model = families.make_model(families.configuration(tokenizer.vocab_size))
     model.load_state_dict(load_file(pretrain.TINY / "open_clip_model.safetensors"))
     teacher = copy.deepcopy(model.visual).bfloat16().eval()
     text, scale = word_features(model, tokenizer).clone(), model.logit_scale.exp().item()
@@ -198,7 +198,7 @@ def train(out: Path, start_from: Path, iterations: int, rate: float, seed: int, 
 
 def pixels(images: Tensor) -> Tensor:
     """Return normalised bfloat16 pixels of pictures in 0..1."""
-    return ((images - pretrain.MEAN) / pretrain.STD).bfloat16()
+    return ((images - families.MEAN) / families.STD).bfloat16()
 
 
 def save(state: dict[str, Tensor], out: Path) -> None:

@@ -26,7 +26,8 @@ def perennial_siglip_patch8_48(**options: Any) -> nn.Module:
     Args:
         options: options of timm's `create_model`.
     """
-    return vision_transformer.vit_base_patch16_siglip_224(**{**SIZES, **options})
+    tower: nn.Module = vision_transformer.vit_base_patch16_siglip_224(**{**SIZES, **options})
+    return tower
 
 
 @register_model
@@ -39,4 +40,6 @@ def perennial_eva02_patch8_48(**options: Any) -> nn.Module:
     Args:
         options: options of timm's `create_model`.
     """
-    return eva.eva02_base_patch16_clip_224(**{**SIZES, "ref_feat_shape": (6, 6), "head_init_scale": 1.0, **options})
+    settings = {**SIZES, "ref_feat_shape": (6, 6), "head_init_scale": 1.0, **options}
+    tower: nn.Module = eva.eva02_base_patch16_clip_224(**settings)
+    return tower

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from benchmarks.mini import concepts
 from models.loading.load import load
-from tools import captions, pool_shapes, pretrain, sources, vocabulary
+from tools import captions, families, pool_shapes, pretrain, sources, vocabulary
 from tools import icon_names as names
 from tools.compose import Composer, Look
 from tools.pool import Pool
@@ -134,7 +134,7 @@ def test_loss_counts_all_images_of_a_subject_as_positives():
     ]
     columns = logits.T.log_softmax(1)
     expected = 0.5 * torch.stack(rows).mean() + 0.5 * (-columns[0, [0, 2, 3]].mean() - columns[1, 1]) / 2
-    assert pretrain.loss_of(model, images, texts, subjects) == pytest.approx(expected.item(), rel=1e-5)
+    assert families.clip_loss(model, images, texts, subjects) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_half_precision_gradients_are_close_to_full_precision():
@@ -146,7 +146,7 @@ def test_half_precision_gradients_are_close_to_full_precision():
     assert F.scaled_dot_product_attention is original, "the patch is undone"
     low = torch.cat([p.grad.flatten() for p in model.parameters()])
     model.zero_grad()
-    pretrain.loss_of(model, images, tokens, subjects).backward()
+    families.clip_loss(model, images, tokens, subjects).backward()
     full = torch.cat([p.grad.flatten() for p in model.parameters()])
     assert F.cosine_similarity(low, full, dim=0) > 0.98
 
@@ -185,7 +185,7 @@ def test_a_length_in_iterations_does_not_depend_on_the_clock(tmp_path, monkeypat
             self.matrix = torch.nn.Parameter(torch.zeros(2, 2))
 
     class Half:
-        def __init__(self, model):
+        def __init__(self, model, loss):
             self.model = model
 
         def gradients(self, images, tokens, subjects):
@@ -210,7 +210,12 @@ def test_a_length_in_iterations_does_not_depend_on_the_clock(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--width", "100"], "a multiple of 32"), (["--iterations", "0"], "at least 1"), (["--width", "64"], "--out is needed")],
+    [
+        (["--width", "100"], "a multiple of 32"),
+        (["--iterations", "0"], "at least 1"),
+        (["--width", "64"], "--out is needed"),
+        (["--width", "64", "--family", "eva02", "--out", "x"], "--width must be 128 for --family eva02"),
+    ],
 )
 def test_sizes_are_checked_first(words, message, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["pretrain", *words])
