@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metrics.regression import LEVEL, fit, leave_one_out, left_out_of_mean
+from metrics.multiple_regression import leave_one_out
+from metrics.regression import LEVEL, fit, left_out_of_mean
 
 FEWEST = 5
 EXTREMES = 2
@@ -63,9 +64,9 @@ def fisher(value: float, standard_error: float, level: float = LEVEL) -> Interva
 def left_out_r2(x: ArrayLike, y: ArrayLike) -> float:
     """Return R2 on left-out tasks. It is at most 1, and below 0 for a line that is worse than the mean of the other tasks.
 
-    NaN if all y are equal. Raises ValueError as `metrics.regression.leave_one_out`.
+    NaN if all y are equal. Raises ValueError as `metrics.multiple_regression.leave_one_out`.
     """
-    return explained(leave_one_out(x, y), left_out_of_mean(y))
+    return explained(leave_one_out(np.asarray(x, dtype=np.float64)[:, None], y), left_out_of_mean(y))
 
 
 def explained(errors: ArrayLike, errors_of_mean: ArrayLike) -> float:

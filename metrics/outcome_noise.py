@@ -1,18 +1,21 @@
 """The noise of a study's outcomes from finite test sets and seeds, and the reliability that follows.
 
-An accuracy a of n images has the binomial variance a (100 - a) / n, in points^2. With accuracies before (b) and after (a):
+An accuracy a of n images has the binomial variance a (100 - a) / n, in points^2. The models before (b) and after training (a)
+answer the same images, and the covariance of their errors is not recorded. The noise of a change g = a - b is between
 
-    gain              var b + var a
-    gain over error   (var a + ((100 - a) / (100 - b))^2 var b) (100 / (100 - b))^2         (delta method)
-    forgetting        sum over the other tasks of var a / K^2                               (K other tasks)
+    most     errors of the two models are independent               a (100 - a) / n + b (100 - b) / n
+    least    all images that change do so in one direction          |g| (100 - |g|) / n
 
-The errors of two models on the same images are positively correlated, which is ignored: the noise is overstated. The accuracies
-of other tasks before training are the same for all tasks of a study, so they add almost no variance between tasks.
+Gain over the zero-shot error is s = 100 g / (100 - b). Forgetting is the mean of b - a over K other tasks:
 
-    reliability    1 - (mean noise + variance between seeds / seeds) / variance between tasks         at least 0
-    corrected R2   R2 / reliability         (Spearman 1904, for noise in the outcome only)
+    gain over error   most     (var a + ((100 - a) / (100 - b))^2 var b) (100 / (100 - b))^2         (delta method)
+                      least    |s| (100 - |s|) / (n (100 - b) / 100), the share of the wrong images that become right
+    forgetting        sum over the other tasks of the noise of the change / K^2
 
-It is an upper bound of the R2 for outcomes without noise, because the reliability is a lower bound.
+    reliability       1 - (mean noise + variance between seeds / seeds) / variance between tasks, at least 0
+    corrected R2      R2 / reliability         (Spearman 1904, for noise in the outcome only)
+
+The variance between seeds has a part of the test set's noise too, so the sum overstates the noise a little.
 """
 
 from __future__ import annotations
@@ -24,6 +27,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+
+
+class Noise(NamedTuple):
+    """Both limits of the variance of an outcome from its test set."""
+
+    least: Floats
+    most: Floats
 
 
 class Reliability(NamedTuple):
@@ -51,26 +61,31 @@ def accuracy_noise(accuracy: ArrayLike, n: ArrayLike) -> Floats:
     return variance
 
 
-def gain_noise(before: ArrayLike, after: ArrayLike, n: ArrayLike) -> Floats:
+def gain_noise(before: ArrayLike, after: ArrayLike, n: ArrayLike) -> Noise:
     """Return the variance of after - before, in points^2. Raises ValueError as `accuracy_noise`."""
-    return accuracy_noise(before, n) + accuracy_noise(after, n)
+    b, a = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    most = accuracy_noise(b, n) + accuracy_noise(a, n)
+    return Noise(np.minimum(accuracy_noise(np.abs(a - b), n), most), most)
 
 
-def gain_over_error_noise(before: ArrayLike, after: ArrayLike, n: ArrayLike) -> Floats:
+def gain_over_error_noise(before: ArrayLike, after: ArrayLike, n: ArrayLike) -> Noise:
     """Return the variance of 100 (after - before) / (100 - before). NaN without errors before.
 
     Raises ValueError as `accuracy_noise`.
     """
     b, a = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     error = np.where(b < 100, 100 - b, np.nan)
-    variance: Floats = (accuracy_noise(a, n) + ((100 - a) / error) ** 2 * accuracy_noise(b, n)) * (100 / error) ** 2
-    return variance
+    most: Floats = (accuracy_noise(a, n) + ((100 - a) / error) ** 2 * accuracy_noise(b, n)) * (100 / error) ** 2
+    share = np.abs(100 * (a - b) / error)
+    least: Floats = np.minimum(np.maximum(share * (100 - share), 0) / (np.asarray(n) * error / 100), most)
+    return Noise(least, most)
 
 
-def forgetting_noise(after: ArrayLike, n: ArrayLike) -> float:
-    """Return the variance of the mean change on K other tasks with accuracies after training [K]."""
-    noise = accuracy_noise(after, n)
-    return float(noise.sum() / len(noise) ** 2)
+def forgetting_noise(before: ArrayLike, after: ArrayLike, n: ArrayLike) -> Noise:
+    """Return the variance of the mean change on K other tasks with these accuracies [K]. Raises as `accuracy_noise`."""
+    noise = gain_noise(before, after, n)
+    least, most = (limit.sum() / len(limit) ** 2 for limit in noise)
+    return Noise(least, most)
 
 
 def reliability(outcomes: ArrayLike, noise: ArrayLike, between_seeds: float = 0.0, seeds: int = 1) -> Reliability:

@@ -1,17 +1,22 @@
 """The findings of a study as Markdown: how well each measure predicts outcomes, against two baselines and chance.
 
-    python -m harness.study.findings [STUDY]     folder or table.csv; the default is the mini edition's study
+    python -m harness.study.findings [STUDY]                   folder or table.csv; the default is the mini edition's study
+    python -m harness.study.findings --plan STUDY ... [--out FOLDER]
 
-prints the tables of docs/study.md. Protocol (our choice): lines through domains (means over seeds) and leave-one-out errors,
-the error on each domain of the line through all others. The baselines are the mean of the others and the line over zero-shot
-test accuracy. Chance is estimated by assigning the outcomes to other domains at random. One permutation moves all outcomes and
-tunings of a domain together, which keeps their correlations.
+The first prints the tables of docs/study.md. The second prints the tables of docs/study_plan.md (`harness.study.trial`), of one
+or several studies such as one per family, and writes them as CSV.
+
+Protocol of docs/study.md (our choice): lines through domains (means over seeds) and leave-one-out errors, the error on each
+domain of the line through all others. The baselines are the mean of the others and the line over zero-shot test accuracy. Chance
+is estimated by assigning the outcomes to other domains at random. One permutation moves all outcomes and tunings of a domain
+together, which keeps their correlations.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -251,8 +256,36 @@ def _table(title: str, heads: Iterable[str], cells: Iterable[Iterable[str]]) -> 
     return "\n".join([*header, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
-if __name__ == "__main__":
+def main(words: Sequence[str] | None = None) -> None:
+    """Print the tables, and write those of the plan with --out.
+
+    Raises:
+        SystemExit: for a study that is missing, damaged or too small, with the reason.
+    """
+    from harness.study.noise import read_changes
+    from harness.study.predictors import read_studies
+    from harness.study.trial import trial_markdown, trial_tables, write_trial
+
+    parser = argparse.ArgumentParser(prog="findings", description="Print the findings of a study as Markdown.")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help="folder or table.csv (default: the mini edition's study)")
+    parser.add_argument("--plan", action="store_true", help="the tables of the plan of the broad study")
+    parser.add_argument("--out", metavar="FOLDER", help="with --plan: also write each table as CSV")
+    arguments = parser.parse_args(words)
     try:
-        print(markdown(read(table_path(sys.argv[1] if len(sys.argv) > 1 else None))))
-    except (UserError, ValueError) as error:
+        if not arguments.plan:
+            if len(arguments.studies) > 1 or arguments.out:
+                raise UserError("Several studies and --out need --plan.")
+            print(markdown(read(table_path(arguments.studies[0] if arguments.studies else None))))
+            return
+        rows = read_studies(arguments.studies)
+        changes = read_changes([table_path(path) for path in arguments.studies or [None]])
+        tables = trial_tables(rows, changes)
+        print(trial_markdown(tables))
+        if arguments.out:
+            write_trial(tables, Path(arguments.out))
+    except (UserError, ValueError, OSError) as error:
         raise SystemExit(f"findings: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -14,18 +14,34 @@ from metrics.outcome_noise import (
 )
 
 
-def test_noise_is_the_variance_of_simulated_test_sets():
+def test_most_noise_is_the_variance_with_independent_errors():
     generator, n = np.random.default_rng(0), 400
     before, after = (100 * generator.binomial(n, p, size=40_000) / n for p in (0.4, 0.7))
     assert accuracy_noise(40, n) == pytest.approx(before.var(), rel=0.03)
-    assert gain_noise(40, 70, n) == pytest.approx((after - before).var(), rel=0.03)
+    assert gain_noise(40, 70, n).most == pytest.approx((after - before).var(), rel=0.03)
     shares = 100 * (after - before) / (100 - before)
-    assert gain_over_error_noise(40, 70, n) == pytest.approx(shares.var(), rel=0.05)
-    assert forgetting_noise([40, 70], [n, n]) == pytest.approx(((before + after) / 2).var(), rel=0.03)
+    assert gain_over_error_noise(40, 70, n).most == pytest.approx(shares.var(), rel=0.05)
+
+
+def test_least_noise_is_the_variance_with_changes_in_one_direction():
+    """Of n images, 40 % are right before and after, 30 % become right, and the rest stay wrong."""
+    generator, n = np.random.default_rng(1), 400
+    right, gained, _ = generator.multinomial(n, [0.4, 0.3, 0.3], size=40_000).T
+    assert gain_noise(40, 70, n).least == pytest.approx((100 * gained / n).var(), rel=0.03)
+    shares = 100 * gained / (n - right)
+    assert gain_over_error_noise(40, 70, n).least == pytest.approx(shares.var(), rel=0.05)
+
+
+def test_forgetting_is_a_mean_over_tasks():
+    single = gain_noise([50, 90], [40, 90], [100, 200])
+    result = forgetting_noise([50, 90], [40, 90], [100, 200])
+    assert (result.least, result.most) == pytest.approx((single.least.sum() / 4, single.most.sum() / 4))
+    assert single.least.tolist() == [9, 0]
 
 
 def test_undefined_noise():
-    assert math.isnan(gain_over_error_noise(100, 90, 50)) and accuracy_noise(100, 50) == 0
+    assert math.isnan(gain_over_error_noise(100, 90, 50).most) and accuracy_noise(100, 50) == 0
+    assert gain_over_error_noise(95, 80, 50).least == 0
     with pytest.raises(ValueError, match="positive"):
         accuracy_noise(50, 0)
     with pytest.raises(ValueError, match="in \\[0, 100\\]"):

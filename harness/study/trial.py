@@ -1,0 +1,204 @@
+"""All tables of the plan (docs/study_plan.md) for one or several studies, as Markdown and as CSV.
+
+The confirmatory tables come first. Everything below the heading "Exploratory" is exploratory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.records.files import write_table
+from harness.study.confirmatory import IIMM, confirmatory, overall
+from harness.study.difficulty import difficulty
+from harness.study.exploratory import component_lines, measure_lines, partial_lines, pooled_lines, trade_off
+from harness.study.noise import reliabilities
+from harness.study.predictors import without_ceilings
+from metrics.multiplicity import SHUFFLES
+
+BEST = 5
+"""Predictors shown per model, tuning and outcome, next to IIMM."""
+CONFIRMATORY = ("confirmatory", "claims", "without_ceilings")
+
+
+def trial_tables(
+    rows: pd.DataFrame, changes: pd.DataFrame | None = None, shuffles: int = SHUFFLES, seed: int = 0
+) -> dict[str, pd.DataFrame]:
+    """Return all tables by name, the confirmatory ones (`CONFIRMATORY`) first.
+
+    Args:
+        rows: table of one or several studies with baselines (`harness.study.predictors.read_studies`).
+        changes: changes on single domains (`harness.study.noise.read_changes`).
+        shuffles: number of random permutations.
+        seed: seed of the permutations.
+    """
+    lines = confirmatory(rows, shuffles, seed)
+    tables = {
+        "confirmatory": lines,
+        "claims": overall(lines),
+        "without_ceilings": confirmatory(without_ceilings(rows), shuffles, seed),
+        "measures": measure_lines(rows, shuffles, seed),
+        "partial": partial_lines(rows),
+        "components": component_lines(rows),
+        "reliability": reliabilities(rows, changes),
+        "trade_off": trade_off(rows),
+        "difficulty": difficulty(rows),
+    }
+    if rows.model.nunique() > 1:
+        tables["families"] = pooled_lines(rows, shuffles=shuffles, seed=seed)
+    return tables
+
+
+def write_trial(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
+    """Write each table to FOLDER/NAME.csv and return the paths.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    paths = [folder / f"{name}.csv" for name in tables]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, table in zip(paths, tables.values(), strict=True):
+        write_table(table, path)
+    return paths
+
+
+def trial_markdown(tables: dict[str, pd.DataFrame]) -> str:
+    """Return the tables as Markdown, with the confirmatory and exploratory ones under separate headings."""
+    parts = ["## Confirmatory", "Verdicts by outcome.", _plain(tables["claims"])]
+    for name, title in (("confirmatory", "Lines over IIMM"), ("without_ceilings", "The same without tasks near 100 %")):
+        parts += [f"{title}, slopes per standard deviation.", _confirmatory(tables[name])]
+    parts += [
+        "## Exploratory",
+        f"The {BEST} predictors with the largest R2 on left-out tasks, and IIMM.",
+        _measures(tables["measures"]),
+    ]
+    parts += ["IIMM given other predictors, slopes per standard deviation.", _partial(tables["partial"])]
+    if "families" in tables:
+        parts += ["Families together: mean slope over families per standard deviation.", _families(tables["families"])]
+    parts += ["Signed R2 of IIMM, its components, and w intra + (1 - w) inter.", _plain(tables["components"], digits=2)]
+    parts += ["Reliability of the outcomes, and R2 corrected for it.", _reliability(tables["reliability"])]
+    parts += ["Learning against forgetting, points.", _trade_off(tables["trade_off"])]
+    parts += ["Rank correlation with the difficulty of a task.", _difficulty(tables["difficulty"])]
+    return "\n\n".join(parts)
+
+
+def _confirmatory(lines: pd.DataFrame) -> str:
+    cells = [
+        (r.model, r.tuning, r.outcome, r.n, _span(r.slope, r.low, r.high), _span(r.r2, r.r2_low, r.r2_high), _p(r.p),
+         _p(r.p_holm), _p(r.p_maximum), _span(r.tau, r.tau_low, r.tau_high), _number(r.left_out_r2),
+         f"{_number(r.r2_without_extremes)} ({r.extremes})", f"{r.verdict}{', useful' if r.useful else ''}")
+        for r in lines.itertuples()
+    ]  # fmt: skip
+    heads = ("model", "tuning", "outcome", "n", "slope", "signed R2", "p", "p (Holm)", "p (maximum)", "tau", "R2 left out")
+    return _table((*heads, "R2 without two extremes", "verdict"), cells)
+
+
+def _measures(lines: pd.DataFrame) -> str:
+    cells = []
+    for (model, tuning, outcome), group in lines.groupby(["model", "tuning", "outcome"], sort=False):
+        ranked = group.sort_values("left_out_r2", ascending=False, kind="stable")
+        shown = pd.concat([ranked.head(BEST), ranked[(ranked.measure == IIMM) & ~ranked.index.isin(ranked.head(BEST).index)]])
+        cells += [
+            (model, tuning, outcome, f"`{r.measure}`", r.n, _span(r.r2, r.r2_low, r.r2_high), _p(r.p), _p(r.p_holm),
+             _p(r.p_maximum), _number(r.left_out_r2))
+            for r in shown.itertuples()
+        ]  # fmt: skip
+    heads = ("model", "tuning", "outcome", "predictor", "n", "signed R2", "p", "p (Holm)", "p (maximum)", "R2 left out")
+    return _table(heads, cells)
+
+
+def _partial(lines: pd.DataFrame) -> str:
+    cells = [
+        (r.model, r.tuning, r.outcome, r.given, r.n, _span(r.slope, r.low, r.high), _p(r.p), _number(r.partial_r))
+        for r in lines.itertuples()
+    ]
+    return _table(("model", "tuning", "outcome", "given", "n", "slope", "p", "partial r"), cells)
+
+
+def _families(lines: pd.DataFrame) -> str:
+    cells = [
+        (r.tuning, r.outcome, r.families, r.n, _span(r.slope, r.low, r.high), _p(r.p), _p(r.p_permutation),
+         *(_number(value) for value in (r.family_sd, r.task_sd, r.residual_sd)))
+        for r in lines.itertuples()
+    ]  # fmt: skip
+    heads = (
+        "tuning",
+        "outcome",
+        "families",
+        "n",
+        "slope",
+        "p",
+        "p (permutation)",
+        "SD of slopes",
+        "SD of tasks",
+        "SD of the rest",
+    )
+    return _table(heads, cells)
+
+
+def _reliability(lines: pd.DataFrame) -> str:
+    cells = [
+        (r.model, r.tuning, r.outcome, f"`{r.measure}`", r.n, _number(r.r2),
+         f"{_number(r.reliability_low)} to {_number(r.reliability_high)}",
+         f"{_number(r.corrected_low)} to {_number(r.corrected_high)}", _number(r.sd))
+        for r in lines.itertuples()
+    ]  # fmt: skip
+    heads = ("model", "tuning", "outcome", "measure", "n", "signed R2", "reliability", "corrected R2", "SD of the outcome")
+    return _table(heads, cells)
+
+
+def _trade_off(lines: pd.DataFrame) -> str:
+    cells = [
+        (r.model, r.tuning, r.n, _span(r.gain, r.gain_low, r.gain_high, 1), _span(r.change, r.change_low, r.change_high, 1),
+         _number(r.r_gain_forgetting))
+        for r in lines.itertuples()
+    ]  # fmt: skip
+    return _table(("model", "tuning", "n", "gain", "change on other tasks", "r of gain and forgetting"), cells)
+
+
+def _difficulty(lines: pd.DataFrame) -> str:
+    cells = [
+        (
+            r.model,
+            r.when,
+            f"`{r.measure}`",
+            r.n,
+            _number(r.rho),
+            _span(r.difference, r.low, r.high),
+            "yes" if r.better else "no",
+        )
+        for r in lines.itertuples()
+    ]
+    heads = ("model", "difficulty", "predictor", "n", "rho", "absolute rho minus that of `correct_pair`", "better")
+    return _table(heads, cells)
+
+
+def _plain(table: pd.DataFrame, digits: int = 2) -> str:
+    cells = [
+        tuple(_number(value, digits) if isinstance(value, float) else value for value in row)
+        for row in table.itertuples(index=False, name=None)
+    ]
+    return _table(tuple(map(str, table.columns)), cells)
+
+
+def _table(heads: Sequence[str], cells: Iterable[Sequence[Any]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in cells)])
+
+
+def _number(value: float, digits: int = 2) -> str:
+    return "-" if value != value else f"{value:.{digits}f}"
+
+
+def _p(value: float) -> str:
+    return "-" if value != value else f"{value:.2g}"
+
+
+def _span(value: float, low: float, high: float, digits: int = 2) -> str:
+    if value != value:
+        return "-"
+    interval = f" [{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else ""
+    return f"{value:+.{digits}f}{interval}"
