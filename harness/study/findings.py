@@ -7,7 +7,7 @@ The first prints the tables of docs/study.md. The second prints the tables of do
 or several studies such as one per family, and writes them as CSV.
 
 Protocol of docs/study.md (our choice): lines through domains (means over seeds) and leave-one-out errors, the error on each
-domain of the line through all others. The baselines are the mean of the others and the line over zero-shot test accuracy. Chance
+domain of the line through all others. Baselines are the mean of the others and the line over zero-shot test accuracy. Chance
 is estimated by assigning the outcomes to other domains at random. One permutation moves all outcomes and tunings of a domain
 together, which keeps their correlations.
 """
