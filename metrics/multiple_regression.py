@@ -154,14 +154,14 @@ def leave_one_out(x: ArrayLike, y: ArrayLike) -> Floats:
     """
     px, py = _checked(x, y, more=1)
     _scales(px)
-    errors: Floats = leave_one_out_all(px[None], py)[0]
+    errors: Floats = leave_one_out_all(px[None], py[:, None])[0, :, 0]
     if not np.isfinite(errors).all():
         raise ValueError(f"without task {int((~np.isfinite(errors)).argmax()) + 1} of {len(py)} the others have no fit")
     return errors
 
 
 def leave_one_out_all(x: Floats, y: Floats) -> Floats:
-    """Return the leave-one-out errors [c, n] of c sets of predictors [c, n, k] for one outcome y [n].
+    """Return the leave-one-out errors [c, n, q] of c sets of predictors [c, n, k] for q outcomes y [n, q].
 
     Errors are infinite where the fit is undefined.
     """
@@ -173,9 +173,9 @@ def leave_one_out_all(x: Floats, y: Floats) -> Floats:
     q, r = np.linalg.qr(z)
     undefined = constant.any(axis=(1, 2)) | (np.abs(np.diagonal(r, axis1=1, axis2=2)).min(axis=1) < 1e-7 * n**0.5)
     leverage = (q**2).sum(axis=2)
-    residuals = y - (q @ (q.transpose(0, 2, 1) @ y)[:, :, None])[:, :, 0]
-    decides = (leverage > 1 - 1e-7) | undefined[:, None]
-    errors: Floats = np.where(decides, np.inf, residuals / np.where(decides, 1, 1 - leverage))
+    residuals = y - q @ (q.transpose(0, 2, 1) @ y)
+    decides = ((leverage > 1 - 1e-7) | undefined[:, None])[:, :, None]
+    errors: Floats = np.where(decides, np.inf, residuals / np.where(decides, 1, 1 - leverage[:, :, None]))
     return errors
 
 

@@ -134,7 +134,7 @@ def component_lines(rows: pd.DataFrame) -> pd.DataFrame:
         names = [name for name in (IIMM, *COMPONENTS) if name in group.columns]
         for outcome in PREDICTED:
             points = task_means(group, (*names, outcome))
-            row = {"model": model, "tuning": tuning, "outcome": outcome}
+            row: dict[str, Any] = {"model": model, "tuning": tuning, "outcome": outcome}
             row |= {
                 name: _signed(points, points[name], outcome) if name in points else math.nan for name in (IIMM, *COMPONENTS)
             }

@@ -56,8 +56,9 @@ def test_a_partial_correlation_is_that_of_the_residuals():
 def test_leave_one_out_by_refitting():
     errors = [Y[i] - predict(fit(np.delete(X, i, 0), np.delete(Y, i)), X[i]).value for i in range(12)]
     assert leave_one_out(X, Y) == pytest.approx(errors)
-    both = leave_one_out_all(np.stack([X, X[:, ::-1]]), Y)
-    assert both[0] == pytest.approx(errors) and both[1] == pytest.approx(errors)
+    both = leave_one_out_all(np.stack([X, X[:, ::-1]]), np.column_stack([Y, 3 * Y]))
+    assert both.shape == (2, 12, 2)
+    assert both[0, :, 0] == pytest.approx(errors) and both[1, :, 1] / 3 == pytest.approx(errors)
 
 
 def test_undefined_fits():
@@ -77,4 +78,4 @@ def test_undefined_fits():
     single[3] = 1
     with pytest.raises(ValueError, match="without task 4"):
         leave_one_out(single, Y)
-    assert np.isinf(leave_one_out_all(np.stack([np.ones((12, 2)), np.column_stack([Y, 3 * Y])]), Y)).all()
+    assert np.isinf(leave_one_out_all(np.stack([np.ones((12, 2)), np.column_stack([Y, 3 * Y])]), Y[:, None])).all()
