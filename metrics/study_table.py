@@ -96,7 +96,27 @@ def check_model(rows: pd.DataFrame, model: str, pretrained: str | None) -> None:
     if digest != weights or (not digest and not same_name):
         named = f"{name}{' / ' + tag if tag else ''}"
         used = f"earlier weights of {named}" if same_name else f"{named}, not with {model or 'this model'}"
-        raise UserError(f"The study was made with {used}, and is valid only for that model. Run `study` for your model.")
+        raise UserError(f"The study was made with {used}, and is valid only for that model. {cheapest_study(rows, model)}")
+
+
+def cheapest_study(rows: pd.DataFrame, model: str) -> str:
+    """Return how to make the smallest study of another model that predicts, and what it cost with the study's model.
+
+    Args:
+        rows: table of a study, whose recorded training times are used.
+        model: name of the other model.
+    """
+    command = f"`python cli.py study --model {model or 'NAME'} --domains A,B,C,D --tunings TUNING --out FOLDER`"
+    sentence = f"Run `study` for your model. {FEWEST_DOMAINS} domains with one tuning are enough to predict: {command}."
+    if "train_seconds" not in rows.columns or not rows.train_seconds.notna().any():
+        return sentence
+    seconds = rows.groupby("tuning", sort=False).train_seconds.mean()
+    name, updates = str(rows.model.iloc[0]), "updates" in rows.columns
+    per_cell = f" of {rows[rows.tuning == seconds.idxmin()].updates.median():.0f} updates" if updates else ""
+    return (
+        f"{sentence} With {name} and {seconds.idxmin()}, {FEWEST_DOMAINS} such trainings{per_cell} took "
+        f"{FEWEST_DOMAINS * seconds.min():.0f} s in the study, without measuring and testing. A larger model takes longer."
+    )
 
 
 def _check_gains(rows: pd.DataFrame, file: Path) -> None:

@@ -17,19 +17,24 @@ from harness.study.measure_config import MeasureConfig
 from harness.study.predict_config import PredictConfig
 from harness.study.predict_screen import print_prediction
 from harness.study.prediction import Prediction
+from harness.study.predictors import BEFORE, with_baselines
+from harness.study.selection import check, choose_predictors
 from harness.study.table_check import check_cells
 from metrics import study_table
+from metrics.suite import Value
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 
-ANY_SIZE = ("iimm", "iimm_intra", "iimm_inter", "correct_pair", "text_text")
+ANY_SIZE = ("iimm", "iimm_intra", "iimm_inter", "correct_pair", "text_text", BEFORE)
 """Means over images or pairs, whose expectation does not depend on the number of images."""
 
 
 def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     """Measure a dataset, predict gain and forgetting of each tuning, and print the predictions.
 
-    A dataset that is a domain of the study is left out of the lines. Its observed outcomes are shown next to the predictions.
+    Without a measure in the configuration, the predictors are those that won on left-out domains of the study
+    (`harness.study.selection`). A dataset that is a domain of the study is left out of the choice and of the lines. Its
+    observed outcomes are shown next to the predictions.
 
     Args:
         config: dataset, study and measure.
@@ -49,7 +54,7 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     rows = study_table.read(path)
     check_cells(rows, path.parent)
     measures = study_table.measure_columns(rows)
-    if config.measure not in measures:
+    if config.measure is not None and config.measure not in measures:
         raise UserError(f"The study has no measure {config.measure!r}. It has {', '.join(measures) or 'no measures'}.")
     source = _source(config)
     for note in shadows([source]):
@@ -64,14 +69,19 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
         screen.end()
     print_remarks([domain], screen.say)
     warnings = list(check_prompts(encoder.reader, [domain]))
-    measured = measure_domain(domain, encoder, [config.measure], config.measure_n, config.seed)
-    value, zero_shot = measured.values[config.measure], measured.zero_shot.percent
-    if value.value != value.value:
-        raise UserError(f"{config.measure} of {source.name} is undefined: {value.reason or 'not a number'}.")
+    rows = with_baselines(rows)
+    others = rows[~((rows.domain == source.name) & (rows.edition == source.edition))]
+    names = (config.measure,) if config.measure is not None else choose_predictors(others).names
+    measured = measure_domain(domain, encoder, [name for name in names if name != BEFORE], config.measure_n, config.seed)
+    zero_shot = measured.zero_shot.percent
+    predictors = {name: Value(zero_shot) if name == BEFORE else measured.values[name] for name in names}
+    for name, value in predictors.items():
+        if value.value != value.value:
+            raise UserError(f"{name} of {source.name} is undefined: {value.reason or 'not a number'}.")
     predicted = forecast(
         rows,
-        config.measure,
-        value.value,
+        names,
+        [value.value for value in predictors.values()],
         leave_out=(source.name, source.edition),
         zero_shot=zero_shot,
         weight=config.weight,
@@ -85,17 +95,20 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
             f"the domains of the study are of the {', '.join(editions)} edition, but {source.name} is of the {source.edition} "
             "edition. Its tasks may differ from those of the study"
         )
-    warnings += _size_warning(rows, config.measure, measured.n)
+    for name in names:
+        warnings += _size_warning(rows, name, measured.n)
     prediction = Prediction(
         dataset=source.name,
         edition=source.edition,
-        value=value,
+        value=next(iter(predictors.values()), Value(zero_shot)),
         n=measured.n,
         zero_shot=zero_shot,
         table=predicted.table,
         nearest=predicted.nearest,
         warnings=warnings,
         advice=within_reach(predicted.advice, predicted.table, zero_shot, config.weight),
+        predictors=predictors,
+        checks=None if config.measure is not None else check(others),
     )
     print_prediction(prediction, rows, config, screen)
     return prediction

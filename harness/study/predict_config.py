@@ -23,7 +23,12 @@ class PredictConfig:
         metavar="STUDY",
         flag="--from",
     )
-    measure: str = setting("iimm", "the measure of the study that predicts (default: iimm)", group="evaluation", metavar="NAME")
+    measure: str | None = setting(
+        None,
+        "the measure of the study that predicts (default: what predicted left-out domains of the study best)",
+        group="evaluation",
+        metavar="NAME",
+    )
     weight: float = setting(
         1.0,
         "for the recommendation, one forgotten point counts as W gained points (default: 1)",

@@ -11,8 +11,10 @@ from rich.table import Table
 
 from harness.display.plain_table import plain_table
 from harness.display.screen import Screen
-from harness.study.forecast import Advice
+from harness.study.forecast import Advice, predictor_label
 from harness.study.prediction import Prediction
+from harness.study.predictors import BEFORE
+from metrics.suite import Value
 from strategies import TARGETS
 from strategies.engine.declared import declared
 
@@ -29,23 +31,26 @@ def print_prediction(prediction: Prediction, rows: pd.DataFrame, config: Predict
         config: configuration of the prediction.
         screen: output.
     """
-    value, table, advice = prediction.value, prediction.table, prediction.advice
+    table, advice, label = prediction.table, prediction.advice, predictor_label(tuple(prediction.predictors))
     screen.say(verdict(prediction), style="bold")
-    interval = "" if value.low is None else f" [{value.low:.4g}, {value.high:.4g}]"
+    values = "".join(f"{name} {_measured(value)}, " for name, value in prediction.predictors.items() if name != BEFORE)
     screen.say(
-        f"{prediction.dataset} ({prediction.edition}): {config.measure} {value.value:.4g}{interval} on {prediction.n:,} images "
-        f"with a zero-shot accuracy of {prediction.zero_shot:.1f} %"
+        f"{prediction.dataset} ({prediction.edition}): {values}zero-shot accuracy {prediction.zero_shot:.1f} % on "
+        f"{prediction.n:,} images"
     )
     is_domain = table.observed.notna().any()
     without = f", without {prediction.dataset} itself" if is_domain else ""
-    screen.say(f"predicted from {rows.domain.nunique() - bool(is_domain)} domains{without}", style="dim")
+    screen.say(f"predicted from {rows.domain.nunique() - bool(is_domain)} domains{without}, by {label}", style="dim")
+    if prediction.checks is not None:
+        screen.say(_checked(prediction.checks, label), style="dim")
     for warning in prediction.warnings:
         screen.say(f"warning: {warning}", style="yellow")
     screen.show(_predictions(table))
-    screen.show(_nearest(prediction.nearest, config.measure))
+    if len(prediction.nearest):
+        screen.show(_nearest(prediction.nearest, tuple(prediction.predictors)))
     screen.say(f"recommended: {advice.sentence}.")
     if advice.tuning is not None:
-        screen.say(_errors(table[table.tuning == advice.tuning], config.measure), style="dim")
+        screen.say(_errors(table[table.tuning == advice.tuning], label), style="dim")
     screen.say(f"based on these cells of the study: {_cells(advice.based_on)}", style="dim")
     screen.say(f"run: {command(prediction, config)}")
 
@@ -84,6 +89,24 @@ def flags(advice: Advice) -> list[str]:
     strategy = advice.strategy or "zero-shot"
     default = declared(strategy).default_tuning if strategy in TARGETS else None
     return ["--strategy", strategy, *(["--tuning", advice.tuning] if advice.tuning not in (None, default) else [])]
+
+
+def _measured(value: Value) -> str:
+    return f"{value.value:.4g}" + ("" if value.low is None else f" [{value.low:.4g}, {value.high:.4g}]")
+
+
+def _checked(checks: pd.DataFrame, label: str) -> str:
+    """Return a sentence on the choice of the predictors: its errors and coverage on domains that it has not seen."""
+    means = checks.groupby("outcome", sort=False)[["error", "error_of_mean"]].mean()
+    errors = " and ".join(
+        f"{r.error:.1f} points of {outcome} (mean of the others: {r.error_of_mean:.1f})"
+        for outcome, r in zip(means.index, means.itertuples(), strict=True)
+    )
+    chosen = f"chosen: {label}" if label != "mean" else "chosen: the mean, because no measure predicted left-out domains better"
+    return (
+        f"{chosen}. On left-out domains, this choice is off by {errors}, mean over tunings. The 95 % intervals contain "
+        f"{checks.inside.sum()} of {checks.n.sum()} left-out outcomes"
+    )
 
 
 def _errors(predictions: pd.DataFrame, measure: str) -> str:
@@ -129,14 +152,16 @@ def _predictions(table: pd.DataFrame) -> Table:
     return out
 
 
-def _nearest(nearest: pd.DataFrame, measure: str) -> Table:
-    out = plain_table(f"nearest domains of the study by {measure}: gain, change on the other domains")
-    for name in ("domain", measure):
+def _nearest(nearest: pd.DataFrame, names: Sequence[str]) -> Table:
+    out = plain_table(f"nearest domains of the study by {predictor_label(names)}: gain, change on the other domains")
+    for name in ("domain", *names):
         out.add_column(name, no_wrap=True)
     tunings = list(dict.fromkeys(nearest.tuning))
     for tuning in tunings:
         out.add_column(str(tuning), justify="right", no_wrap=True)
     for name, rows in nearest.groupby("domain", sort=False):
         changes = {r.tuning: f"{r.gain:+z.1f}, {-r.forgetting:+z.1f}" for r in rows.itertuples()}
-        out.add_row(str(name), f"{rows[measure].iloc[0]:.4g}", *(changes.get(tuning, "-") for tuning in tunings))
+        out.add_row(
+            str(name), *(f"{rows[each].iloc[0]:.4g}" for each in names), *(changes.get(tuning, "-") for tuning in tunings)
+        )
     return out

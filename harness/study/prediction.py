@@ -11,7 +11,12 @@ from metrics.suite import Value
 
 
 class Prediction(NamedTuple):
-    """The measured value of a dataset, and the predictions of a study (`harness.study.forecast.Forecast`)."""
+    """The measured values of a dataset, and the predictions of a study (`harness.study.forecast.Forecast`).
+
+    `predictors` has the value of each predictor by name, none if the mean of the domains predicts. `value` is that of the first
+    one, or the zero-shot accuracy without predictors. `checks` has the errors and coverage of the choice on left-out domains
+    (`harness.study.selection.check`), or is None if the measure was given.
+    """
 
     dataset: str
     edition: str
@@ -22,3 +27,5 @@ class Prediction(NamedTuple):
     nearest: pd.DataFrame
     warnings: list[str]
     advice: Advice
+    predictors: dict[str, Value]
+    checks: pd.DataFrame | None

@@ -54,7 +54,9 @@ def ask(rows, tmp_path):
     def run(dataset, screen=None, table=rows, **changes):
         (tmp_path / "study").mkdir(exist_ok=True)
         table.to_csv(tmp_path / "study" / "table.csv", index=False)
-        config = PredictConfig(str(dataset), **{"study": str(tmp_path / "study"), "device": "cpu", **changes})
+        config = PredictConfig(
+            str(dataset), **{"study": str(tmp_path / "study"), "device": "cpu", "measure": "iimm", **changes}
+        )
         return predict(config, screen or Screen(quiet=True))
 
     return run
@@ -221,3 +223,32 @@ def test_a_gain_beyond_100_percent_is_no_reason_to_fine_tune(zero_shot, tuning):
     advice = within_reach(Advice("finetune", "full", "take it", ()), table, zero_shot, 1.0)
     assert advice.tuning == tuning
     assert ("At most 0.0 points can be gained" in advice.sentence) is (tuning is None)
+
+
+@pytest.mark.slow
+def test_without_a_measure_the_mean_predicts_if_nothing_else_does(ask, photos, rows, capsys):
+    found = ask(photos, Screen(), measure=None)
+    gain = found.table.set_index("outcome").loc["gain"]
+    assert gain.predicted == pytest.approx(rows.gain.mean()) and found.predictors == {} and found.nearest.empty
+    assert found.value.value == pytest.approx(found.zero_shot) and len(found.checks) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "chosen: the mean, because no measure predicted left-out domains better" in said
+    assert "intervals contain" in said and "of 10 left-out outcomes" in said
+
+
+@pytest.mark.slow
+def test_without_a_measure_the_winner_on_left_out_domains_predicts(ask, photos, rows, capsys):
+    many = pd.concat([rows.assign(domain=[f"{name}{i}" for name in NAMES], iimm=rows.iimm + i / 20) for i in range(3)])
+    many = many.assign(gain=10 + 20 * many.iimm, forgetting=many.iimm, zero_shot_val=50.0)
+    found = ask(photos, Screen(), table=many, measure=None)
+    assert list(found.predictors) == ["iimm"] and found.checks.inside.sum() == 30
+    assert found.table.set_index("outcome").predicted["gain"] == pytest.approx(10 + 20 * found.value.value)
+    assert "chosen: iimm." in capsys.readouterr().out
+
+
+def test_the_cheapest_study_of_another_model(rows):
+    timed = rows.assign(train_seconds=[1.0, 2, 3, 4, 5], updates=40)
+    text = study_table.cheapest_study(timed, "tiny-siglip")
+    assert "python cli.py study --model tiny-siglip --domains A,B,C,D --tunings TUNING" in text
+    assert "4 such trainings of 40 updates took 12 s" in text and "and full," in text
+    assert study_table.cheapest_study(rows.drop(columns="train_seconds"), "X").endswith("--out FOLDER`.")

@@ -161,3 +161,23 @@ def test_gain_over_an_error_of_zero_is_left_blank():
 def test_refused_studies_and_values(table, arguments, message):
     with pytest.raises(UserError, match=message):
         forecast(table, **{"measure": "iimm", "value": 0.45, **arguments})
+
+
+def test_two_predictors_are_those_of_least_squares():
+    table = rows(x=np.array([0.30, 0.35, 0.42, 0.50, 0.58]), noise=1.0).assign(silhouette=[0.2, 0.5, 0.1, 0.9, 0.4])
+    found = forecast(table, ("iimm", "silhouette"), (0.4, 0.3))
+    gain = found.table.set_index("outcome").loc["gain"]
+    design = np.column_stack([np.ones(5), table.iimm, table.silhouette])
+    expected = np.linalg.lstsq(design, table.gain, rcond=None)[0] @ [1, 0.4, 0.3]
+    assert gain.predicted == pytest.approx(expected) and gain.measure == "iimm + silhouette" and math.isnan(gain.value)
+    assert found.nearest.domain.iloc[0] == "d2" and "d2 (iimm 0.42, silhouette 0.1)" in found.advice.sentence
+    outside = forecast(table, ("iimm", "silhouette"), (0.4, 3.0)).warnings
+    assert "silhouette 3 is outside" in outside[0] and not any("iimm 0.4 is outside" in text for text in outside)
+
+
+def test_without_predictors_the_mean_is_predicted():
+    found = forecast(both(), (), ())
+    gain = found.table.set_index(["tuning", "outcome"]).loc[("full", "gain")]
+    assert gain.predicted == pytest.approx((60 * X + NOISE).mean()) and gain.measure == "mean"
+    assert gain.loo_mae == pytest.approx(gain.loo_mae_of_mean)
+    assert found.nearest.empty and found.warnings == [] and "by the means of 5 domains" in found.advice.sentence
