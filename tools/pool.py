@@ -22,6 +22,7 @@ from benchmarks.mini.iconfonts import HELDOUT_FAMILIES, MAIN_FAMILIES, centred, 
 from tools import icon_names as names
 from tools import pool_shapes, sources
 from tools.sources import SOURCES, Source
+from tools.study_data import svg
 
 POOL_VERSION = 1
 ICON_DOMAINS = tuple(d for d in concepts.ICON_DOMAINS if d != "logos")
@@ -104,12 +105,9 @@ def _drawings(source: Source, path: Path) -> Iterator[Item]:
         if subject is None:
             continue
         width, height = (icon.get(side, collection.get(side, 16)) for side in ("width", "height"))
-        svg = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" color="black" '
-            f'viewBox="{icon.get("left", 0)} {icon.get("top", 0)} {width} {height}">{icon["body"]}</svg>'
-        )
+        drawing = svg.svg(icon["body"], icon.get("left", 0), icon.get("top", 0), width, height)
         try:
-            rendered = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=96))))
+            rendered = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=drawing, width=96))))
         except ValueError:
             continue
         picture = rendered.convert("RGBA")

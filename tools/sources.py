@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import NamedTuple
+
+from tools import clients
 
 
 class Source(NamedTuple):
@@ -115,20 +115,7 @@ SOURCES: tuple[Source, ...] = (
 
 def fetch(source: Source, folder: Path) -> Path:
     """Return the package's tar file, fetched with `npm pack` if it is missing."""
-    stem = source.package.lstrip("@").replace("/", "-")
-    archive = folder / f"{stem}-{source.version}.tgz"
-    if not archive.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            raise FileNotFoundError("the pretraining needs the npm client to fetch icon sets and fonts")
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            [npm, "pack", f"{source.package}@{source.version}", "--silent"],
-            cwd=folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-    return archive
+    return clients.fetch(clients.Package("npm", source.package, source.version, "", source.licence), folder)
 
 
 def read(archive: Path, ending: str) -> dict[str, bytes]:

@@ -1,10 +1,10 @@
-"""Read CIFAR's pickles safely: a pickle can run code, so only numpy arrays and plain types are rebuilt."""
+"""Read pickles of data sets safely: a pickle can run code, so only numpy arrays and plain types are rebuilt."""
 
 from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -33,11 +33,16 @@ class _Restricted(pickle.Unpickler):
         return ALLOWED[module, name]
 
 
+def restricted(file: BinaryIO) -> Any:
+    """Return the object in a pickle. Raises UnpicklingError for anything but numpy arrays and plain types."""
+    return _Restricted(file, encoding="latin1").load()
+
+
 def load(path: Path) -> dict[str, Any]:
     """Return the dictionary in a CIFAR file. Raises UserError, naming the file, for objects that are not allowed."""
     try:
         with path.open("rb") as file:
-            data = _Restricted(file, encoding="latin1").load()
+            data = restricted(file)
     except pickle.UnpicklingError as error:
         raise UserError(f"Cannot read {path}: it is damaged or not a CIFAR file ({error}).") from error
     if not isinstance(data, dict):
