@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from models.registry import UserError
+from models.registry import UserError, first_line
 
 Files = dict[str, bytes]
 """Contents by path inside the package, in sorted order. Links are left out."""
@@ -34,7 +34,7 @@ def files(path: Path, wanted: Callable[[str], bool]) -> Files:
         with archive, tarfile.open(fileobj=archive) as package:
             return _tarred(package, wanted)
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, ValueError) as error:
-        raise UserError(f"Cannot read {path}: {error}. Remove the file and start again.") from error
+        raise UserError(f"Cannot read {path}: {first_line(error)}. Remove the file and start again.") from error
 
 
 def _zipped(path: Path, wanted: Callable[[str], bool]) -> Files:

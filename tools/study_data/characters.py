@@ -10,7 +10,7 @@ from PIL import Image, ImageFont
 
 from benchmarks.mini.iconfonts import glyph_mask
 from tools.study_data import svg
-from tools.study_data.division import Splits, divided, thinned
+from tools.study_data.division import Splits, apart, divided, thinned
 from tools.study_data.opening import Open, below
 from tools.study_data.pictures import Source, mask, squared
 
@@ -81,39 +81,40 @@ def scripts(open_package: Open) -> Splits:
     sources = []
     for label, (font, prefix) in enumerate(SCRIPTS.values()):
         content = fonts[f"{_FONT_FOLDER}/Noto{font}-Regular.ttf"]
-        letters = thinned(f"scripts {prefix}", _letters(content, prefix, label), MOST_LETTERS)
-        sources += letters
+        letters = thinned(f"scripts {prefix}", _letters(content, prefix), MOST_LETTERS)
+        sources += _glyphs(content, letters, label, prefix)
     splits = divided("scripts", sources)
-    tested: dict[int, set[str]] = {}
-    for source in splits["test"]:
-        tested.setdefault(source.label, set()).add(source.key)
     ood = []
     for name in _SERIF:
         font, prefix = SCRIPTS[name]
         label = list(SCRIPTS).index(name)
+        tested = {source.group for source in splits["test"] if source.label == label}
         content = fonts[f"{_FONT_FOLDER}/Noto{font.replace('Sans', 'Serif')}-Regular.ttf"]
-        ood += [
-            source._replace(key=f"serif {source.key}")
-            for source in _letters(content, prefix, label)
-            if source.key in tested[label]
-        ]
-    return {**splits, "ood": ood}
+        letters = [letter for letter in _letters(content, prefix) if letter.lower() in tested]
+        ood += _glyphs(content, letters, label, f"serif {prefix}")
+    return {**splits, "ood": apart(ood, splits)}
 
 
-def _letters(content: bytes, prefix: str, label: int) -> list[Source]:
+def _letters(content: bytes, prefix: str) -> list[str]:
     """Return the letters in a font whose names begin with a prefix, in the order of Unicode."""
     from fontTools.ttLib import TTFont
 
-    codes = sorted(TTFont(io.BytesIO(content), lazy=True).getBestCmap())
+    letters = map(chr, sorted(TTFont(io.BytesIO(content), lazy=True).getBestCmap()))
+    return [
+        letter
+        for letter in letters
+        if unicodedata.category(letter) in ("Lu", "Ll", "Lo") and unicodedata.name(letter, "").startswith(f"{prefix} ")
+    ]
+
+
+def _glyphs(content: bytes, letters: list[str], label: int, key: str) -> list[Source]:
     font = ImageFont.truetype(io.BytesIO(content), _FONT_PIXELS, layout_engine=ImageFont.Layout.BASIC)
-    sources = []
-    for letter in map(chr, codes):
-        if unicodedata.category(letter) not in ("Lu", "Ll", "Lo") or not unicodedata.name(letter, "").startswith(f"{prefix} "):
-            continue
-        glyph = glyph_mask(font, letter)
-        if glyph is not None:
-            sources.append(Source(f"U+{ord(letter):04X}", letter.lower(), label, mask(Image.fromarray(glyph))))
-    return sources
+    glyphs = [(letter, glyph_mask(font, letter)) for letter in letters]
+    return [
+        Source(f"{key} U+{ord(letter):04X}", letter.lower(), label, mask(Image.fromarray(glyph)))
+        for letter, glyph in glyphs
+        if glyph is not None
+    ]
 
 
 def strokes(open_package: Open) -> Splits:

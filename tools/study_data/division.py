@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from tools.study_data.pictures import Look, Source, image
 
 Splits = dict[str, list[Source]]
 """Source pictures by split: train, val, test, and ood if the task has one."""
+
+T = TypeVar("T")
 
 VAL_SHARE, TEST_SHARE = 0.12, 0.25
 """Shares of the groups of a class that are in the validation and the test split."""
@@ -51,10 +54,10 @@ def apart(sources: Iterable[Source], splits: Splits) -> list[Source]:
     return [source for source in without_duplicates(sources) if _digest(source) not in taken]
 
 
-def thinned(task: str, sources: list[Source], size: int) -> list[Source]:
-    """Return a seeded sample of `size` sources in their order, so that the classes keep their shares."""
-    chosen = generator(task, "sample").permutation(len(sources))[:size]
-    return [sources[index] for index in sorted(chosen)]
+def thinned(task: str, members: Sequence[T], size: int) -> list[T]:
+    """Return a seeded sample of at most `size` members in their order, so that the classes nearly keep their shares."""
+    chosen = generator(task, "sample").permutation(len(members))[:size]
+    return [members[index] for index in sorted(chosen)]
 
 
 def check_disjoint(task: str, splits: Splits) -> None:
@@ -71,8 +74,8 @@ def check_disjoint(task: str, splits: Splits) -> None:
 def arrays(task: str, splits: Splits, draws: Mapping[str, int], look: Look) -> dict[str, np.ndarray]:
     """Return `<split>_images`, uint8 [N, 3, 48, 48], and `<split>_labels`, int64 [N].
 
-    Each source picture is drawn `draws[split]` times, by a generator seeded by task, key and repetition. The classes take turns,
-    so that the first n images cover them evenly.
+    Each source picture is drawn `draws[split]` times, by a generator seeded by task, key and repetition. The classes take
+    turns, so that the first n images cover them evenly.
     """
     result = {}
     for split, sources in splits.items():

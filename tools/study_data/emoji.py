@@ -44,11 +44,7 @@ def by_name(open_package: Open, classnames: tuple[str, ...]) -> Splits:
     """Return emoji by name. Train: OpenMoji and Noto Emoji 1; val: EmojiOne 1; test: EmojiOne 2."""
     names = [name.replace(" ", "-") for name in classnames]
     drawings = {one.name: one.drawing for one in _openmoji(open_package)}
-    train = [
-        source
-        for label, name in enumerate(names)
-        for source in svg.sources(drawings[name], f"openmoji {name}", label)
-    ]
+    train = [source for label, name in enumerate(names) for source in svg.sources(drawings[name], f"openmoji {name}", label)]
     return {
         "train": [*train, *_iconify(open_package, "noto-v1", names)],
         "val": _iconify(open_package, "emojione-v1", names),
@@ -71,7 +67,5 @@ def _openmoji(open_package: Open) -> list[Emoji]:
 def _iconify(open_package: Open, package: str, names: list[str]) -> list[Source]:
     icons = svg.collection(open_package(package, below("package", "icons.json")))
     return [
-        source
-        for label, name in enumerate(names)
-        for source in svg.sources(svg.icon(icons, name), f"{package} {name}", label)
+        source for label, name in enumerate(names) for source in svg.sources(svg.icon(icons, name), f"{package} {name}", label)
     ]

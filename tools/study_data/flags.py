@@ -12,33 +12,70 @@ from tools.study_data.division import Splits, apart, divided
 from tools.study_data.opening import Open, below
 from tools.study_data.pictures import Source, squared
 
-EUROPE = (
-    "ax al ad at by be ba bg hr cy cz dk ee fo fi fr de gi gr gg va hu is ie im it je lv li lt lu mt md mc me nl mk no pl pt ro ru "
-    "sm rs sk si es se ch ua gb"
-).split()
-"""ISO codes of the European countries and territories with a flag that no other one has."""
-CONTINENTS = ("Africa", "Asia", "Europe", "North America", "Oceania", "South America")
-# EmojiOne names flags by country.
-_EMOJIONE = {
-    **{"ax": "aland-islands", "al": "albania", "ad": "andorra", "at": "austria", "by": "belarus", "be": "belgium"},
-    **{"ba": "bosnia-and-herzegovina", "bg": "bulgaria", "hr": "croatia", "cy": "cyprus", "cz": "czechia", "dk": "denmark"},
-    **{"ee": "estonia", "fo": "faroe-islands", "fi": "finland", "fr": "france", "de": "germany", "gi": "gibraltar"},
-    **{"gr": "greece", "gg": "guernsey", "va": "vatican-city", "hu": "hungary", "is": "iceland", "ie": "ireland"},
-    **{"im": "isle-of-man", "it": "italy", "je": "jersey", "lv": "latvia", "li": "liechtenstein", "lt": "lithuania"},
-    **{"lu": "luxembourg", "mt": "malta", "md": "moldova", "mc": "monaco", "me": "montenegro", "nl": "netherlands"},
-    **{"mk": "macedonia", "no": "norway", "pl": "poland", "pt": "portugal", "ro": "romania", "ru": "russia"},
-    **{"sm": "san-marino", "rs": "serbia", "sk": "slovakia", "si": "slovenia", "es": "spain", "se": "sweden"},
-    **{"ch": "switzerland", "ua": "ukraine", "gb": "united-kingdom"},
+EUROPE = {
+    "ax": "aland-islands",
+    "al": "albania",
+    "ad": "andorra",
+    "at": "austria",
+    "by": "belarus",
+    "be": "belgium",
+    "ba": "bosnia-and-herzegovina",
+    "bg": "bulgaria",
+    "hr": "croatia",
+    "cy": "cyprus",
+    "cz": "czechia",
+    "dk": "denmark",
+    "ee": "estonia",
+    "fo": "faroe-islands",
+    "fi": "finland",
+    "fr": "france",
+    "de": "germany",
+    "gi": "gibraltar",
+    "gr": "greece",
+    "gg": "guernsey",
+    "va": "vatican-city",
+    "hu": "hungary",
+    "is": "iceland",
+    "ie": "ireland",
+    "im": "isle-of-man",
+    "it": "italy",
+    "je": "jersey",
+    "lv": "latvia",
+    "li": "liechtenstein",
+    "lt": "lithuania",
+    "lu": "luxembourg",
+    "mt": "malta",
+    "md": "moldova",
+    "mc": "monaco",
+    "me": "montenegro",
+    "nl": "netherlands",
+    "mk": "macedonia",
+    "no": "norway",
+    "pl": "poland",
+    "pt": "portugal",
+    "ro": "romania",
+    "ru": "russia",
+    "sm": "san-marino",
+    "rs": "serbia",
+    "sk": "slovakia",
+    "si": "slovenia",
+    "es": "spain",
+    "se": "sweden",
+    "ch": "switzerland",
+    "ua": "ukraine",
+    "gb": "united-kingdom",
 }
+"""ISO codes of European countries and territories whose flag no other one has, with EmojiOne's names."""
+CONTINENTS = ("Africa", "Asia", "Europe", "North America", "Oceania", "South America")
 
 
 def european(open_package: Open) -> Splits:
-    """Return the flags of Europe. Train: flag-icons, Flagpack, EmojiOne; val: OpenMoji; test: Linux Mint; ood: Circle Flags."""
+    """Return the flags of Europe. Train: flag-icons and Flagpack; val: OpenMoji; test: Linux Mint; ood: round flags."""
     return {
-        "train": [*_flag_icons(open_package), *_iconify(open_package, "flagpack"), *_iconify(open_package, "emojione")],
+        "train": [*_flag_icons(open_package), *_iconify(open_package, "flagpack")],
         "val": _openmoji(open_package),
         "test": _linux_mint(open_package),
-        "ood": _iconify(open_package, "circle-flags"),
+        "ood": [*_iconify(open_package, "circle-flags"), *_iconify(open_package, "emojione")],
     }
 
 
@@ -71,11 +108,9 @@ def _flag_icons(open_package: Open) -> list[Source]:
 
 def _iconify(open_package: Open, package: str) -> list[Source]:
     icons = svg.collection(open_package(package, below("package", "icons.json")))
-    names = [f"flag-for-{_EMOJIONE[code]}" if package == "emojione" else code for code in EUROPE]
+    names = [f"flag-for-{country}" if package == "emojione" else code for code, country in EUROPE.items()]
     return [
-        source
-        for label, name in enumerate(names)
-        for source in svg.sources(svg.icon(icons, name), f"{package} {EUROPE[label]}", label)
+        source for label, name in enumerate(names) for source in svg.sources(svg.icon(icons, name), f"{package} {name}", label)
     ]
 
 

@@ -17,24 +17,32 @@ from tools.study_data.pictures import Source, mask, squared
 
 PIECES = "kqrbnp"
 """Letters of the pieces in the order of the classes: king, queen, rook, bishop, knight, pawn; white ones first."""
-_FILES_OF_SET = {
-    "train": "ada alfonso cburnett chessicons eyes fantasy freak kilfiger leipzig magnetic maya merida prmi regular skulls".split(),
-    "val": "alpha celtic kosal pirat".split(),
-    "test": "chessmonk fantasy_alt freestaunton merida_new metaltops spatial".split(),
+# A set and its variants are in one split.
+_SETS_OF_SPLIT = {
+    "train": (
+        *("ada", "alfonso", "cburnett", "chessicons", "eyes", "fantasy", "fantasy_alt", "freak"),
+        *("leipzig", "magnetic", "maya", "merida", "merida_new", "prmi", "skulls"),
+    ),
+    "val": ("alpha", "celtic", "kosal", "pirat"),
+    "test": ("chessmonk", "freestaunton", "kilfiger", "metaltops", "regular", "spatial"),
 }
 # Diagram fonts, in which letters stand for pieces. Those that repeat a set above are left out.
-_FONTS = "adventurer cases condal harlequin kingdom line lucena maroquin mark medieval millenia motif usual".split()
+_FONTS = (
+    *("adventurer", "cases", "condal", "harlequin", "kingdom", "line", "lucena"),
+    *("maroquin", "mark", "medieval", "millenia", "motif", "usual"),
+)
 _FONT_LETTERS = "kqrbnplwtvmo"
 _SET_FOLDER = "usr/share/pychess/pieces"
 
+# Decks that share drawings are in one split, and decks that repeat another one are left out.
 _DECKS_OF_SPLIT = {
     "train": (
-        "ancient_french anglo anglo_modern anglo_poker atlasnye bellot berlin dondorf gnomangelo lattmann neoclassical orell "
-        "ornamental paris rheinland slavic_costumes swiss-xvii"
-    ).split(),
-    "val": "plastic tigullio".split(),
-    "test": "guyenne-classic tango anglo_bitmap neoclassical_4_color anglo_modern_4_color".split(),
-    "ood": "simplistic tango_nuevo".split(),
+        *("ancient_french", "anglo", "anglo_modern", "anglo_modern_4_color", "anglo_poker", "atlasnye", "bellot"),
+        *("berlin", "dondorf", "lattmann", "orell", "rheinland", "swiss-xvii", "tigullio"),
+    ),
+    "val": ("plastic", "slavic_costumes"),
+    "test": ("guyenne-classic", "neoclassical", "ornamental", "paris", "tango"),
+    "ood": ("simplistic", "tango_nuevo"),
 }
 _CARD_WIDTH = 96
 _RANKS, _SUITS, _ROWS = 13, 4, 5
@@ -44,7 +52,7 @@ def chess(open_package: Open) -> Splits:
     """Return the pieces of PyChess's sets, divided by set. Ood: diagram fonts."""
     files = open_package("pychess", below(_SET_FOLDER, ".svg", ".ttf"))
     splits: Splits = {
-        split: [source for name in names for source in _pieces(files, name)] for split, names in _FILES_OF_SET.items()
+        split: [source for name in names for source in _pieces(files, name)] for split, names in _SETS_OF_SPLIT.items()
     }
     fonts = [source for name in _FONTS for source in _glyphs(files[f"{_SET_FOLDER}/ttf/{name}.ttf"], name)]
     return {**splits, "ood": apart(fonts, splits)}
@@ -82,10 +90,11 @@ def cards(open_package: Open) -> Splits:
     """Return the 52 cards of AisleRiot's decks, divided by deck. Ood: two decks in a simple style."""
     folder = "usr/share/aisleriot/cards"
     files = open_package("cards", below(folder, ".svgz"))
-    return {
-        split: [source for deck in decks for source in _cards(files[f"{folder}/{deck}.svgz"], deck)]
-        for split, decks in _DECKS_OF_SPLIT.items()
-    }
+    splits: Splits = {}
+    for split, decks in _DECKS_OF_SPLIT.items():
+        drawn = [source for deck in decks for source in _cards(files[f"{folder}/{deck}.svgz"], deck)]
+        splits[split] = apart(drawn, splits)
+    return splits
 
 
 def _cards(content: bytes, deck: str) -> list[Source]:

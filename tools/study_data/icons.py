@@ -82,10 +82,11 @@ HEALTH = {
 
 def clip_art(open_package: Open) -> Splits:
     """Return the pictures of Open Clip Art by category, divided at random."""
+    files = open_package("openclipart", below(_CLIP_ART_FOLDER, ".svg"))
     sources = []
     for label, category in enumerate(CLIP_ART.values()):
-        for path, content in open_package("openclipart", below(f"{_CLIP_ART_FOLDER}/{category}", ".svg")).items():
-            sources += svg.sources(content.decode("utf-8", "replace"), path, label)
+        for path in filter(below(f"{_CLIP_ART_FOLDER}/{category}", ".svg"), files):
+            sources += svg.sources(files[path].decode("utf-8", "replace"), path, label)
     return divided("clip-art", sources)
 
 
@@ -103,17 +104,18 @@ def desktop(open_package: Open) -> Splits:
 def _theme_icons(open_package: Open, themes: dict[str, str]) -> list[Source]:
     sources = []
     for theme, folder in themes.items():
+        icons = open_package(theme, below("usr/share/icons", ".png", ".svg"))
         for label, context in enumerate(CONTEXTS):
             if theme in _OOD_THEME and context == "mimetypes":
                 context = "mimes"
-            for path, content in open_package(theme, below(folder.format(context), ".png", ".svg")).items():
-                key, name = f"{theme} {context} {path}", PurePosixPath(path).stem
+            for path in filter(below(folder.format(context), ".png", ".svg"), icons):
+                name = PurePosixPath(path).stem
                 if path.endswith(".svg"):
-                    sources += svg.sources(content.decode(), key, label, name)
+                    sources += svg.sources(icons[path].decode(), f"{theme} {path}", label, name)
                     continue
-                picture = squared(Image.open(io.BytesIO(content)))
+                picture = squared(Image.open(io.BytesIO(icons[path])))
                 if picture is not None:
-                    sources.append(Source(key, name, label, picture))
+                    sources.append(Source(f"{theme} {path}", name, label, picture))
     return sources
 
 

@@ -95,7 +95,5 @@ def _placed(picture: Image.Image, look: Look, rng: np.random.Generator) -> np.nd
     cos, sin = np.cos(angle) / factor, np.sin(angle) / factor
     half = picture.width / 2
     coefficients = (cos, sin, half - cos * x - sin * y, -sin, cos, half + sin * x - cos * y)
-    moved = picture.convert("RGBa").transform(
-        (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
-    )
+    moved = picture.convert("RGBa").transform((side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
     return np.asarray(moved.reduce(_OVERSAMPLING), dtype=np.float32)

@@ -39,7 +39,7 @@ RECIPES: dict[str, Recipe] = {
         flags.european,
         ("flag-icons", "flagpack", "emojione", "openmoji", "iso-flags", "circle-flags"),
         _FLAG,
-        {"train": 8, "val": 3, "test": 6, "ood": 6},
+        {"train": 12, "val": 3, "test": 6, "ood": 3},
     ),
     "flags-continent": Recipe(
         flags.by_continent, ("coreui-flags", "flag-icons"), _FLAG, {"train": 5, "val": 5, "test": 6, "ood": 6}
@@ -60,12 +60,12 @@ RECIPES: dict[str, Recipe] = {
     "chess": Recipe(
         games.chess, ("pychess",), Look(scale=(0.75, 1.0), ground=(110.0, 230.0)), {"train": 5, "val": 4, "test": 5, "ood": 3}
     ),
-    "cards": Recipe(games.cards, ("cards",), Look(scale=(0.9, 1.05), turn=5.0, ground=(20.0, 140.0)), {"train": 3, "ood": 3}),
+    "cards": Recipe(
+        games.cards, ("cards",), Look(scale=(0.9, 1.05), turn=5.0, ground=(20.0, 140.0)), {"train": 3, "test": 2, "ood": 3}
+    ),
     "scripts": Recipe(characters.scripts, ("noto-fonts",), _INK, {}),
     "strokes": Recipe(characters.strokes, ("hanzi",), Look(scale=(0.85, 1.0), turn=3.0, ink=True), {}),
     "clip-art": Recipe(icons.clip_art, ("openclipart",), Look(), {"train": 2}),
-    "desktop-icons": Recipe(
-        icons.desktop, ("gnome-icons", "tango-icons", "oxygen-icons", "elementary-icons"), Look(), {}
-    ),
+    "desktop-icons": Recipe(icons.desktop, ("gnome-icons", "tango-icons", "oxygen-icons", "elementary-icons"), Look(), {}),
     "health-icons": Recipe(icons.health, ("healthicons",), _INK, {"train": 2}),
 }

@@ -14,6 +14,8 @@ from tools.study_data.pictures import Source, squared
 
 WIDTH = 128
 """Width in pixels at which pictures are drawn."""
+DPI = 96.0
+"""Resolution for sizes in millimetres and points. Without it resvg-py refuses such pictures."""
 
 
 def picture(source: str, width: int = WIDTH) -> Image.Image | None:
@@ -29,7 +31,7 @@ def picture(source: str, width: int = WIDTH) -> Image.Image | None:
     except ModuleNotFoundError as error:
         raise UserError('Drawing SVG needs the package resvg-py. `pip install -e ".[study-data]"` installs it.') from error
     try:
-        png = bytes(resvg_py.svg_to_bytes(svg_string=source, width=width, skip_system_fonts=True))
+        png = bytes(resvg_py.svg_to_bytes(svg_string=source, width=width, dpi=DPI, skip_system_fonts=True))
     except ValueError:
         return None
     return Image.open(io.BytesIO(png)).convert("RGBA")

@@ -17,9 +17,10 @@ KINDS = ("nominal", "global", "local")
 def textiles(open_package: Open) -> Splits:
     """Return the pictures of woven textiles, divided at random."""
     folder = "conformal_clip_data/data/textile_images/simulated"
+    files = open_package("textiles", below(folder, ".jpg"))
     sources = []
     for label, kind in enumerate(KINDS):
-        for path, content in open_package("textiles", below(f"{folder}/{kind}", ".jpg")).items():
-            picture = Image.open(io.BytesIO(content)).convert("RGBA").resize((SIDE, SIDE), Image.Resampling.BOX)
+        for path in filter(below(f"{folder}/{kind}", ".jpg"), files):
+            picture = Image.open(io.BytesIO(files[path])).convert("RGBA").resize((SIDE, SIDE), Image.Resampling.BOX)
             sources.append(Source(path, path, label, picture))
     return divided("textiles", sources, val=0.1, test=0.2)
