@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.broad.task import Task
+from models.files import write_bytes
 from tools.study_data.packages import PACKAGES
 
 
 def write(folder: Path, name: str, task: Task, packages: tuple[str, ...], arrays: dict[str, np.ndarray]) -> Path:
-    """Write both files of a task under temporary names, rename them, and return the path of the images.
+    """Write both files of a task atomically and return the path of the images.
 
     The arrays are not compressed, so that the same images are the same bytes with every version of zlib.
 
@@ -24,11 +23,10 @@ def write(folder: Path, name: str, task: Task, packages: tuple[str, ...], arrays
     sizes = {key.removesuffix("_labels"): len(labels) for key, labels in arrays.items() if key.endswith("_labels")}
     if sizes != task.size_of:
         raise ValueError(f"{name} has {sizes} images, but its row in benchmarks/broad/study_data_rows.py has {task.size_of}")
-    folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    _replace(folder / f"{name}.txt", notes(name, task, packages).encode())
-    _replace(folder / f"{name}.npz", buffer.getvalue())
+    write_bytes(folder / f"{name}.txt", notes(name, task, packages).encode())
+    write_bytes(folder / f"{name}.npz", buffer.getvalue())
     return folder / f"{name}.npz"
 
 
@@ -38,14 +36,3 @@ def notes(name: str, task: Task, packages: tuple[str, ...]) -> str:
     for package in (PACKAGES[short] for short in packages):
         lines.append(f"- {package.registry} {package.name} {package.version}, {package.licence}, SHA-256 {package.sha256}")
     return "\n".join(lines) + "\n"
-
-
-def _replace(target: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
