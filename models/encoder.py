@@ -172,7 +172,12 @@ class DualEncoder(nn.Module):
         return self.finish_images(self.raw_images(pixels))
 
     def raw_images(self, pixels: Tensor) -> Tensor:
-        """Return the image tower's output [B, d], before adapter and normalisation. Only a change of the tower changes it."""
+        """Return the image tower's output [B, d], before adapter and normalisation. Only a change of the tower changes it.
+
+        Outputs [B, d] of an earlier call are returned as they are, so that a frozen tower's can take the place of its images.
+        """
+        if pixels.dim() == 2:
+            return pixels
         if pixels.dtype == torch.uint8:
             pixels = self.normalise(pixels)
         rows = None if pixels.is_cuda else CPU_ROWS

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from avalanche.training.plugins import SupervisedPlugin
 
 from benchmarks.catalog import SPLITS, Source
 from benchmarks.data.domain import Domain, limited, with_validation
@@ -16,18 +16,20 @@ from benchmarks.data.pixels import cached_domain
 from benchmarks.data.progress import Progress
 from benchmarks.data.sampling import sample
 from benchmarks.scenario import scenario
+from harness.study.best_pass import Report, Search
+from harness.study.evaluation import Counts, Heads, RawImages, of_kind, with_prompts
 from harness.study.study_config import Cell, Study
+from harness.study.study_tables import AFTER_KEYS, BEFORE_KEYS
 from metrics.embedding import embed
-from metrics.evaluate import Accuracy, evaluate, evaluate_features
+from metrics.evaluate import Accuracy, evaluate_features
 from metrics.suite import Value, measure_all
+from models import tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.registry import UserError
 from models.transforms import Preprocess
 from strategies.engine.schedule import seed_everything
-
-AccuracyCounts = dict[str, dict[str, list[int]]]
-"""Split -> domain -> [correct, n]."""
+from strategies.engine.strategy import Strategy
 
 
 class DomainMeasures(NamedTuple):
@@ -71,20 +73,26 @@ def measure_domain(domain: Domain, encoder: DualEncoder, names: Sequence[str], n
     return DomainMeasures(measure_all(features, names), len(images), zero_shot)
 
 
-def zero_shot_record(
-    study: Study, domain: Domain, encoder: DualEncoder, classifier: PromptClassifier, seed: int
-) -> dict[str, Any]:
-    """Return the record of a domain before training: accuracy on every evaluated split, and measures."""
+def zero_shot_record(study: Study, domain: Domain, encoder: DualEncoder, raw: RawImages, seed: int) -> dict[str, Any]:
+    """Return the record of a domain before training: accuracy on every evaluated split, and measures.
+
+    Args:
+        study: resolved study.
+        domain: the domain.
+        encoder: encoder with the initial weights.
+        raw: features of its image tower.
+        seed: seed of the sample that is measured.
+    """
     measures = measure_domain(domain, encoder, study.measures, study.config.measure_n, seed)
     splits = ("val", "test") if domain.ood is None else ("val", "test", "ood")
-    label = len(classifier.prompts)
-    accuracy = {split: _counts(evaluate(classifier, domain, split, task_label=label)) for split in splits}
+    heads = Heads(PromptClassifier(encoder).eval(), [domain], study.prompts)
+    counts = {split: heads.counts(domain, split, raw) for split in splits}
     assert domain.train is not None
     return {
         "identity": study.zero_shot_identity(domain.name, seed),
         "classes": len(domain.classnames),
         "n_train": len(domain.train),
-        "accuracy": accuracy,
+        **{key: {split: both[kind] for split, both in counts.items()} for kind, key in BEFORE_KEYS.items()},
         "measured": measures.n,
         "measures": {name: value._asdict() for name, value in measures.values.items()},
     }
@@ -96,7 +104,8 @@ def fine_tune(
     domains: Mapping[str, Domain],
     encoder: DualEncoder,
     device: torch.device,
-    plugins: Sequence[SupervisedPlugin] = (),
+    raw: RawImages,
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """Fine-tune on the domain of a cell, evaluate on all domains, and return the record of the cell.
 
@@ -104,11 +113,52 @@ def fine_tune(
         study: resolved study.
         cell: domain, tuning and seed.
         domains: all domains of the study by name.
-        encoder: model with the initial weights of the study. It is changed.
+        encoder: encoder with the initial weights of the study. It is not changed.
         device: device that trains.
-        plugins: Avalanche plugins of the strategy.
+        raw: features of its image tower.
+        report: progress of a search.
     """
-    technique, domain = study.techniques[cell.tuning], domains[cell.domain]
+    technique, trained = study.techniques[cell.tuning], domains[cell.domain]
+    ordered = [trained, *(other for name, other in domains.items() if name != cell.domain)]
+    chosen: dict[str, Any] = {}
+    if technique.grid is None:
+        strategy = _train_once(study, cell, trained, copy.deepcopy(encoder), device)
+        updates, seconds = len(strategy.history), strategy.seconds
+    else:
+        search = Search(
+            encoder,
+            technique,
+            cell.tuning,
+            trained,
+            prompts=study.prompts,
+            seed=cell.seed,
+            device=device,
+            raw=raw,
+            workers=study.config.workers,
+            report=report,
+        )
+        winner = search.run()
+        strategy, updates = winner.strategy, winner.best.updates
+        seconds = sum(trial["seconds"] for trial in search.finished)
+        chosen = {"chosen": search.chosen(winner), "trials": search.finished}
+    began = time.perf_counter()
+    frozen = not tuning.trains_images(strategy.encoder)
+    counts = _evaluate_all(Heads(strategy.classifier, ordered, study.prompts), ordered, raw if frozen else None)
+    return {
+        "identity": study.identity(cell),
+        **{key: of_kind(counts, kind) for kind, key in AFTER_KEYS.items()},
+        "updates": updates,
+        "trainable_params": sum(p.numel() for p in strategy.trainable),
+        "train_seconds": round(seconds, 3),
+        "eval_seconds": round(time.perf_counter() - began, 3),
+        **chosen,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _train_once(study: Study, cell: Cell, domain: Domain, encoder: DualEncoder, device: torch.device) -> Strategy:
+    """Train with the fixed settings of a technique and return the strategy."""
+    technique = study.techniques[cell.tuning]
     # Seeds the random start of parameters that a tuning adds to the model.
     seed_everything(cell.seed, 0)
     strategy = technique.strategy_class(
@@ -118,35 +168,15 @@ def fine_tune(
         tuning_options=dataclasses.asdict(technique.tuning_options),
         seed=cell.seed,
         device=device,
-        plugins=plugins,
         workers=study.config.workers,
     )
-    [experience] = scenario([domain], encoder=encoder).streams["train"]
+    [experience] = scenario([with_prompts(domain, study.prompts)], encoder=encoder).streams["train"]
     strategy.train(experience, eval_streams=[])
-    began = time.perf_counter()
-    after = _evaluate_all(strategy.classifier, domain, [other for name, other in domains.items() if name != cell.domain])
-    return {
-        "identity": study.identity(cell),
-        "after": after,
-        "updates": len(strategy.history),
-        "trainable_params": sum(p.numel() for p in strategy.trainable),
-        "train_seconds": round(strategy.seconds, 3),
-        "eval_seconds": round(time.perf_counter() - began, 3),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    return strategy
 
 
-def _evaluate_all(classifier: PromptClassifier, trained: Domain, others: Sequence[Domain]) -> AccuracyCounts:
-    """Evaluate all domains on validation and test images, and the trained one also on its out-of-distribution set."""
-    counts: AccuracyCounts = {"val": {}, "test": {}, "ood": {}}
-    # The trained task has label 0, which selects its head in a probe.
-    for label, domain in enumerate([trained, *others]):
-        for split in ("val", "test"):
-            counts[split][domain.name] = _counts(evaluate(classifier, domain, split, task_label=label))
-    if trained.ood is not None:
-        counts["ood"][trained.name] = _counts(evaluate(classifier, trained, "ood", task_label=0))
-    return counts
-
-
-def _counts(accuracy: Accuracy) -> list[int]:
-    return [accuracy.correct, accuracy.n]
+def _evaluate_all(heads: Heads, domains: Sequence[Domain], raw: RawImages | None) -> dict[str, dict[str, Counts]]:
+    """Evaluate all domains on validation and test images, and the first, trained one also on its out-of-distribution set."""
+    counts = {split: {domain.name: heads.counts(domain, split, raw) for domain in domains} for split in ("val", "test")}
+    trained = domains[0]
+    return {**counts, "ood": {} if trained.ood is None else {trained.name: heads.counts(trained, "ood", raw)}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,17 +18,26 @@ from harness.records.files import read_json, reading, write_json, write_table
 from harness.run import environment
 from harness.run.locks import locked
 from harness.study import fine_tuning
+from harness.study.evaluation import RawImages
 from harness.study.study_config import Cell, Study, StudyConfig, resolve
 from harness.study.study_screen import banner, print_results
-from harness.study.study_tables import cell_row, cell_table, has_measures, regressions
-from models.classifier import PromptClassifier
+from harness.study.study_tables import (
+    AFTER_KEYS,
+    BEFORE_KEYS,
+    CHANGE_COLUMNS,
+    cell_row,
+    cell_table,
+    change_rows,
+    has_measures,
+    regressions,
+)
 from models.encoder import DualEncoder
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 from strategies.engine.schedule import seed_everything
 
-ZERO_SHOT_KEYS = ("classes", "n_train", "accuracy", "measured", "measures")
-CELL_KEYS = ("after", "updates", "trainable_params", "train_seconds")
+ZERO_SHOT_KEYS = ("classes", "n_train", "measured", "measures")
+CELL_KEYS = ("updates", "trainable_params", "train_seconds")
 
 
 class StudyResult(NamedTuple):
@@ -87,54 +95,81 @@ def _run(study: Study, folder: Path, device: torch.device, screen: Screen) -> St
         print_remarks(domains.values(), screen.say)
         for warning in check_prompts(encoder.reader, list(domains.values())):
             screen.say(f"warning: {warning}", style="yellow")
-        _record_zero_shot(study, domains, encoder, seed, folder, screen)
+        raw = RawImages(encoder)
+        _record_zero_shot(study, domains, encoder, raw, seed, folder, screen)
         for cell in cells_of_seed:
             began = time.perf_counter()
-            screen.data(len(seconds), len(missing), "fine-tuning")
-            record = fine_tuning.fine_tune(study, cell, domains, copy.deepcopy(encoder), device)
+            done, total = len(seconds), len(missing)
+            screen.data(done, total, "fine-tuning")
+
+            def report(updates: int, of: int, done: int = done, total: int = total) -> None:
+                screen.data(done * of + updates, total * of, "fine-tuning")
+
+            record = fine_tuning.fine_tune(study, cell, domains, encoder, device, raw, report)
             record["machine"] = environment.describe(device)
             write_json(folder / cell.folder / "cell.json", record)
             seconds.append(time.perf_counter() - began)
             left = sum(seconds) / len(seconds) * (len(missing) - len(seconds))
             screen.say(f"{len(seconds)} of {len(missing)}: {_cell_line(study, cell, folder)} | {time_left(left)}")
-    table = cell_table(_row(study, cell, folder) for cell in cells)
+    records = [_records(study, cell, folder) for cell in cells]
+    table = cell_table(cell_row(record, before, study.measures) for record, before in records)
+    changes = pd.DataFrame(
+        [row for record, before in records for row in change_rows(record, before)], columns=list(CHANGE_COLUMNS)
+    )
     lines = regressions(table, study.measures)
     write_table(table, folder / "table.csv")
     write_table(lines, folder / "regressions.csv")
+    write_table(changes, folder / "changes.csv")
     screen.end()
     print_results(table, lines, folder, screen)
     return StudyResult(folder, table, lines, len(seconds))
 
 
 def _record_zero_shot(
-    study: Study, domains: Mapping[str, Domain], encoder: DualEncoder, seed: int, folder: Path, screen: Screen
+    study: Study,
+    domains: Mapping[str, Domain],
+    encoder: DualEncoder,
+    raw: RawImages,
+    seed: int,
+    folder: Path,
+    screen: Screen,
 ) -> None:
     """Write the missing records of the domains before training."""
-    classifier = PromptClassifier(encoder).eval()
     for done, (name, domain) in enumerate(domains.items()):
         if study.config.fresh or not has_measures(_read_zero_shot(study, name, seed, folder), study.measures):
             screen.data(done, len(domains), "measuring before training")
-            record = fine_tuning.zero_shot_record(study, domain, encoder, classifier, seed)
+            record = fine_tuning.zero_shot_record(study, domain, encoder, raw, seed)
             write_json(_zero_shot_path(name, seed, folder), record)
     screen.end()
 
 
-def _row(study: Study, cell: Cell, folder: Path) -> dict[str, Any]:
+def _records(study: Study, cell: Cell, folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the record of a cell, and the records before training of all domains by name."""
     record = _read_cell(study, cell, folder)
     records = {name: _read_zero_shot(study, name, cell.seed, folder) for name in study.sources}
     before = {name: zero_shot for name, zero_shot in records.items() if zero_shot is not None}
     assert record is not None and len(before) == len(records)
     with reading(folder / cell.folder / "cell.json"):
-        return cell_row(record, before, study.measures)
+        cell_row(record, before, study.measures)
+    return record, before
 
 
 def _cell_line(study: Study, cell: Cell, folder: Path) -> str:
-    row = _row(study, cell, folder)
+    record, before = _records(study, cell, folder)
+    row = cell_row(record, before, study.measures)
     ood = "" if row["gain_ood"] != row["gain_ood"] else f", {row['gain_ood']:+z.1f} out of distribution"
+    chosen = "" if "chosen" not in record else f", {_chosen(row)}"
     return (
         f"{cell.tuning} on {cell.domain}, seed {cell.seed}: {row['gain']:+z.1f}{ood}, "
-        f"{-row['forgetting']:+z.1f} on the other domains"
+        f"{-row['forgetting']:+z.1f} on the other domains{chosen}"
     )
+
+
+def _chosen(row: Mapping[str, Any]) -> str:
+    """Return the settings that validation chose, as words."""
+    sizes = "".join(f", {name} {row[name]}" for name in ("rank", "reduction") if row[name] == row[name])
+    edge = f" (edge of the grid: {row['at_edge']})" if row["at_edge"] else ""
+    return f"lr {row['lr']:g}, decay {row['weight_decay']:g}{sizes}, pass {row['best_pass']:g} of {row['passes']:g}{edge}"
 
 
 def _zero_shot_path(domain: str, seed: int, folder: Path) -> Path:
@@ -144,12 +179,13 @@ def _zero_shot_path(domain: str, seed: int, folder: Path) -> Path:
 def _read_zero_shot(study: Study, domain: str, seed: int, folder: Path) -> dict[str, Any] | None:
     """Return the record of a domain before training, or None. Raises UserError if it belongs to another study."""
     identity = study.zero_shot_identity(domain, seed)
-    return _read_record(study, _zero_shot_path(domain, seed, folder), identity, ZERO_SHOT_KEYS)
+    return _read_record(study, _zero_shot_path(domain, seed, folder), identity, (*ZERO_SHOT_KEYS, BEFORE_KEYS[study.prompts]))
 
 
 def _read_cell(study: Study, cell: Cell, folder: Path) -> dict[str, Any] | None:
     """Return the record of a cell, or None before it is trained. Raises UserError if it belongs to another study."""
-    return _read_record(study, folder / cell.folder / "cell.json", study.identity(cell), CELL_KEYS)
+    keys = (*CELL_KEYS, AFTER_KEYS[study.prompts])
+    return _read_record(study, folder / cell.folder / "cell.json", study.identity(cell), keys)
 
 
 def _read_record(study: Study, path: Path, identity: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:

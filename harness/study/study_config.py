@@ -13,6 +13,7 @@ from benchmarks.settings import mini, mtil
 from harness.config.options import make_options, split_prefix, tuning_options
 from harness.config.settings import check_values
 from harness.study.measure_config import measure_names, one_model_measures
+from harness.study.protocol import PROMPTS, PROTOCOLS, USUAL_PROMPTS, Grid, Protocol, check_changes, paper
 from models.registry import UserError
 from models.setting import setting, without_usual, without_usual_values
 from reference_data.mtil import ORDER_I
@@ -53,6 +54,16 @@ class StudyConfig:
         items="seeds",
         least=0,
     )
+    protocol: str = setting(
+        "mini",
+        "mini: one training of fixed settings (default); paper: IIMM's protocol, settings and pass chosen by validation",
+        choices=lambda: PROTOCOLS,
+    )
+    prompts: str | None = setting(
+        None,
+        "validate and test with one prompt per class, or with the ensemble (default: ensemble with mini, one with paper)",
+        choices=lambda: PROMPTS,
+    )
     edition: str | None = None
     model: str | None = None
     pretrained: str | None = None
@@ -87,12 +98,17 @@ class Cell(NamedTuple):
 
 
 class Technique(NamedTuple):
-    """A tuning with the strategy that trains it (plain fine-tuning or the technique's strategy) and the options of both."""
+    """A tuning with the strategy that trains it (plain fine-tuning or the technique's strategy) and the options of both.
+
+    `grid` has the settings that a protocol chooses from, and `images` its budget of training images per cell.
+    """
 
     strategy: str
     strategy_class: type[Strategy]
     options: TrainingOptions
     tuning_options: Any
+    grid: Grid | None = None
+    images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +123,7 @@ class Study:
     pretrained: str | None
     weights: str | None
     versions: dict[str, str]
+    prompts: str = "ensemble"
 
     def cells(self) -> list[Cell]:
         """Return the cells in training order: by seed, tuning and domain."""
@@ -116,6 +133,7 @@ class Study:
     def identity(self, cell: Cell) -> dict[str, Any]:
         """Return the settings that determine the numbers of a cell, as JSON."""
         technique = self.techniques[cell.tuning]
+        grid = {} if technique.grid is None else {"grid": dataclasses.asdict(technique.grid), "images": technique.images}
         return {
             **self.zero_shot_identity(cell.domain, cell.seed),
             "tuning": cell.tuning,
@@ -123,6 +141,9 @@ class Study:
             "options": without_usual(technique.options),
             "tuning_options": without_usual(technique.tuning_options),
             "others": {name: version for name, version in self.versions.items() if name != cell.domain},
+            "protocol": self.config.protocol,
+            "prompts": self.prompts,
+            **grid,
         }
 
     def comparable(self, recorded: Mapping[str, Any], tuning: str | None = None) -> dict[str, Any]:
@@ -139,7 +160,7 @@ class Study:
             for name, of in kinds.items()
             if isinstance(recorded.get(name), dict)
         }
-        return {**recorded, **options}
+        return {"protocol": "mini", "prompts": USUAL_PROMPTS["mini"], **recorded, **options}
 
     def zero_shot_identity(self, domain: str, seed: int) -> dict[str, Any]:
         """Return the settings that determine the record of a domain before training, as JSON."""
@@ -195,29 +216,37 @@ def resolve(config: StudyConfig) -> Study:
     from models.loading.local_files import SHIPPED, weights_sha256
 
     model, pretrained = model_of(config.model, config.pretrained, any(s.edition == "full" for s in sources.values()))
-    settings = mini("mtil") if model in SHIPPED else mtil()
+    tiny = model in SHIPPED
+    settings, protocol = (mini("mtil") if tiny else mtil()), paper(tiny) if config.protocol == "paper" else None
     return Study(
         config=config,
         sources=sources,
-        techniques={tuning: technique(tuning, settings, config.options, config.tunings) for tuning in config.tunings},
+        techniques={t: technique(t, settings, config.options, config.tunings, protocol) for t in config.tunings},
         measures=measure_names(config.measures),
         model=model,
         pretrained=pretrained,
         weights=weights_sha256(model, pretrained),
         versions={name: source.version() for name, source in sources.items()},
+        prompts=config.prompts or USUAL_PROMPTS[config.protocol],
     )
 
 
 def technique(
-    tuning: str, settings: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Any], tunings: tuple[str, ...] = ()
+    tuning: str,
+    settings: Mapping[str, Mapping[str, Any]],
+    changes: Mapping[str, Any],
+    tunings: tuple[str, ...] = (),
+    protocol: Protocol | None = None,
 ) -> Technique:
-    """Return a tuning with its strategy and options: the settings of a benchmark, then the user's changes.
+    """Return a tuning with its strategy and options: the settings of a benchmark or of a protocol, then the user's changes.
 
     Args:
         tuning: name of the tuning.
         settings: settings of a benchmark by strategy.
         changes: changed options of all tunings ("lr") or of one ("lora.lr").
         tunings: names of all tunings of the study.
+        protocol: the protocol that takes the place of the benchmark's settings. A value that the user sets is fixed, the others
+            are chosen from its grid.
 
     Raises:
         UserError: for an unknown option, a value out of range, or an option of a tuning that is not in the study.
@@ -236,6 +265,12 @@ def technique(
     fields = {field.name for field in dataclasses.fields(options_of(tuning))}
     for_tuning = {key: value for key, value in specific.items() if key in fields}
     for_training = {**shared, **{key: value for key, value in specific.items() if key not in fields}}
-    return Technique(
-        name, strategy_class, make_options(strategy_class, settings, for_training), tuning_options(tuning, for_tuning)
-    )
+    if protocol is None:
+        return Technique(
+            name, strategy_class, make_options(strategy_class, settings, for_training), tuning_options(tuning, for_tuning)
+        )
+    check_changes(for_training)
+    options = make_options(strategy_class, {name: protocol.options(tuning)}, for_training)
+    chosen = tuning_options(tuning, {**protocol.tuning_options(tuning), **for_tuning})
+    values = {key: getattr(options, key) for key in for_training} | {key: getattr(chosen, key) for key in for_tuning}
+    return Technique(name, strategy_class, options, chosen, protocol.grids[tuning].fixed(values), protocol.budget(tuning))

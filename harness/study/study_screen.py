@@ -9,7 +9,8 @@ from rich.table import Table
 
 from harness.display.plain_table import plain_table
 from harness.display.screen import Screen
-from harness.study.study_config import Study
+from harness.study.protocol import Grid
+from harness.study.study_config import Study, Technique
 
 
 def banner(study: Study, done: int) -> tuple[str, list[str]]:
@@ -26,15 +27,31 @@ def banner(study: Study, done: int) -> tuple[str, list[str]]:
     ]
     for tuning, technique in study.techniques.items():
         options = technique.options
+        if technique.grid is not None:
+            lines.append(f"{tuning}: {_grid(technique.grid)}, up to {options.epochs} passes{_budget(technique)}")
+            continue
         updates = f"{options.epochs} epochs" if options.epochs else f"{options.iterations} updates"
         rates = "".join(f", {rate:g} for {task}" for task, rate in options.lr_by_task.items() if task in study.sources)
         lines.append(f"{tuning}: {updates}, batch {options.batch_size}, lr {options.lr:g}{rates}")
     if config.limit is not None:
         lines.append(f"at most {config.limit:,} images per split")
+    kinds = {"one": "one prompt per class", "ensemble": "the ensemble of templates"}
+    lines.append(f"protocol {config.protocol}; validated and tested with {kinds[study.prompts]}")
     lines.append(f"{cells} cells, {done} of them already trained" if done else f"{cells} cells")
     sizes = {"tuning": len(config.tunings), "seed": len(config.seeds)}
     counts = (f"{size} {noun}{'s' * (size != 1)}" for noun, size in sizes.items())
     return f"study: {', '.join(counts)}", lines
+
+
+def _grid(grid: Grid) -> str:
+    """Return the values of a grid as words."""
+    names = {"lr": "lr", "weight_decay": "decay", "rank": "rank", "reduction": "reduction"}
+    values = ((word, getattr(grid, name)) for name, word in names.items())
+    return "; ".join(f"{word} {' '.join(f'{value:g}' for value in numbers)}" for word, numbers in values if numbers)
+
+
+def _budget(technique: Technique) -> str:
+    return "" if technique.images is None else f", at most {technique.images:,} images per cell"
 
 
 def print_results(table: pd.DataFrame, lines: pd.DataFrame, folder: Path, screen: Screen) -> None:
@@ -55,8 +72,9 @@ def print_results(table: pd.DataFrame, lines: pd.DataFrame, folder: Path, screen
             what = "no line" if undefined.slope.isna().all() else "no leave-one-out errors"
             screen.say(f"{what} for {len(undefined)} of {len(lines)} lines: {reason}", style="dim")
     screen.say(
-        f"wrote {folder / 'table.csv'} ({len(table)} cells) and {folder / 'regressions.csv'} ({len(lines)} lines). Intervals "
-        "are 95 % intervals and treat domains as independent. p is not corrected for the number of measures.",
+        f"wrote {folder / 'table.csv'} ({len(table)} cells), {folder / 'regressions.csv'} ({len(lines)} lines) and "
+        f"{folder / 'changes.csv'} (each other domain). Intervals are 95 % intervals and treat domains as independent. p is "
+        "not corrected for the number of measures.",
         style="dim",
     )
 

@@ -18,6 +18,15 @@ ACCURACIES = (
     *("worst_other", "worst_other_change"),
 )
 COLUMNS = (*IDENTITY, *FACTS, *ACCURACIES, *OUTCOMES, "measured")
+PROTOCOL_COLUMNS = (
+    *("protocol", "prompts", "lr", "weight_decay", "rank", "reduction", "best_pass", "passes", "tried", "at_edge"),
+    *("zero_shot_other_prompts", "fine_tuned_other_prompts", "forgetting_other_prompts"),
+)
+"""Columns after the measures: how a cell was trained, and accuracies with the kind of prompts that is not the study's."""
+CHANGE_COLUMNS = ("domain", "tuning", "seed", "other", "n", "before", "after", "change")
+BEFORE_KEYS = {"ensemble": "accuracy", "one": "accuracy_one"}
+AFTER_KEYS = {"ensemble": "after", "one": "after_one"}
+"""Keys of accuracies in the records before training and of cells, by kind of prompts."""
 REGRESSION_COLUMNS = (
     *(*MODEL_COLUMNS, "tuning", "strategy", "outcome", "measure", "n"),
     *("slope", "slope_low", "slope_high", "intercept", "r2", "p"),
@@ -36,12 +45,13 @@ def cell_row(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]], m
         before: record before training of each domain by name.
         measures: names of the measures.
     """
-    identity, after = cell["identity"], cell["after"]
+    identity, prompts = cell["identity"], cell["identity"].get("prompts", "ensemble")
+    after, accuracy = cell[AFTER_KEYS[prompts]], BEFORE_KEYS[prompts]
     name, zero_shot = identity["domain"], before[identity["domain"]]
     row: dict[str, Any] = {key: identity[key] for key in IDENTITY}
     for split, ending in (("test", ""), ("val", "_val")):
-        change = {n: percent(after[split][n]) - percent(before[n]["accuracy"][split]) for n in after[split]}
-        gain, zero = change.pop(name), percent(zero_shot["accuracy"][split])
+        change = {n: percent(after[split][n]) - percent(before[n][accuracy][split]) for n in after[split]}
+        gain, zero = change.pop(name), percent(zero_shot[accuracy][split])
         row[f"zero_shot{ending}"], row[f"fine_tuned{ending}"] = zero, percent(after[split][name])
         row[f"gain{ending}"] = gain
         row[f"gain_over_error{ending}"] = 100 * gain / (100 - zero) if zero < 100 else math.nan
@@ -51,19 +61,61 @@ def cell_row(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]], m
             row.update(others=len(change), worst_other=worst, worst_other_change=change[worst])
         row[f"n_{split}"] = after[split][name][1]
     ood = after["ood"].get(name)
-    row["zero_shot_ood"] = math.nan if ood is None else percent(zero_shot["accuracy"]["ood"])
+    row["zero_shot_ood"] = math.nan if ood is None else percent(zero_shot[accuracy]["ood"])
     row["fine_tuned_ood"] = math.nan if ood is None else percent(ood)
     row["gain_ood"] = row["fine_tuned_ood"] - row["zero_shot_ood"]
     row["n_ood"] = 0 if ood is None else ood[1]
     row.update({key: zero_shot[key] for key in ("classes", "n_train", "measured")})
     row.update({key: cell[key] for key in ("updates", "trainable_params", "train_seconds")})
-    return {**row, **{measure: _measure(zero_shot, measure) for measure in measures}}
+    row.update({measure: _measure(zero_shot, measure) for measure in measures})
+    other = next(kind for kind in AFTER_KEYS if kind != prompts)
+    return {**row, **_training(cell, prompts), **_other_prompts(cell, before, other)}
+
+
+def _training(cell: Mapping[str, Any], prompts: str) -> dict[str, Any]:
+    """Return how a cell was trained: the chosen settings, or the fixed ones of a cell without a choice."""
+    identity = cell["identity"]
+    options, tuning = identity.get("options", {}), identity.get("tuning_options", {})
+    rate = options.get("lr_by_task", {}).get(identity["domain"], options.get("lr", math.nan))
+    fixed = {"lr": rate, "weight_decay": options.get("weight_decay", math.nan), "tried": 1, "at_edge": ""}
+    sizes = {name: tuning.get(name, math.nan) for name in ("rank", "reduction")}
+    chosen = {"best_pass": math.nan, "passes": math.nan, **fixed, **sizes, **cell.get("chosen", {})}
+    return {"protocol": identity.get("protocol", "mini"), "prompts": prompts, **chosen}
+
+
+def _other_prompts(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, float]:
+    """Return test accuracies and forgetting with the other kind of prompts; NaN if older records lack them."""
+    name, key = cell["identity"]["domain"], BEFORE_KEYS[kind]
+    after = cell.get(AFTER_KEYS[kind], {}).get("test", {})
+    if not after or any(key not in before[domain] for domain in after):
+        return dict.fromkeys(PROTOCOL_COLUMNS[-3:], math.nan)
+    change = {n: percent(after[n]) - percent(before[n][key]["test"]) for n in after if n != name}
+    values = (percent(before[name][key]["test"]), percent(after[name]), -float(np.mean(list(change.values()))))
+    return dict(zip(PROTOCOL_COLUMNS[-3:], values, strict=True))
+
+
+def change_rows(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the change of test accuracy on each other domain, with the columns `CHANGE_COLUMNS`, in percent and points.
+
+    Args:
+        cell: record of the cell.
+        before: record before training of each domain by name.
+    """
+    identity = cell["identity"]
+    prompts = identity.get("prompts", "ensemble")
+    named, rows = {key: identity[key] for key in ("domain", "tuning", "seed")}, []
+    for other, counts in cell[AFTER_KEYS[prompts]]["test"].items():
+        if other != identity["domain"]:
+            was, now = percent(before[other][BEFORE_KEYS[prompts]]["test"]), percent(counts)
+            rows.append({**named, "other": other, "n": counts[1], "before": was, "after": now, "change": now - was})
+    return rows
 
 
 def cell_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the rows of cells as a table with the columns `COLUMNS`, then the measures."""
+    """Return the rows of cells as a table with the columns `COLUMNS`, then the measures, then `PROTOCOL_COLUMNS`."""
     table = pd.DataFrame(list(rows))
-    return table.reindex(columns=[*COLUMNS, *(column for column in table.columns if column not in COLUMNS)])
+    measures = [column for column in table.columns if column not in (*COLUMNS, *PROTOCOL_COLUMNS)]
+    return table.reindex(columns=[*COLUMNS, *measures, *PROTOCOL_COLUMNS])
 
 
 def regressions(rows: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:

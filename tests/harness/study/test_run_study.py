@@ -267,12 +267,60 @@ def test_a_domain_without_training_images_is_refused(run, toys):
         ({"options": {"adapter.lr": 3}}, "adapter.lr is an option of adapter, which is not among the tunings"),
         ({"options": {"lora.rnk": 3}}, "Unknown option 'rnk'"),
         ({"options": {"lora.rank": 0}}, "rank must be at least 1"),
+        ({"protocol": "papr"}, "Unknown protocol 'papr'. Did you mean paper"),
+        ({"prompts": "two"}, "Unknown prompts 'two'"),
     ],
 )
 def test_mistakes_are_reported_before_anything_is_loaded(ask, monkeypatch, changes, message):
     monkeypatch.setattr(models, "load", lambda *_: pytest.fail("loaded"))
     with pytest.raises(UserError, match=message):
         run_study.run(ask(**changes), Screen(quiet=True))
+
+
+PAPER = {"protocol": "paper", "tunings": ("full", "lora"), "domains": NAMES[:2], "measures": ("iimm",)}
+SETTINGS = {"epochs": 2, "batch_size": 16, "lr": 0.05, "lora.lr": 0.5, "weight_decay": 1e-4, "full.weight_decay": 0.0}
+
+
+@pytest.mark.slow
+def test_a_study_with_the_protocol_of_the_paper(run, tmp_path, killed):
+    """Ranks are what is left of the grid. A killed study continues, and cells of another protocol are refused."""
+    whole = run(**PAPER, options=SETTINGS, out=str(tmp_path / "whole"))
+    killed(lambda: run(**PAPER, options=SETTINGS), run_study, "write_json", 5)
+    resumed = run(**PAPER, options=SETTINGS)
+    assert resumed.trained == 2 and without_time(resumed.table).equals(without_time(whole.table))
+    table = whole.table.set_index(["tuning", "domain"])
+    assert set(table.protocol) == {"paper"} and set(table.prompts) == {"one"}
+    assert list(table.tried) == [1, 1, 4, 4] and set(table.passes) == {2}
+    assert set(table.lr) == {0.05, 0.5} and set(table.loc["lora", "rank"]) <= {2, 4, 8, 16}
+    assert (table.loc["lora", "at_edge"] != "").equals(table.loc["lora", "rank"].isin([2, 16]))
+    assert table[["zero_shot_other_prompts", "fine_tuned_other_prompts", "forgetting_other_prompts"]].notna().all(axis=None)
+    record = json.loads((tmp_path / "red-lora-0" / "cell.json").read_text())
+    assert len(record["trials"]) == 4 and record["trials"][-1]["rank"] == record["chosen"]["rank"]
+    assert max(trial["val_correct"] for trial in record["trials"]) == record["trials"][-1]["val_correct"]
+    assert record["after_one"]["val"]["red"][0] == record["trials"][-1]["val_correct"]
+    with (tmp_path / "whole" / "changes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["tuning"], r["domain"], r["other"]) for r in rows] == [
+        (t, d, o) for t in ("full", "lora") for d, o in (("red", "green"), ("green", "red"))
+    ]
+    assert float(rows[0]["change"]) == pytest.approx(-table.loc[("full", "red"), "forgetting"], abs=1e-4)
+    with pytest.raises(UserError, match="differ"):
+        run(**{**PAPER, "protocol": "mini"}, options=SETTINGS)
+    with pytest.raises(UserError, match="prompts differ"):
+        run(**PAPER, prompts="ensemble", options=SETTINGS)
+
+
+def test_values_that_the_user_sets_leave_the_grid(ask):
+    found = resolve(ask(**PAPER, options={"lora.rank": 8, "full.lr": 0.3, "epochs": 4})).techniques
+    assert found["lora"].grid.rank == (8,) and len(found["lora"].grid.lr) == 4 and found["full"].grid.lr == (0.3,)
+    options = found["full"].options
+    assert (options.optimizer, options.momentum, options.schedule, options.batch_size) == ("sgd", 0.9, "constant", 128)
+    assert (options.epochs, options.warmup, options.label_smoothing, options.augmentation) == (4, 0, 0.0, "none")
+    assert found["full"].tuning_options.logit_scale and found["full"].images is None
+    with pytest.raises(UserError, match="counts passes"):
+        resolve(ask(**PAPER, options={"iterations": 4}))
+    assert resolve(StudyConfig(protocol="paper")).techniques["full"].images is not None
+    assert resolve(StudyConfig(protocol="paper", prompts="ensemble")).prompts == "ensemble"
 
 
 def test_options_of_one_tuning_do_not_change_others(ask):

@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.study.study_tables import COLUMNS, REGRESSION_COLUMNS, cell_row, cell_table, has_measures, regressions
+from harness.study.study_tables import (
+    CHANGE_COLUMNS,
+    COLUMNS,
+    PROTOCOL_COLUMNS,
+    REGRESSION_COLUMNS,
+    cell_row,
+    cell_table,
+    change_rows,
+    has_measures,
+    regressions,
+)
 from metrics.regression import fit, kendall, leave_one_out
 from metrics.study_table import OUTCOMES, means_by_domain, measure_columns, read
 from models.registry import UserError
@@ -51,7 +61,36 @@ def test_a_row_by_hand():
     assert [found[f"n_{split}"] for split in ("val", "test", "ood")] == [10, 100, 20] and found["others"] == 2
     assert found["iimm"] == 0.5 and math.isnan(found["gbc"])
     table = cell_table([found])
-    assert tuple(table.columns) == (*COLUMNS, "iimm", "gbc") and table.seed[0] == 2
+    assert tuple(table.columns) == (*COLUMNS, "iimm", "gbc", *PROTOCOL_COLUMNS) and table.seed[0] == 2
+    # An older record: no protocol, and no accuracies with one prompt.
+    assert (found["protocol"], found["prompts"], found["tried"]) == ("mini", "ensemble", 1)
+    assert math.isnan(found["zero_shot_other_prompts"]) and math.isnan(found["best_pass"])
+
+
+def test_the_kind_of_prompts_decides_which_accuracies_are_outcomes():
+    """The ensemble's numbers are those of the row above; with one prompt a gains 20 to 35, b loses 1 and c 2 points."""
+    one = {"a": [35, 100], "b": [89, 100], "c": [46, 200]}
+    before = {
+        name: {**BEFORE[name], "accuracy_one": {"val": [5, 10], "test": counts}}
+        for name, counts in {"a": [20, 100], "b": [90, 100], "c": [50, 200]}.items()
+    }
+    chosen = {"lr": 0.1, "weight_decay": 1e-4, "rank": 8, "best_pass": 2.5, "passes": 4, "tried": 12, "at_edge": "rank max"}
+    after = {"val": {"a": [6, 10], "b": [5, 10], "c": [5, 10]}, "test": one, "ood": {}}
+    identity = {**AFTER["identity"], "protocol": "paper", "prompts": "one"}
+    cell = {**AFTER, "identity": identity, "after_one": after, "chosen": chosen}
+    found = cell_row(cell, before, ())
+    assert (found["zero_shot"], found["fine_tuned"], found["gain"]) == pytest.approx((20, 35, 15))
+    assert found["forgetting"] == pytest.approx(1.5) and math.isnan(found["gain_ood"])
+    other = [found[f"{name}_other_prompts"] for name in ("zero_shot", "fine_tuned", "forgetting")]
+    assert other == pytest.approx([40, 70, (10 - 5) / 2])
+    assert [found[name] for name in ("protocol", "prompts", *chosen)] == ["paper", "one", *chosen.values()]
+    assert math.isnan(found["reduction"])
+    rows = change_rows(cell, before)
+    assert [tuple(row) for row in rows] == [CHANGE_COLUMNS] * 2
+    assert [tuple(row.values()) for row in rows] == [
+        ("a", "lora", 2, "b", 100, 90, 89, pytest.approx(-1)),
+        ("a", "lora", 2, "c", 200, 25, 23, pytest.approx(-2)),
+    ]
 
 
 def test_undefined_outcomes_are_nan():
