@@ -199,6 +199,30 @@ def study_power() -> str:
     return markdown(power_heads(), power_rows(power_table(TASKS, tests), tests))
 
 
+def protocol_grids() -> str:
+    """Return the rates and sizes of the grids of `study --protocol paper`."""
+    from harness.study.protocol import LARGE, TINY
+
+    body = []
+    for name in ("full", "bitfit", "attention", "lora", "adapter", "probe"):
+        large, tiny = (" ".join(f"{rate:g}" for rate in grids[name].lr) for grids in (LARGE, TINY))
+        sizes = [f"{size} {' '.join(map(str, getattr(LARGE[name], size)))}" for size in ("rank", "reduction")]
+        body.append([f"`{name}`", large, tiny, next((size for size in sizes if not size.endswith(" ")), "-")])
+    return markdown(["tuning", "rates, large models", "rates, tiny models", "sizes"], body)
+
+
+def study_calibration() -> str:
+    """Return the validation accuracies of study_calibration.csv: one row per tuning, domain and size, one column per rate."""
+    selected = rows("study_calibration")
+    rates = sorted({row["lr"] for row in selected}, key=float)
+    cells = {(row["tuning"], row["domain"], row["size"], row["passes"], row["lr"]): row["val_accuracy"] for row in selected}
+    body = [
+        [f"`{key[0]}`", *key[1:], *(number(cells.get((*key, rate), "")) or "-" for rate in rates)]
+        for key in dict.fromkeys(key[:4] for key in cells)
+    ]
+    return markdown(["tuning", "domain", "size", "passes", *rates], body)
+
+
 def predict_errors() -> str:
     """Return the errors of `predict` with IIMM in the mini edition's study, next to those of the mean of the other domains."""
     from harness.study.findings import fit_lines
@@ -312,6 +336,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "matrix": accuracy_matrix,
     "matrix_numbers": matrix_numbers,
     "predict_errors": predict_errors,
+    "protocol_grids": protocol_grids,
+    "study_calibration": study_calibration,
     "study_power": study_power,
     **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
     "transfer": transfer,

@@ -88,6 +88,7 @@ def state(trial):
     return {name: tensor.clone() for name, tensor in trial.strategy.encoder.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", ["full", "adapter"])
 def test_a_continued_setting_is_that_of_one_training(tuning, search, same):
     """Stopped in the middle of a pass and at its end, and the same as the engine's loop without any plugin."""
@@ -103,6 +104,7 @@ def test_a_continued_setting_is_that_of_one_training(tuning, search, same):
     assert whole.best.updates in (3, 6, 7)
 
 
+@pytest.mark.slow
 def test_the_training_is_plain_sgd_with_one_prompt(search, toy_encoder, same):
     one = search("full", Grid((0.05,)))
     trial = one.run()
@@ -134,6 +136,7 @@ def test_the_training_is_plain_sgd_with_one_prompt(search, toy_encoder, same):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_halving_keeps_the_settings_with_the_best_validation(search):
     """A rate of 1e-9 learns nothing, and an absurd one diverges without ending the search."""
     reports = []
@@ -149,6 +152,7 @@ def test_halving_keeps_the_settings_with_the_best_validation(search):
     assert made.chosen(winner)["tried"] == 4 and made.chosen(winner)["passes"] == pytest.approx(14 / 3, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_equal_accuracies_go_to_the_smaller_loss_then_to_the_first_setting(search):
     made = search("full", Grid((0.0, 1e-12)))
     winner = made.run()
@@ -159,6 +163,7 @@ def test_equal_accuracies_go_to_the_smaller_loss_then_to_the_first_setting(searc
     assert trials[0.0] == trials[1e-12]
 
 
+@pytest.mark.slow
 def test_nothing_finite_is_a_sentence(search):
     with pytest.raises(
         UserError, match=r"Every setting of full on red ended with a loss that is not finite\. Give smaller rates"
@@ -166,6 +171,7 @@ def test_nothing_finite_is_a_sentence(search):
         search("full", Grid((1e20,)), passes=2).run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tuning", "grid"), [("adapter", Grid((0.5,), reduction=(4,))), ("probe", Grid((0.5,)))])
 def test_cached_features_give_the_numbers_of_the_images(tuning, grid, search, same, monkeypatch):
     cached = search(tuning, grid)

@@ -319,8 +319,12 @@ def test_values_that_the_user_sets_leave_the_grid(ask):
     assert found["full"].tuning_options.logit_scale and found["full"].images is None
     with pytest.raises(UserError, match="counts passes"):
         resolve(ask(**PAPER, options={"iterations": 4}))
-    assert resolve(StudyConfig(protocol="paper")).techniques["full"].images is not None
-    assert resolve(StudyConfig(protocol="paper", prompts="ensemble")).prompts == "ensemble"
+
+
+def test_a_tiny_model_has_a_budget_of_images():
+    found = resolve(StudyConfig(protocol="paper", prompts="ensemble"))
+    assert found.techniques["full"].images is not None and found.prompts == "ensemble"
+    assert resolve(StudyConfig(protocol="paper")).prompts == "one" and resolve(StudyConfig()).prompts == "ensemble"
 
 
 def test_options_of_one_tuning_do_not_change_others(ask):
