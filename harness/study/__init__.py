@@ -2,9 +2,9 @@
 
 In `study`, each domain is fine-tuned with each tuning from the initial model, as in the papers of IIMM and A-CLIP (2407.15731,
 2402.09613). `--protocol paper` trains and chooses settings as IIMM's code and paper do (`harness.study.protocol`). With
-`--protocol mini` a cell is one training with fixed settings of our own, which is not the papers' experiment. The study records the gain on the domain, the
-change on all other domains, and the change on an out-of-distribution set. It fits a line through the domains for each measure.
-A study folder holds
+`--protocol mini` a cell is one training with our fixed settings, which is not the papers' experiment. The study records the
+gain on the domain, the change on all other domains, and the change on an out-of-distribution set. It fits a line through the
+domains for each measure. A study folder holds
 
     <domain>-<tuning>-<seed>/cell.json   accuracies after one fine-tuning; the same command continues with missing cells
     zero-shot-<seed>/<domain>.json       accuracies and measures before training

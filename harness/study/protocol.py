@@ -32,7 +32,7 @@ FROZEN_IMAGES = ("text", "adapter", "probe")
 
 
 class Choice(NamedTuple):
-    """One setting of a technique. `rank` and `reduction` are None for a technique that has no such option."""
+    """One setting of a technique. `rank` is None except for LoRA, and `reduction` except for the adapter."""
 
     lr: float
     weight_decay: float
@@ -107,7 +107,7 @@ TINY: dict[str, Grid] = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the cells of a study are trained under `--protocol paper`.
+    """The training of the cells of a study under `--protocol paper`.
 
     Attributes:
         grids: the grid of each tuning.
