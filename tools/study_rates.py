@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import time
 from pathlib import Path
 
@@ -61,10 +62,10 @@ def main() -> None:
                     key = (tuning, name, size, str(asked.passes), f"{rate:g}")
                     if key in measured:
                         continue
-                    grid = Grid((rate,), **({SIZES[tuning]: (int(size),)} if size else {}))
+                    grid = dataclasses.replace(Grid((rate,)), **({SIZES[tuning]: (int(size),)} if size else {}))
                     technique = study.techniques[tuning]._replace(grid=grid, images=None)
-                    arguments = {"prompts": "one", "seed": 0, "device": torch.device("cpu"), "raw": raw}
-                    search = Search(encoder, technique, tuning, domain, **arguments)
+                    cpu = torch.device("cpu")
+                    search = Search(encoder, technique, tuning, domain, prompts="one", seed=0, device=cpu, raw=raw)
                     trial, began = Trial(search, grid.choices()[0]), time.process_time()
                     trial.advance(asked.passes * search.updates_per_pass)
                     seconds = time.process_time() - began
