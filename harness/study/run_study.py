@@ -167,7 +167,7 @@ def _cell_line(study: Study, cell: Cell, folder: Path) -> str:
 
 def _chosen(row: Mapping[str, Any]) -> str:
     """Return the settings that validation chose, as words."""
-    sizes = "".join(f", {name} {row[name]}" for name in ("rank", "reduction") if row[name] == row[name])
+    sizes = "".join(f", {name} {row[name]:g}" for name in ("rank", "reduction") if row[name] == row[name])
     edge = f" (edge of the grid: {row['at_edge']})" if row["at_edge"] else ""
     return f"lr {row['lr']:g}, decay {row['weight_decay']:g}{sizes}, pass {row['best_pass']:g} of {row['passes']:g}{edge}"
 

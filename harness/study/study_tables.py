@@ -80,6 +80,8 @@ def _training(cell: Mapping[str, Any], prompts: str) -> dict[str, Any]:
     fixed = {"lr": rate, "weight_decay": options.get("weight_decay", math.nan), "tried": 1, "at_edge": ""}
     sizes = {name: tuning.get(name, math.nan) for name in ("rank", "reduction")}
     chosen = {"best_pass": math.nan, "passes": math.nan, **fixed, **sizes, **cell.get("chosen", {})}
+    # Floats, so that a table without a missing value has the same types.
+    chosen.update({name: float(chosen[name]) for name in ("lr", "weight_decay", "rank", "reduction", "best_pass", "passes")})
     return {"protocol": identity.get("protocol", "mini"), "prompts": prompts, **chosen}
 
 
