@@ -23,7 +23,7 @@ _TABLE = {
     "wise-ft": ("strategies.wise_ft:WiSEFT", "fine-tuning, then interpolation with the weights before the task (2109.01903)"),
     "iimm-guided": (
         "strategies.iimm_guided:IIMMGuided",
-        "our own: WiSE-FT with an alpha per task, set from a measure before training",
+        "our own: WiSE-FT with an alpha per task, set from a measure; the included study has 40 updates per task",
     ),
     "zscl": (
         "strategies.zscl:ZSCL",

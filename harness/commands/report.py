@@ -16,6 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", nargs="*", metavar="RESULTS", help=RESULTS)
     parser.add_argument("--html", metavar="FILE", default="report.html", help="the page (default: report.html)")
     parser.add_argument("--figures", metavar="FOLDER", help="write every figure as SVG and PNG too, with its data as CSV")
+    parser.add_argument(
+        "--study",
+        nargs="+",
+        metavar="STUDY",
+        help="folders of studies, which are drawn together; runs are then only those of RESULTS",
+    )
     add_output(parser)
 
 
@@ -27,11 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.records.runs import present
     from harness.report import write
 
-    results = list(names_from_words(arguments.results)) or ["results"]
+    results = list(names_from_words(arguments.results)) or ([] if arguments.study else ["results"])
     check_table(arguments.html)
-    if not find(present(results), say=lambda sentence: None):
+    if results and not find(present(results), say=lambda sentence: None):
         raise UserError(f"There is no run in {', '.join(results)}: nothing to report.")
-    page = write(results, arguments.html, arguments.figures)
+    page = write(results, arguments.html, arguments.figures, arguments.study or ())
     if not arguments.quiet:
         figures = f" and figures in {arguments.figures}" if arguments.figures else ""
         make_console().print(f"wrote {page}{figures}", soft_wrap=True)

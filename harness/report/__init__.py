@@ -10,9 +10,15 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.report.figure import Figure
 
 
-def write(results: Sequence[str | Path], html: str | Path, figures: str | Path | None = None) -> Path:
+def write(
+    results: Sequence[str | Path], html: str | Path, figures: str | Path | None = None, studies: Sequence[str] = ()
+) -> Path:
     """Write a page about all runs in `results`.
 
     Unfinished runs are shown, but not compared. On the same day, the same records give a byte-identical page. The environment
@@ -22,6 +28,7 @@ def write(results: Sequence[str | Path], html: str | Path, figures: str | Path |
         results: folders, which are searched downwards, or run.json files.
         html: path of the page.
         figures: folder for every figure as SVG, PNG and CSV; None writes no figures.
+        studies: folders of studies or their tables, which are drawn together at the end of the page.
 
     Returns:
         The path of the page.
@@ -38,9 +45,11 @@ def write(results: Sequence[str | Path], html: str | Path, figures: str | Path |
     from models.files import reason, write_output
     from models.registry import UserError
 
-    runs = read([*present(results)])
-    provenance = Provenance(_today(), project_version(), git_revision(), f"report {shlex.join(map(str, results))}")
-    text, drawn = page(sections(runs), [run for run in runs if not run.finished], provenance)
+    runs = read([*present(results)]) if results else []
+    words = [*map(str, results), *(["--study", *studies] if studies else [])]
+    provenance = Provenance(_today(), project_version(), git_revision(), f"report {shlex.join(words)}")
+    of_studies = _study_figures(studies) if studies else []
+    text, drawn = page(sections(runs), [run for run in runs if not run.finished], provenance, of_studies)
     try:
         write_output(html, text.encode())
         if figures is not None:
@@ -49,6 +58,13 @@ def write(results: Sequence[str | Path], html: str | Path, figures: str | Path |
     except OSError as error:
         raise UserError(f"Cannot write {error.filename or html}: {reason(error)}.") from error
     return Path(html)
+
+
+def _study_figures(studies: Sequence[str]) -> list[Figure]:
+    from harness.report.study_figures import study_figures
+    from harness.study.predictors import read_studies
+
+    return study_figures(read_studies(studies))
 
 
 def _today() -> str:

@@ -53,7 +53,10 @@ class Provenance(NamedTuple):
 
 
 def page(
-    sections: Sequence[Section], unfinished: Sequence[Run], provenance: Provenance | None = None
+    sections: Sequence[Section],
+    unfinished: Sequence[Run],
+    provenance: Provenance | None = None,
+    studies: Sequence[Figure] = (),
 ) -> tuple[str, list[Figure]]:
     """Return the HTML of the page and all figures in it.
 
@@ -61,6 +64,7 @@ def page(
         sections: sections in the order of the leaderboard.
         unfinished: runs that are not finished, shown at the end.
         provenance: date, version and command; None leaves them out.
+        studies: figures of studies, shown after the sections.
     """
     parts = _Parts(sections)
     finished = [run for section in sections for method in section.measured for run in method.runs]
@@ -76,6 +80,7 @@ def page(
     )
     html = environment.get_template("page.html").render(
         sections=[parts.section(section) for section in sections],
+        studies=[parts.block(figure.title, figure) for figure in studies],
         unfinished=[parts.unfinished(run) for run in unfinished],
         provenance=provenance,
         counts=counts,
@@ -124,20 +129,20 @@ class _Parts:
             "options": options,
             "options_open": len(section.measured) <= sentences.MAX_OPTIONS,
             "blocks": [
-                self._block("Learning against forgetting", learning(section)),
-                self._block("Accuracy over time", curves(section)),
+                self.block("Learning against forgetting", learning(section)),
+                self.block("Accuracy over time", curves(section)),
                 *(
-                    self._block(figure.title if isinstance(figure, Figure) else "IIMM against gain and forgetting", figure)
+                    self.block(figure.title if isinstance(figure, Figure) else "IIMM against gain and forgetting", figure)
                     for figure in prediction(section)
                 ),
-                *([self._block(main.title, main)] if main is not None else []),
-                *([self._block(by_size.title, by_size)] if by_size is not None else []),
-                *([self._block("Broad transfer", *transferred)] if transferred else []),
-                *(self._block(figure.title, figure) for figure in generalisation(section)),
-                *([self._block("Test accuracy along the patches", *patched)] if patched else []),
-                *([self._block("Alpha curves", *searches)] if searches else []),
-                self._block("Losses", losses(section)),
-                self._block("Cost", cost(section)),
+                *([self.block(main.title, main)] if main is not None else []),
+                *([self.block(by_size.title, by_size)] if by_size is not None else []),
+                *([self.block("Broad transfer", *transferred)] if transferred else []),
+                *(self.block(figure.title, figure) for figure in generalisation(section)),
+                *([self.block("Test accuracy along the patches", *patched)] if patched else []),
+                *([self.block("Alpha curves", *searches)] if searches else []),
+                self.block("Losses", losses(section)),
+                self.block("Cost", cost(section)),
             ],
             "costs": _costs(section),
         }
@@ -149,7 +154,7 @@ class _Parts:
         done = f"{progress.get('after', 0)} of {progress.get('of', len(run.tasks))} tasks"
         return self._run(run, f"{name} ({run.document['status']}, {done})")
 
-    def _block(self, title: str, *content: Figure | str) -> dict[str, Any]:
+    def block(self, title: str, *content: Figure | str) -> dict[str, Any]:
         """Return figures below a title. A sentence replaces a figure that cannot be drawn."""
         shown = [self._figure(figure) if isinstance(figure, Figure) else figure for figure in content]
         return {"title": title, "content": shown, "max_open": MAX_OPEN_SEARCHES}

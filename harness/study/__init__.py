@@ -12,5 +12,8 @@ domains for each measure. A study folder holds
     changes.csv                          one row per cell and other domain
     regressions.csv                      one row per tuning, outcome and measure
 
+`predict` reads a study (`forecast`, `selection`). `findings` prints its tables, and those of docs/study_plan.md (`trial`):
+confirmatory lines (`confirmatory`), exploratory ones (`exploratory`, `noise`, `difficulty`).
+
 Importing this package imports neither torch nor Avalanche.
 """

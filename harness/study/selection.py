@@ -1,6 +1,6 @@
 """The predictor of `predict`: chosen among the mean, single predictors and pairs, by errors on left-out domains of a study.
 
-Candidates are no predictor (the mean of the domains), every measure and the accuracy before training, and every pair of them.
+Candidates are the mean of the domains, every measure and the accuracy before training, and every pair of them.
 The error of a candidate on a domain is that of the fit through all other domains, squared, divided by the variance of the
 outcome, and averaged over tunings and outcomes (gain and forgetting). One candidate is chosen for all of them, so that gain,
 forgetting and their balance are predicted from the same numbers. The rule (our choice, after the one-standard-error rule of
