@@ -140,11 +140,11 @@ def learning(rows: pd.DataFrame) -> Figure:
         for axis, model in zip(axes, models, strict=True):
             for r in means[means.model == model].itertuples():
                 style = look[str(r.tuning)]
-                errors = {
+                errors: dict[str, Any] = {
                     "xerr": [[r.gain - r.gain_low], [r.gain_high - r.gain]],
                     "yerr": [[r.change - r.change_low], [r.change_high - r.change]],
                 }
-                known = errors if r.gain_low == r.gain_low else {}
+                known: dict[str, Any] = errors if r.gain_low == r.gain_low else {}
                 axis.errorbar(r.gain, r.change, color=style.colour, marker=style.marker, linewidth=1, linestyle="none", **known)
             axis.axhline(0, linewidth=0.6, color="#808080")
             axis.axvline(0, linewidth=0.6, color="#808080")
