@@ -117,7 +117,7 @@ class PaintJoint(JointTraining, Patching):
         Ilharco et al. 2022, arXiv 2208.05592. Batches in turn: as papers that follow PAINT describe it.
 
     Defaults:
-        Those of `paint-sequential`; joint_budget "sum", in the mini edition "task".
+        Those of `paint-sequential`; joint_budget "sum", in the mini edition "task" except in `bench paint`.
 
     Command:
         `python cli.py bench mtil --strategy paint-joint`

@@ -93,6 +93,11 @@ def test_every_patching_method_records_its_curve():
         assert not outline(RunConfig("mtil", name)).options.curve, name
 
 
+def test_joint_patching_trains_each_task_as_long_as_single_patching():
+    for benchmark, budget in (("paint", "sum"), ("mtil", "task")):
+        assert outline(RunConfig(benchmark, "paint-joint")).options.joint_budget == budget, benchmark
+
+
 def test_paint_has_the_papers_tasks():
     plan = paint.stream(Ask(edition="full", data_root="nowhere"))
     assert plan.names == ("cars", "dtd", "eurosat", "gtsrb", "kitti", "mnist", "resisc45", "sun397", "svhn")
