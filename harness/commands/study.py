@@ -57,13 +57,14 @@ def show_power(config: StudyConfig, quiet: bool = False) -> None:
     Raises:
         UserError: fewer than four domains.
     """
+    from benchmarks.catalog import suite_names
     from harness.display.console import make_console
     from harness.display.power_table import power_note, power_table
     from harness.study.measure_config import measure_names
     from metrics import power
 
     tests = len(measure_names(config.measures))
-    domains = config.domains or ()
+    domains = suite_names(config.domains or (), config.data_root)
     numbers = [int(name) for name in domains if name.isdecimal()] if all(map(str.isdecimal, domains)) else [len(domains)]
     if small := [n for n in numbers if n < power.FEWEST]:
         raise UserError(f"The power of a study needs at least {power.FEWEST} domains, got {small[0]}.")

@@ -10,6 +10,7 @@ from harness.config.settings import check_values
 from harness.display.data_summary import print_remarks
 from harness.display.screen import Screen
 from harness.run import environment
+from harness.study.evaluation import with_prompts
 from harness.study.fine_tuning import measure_domain
 from harness.study.forecast import Advice, check_weight, forecast
 from harness.study.measure import read_train_and_test, sources_of
@@ -72,6 +73,9 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     rows = with_baselines(rows)
     others = rows[~((rows.domain == source.name) & (rows.edition == source.edition))]
     names = (config.measure,) if config.measure is not None else choose_predictors(others).names
+    prompts = set(rows.prompts.dropna()) if "prompts" in rows.columns else set()
+    # The accuracy before training is taken with the prompts of the study.
+    domain = with_prompts(domain, prompts.pop()) if len(prompts) == 1 else domain
     measured = measure_domain(domain, encoder, [name for name in names if name != BEFORE], config.measure_n, config.seed)
     zero_shot = measured.zero_shot.percent
     predictors = {name: Value(zero_shot) if name == BEFORE else measured.values[name] for name in names}

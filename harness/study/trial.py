@@ -15,8 +15,10 @@ from harness.records.files import write_table
 from harness.study.confirmatory import IIMM, confirmatory, overall
 from harness.study.difficulty import difficulty
 from harness.study.exploratory import component_lines, measure_lines, partial_lines, pooled_lines, trade_off
+from harness.study.forecast import predictor_label
 from harness.study.noise import reliabilities
 from harness.study.predictors import without_ceilings
+from harness.study.selection import FEWEST, check, choose_predictors
 from metrics.multiplicity import SHUFFLES
 
 BEST = 5
@@ -45,11 +47,26 @@ def trial_tables(
         "components": component_lines(rows),
         "reliability": reliabilities(rows, changes),
         "trade_off": trade_off(rows),
+        "prediction": predictions(rows),
         "difficulty": difficulty(rows),
     }
     if rows.model.nunique() > 1:
         tables["families"] = pooled_lines(rows, shuffles=shuffles, seed=seed)
     return tables
+
+
+def predictions(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the errors and coverage of `predict` on left-out domains by model (`harness.study.selection.check`).
+
+    `chosen` are the predictors that all domains of the model choose. Models with fewer than six domains are left out.
+    """
+    checked = [
+        check(of_model).assign(model=str(model), chosen=predictor_label(choose_predictors(of_model).names))
+        for model, of_model in rows.groupby("model", sort=False)
+        if of_model.domain.nunique() >= FEWEST[1]
+    ]
+    heads = ["model", "tuning", "outcome", "chosen", "n", "error", "error_of_mean", "inside"]
+    return pd.concat(checked, ignore_index=True)[heads] if checked else pd.DataFrame(columns=heads)
 
 
 def write_trial(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -81,6 +98,7 @@ def trial_markdown(tables: dict[str, pd.DataFrame]) -> str:
     parts += ["Signed R2 of IIMM, its components, and w intra + (1 - w) inter.", _plain(tables["components"], digits=2)]
     parts += ["Reliability of the outcomes, and R2 corrected for it.", _reliability(tables["reliability"])]
     parts += ["Learning against forgetting, points.", _trade_off(tables["trade_off"])]
+    parts += ["Errors of `predict` on left-out tasks, with 95 % intervals.", _plain(tables["prediction"])]
     parts += ["Rank correlation with the difficulty of a task.", _difficulty(tables["difficulty"])]
     return "\n\n".join(parts)
 

@@ -252,3 +252,14 @@ def test_the_cheapest_study_of_another_model(rows):
     assert "python cli.py study --model tiny-siglip --domains A,B,C,D --tunings TUNING" in text
     assert "4 such trainings of 40 updates took 12 s" in text and "and full," in text
     assert study_table.cheapest_study(rows.drop(columns="train_seconds"), "X").endswith("--out FOLDER`.")
+
+
+@pytest.mark.slow
+def test_the_accuracy_before_is_taken_with_the_prompts_of_the_study(ask, photos, rows, monkeypatch):
+    from harness.study import predict as module
+
+    asked = []
+    monkeypatch.setattr(module, "with_prompts", lambda domain, kind: asked.append(kind) or domain)
+    ask(photos, table=rows.assign(prompts="one"))
+    ask(photos)
+    assert asked == ["one"]

@@ -112,3 +112,11 @@ def test_the_names_of_domains_are_counted(capsys):
 def test_power_needs_four_domains(parse):
     with pytest.raises(UserError, match="at least 4 domains, got 3"):
         command.run(parse("study", "--power", "--domains", "3"))
+
+
+def test_the_tasks_of_the_suite_are_counted(capsys):
+    from benchmarks.catalog import suite_names
+
+    command.run(cli.parser().parse_args(["study", "--power", "--domains", "broad", "--data-root", "nowhere"]))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [f"{len(suite_names(['broad'], 'nowhere'))}", "19"] in [row[:2] for row in rows]

@@ -237,6 +237,8 @@ def test_the_two_kinds_of_tables_are_apart(tables, tmp_path):
     first, second = text.split("## Exploratory")
     assert first.startswith("## Confirmatory") and "supported" in first and "correct_pair" not in first and "`iimm`" in second
     assert "families" not in tables and tuple(tables)[:3] == CONFIRMATORY
+    prediction = tables["prediction"].set_index(["tuning", "outcome"])
+    assert (prediction.n == N).all() and prediction.inside.between(N - 4, N).all()
     paths = write_trial(tables, tmp_path / "out")
     assert [path.name for path in paths][:2] == ["confirmatory.csv", "claims.csv"] and len(pd.read_csv(paths[0])) == 6
 
