@@ -21,9 +21,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import io
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -39,6 +37,7 @@ KEYS = {
     "mini_results": ("benchmark", "strategy", "options"),
     "mini_gains": ("domain",),
     "mini_zero_shot": ("domain",),
+    "broad_tasks": ("task",),
     "speed": ("measurement", "case", "quantity"),
     "full_run_cost": ("part", "quantity"),
 }
@@ -144,38 +143,11 @@ def speed(measurement: str) -> str:
     return f"{table}\n\nMeasured by `{command}`." if command else table
 
 
-def accuracy_matrix() -> str:
-    """Return the matrix of mini_zscl_matrix.csv: one row per state of the model, one column per domain.
+def matrix_table(name: str) -> str:
+    """Return the matrix of mini_zscl_matrix.csv, or its summary numbers."""
+    from tools.matrix_pages import accuracy_table, summary_table
 
-    The cell of the task that was just trained is bold. The cells of tasks that are not trained yet, which Transfer reads, are
-    italic.
-    """
-    cells = {(row["after"], row["stream"], row["task"]): f"{float(row['accuracy']):.1f}" for row in rows("mini_zscl_matrix")}
-    names = list(dict.fromkeys((stream, task) for _, stream, task in cells))
-    trained = [task for stream, task in names if stream == "test"]
-    headings = ["after", *(task if stream == "test" else f"({task})" for stream, task in names)]
-    states = ["zero-shot", *(f"{i} {task}" for i, task in enumerate(trained, 1))]
-
-    def marked(after: int, stream: str, task: str) -> str:
-        cell = cells[str(after), stream, task]
-        if after == 0 or stream != "test":
-            return cell
-        place = trained.index(task) + 1
-        mark = "**" if place == after else "*" if place > after else ""
-        return f"{mark}{cell}{mark}"
-
-    return markdown(headings, [[state, *(marked(i, *name) for name in names)] for i, state in enumerate(states)])
-
-
-def matrix_numbers() -> str:
-    """Return the summary numbers of mini_zscl_matrix.csv."""
-    from metrics import matrix
-
-    cells = {(row["after"], row["task"]): float(row["accuracy"]) for row in rows("mini_zscl_matrix") if row["stream"] == "test"}
-    tasks = list(dict.fromkeys(task for _, task in cells))
-    R = [[cells[str(after), task] for task in tasks] for after in range(1, len(tasks) + 1)]
-    functions = {"Transfer": matrix.transfer, "Average": matrix.average, "Last": matrix.last, "Forgetting": matrix.forgetting}
-    return markdown(list(functions), [[f"{function(R):.1f}" for function in functions.values()]])
+    return markdown(*{"cells": accuracy_table, "numbers": summary_table}[name](rows("mini_zscl_matrix")))
 
 
 @cache
@@ -293,6 +265,13 @@ def family(model: str | None) -> str:
     return overview(*tables, markdown) if model is None else card(model, *tables, markdown)
 
 
+def broad_drawing() -> str:
+    """Return the sentence on the time to draw the tasks in broad_tasks.csv."""
+    from tools.broad_table import drawing_sentence
+
+    return drawing_sentence(rows("broad_tasks"))
+
+
 def paint_main() -> str:
     """Return PAINT's main table in paint.csv."""
     headings = {
@@ -320,6 +299,16 @@ TABLES: dict[str, Callable[[], str]] = {
         "mini_zero_shot",
         {"domain": "domain", "role": "role", "chance": "chance", "test": "test", "n_test": "n", "ood": "ood", "n_ood": "n"},
     ),
+    "broad_tasks": lambda: columns(
+        "broad_tasks",
+        {
+            **{name: name for name in ("task", "origin", "classes", "train", "val", "test", "ood", "largest", "chance")},
+            "zero_shot": "zero-shot",
+            "iimm": "IIMM",
+            "draw_seconds": "drawing s",
+        },
+    ),
+    "broad_drawing": broad_drawing,
     "mini_gains": lambda: columns(
         "mini_gains",
         {
@@ -333,8 +322,8 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "families": lambda: family(None),
     **{name: (lambda name=name: family(name)) for name in FAMILIES},  # type: ignore[misc]
-    "matrix": accuracy_matrix,
-    "matrix_numbers": matrix_numbers,
+    "matrix": lambda: matrix_table("cells"),
+    "matrix_numbers": lambda: matrix_table("numbers"),
     "predict_errors": predict_errors,
     "protocol_grids": protocol_grids,
     "study_calibration": study_calibration,
@@ -374,25 +363,6 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "models").glob("*/README.md"))]
 
 
-def draw(run: Path) -> None:
-    """Write the heat map of a run as docs/assets/matrix-{light,dark}.svg, and its accuracies into mini_zscl_matrix.csv."""
-    from harness.records.runs import read_one
-    from harness.report.figure import NO_METADATA
-    from harness.report.figure_style import GRID, INK, styled
-    from harness.report.heat_map import matrix
-
-    buffer, folder = io.StringIO(), ROOT / "docs" / "assets"
-    folder.mkdir(exist_ok=True)
-    with styled():
-        matrix(read_one(run / "run.json"), "matrix", "zscl").draw().savefig(
-            buffer, format="svg", transparent=True, metadata=NO_METADATA
-        )
-    for name, ink, line in (("light", "#1f2328", "#d1d9e0"), ("dark", "#f0f6fc", "#3d444d")):
-        picture = buffer.getvalue().replace(INK, ink).replace(GRID, line).replace("DejaVu Sans", "Helvetica, Arial")
-        (folder / f"matrix-{name}.svg").write_text(picture, encoding="utf-8")
-    shutil.copy(run / "accuracy.csv", TABLE_FOLDER / "mini_zscl_matrix.csv")
-
-
 def main() -> int:
     """Fill or check the pages; return the exit status."""
     parser = argparse.ArgumentParser(description="Fill the measured numbers of the pages from their CSV files.")
@@ -400,7 +370,9 @@ def main() -> int:
     parser.add_argument("--figures", type=Path, metavar="RUN", help="draw the picture of README.md from a run's folder")
     arguments = parser.parse_args()
     if arguments.figures:
-        draw(arguments.figures)
+        from tools.matrix_pages import draw
+
+        draw(arguments.figures, ROOT / "docs" / "assets", TABLE_FOLDER / "mini_zscl_matrix.csv")
         rows.cache_clear()
     stale = [page for page in pages() if filled(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")]
     for page in stale:

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import cli
 import models
 from benchmarks import mini
+from benchmarks.broad.task_table import TASKS
 from benchmarks.full.dataset_table import ENTRIES
 from benchmarks.mini.domain_table import ENTRIES as MINI_ENTRIES
 from harness.config.resolve import outline
@@ -307,8 +308,14 @@ def datasets() -> str:
         sizes = ["-" if count is None else f"{count:,}" for count in counts]
         about = cell(f"{dataset.suite}: {dataset.about}")
         large.append([code(dataset.name), *sizes, str(len(dataset.templates)), about, cell(dataset.licence)])
+    drawn = [
+        [code(name), *(f"{n:,}" for n in (len(t.classnames), *t.sizes)), str(len(t.templates)), cell(t.source), cell(t.licence)]
+        for name, t in TASKS.items()
+    ]
+    broad = "## Broad suite\n\n[The list and its sources](../broad.md)."
     title, full = "# Datasets\n\n## Mini edition", "## Full edition\n\n[How to get them](../data.md#the-papers-datasets)."
-    return "\n\n".join([title, markdown(headings, small), full, markdown(headings, large)])
+    parts = [title, markdown(headings, small), broad, markdown(headings, drawn), full, markdown(headings, large)]
+    return "\n\n".join(parts)
 
 
 def pages() -> dict[str, str]:

@@ -13,6 +13,7 @@ Files in reading order:
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.broad.task_table import SUITE, TASKS
@@ -20,6 +21,7 @@ from benchmarks.data.progress import Progress
 
 if TYPE_CHECKING:
     from benchmarks.data.domain import Domain
+    from benchmarks.mini.cache import Arrays
 
 
 def build(name: str, data_root: str = "data", progress: Progress | None = None) -> Domain:
@@ -39,18 +41,10 @@ def build(name: str, data_root: str = "data", progress: Progress | None = None) 
     """
     import torch
 
-    from benchmarks.broad import draw, files
-    from benchmarks.data.cache_folder import cache_folder
     from benchmarks.data.dataset import TensorImages
     from benchmarks.data.domain import Domain
-    from benchmarks.mini import cache
 
-    task = TASKS[name]
-    if task.needs_study_data:
-        arrays = files.read(name, task, data_root)
-    else:
-        target = cache_folder(SUITE) / f"{name}-{version(name)}.npz"
-        arrays = cache.read_or_make(target, lambda: draw.draw(name, task, progress))
+    task, arrays = TASKS[name], images(name, data_root, progress)
     splits = {
         split: TensorImages(torch.from_numpy(arrays[f"{split}_images"]), arrays[f"{split}_labels"].tolist())
         for split in task.size_of
@@ -68,6 +62,24 @@ def build(name: str, data_root: str = "data", progress: Progress | None = None) 
         split_sources=dict.fromkeys(("train", "val", "test"), f"the suite {SUITE}"),
         published=True,
     )
+
+
+def images(name: str, data_root: str = "data", progress: Progress | None = None) -> Arrays:
+    """Return a task as arrays: `<split>_images` uint8 [N, 3, 48, 48] and `<split>_labels` int64 [N]. Imports no torch."""
+    from benchmarks.broad import draw, files
+    from benchmarks.mini import cache
+
+    task = TASKS[name]
+    if task.needs_study_data:
+        return files.read(name, task, data_root)
+    return cache.read_or_make(cached(name), lambda: draw.draw(name, task, progress))
+
+
+def cached(name: str) -> Path:
+    """Return the path of the cached images of a drawn task."""
+    from benchmarks.data.cache_folder import cache_folder
+
+    return cache_folder(SUITE) / f"{name}-{version(name)}.npz"
 
 
 def version(name: str, data_root: str = "data") -> str:

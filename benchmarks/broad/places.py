@@ -1,4 +1,4 @@
-"""Tasks about places: where in the picture a thing is, a direction, the larger of two things, and how a thing is turned."""
+"""Tasks about places: positions in the picture, directions, the larger of two things, and things turned by quarters."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_only_columns_of_numbers_are_right_aligned():
 
 
 def test_the_matrix_marks_the_trained_task_and_the_cells_of_transfer():
-    lines = pages.accuracy_matrix().splitlines()
+    lines = pages.matrix_table("cells").splitlines()
     assert "*" not in lines[2]
     first, last = ([cell.strip() for cell in line.split("|")[1:-1]] for line in (lines[3], lines[-1]))
     assert [cell.count("*") for cell in first] == [0, 4, *[2] * 7, 0, 0, 0]
@@ -74,7 +74,7 @@ def test_no_line_of_a_sentence_starts_with_a_marker(page):
     assert not re.findall(r"^\s*<!-- value.*", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["mini_results", "mini_zero_shot", "mini_gains", "speed"])
+@pytest.mark.parametrize("name", ["mini_results", "mini_zero_shot", "mini_gains", "broad_tasks", "speed"])
 def test_every_row_says_when_and_where_it_was_measured(name):
     for row in pages.rows(name):
         assert row["revision"] and re.fullmatch(r"\d{4}-\d\d-\d\d", row["measured"]) and row["machine"], row
