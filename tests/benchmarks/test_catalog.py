@@ -78,7 +78,7 @@ def test_own_data_keeps_its_name_as_a_domain(here):
 @pytest.mark.parametrize(
     ("name", "edition", "message"),
     [
-        ("mnits", None, r"Unknown domain 'mnits'\. Did you mean mnist or digits\? It is neither a built-in domain"),
+        ("mnits", None, r"Unknown domain 'mnits'\. Did you mean mnist or shirts or digits\? It is neither a built-in domain"),
         ("qqqqqq", None, r"Unknown domain 'qqqqqq'\. It is neither a built-in domain .* nor an existing folder or file"),
         ("", None, "Unknown domain ''"),
         ("mnits", "mini", "Unknown domain of the mini edition 'mnits'. Did you mean mnist"),
