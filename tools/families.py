@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.loading import building
 from models.loading.model_config import ModelConfig
@@ -74,13 +74,9 @@ def configuration(vocabulary_size: int, width: int = 128, family: str = "clip") 
 def make_model(config: dict[str, Any]) -> Any:
     """Return the model of a config with random weights, in the class that `models.load` uses for it."""
     model: Any = building.build(ModelConfig(config["model_cfg"], {}, Path("open_clip_config.json")), None, "the tiny model")[0]
-    with torch.no_grad():
-        if "init_logit_scale" not in config["model_cfg"]:
+    if "init_logit_scale" not in config["model_cfg"]:
+        with torch.no_grad():
             model.logit_scale.fill_(math.log(LOGIT_SCALE_INIT))
-        if hasattr(model, "text_decoder"):
-            # open_clip 3 leaves this matrix without a value.
-            projection = model.text_decoder.text_projection
-            nn.init.normal_(projection, std=projection.shape[0] ** -0.5)
     return model
 
 

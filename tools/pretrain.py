@@ -144,14 +144,16 @@ def save(state: dict[str, Tensor], config: dict[str, Any], target: Path, half: b
         state: the weights.
         config: the open_clip config.
         target: the folder.
-        half: store the weights in float16, not in float32.
+        half: store all weights but the logit scale and bias in float16, not in float32.
     """
     target.mkdir(parents=True, exist_ok=True)
     (target / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     if not (target / MERGES).exists():
         shutil.copyfile(TINY / MERGES, target / MERGES)
-    dtype = torch.float16 if half else torch.float32
-    tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in state.items()}
+    tensors = {
+        name: tensor.detach().to(torch.float16 if half and tensor.ndim else torch.float32).contiguous()
+        for name, tensor in state.items()
+    }
     temporary = target / "open_clip_model.safetensors.part"
     save_file(tensors, temporary)
     temporary.chmod(0o644)

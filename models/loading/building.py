@@ -45,9 +45,18 @@ def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.M
             read_weights.match(hollow.state_dict(), read_weights.unsaved(hollow), weights, name)
         _check_memory(hollow, name)
     clip = _construct(config, name)
+    if weights is None:
+        start_decoder(clip)
     visual: Any = clip.visual
     preprocess = {**asdict(PreprocessCfg()), **config.preprocess, "size": visual.image_size}
     return clip, preprocess
+
+
+def start_decoder(clip: nn.Module) -> None:
+    """Give the output matrix of CoCa's text decoder random weights. open_clip 3 leaves it as uninitialised memory."""
+    decoder = getattr(clip, "text_decoder", None)
+    if decoder is not None:
+        nn.init.normal_(decoder.text_projection, std=decoder.text_projection.shape[0] ** -0.5)
 
 
 def check(encoder: DualEncoder, config: ModelConfig) -> None:

@@ -140,6 +140,8 @@ def _from_architecture(name: str, pretrained: str | None) -> DualEncoder:
         if out_of_memory(error):
             raise building.no_memory(name) from error
         raise UserError(f"Cannot load the model {name!r}: {first_line(error)}.") from error
+    if pretrained == "random":
+        building.start_decoder(clip)
     left_out = [] if weights is None else read_weights.fit(clip, weights, name)
     encoder = _encoder(clip, tokenizer, clip.visual.preprocess_cfg, name, pretrained)
     if weights is not None:

@@ -180,7 +180,7 @@ def test_a_pretrained_folder_loads(family, tmp_path, monkeypatch, capsys):
     assert (row["iteration"], row["images"], row["validation"]) == ("2", "8", "50.0")
     assert bool(row["bias"]) == (family == "siglip")
     stored = load_file(tmp_path / "open_clip_model.safetensors")
-    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    assert all(tensor.dtype == (torch.float16 if tensor.ndim else torch.float32) for tensor in stored.values())
     assert (tmp_path / "open_clip_model.safetensors").stat().st_size < 8e6
     encoder = models.load(str(tmp_path))
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}

@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 import models
+from benchmarks.scenario import scenario
 from harness.display.lists import print_list
 from models import tuning
 from models.loading import local_files
 from models.loading.local_files import FAMILIES, SHIPPED, is_here, weights_sha256
 from models.registry import UserError
+from strategies.engine.strategy import Strategy
 
 # Width 128, four image blocks and three text blocks. Biases of a block: query, key and value 3 d (EVA-02: no key), output d,
 # MLP 4 d + d, two norms 2 d. EVA-02's block has two more norms, of 128 and 341 channels, and SwiGLU two inner biases of 341.
@@ -56,7 +58,7 @@ def test_weights_fit_and_are_small(name):
         pytest.skip(f"the weights of {name} are not in this copy")
     assert (SHIPPED[name] / "open_clip_model.safetensors").stat().st_size < 8e6
     encoder = models.load(name)
-    features = encoder.encode_texts(encoder.tokenize(["a photo of a cat.", "rain."]))
+    features = encoder.encode_texts(encoder.tokenize(["a photo of a cat.", "rain."])).detach()
     assert features.shape == (2, 128) and float(features[0] @ features[1]) < 0.999
     scale, bias = encoder.clip.logit_scale.exp().item(), getattr(encoder.clip, "logit_bias", None)
     assert (bias is not None) == (name == "tiny-siglip")
@@ -107,3 +109,33 @@ def test_the_logit_bias_moves_no_answer_and_gets_no_gradient():
     torch.testing.assert_close(logits, 10 * images @ texts.T - 10)
     nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 1])).backward()
     assert abs(encoder.clip.logit_bias.grad.item()) < 1e-12 < abs(encoder.clip.logit_scale.grad.item())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny-siglip", "tiny-coca"])
+def test_a_resumed_run_is_the_uninterrupted_one(name, toy_domain, same, go_on):
+    """The logit bias, and CoCa's decoder, which does not train, are in the weights of a checkpoint."""
+    options = Strategy.Options(iterations=2, lr=1e-2, batch_size=8, warmup=0)
+
+    def strategy():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            encoder = models.load(name, "random")
+        return Strategy(encoder=encoder, options=options, tuning_name="full", tuning_options={"logit_scale": True})
+
+    whole = strategy()
+    tasks = scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)], encoder=whole.encoder).train_stream
+    whole.train(tasks[0], eval_streams=[])
+    weights = {n: t.clone() for n, t in whole.encoder.state_dict().items()}
+    state = whole.state()
+    whole.train(tasks[1], eval_streams=[])
+    resumed = strategy()
+    go_on(resumed, weights, state, tasks[1])
+    assert same(whole.encoder.state_dict(), resumed.encoder.state_dict())
+
+
+def test_random_weights_of_coca_are_the_same_again():
+    with torch.random.fork_rng():
+        first, second = (torch.manual_seed(0) and models.load("tiny-coca", "random").clip.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["text_decoder.text_projection"].std().item() == pytest.approx(128**-0.5, rel=0.01)
