@@ -24,7 +24,7 @@ class Package(NamedTuple):
         name: the name in the registry.
         version: the exact version.
         sha256: the SHA-256 of the file that the client fetches. Empty: not checked.
-        licence: the licence of what is used of it, as the package states it.
+        licence: the licence of the used files, as the package states it.
     """
 
     registry: Literal["npm", "pypi", "debian"]

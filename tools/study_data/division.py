@@ -35,7 +35,7 @@ def without_duplicates(sources: Iterable[Source]) -> list[Source]:
 def divided(task: str, sources: Iterable[Source], val: float = VAL_SHARE, test: float = TEST_SHARE) -> Splits:
     """Return the sources divided into train, val and test; a group is in one split.
 
-    In each class a seeded shuffle orders the groups; the first ones are for test, the next ones for validation.
+    A seeded shuffle orders the groups of every class. The first ones are for test, the next ones for validation.
     """
     sources = without_duplicates(sources)
     split_of: dict[str, str] = {}

@@ -32,7 +32,7 @@ class Source(NamedTuple):
 
 
 class Look(NamedTuple):
-    """How images are drawn of source pictures.
+    """The style in which images are drawn of source pictures.
 
     Attributes:
         scale: least and greatest side of the picture as a share of the image.

@@ -14,7 +14,7 @@ from tools.study_data.pictures import Look
 
 
 class Recipe(NamedTuple):
-    """How a task is made.
+    """The making of a task.
 
     Attributes:
         sources: returns the source pictures by split.
