@@ -133,10 +133,9 @@ def drawing_sentence(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def draw_picture(data_root: str) -> None:
-    """Write the contact picture: one row per task of the suite that is present, without the mini domains, in two columns."""
-    names = present(data_root)
+    """Write the contact picture: one row per drawn task, in two columns. Pictures of packages have other licences."""
     rows = []
-    for name in names:
+    for name in (name for name, task in TASKS.items() if task.drawn_by):
         strip = Image.new("RGB", (SHOWN * 48 + 110, 50), "white")
         ImageDraw.Draw(strip).text((4, 18), name, fill="black", font=typeface("DejaVuSans").font_variant(size=13))
         for column, picture in enumerate(_examples(name, data_root)):
