@@ -98,7 +98,7 @@ TINY: dict[str, Grid] = {
     "text": _TINY_FULL,
     "attention": Grid((1e-2, 3e-2, 1e-1, 3e-1)),
     "bitfit": Grid((3e-2, 1e-1, 3e-1, 1.0)),
-    "lora": Grid((0.3, 1.0, 3.0), rank=(2, 4, 8, 16)),
+    "lora": Grid((0.3, 1.0, 3.0), rank=(4, 16)),
     "adapter": Grid((0.1, 0.3, 1.0, 3.0), reduction=REDUCTIONS),
     "probe": Grid((1e-2, 1e-1, 1.0)),
 }
@@ -164,6 +164,10 @@ def check_changes(changes: Mapping[str, Any]) -> None:
         raise UserError("--protocol paper chooses the rate of each task by validation: lr_by_task cannot be set.")
 
 
+SHORTEST = 8
+"""Updates after which settings can be compared at the earliest, where the budget allows it (our choice)."""
+
+
 class Rung(NamedTuple):
     """A stage of successive halving: the number of settings, and the updates that each has after it, from the start."""
 
@@ -175,7 +179,8 @@ def rungs(settings: int, most: int, budget: int | None) -> list[Rung]:
     """Return the stages of successive halving (Jamieson and Talwalkar 2016, 1502.07943) within a budget of updates.
 
     The better half of the settings continues after each stage, until one is left. Every stage has the same share of the
-    budget. Without a budget, or with one for all, there is a single stage in which every setting trains to the end.
+    budget. If the first stage would be shorter than `SHORTEST` updates, only the best third or quarter continues (our choice).
+    Without a budget, or with one for all, there is a single stage in which every setting trains to the end.
 
     Args:
         settings: number of settings.
@@ -184,9 +189,12 @@ def rungs(settings: int, most: int, budget: int | None) -> list[Rung]:
     """
     if budget is None or settings * most <= budget:
         return [Rung(settings, most)]
-    counts = [settings]
-    while counts[-1] > 1:
-        counts.append(-(-counts[-1] // 2))
+    for factor in (2, 3, 4):
+        counts = [settings]
+        while counts[-1] > 1:
+            counts.append(-(-counts[-1] // factor))
+        if budget // len(counts) // settings >= SHORTEST:
+            break
     stages, updates = [], 0
     for count in counts:
         updates = min(most, updates + max(1, budget // len(counts) // count))

@@ -51,8 +51,10 @@ def test_the_grids_are_those_of_the_paper():
         # Three stages share 156 updates: 13 each, then 26 more for two, then 52 more for one.
         ((4, 150, 156), [(4, 13), (2, 39), (1, 91)]),
         ((5, 150, 160), [(5, 8), (3, 21), (2, 41), (1, 81)]),
-        ((4, 20, 78), [(4, 6), (2, 19), (1, 20)]),
-        ((8, 100, 4), [(8, 1), (4, 2), (2, 3), (1, 4)]),
+        # Halves would get 6 updates in the first stage, thirds get 8.
+        ((6, 150, 156), [(6, 8), (2, 34), (1, 86)]),
+        ((4, 20, 78), [(4, 9), (1, 20)]),
+        ((8, 100, 4), [(8, 1), (2, 2), (1, 3)]),
     ],
 )
 def test_stages_share_the_budget(arguments, expected):
@@ -143,13 +145,13 @@ def test_halving_keeps_the_settings_with_the_best_validation(search):
     made = search("full", Grid((1e-9, 0.02, 0.05, 1e19)), images=16 * 24, passes=8)
     made._report = lambda done, total: reports.append((done, total))
     winner = made.run()
-    assert [tuple(stage) for stage in made.stages] == [(4, 2), (2, 6), (1, 14)]
-    assert winner.choice.lr in (0.02, 0.05) and winner.updates == 14
+    assert [tuple(stage) for stage in made.stages] == [(4, 3), (1, 15)]
+    assert winner.choice.lr in (0.02, 0.05) and winner.updates == 15
     records = {record["lr"]: record for record in made.finished}
     assert len(made.finished) == 4 and made.finished[-1]["lr"] == winner.choice.lr
-    assert records[1e-9]["updates"] == 2 and records[1e19]["diverged"] and records[1e19]["updates"] <= 2
-    assert reports[-1][0] <= reports[-1][1] == 4 * 2 + 2 * 4 + 8
-    assert made.chosen(winner)["tried"] == 4 and made.chosen(winner)["passes"] == pytest.approx(14 / 3, abs=1e-3)
+    assert records[1e-9]["updates"] == 3 and records[1e19]["diverged"] and records[1e19]["updates"] <= 3
+    assert reports[-1][0] <= reports[-1][1] == 4 * 3 + 12
+    assert made.chosen(winner)["tried"] == 4 and made.chosen(winner)["passes"] == 5
 
 
 @pytest.mark.slow
