@@ -228,10 +228,7 @@ class Strategy(Template):
         """Prepare the run: for example, embed reference data with the initial model."""
 
     def start_weights(self) -> Mapping[str, Tensor] | None:
-        """Return the weights that the task trains from (`weights`), or None for those that the last task left.
-
-        Here: the initial ones with `start=initial`.
-        """
+        """Return the weights that the task trains from, or None for the last task's. Here: initial with `start=initial`."""
         return self._start
 
     def before_experience(self) -> None:

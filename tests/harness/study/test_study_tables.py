@@ -68,7 +68,7 @@ def test_a_row_by_hand():
 
 
 def test_the_kind_of_prompts_decides_which_accuracies_are_outcomes():
-    """The ensemble's numbers are those of the row above; with one prompt a gains 20 to 35, b loses 1 and c 2 points."""
+    """The ensemble's numbers are those of the test above. With one prompt, a gains 20 to 35, b loses 1 and c 2 points."""
     one = {"a": [35, 100], "b": [89, 100], "c": [46, 200]}
     before = {
         name: {**BEFORE[name], "accuracy_one": {"val": [5, 10], "test": counts}}
