@@ -95,6 +95,8 @@ class Command:
         (b"no gzip", "Cannot read animal_data_version_3.gz"),
         (gzip.compress(pickle.dumps(np.zeros((3, 2, 2), np.uint8))), "1 labels and images of shape"),
     ],
+    # Packed bytes as ids would differ between the processes of the tests: they hold the time.
+    ids=["command", "list", "not packed", "shape"],
 )
 def test_other_pickles_are_refused(packed, problem):
     folder = "animal_mnist/data/Animal_MNIST"
