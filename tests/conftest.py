@@ -61,6 +61,11 @@ LONGEST = (
 )
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Name parameters that are bytes by their argument: packed bytes hold the time, and workers must agree on the names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items):
     """Start the longest tests first, so that no worker waits for one of them at the end."""
     items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))
