@@ -76,7 +76,7 @@ def explained(errors: ArrayLike, errors_of_mean: ArrayLike) -> float:
 
 
 def cooks_distance(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
-    """Return how far each of n tasks moves the line [n]; inf for a task without which there is no slope.
+    """Return how far each of n tasks moves the line [n]; inf if the other tasks have no slope.
 
     Raises ValueError as `metrics.regression.fit`.
     """

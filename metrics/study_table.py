@@ -6,6 +6,7 @@ and is not valid for any other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,17 @@ def means_by_domain(rows: pd.DataFrame, measure: str, outcome: str) -> pd.DataFr
 
     Runs of one domain are not independent tasks, so they count once.
     """
-    means = rows.groupby("domain", sort=False)[[measure, outcome]].mean(numeric_only=True)
-    # A mean over only the seeds with a value would mix complete and incomplete domains.
-    incomplete = rows.loc[rows[[measure, outcome]].isna().any(axis=1), "domain"]
-    return means.drop(index=incomplete.unique(), errors="ignore").rename(columns={measure: "x", outcome: "y"})
+    return task_means(rows, (measure, outcome)).dropna().rename(columns={measure: "x", outcome: "y"})
+
+
+def task_means(rows: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Return the means over seeds, one row per domain. A domain that lacks a value for a seed is NaN in that column.
+
+    A mean over only the seeds with a value would mix complete and incomplete domains.
+    """
+    grouped = rows.groupby("domain", sort=False)
+    values = grouped[list(dict.fromkeys(columns))]
+    return values.mean(numeric_only=True).where(values.count().eq(grouped.size(), axis=0))
 
 
 def table_path(path: str | None) -> Path:

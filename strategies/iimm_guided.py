@@ -62,7 +62,7 @@ class IIMMGuided(Interpolation):
     - `measure_n`: training images that are measured.
 
     The mini edition's study, and the weight that was chosen with it, rest on 40 AdamW updates per task
-    (`reference_data/tables/study_mini.csv`). In that study no slope over IIMM is significant, so there is no evidence that the
+    (`reference_data/tables/study_mini.csv`). In that study no slope over IIMM is significant, so it does not show that the
     measure improves alpha over the mean outcomes of the other domains. The options have not been searched on a study with
     longer training.
 

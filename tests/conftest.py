@@ -6,11 +6,8 @@ import json
 import os
 import runpy
 import shutil
-import socket
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,16 +228,6 @@ def server(monkeypatch):
     made = runpy.run_path(str(FAKES / "downloads.py"))["Server"]()
     yield made
     made.close()
-
-
-@pytest.fixture
-def no_names(monkeypatch):
-    """No name of a host is found."""
-
-    def fail(*_, **__):
-        raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
-
-    monkeypatch.setattr(urllib.request, "urlopen", fail)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ looked at. The rows go to reference_data/tables/broad_tasks.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import platform
 import subprocess
@@ -33,6 +32,7 @@ from benchmarks.catalog import MINI, check_present, find
 from benchmarks.mini import cache
 from benchmarks.mini.letters import typeface
 from benchmarks.mini.render import SIZE
+from harness.records.files import read_csv, write_csv
 
 if TYPE_CHECKING:
     from benchmarks.data.domain import Domain
@@ -109,16 +109,10 @@ def measure_all(names: list[str], data_root: str) -> dict[str, dict[str, str]]:
 
 def write(rows: dict[str, dict[str, str]]) -> None:
     """Write cells of rows into the table. Other cells and rows stay. The order is that of the suite."""
-    by_name: dict[str, dict[str, str]] = {}
-    if TABLE.exists():
-        with TABLE.open(newline="", encoding="utf-8") as file:
-            by_name = {known["task"]: known for known in csv.DictReader(file)}
+    by_name = {known["task"]: known for known in read_csv(TABLE)}
     for name, cells in rows.items():
         by_name[name] = {**by_name.get(name, {}), "task": name, **cells}
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(by_name[name] for name in (*MINI, *TASKS) if name in by_name)
+    write_csv(TABLE, COLUMNS, (by_name[name] for name in (*MINI, *TASKS) if name in by_name))
 
 
 def drawing_sentence(rows: Sequence[Mapping[str, str]]) -> str:

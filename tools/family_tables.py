@@ -12,11 +12,11 @@ Models whose weights are not in this copy are left out. `tools.pages` writes the
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.records.files import read_csv, write_csv
 from models.loading.local_files import FAMILIES, SHIPPED, is_here, weights_sha256
 
 FOLDER = Path(__file__).parents[1] / "reference_data" / "tables"
@@ -72,10 +72,11 @@ def measure(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def report(log: Path) -> dict[str, str]:
-    """Return the last report of a pretraining. Its values are empty if there is no log, as for `tiny`, which is older."""
-    if not log.is_file():
+    """Return the last report of a pretraining. Its values are empty without a log: `tiny` is older than logs."""
+    reports = read_csv(log)
+    if not reports:
         return dict.fromkeys(REPORT, "")
-    last = list(csv.DictReader(log.read_text(encoding="utf-8").splitlines()))[-1]
+    last = reports[-1]
     return {"iterations": last["iteration"], **{name: last[name] for name in REPORT[1:]}}
 
 
@@ -157,10 +158,7 @@ def main() -> None:
         ("families.csv", COLUMNS, [row for _, rows in measured for row in rows]),
     )
     for file, columns, rows in tables:
-        with (args.out / file).open("w", newline="", encoding="utf-8") as opened:
-            writer = csv.DictWriter(opened, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.out / file, columns, rows)
         print(f"{len(rows)} rows in {args.out / file}")
 
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import csv
 import json
 import math
 import shutil
@@ -42,6 +41,7 @@ from torch import Tensor
 from benchmarks import mini
 from benchmarks.mini import cache
 from benchmarks.mini import domain_table as table
+from harness.records.files import write_csv
 from models.loading.local_files import SHIPPED
 from models.loading.tokenizers import MERGES
 from tools import captions, pool, vocabulary
@@ -160,14 +160,6 @@ def save(state: dict[str, Tensor], config: dict[str, Any], target: Path, half: b
     temporary.replace(target / "open_clip_model.safetensors")
 
 
-def write_log(rows: list[dict[str, object]], target: Path) -> None:
-    """Write the reports of a training as a table (`LOG_COLUMNS`) next to the weights."""
-    with (target / LOG).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, LOG_COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def ease_at(progress: float) -> float:
     """Return the share of easy pictures: 1 until 6 % of the time, then falling linearly to 0.08 at 40 %, constant after."""
     return float(np.interp(progress, (EASY_UNTIL, EASE_ENDS), (1.0, LEAST_EASE)))
@@ -230,7 +222,7 @@ def pretrain(
         seconds, loss = round(time.monotonic() - start), f"{running or math.nan:.4f}"
         values = (step, step * batch_size, seconds, torch.get_num_threads(), loss, f"{scale:.2f}", shift, f"{stream:.1f}")
         log.append(dict(zip(LOG_COLUMNS, values, strict=True)))
-        write_log(log, out)
+        write_csv(out / LOG, LOG_COLUMNS, log)
         each = " ".join(f"{name}={value:.0f}" for name, value in accuracy.items())
         print(f"{so_far}  scale {scale:.1f}  {shift and f'bias {shift}  '}validation {stream:.1f}  {each}", flush=True)
 

@@ -10,14 +10,15 @@ Test images are not read. LoRA is measured with rank 4 and the adapter with redu
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import time
+from itertools import product
 from pathlib import Path
 
 import torch
 
 import models
+from harness.records.files import read_csv, write_csv
 from harness.study.best_pass import Search, Trial
 from harness.study.evaluation import RawImages
 from harness.study.fine_tuning import read_domain
@@ -25,7 +26,8 @@ from harness.study.protocol import Grid
 from harness.study.study_config import StudyConfig, resolve
 
 OUT = Path(__file__).parent.parent / "reference_data" / "tables" / "study_calibration.csv"
-COLUMNS = ("tuning", "domain", "size", "passes", "lr", "val_accuracy", "best_pass", "images_per_second")
+KEYS = ("tuning", "domain", "size", "passes", "lr")
+COLUMNS = (*KEYS, "val_accuracy", "best_pass", "images_per_second")
 RATES = {
     "full": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "bitfit": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
@@ -53,44 +55,32 @@ def main() -> None:
     encoder = models.load("tiny").eval()
     domains = {name: read_domain(study.sources[name], study, 0, encoder.preprocess, None) for name in names}
     raw = RawImages(encoder)
-    measured = _measured(asked.out)
-    for tuning in tunings:
+    rows = read_csv(asked.out)
+    measured = {tuple(row[name] for name in KEYS) for row in rows}
+    for tuning, name in product(tunings, names):
         rates = tuple(map(float, asked.rates.split(","))) if asked.rates else RATES[tuning]
-        for name, domain in domains.items():
-            for size in asked.sizes.split(",") if tuning in SIZES else [""]:
-                for rate in rates:
-                    key = (tuning, name, size, str(asked.passes), f"{rate:g}")
-                    if key in measured:
-                        continue
-                    grid = dataclasses.replace(Grid((rate,)), **({SIZES[tuning]: (int(size),)} if size else {}))
-                    technique = study.techniques[tuning]._replace(grid=grid, images=None)
-                    cpu = torch.device("cpu")
-                    search = Search(encoder, technique, tuning, domain, prompts="one", seed=0, device=cpu, raw=raw)
-                    trial, began = Trial(search, grid.choices()[0]), time.process_time()
-                    trial.advance(asked.passes * search.updates_per_pass)
-                    seconds = time.process_time() - began
-                    best = trial.passes.best
-                    accuracy = "" if best is None else f"{100 * best.score.correct / best.score.n:.1f}"
-                    best_pass = "" if best is None else f"{best.updates / search.updates_per_pass:g}"
-                    assert domain.train is not None
-                    images = asked.passes * len(domain.train)
-                    _add(asked.out, (*key, accuracy, best_pass, f"{images / seconds:.0f}"))
+        for size, rate in product(asked.sizes.split(",") if tuning in SIZES else [""], rates):
+            key = (tuning, name, size, str(asked.passes), f"{rate:g}")
+            if key in measured:
+                continue
+            grid = dataclasses.replace(Grid((rate,)), **({SIZES[tuning]: (int(size),)} if size else {}))
+            technique = study.techniques[tuning]._replace(grid=grid, images=None)
+            cpu = torch.device("cpu")
+            search = Search(encoder, technique, tuning, domains[name], prompts="one", seed=0, device=cpu, raw=raw)
+            rows.append(dict(zip(COLUMNS, (*key, *_measured(search, asked.passes)), strict=True)))
+            write_csv(asked.out, COLUMNS, rows)
 
 
-def _measured(path: Path) -> set[tuple[str, ...]]:
-    """Return the settings that a file has rows for."""
-    if not path.exists():
-        return set()
-    with path.open(newline="", encoding="utf-8") as file:
-        return {tuple(row[name] for name in COLUMNS[:5]) for row in csv.DictReader(file)}
-
-
-def _add(path: Path, row: tuple[str, ...]) -> None:
-    """Add a row to a file, and the heading to a new one."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([COLUMNS, row] if new else [row])
+def _measured(search: Search, passes: int) -> tuple[str, str, str]:
+    """Train the only setting of a search, and return the last three of `COLUMNS`."""
+    trial, began = Trial(search, search.grid.choices()[0]), time.process_time()
+    trial.advance(passes * search.updates_per_pass)
+    seconds = time.process_time() - began
+    best = trial.passes.best
+    accuracy = "" if best is None else f"{100 * best.score.correct / best.score.n:.1f}"
+    best_pass = "" if best is None else f"{best.updates / search.updates_per_pass:g}"
+    assert search.domain.train is not None
+    return accuracy, best_pass, f"{passes * len(search.domain.train) / seconds:.0f}"
 
 
 if __name__ == "__main__":

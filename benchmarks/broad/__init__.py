@@ -1,4 +1,4 @@
-"""The suite `broad`: about thirty tasks of unequal sizes, for studies of gain and forgetting.
+"""The suite `broad`: forty tasks of unequal sizes, for studies of gain and forgetting.
 
 `study --domains broad` trains the eleven domains of the mini edition, the tasks drawn here, and the tasks from study data that
 are present. docs/broad.md has the list, the sources and how the list was made.
@@ -39,29 +39,9 @@ def build(name: str, data_root: str = "data", progress: Progress | None = None) 
         >>> build("positions").prompts()[0]
         'a thing at the top left of the picture.'
     """
-    import torch
+    from benchmarks.data.array_domain import array_domain
 
-    from benchmarks.data.dataset import TensorImages
-    from benchmarks.data.domain import Domain
-
-    task, arrays = TASKS[name], images(name, data_root, progress)
-    splits = {
-        split: TensorImages(torch.from_numpy(arrays[f"{split}_images"]), arrays[f"{split}_labels"].tolist())
-        for split in task.size_of
-    }
-    return Domain(
-        name=name,
-        classnames=task.classnames,
-        templates=task.templates,
-        train=splits["train"],
-        val=splits["val"],
-        test=splits["test"],
-        ood=splits.get("ood"),
-        licence=task.licence,
-        source=task.source,
-        split_sources=dict.fromkeys(("train", "val", "test"), f"the suite {SUITE}"),
-        published=True,
-    )
+    return array_domain(name, TASKS[name], images(name, data_root, progress), f"the suite {SUITE}")
 
 
 def images(name: str, data_root: str = "data", progress: Progress | None = None) -> Arrays:

@@ -14,6 +14,7 @@ Files in reading order:
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,8 @@ def build(name: str, progress: Progress | None = None) -> Domain:
         >>> build("shapes").prompts()[0]
         'a noisy picture of a red circle.'
     """
-    import torch
-
+    from benchmarks.data.array_domain import array_domain
     from benchmarks.data.dataset import TensorImages
-    from benchmarks.data.domain import Domain
     from benchmarks.mini import cache, corrupted
 
     if name not in ENTRIES:
@@ -55,27 +54,11 @@ def build(name: str, progress: Progress | None = None) -> Domain:
         hint = f"; did you mean {close[0]!r}?" if close else f"; its domains are {', '.join(sorted(ENTRIES))}"
         raise ValueError(f"the mini edition has no domain {name!r}{hint}")
     arrays = cache.load_or_make(name, lambda: _drawn(name, progress))
-    entry = ENTRIES[name]
-    splits = {
-        split: TensorImages(torch.from_numpy(arrays[f"{split}_images"]), arrays[f"{split}_labels"].tolist())
-        for split in SPLITS
-        if f"{split}_images" in arrays
-    }
+    domain = array_domain(name, ENTRIES[name], arrays, "the mini edition")
     if name in corrupted.DOMAINS:
-        splits["ood"] = corrupted.CorruptedImages(name, splits["test"])
-    return Domain(
-        name=name,
-        classnames=entry.classnames,
-        templates=entry.templates,
-        train=splits["train"],
-        val=splits["val"],
-        test=splits["test"],
-        ood=splits.get("ood"),
-        licence=entry.licence,
-        source=entry.source,
-        split_sources={split: "the mini edition" for split in ("train", "val", "test")},
-        published=True,
-    )
+        assert isinstance(domain.test, TensorImages)
+        domain = dataclasses.replace(domain, ood=corrupted.CorruptedImages(name, domain.test))
+    return domain
 
 
 def draw(name: str, progress: Progress | None = None) -> dict[str, np.ndarray]:

@@ -79,7 +79,7 @@ def larger_models_are_patched_better(evidence: Evidence) -> Verdict:
         return Verdict("cannot be judged", f"two models have the same size: {named}; give the results of one of them")
     means, apart = [over_seeds(size) for size in models], difference(models[0], models[-1])
     if not (apart["relative_distance"].n > 1):
-        return Verdict("cannot be judged", "fine-tuning does not gain in two seeds, so no share of its gain is known")
+        return Verdict("cannot be judged", "fine-tuning does not gain in two seeds, so the share of its gain is undefined")
 
     def listed(name: str, digits: int) -> str:
         """Return the means of a value by size, and the difference of the ends."""

@@ -17,9 +17,10 @@ from harness.report.figure_style import MAX_PANELS, OTHERS, WIDTH, legend, looks
 from harness.study.confirmatory import IIMM, line_cells, line_table
 from harness.study.exploratory import trade_off
 from harness.study.forecast import PREDICTED
-from harness.study.predictors import groups, predictors, task_means
+from harness.study.predictors import groups, predictors
 from metrics.means import fit
 from metrics.regression import band
+from metrics.study_table import task_means
 
 MAIN = "full"
 UNITS = {"gain": "gain, points", "gain_over_error": "gain over the zero-shot error, %", "forgetting": "forgetting, points"}

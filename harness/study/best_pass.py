@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -123,23 +123,18 @@ class Search:
         Raises:
             UserError: no setting has a finite loss.
         """
-        alive: list[Trial] = []
-        for number, stage in enumerate(self.stages):
-            last = number == len(self.stages) - 1
-            advanced: list[Trial] = []
-            for each in self._choices if number == 0 else alive:
-                trial = each if isinstance(each, Trial) else Trial(self, each)
+        # Trials of the first stage are made one by one, because each has a model.
+        alive: Iterable[Trial] = (Trial(self, choice) for choice in self._choices)
+        for stage, keep in zip(self.stages, [*(stage.settings for stage in self.stages[1:]), 1], strict=True):
+            best: list[Trial] = []
+            for trial in alive:
                 trial.advance(stage.updates)
                 # `sort` is stable, so the earlier setting of the grid wins a tie.
-                advanced = sorted([*advanced, trial], key=lambda each: each.order)
-                if last:
-                    # Only the best one stays in memory.
-                    self._end(advanced[1:])
-                    del advanced[1:]
-            keep = 1 if last else self.stages[number + 1].settings
-            self._end(advanced[keep:])
-            alive = advanced[:keep]
-        [winner] = alive
+                best = sorted([*best, trial], key=lambda each: each.order)
+                self._end(best[keep:])
+                del best[keep:]
+            alive = best
+        [winner] = best
         if winner.passes.best is None:
             raise UserError(
                 f"Every setting of {self.tuning_name} on {self.domain.name} ended with a loss that is not finite. Give smaller "

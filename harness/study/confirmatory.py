@@ -19,10 +19,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.study.forecast import PREDICTED
-from harness.study.predictors import groups, task_means
+from harness.study.predictors import groups
 from metrics.line_quality import kendall_interval, left_out_r2, most_influential, signed_r2
 from metrics.multiplicity import SHUFFLES, holm, permutation_maximum
 from metrics.regression import fit, kendall
+from metrics.study_table import task_means
 
 IIMM, LEVEL = "iimm", 0.05
 EXPLORATORY_MODELS = ("tiny-cone",)
@@ -44,7 +45,7 @@ def line_cells(points: pd.DataFrame, measure: str, outcome: str) -> dict[str, An
     `extremes` are the two domains with the largest Cook's distances.
 
     Args:
-        points: one row per domain (`harness.study.predictors.task_means`).
+        points: one row per domain (`metrics.study_table.task_means`).
         measure: column of the predictor.
         outcome: column of the outcome.
     """

@@ -12,9 +12,10 @@ import math
 import numpy as np
 import pandas as pd
 
-from harness.study.predictors import groups, task_means
+from harness.study.predictors import groups
 from metrics.rank_correlation import RESAMPLES, spearman
 from metrics.regression import LEVEL
+from metrics.study_table import task_means
 
 SILHOUETTES, REFERENCE = ("silhouette", "silhouette_modality"), "correct_pair"
 COLUMNS = ("model", "when", "measure", "n", "rho", "difference", "low", "high", "better")

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from harness.study.confirmatory import IIMM, KEYS, LINE, line_table, outcome_blocks
 from harness.study.forecast import PREDICTED
-from harness.study.predictors import BEFORE, CLASSES, PER_CLASS, groups, predictors, task_means
+from harness.study.predictors import BEFORE, CLASSES, PER_CLASS, groups, predictors
 from metrics.line_quality import signed_r2
 from metrics.means import mean
 from metrics.multiple_regression import partial
 from metrics.multiplicity import SHUFFLES, correlations, holm, permutation_maximum
 from metrics.random_effects import mean_slope
+from metrics.study_table import task_means
 
 Floats = NDArray[np.float64]
 CONTROLS: tuple[tuple[str, ...], ...] = ((BEFORE,), (CLASSES,), (PER_CLASS,), (BEFORE, CLASSES, PER_CLASS))

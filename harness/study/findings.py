@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.study.forecast import PREDICTED
+from harness.study.markdown import span, table
+from metrics.means import mean
 from metrics.regression import LEVEL, fit, kendall, leave_one_out, left_out_of_mean, predict
 from metrics.study_table import means_by_domain, measure_columns, read, table_path
 from models.registry import UserError
@@ -134,8 +136,8 @@ def _outcomes(rows: pd.DataFrame) -> str:
     cells = []
     for tuning, group in rows.groupby("tuning", sort=False):
         means = group.groupby("domain", sort=False)[["gain", "gain_over_error", "gain_ood", "forgetting"]].mean()
-        shown = [_span(*_interval(means[name].dropna().to_numpy(float))) for name in means if name != "forgetting"]
-        others = _span(*_interval(-means.forgetting.to_numpy(float)))
+        shown = [span(*_interval(means[name].dropna().to_numpy(float)), digits=1) for name in means if name != "forgetting"]
+        others = span(*_interval(-means.forgetting.to_numpy(float)), digits=1)
         deviations = group.groupby("domain", sort=False)[["gain", "forgetting"]].std().mean()
         cells.append([f"`{tuning}`", *shown, others, f"{deviations.gain:.1f}, {deviations.forgetting:.1f}"])
     heads = (
@@ -189,7 +191,7 @@ def _iimm(rows: pd.DataFrame, lines: pd.DataFrame) -> str:
     for r in lines[lines.measure == "iimm"].itertuples():
         reductions = error_reductions(rows, str(r.tuning), str(r.outcome), "iimm")
         errors = (f"{r.error:.2f}", f"{r.error_of_mean:.2f}", f"{r.error_of_zero_shot:.2f}")
-        spans = (_span(*reductions[name], digits=2) for name in ("mean", ZERO_SHOT))
+        spans = (span(*reductions[name]) for name in ("mean", ZERO_SHOT))
         cells.append([f"`{r.tuning}`", r.outcome, *errors, *spans, f"{r.inside} of {r.n}"])
     heads = (
         "tuning",
@@ -241,19 +243,12 @@ def _standard(values: pd.DataFrame) -> NDArray[np.float64]:
 
 def _interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return the mean and Student's 95 % interval. Domains count as independent."""
-    mean, n = float(values.mean()), len(values)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * values.std(ddof=1) / n**0.5)
-    return mean, mean - half, mean + half
-
-
-def _span(mean: float, low: float, high: float, digits: int = 1) -> str:
-    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    result = mean(list(values))
+    return result.mean, result.low, result.high
 
 
 def _table(title: str, heads: Iterable[str], cells: Iterable[Iterable[str]]) -> str:
-    heads = list(heads)
-    header = [title, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    return "\n".join([*header, *(f"| {' | '.join(row)} |" for row in cells)])
+    return f"{title}\n\n{table(heads, cells)}"
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.study.predictors import BEFORE, task_means
+from harness.study.predictors import BEFORE
 from metrics import multiple_regression
 from metrics.regression import Line, Prediction, fit, leave_one_out, left_out_of_mean, predict
-from metrics.study_table import FEWEST_DOMAINS, MODEL_COLUMNS, measure_columns
+from metrics.study_table import FEWEST_DOMAINS, MODEL_COLUMNS, measure_columns, task_means
 from models.registry import UserError, unknown
 
 PREDICTED = ("gain", "gain_over_error", "forgetting")

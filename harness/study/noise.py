@@ -12,9 +12,10 @@ import pandas as pd
 
 from harness.study.confirmatory import IIMM, KEYS
 from harness.study.forecast import PREDICTED
-from harness.study.predictors import groups, task_means
+from harness.study.predictors import groups
 from metrics.line_quality import signed_r2
 from metrics.outcome_noise import Noise, forgetting_noise, gain_noise, gain_over_error_noise, reliability
+from metrics.study_table import task_means
 
 LIMITS = Noise._fields
 NUMBERS = ("n", "r2", "reliability_low", "reliability_high", "corrected_low", "corrected_high", "sd", "reason")

@@ -6,7 +6,7 @@ for one of its seeds has no value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -69,13 +69,6 @@ def groups(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Yield model, tuning and their rows, in the order of the table."""
     for (model, tuning), group in rows.groupby(["model", "tuning"], sort=False):
         yield str(model), str(tuning), group
-
-
-def task_means(rows: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """Return the means over seeds, one row per domain. A domain that lacks a value for a seed is NaN in that column."""
-    names = list(dict.fromkeys(columns))
-    grouped = rows.groupby("domain", sort=False)[names]
-    return grouped.mean(numeric_only=True).where(grouped.count().eq(rows.groupby("domain", sort=False).size(), axis=0))
 
 
 def without_ceilings(rows: pd.DataFrame) -> pd.DataFrame:

@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.study.predictors import BEFORE, task_means
+from harness.study.predictors import BEFORE
 from metrics.multiple_regression import fit, leave_one_out_all, predict
-from metrics.study_table import measure_columns
+from metrics.study_table import measure_columns, task_means
 
 Floats = NDArray[np.float64]
 CHOSEN_BY = ("gain", "forgetting")

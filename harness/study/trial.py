@@ -5,9 +5,7 @@ The confirmatory tables come first. Everything below the heading "Exploratory" i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +14,7 @@ from harness.study.confirmatory import IIMM, confirmatory, overall
 from harness.study.difficulty import difficulty
 from harness.study.exploratory import component_lines, measure_lines, partial_lines, pooled_lines, trade_off
 from harness.study.forecast import predictor_label
+from harness.study.markdown import number, span, table
 from harness.study.noise import reliabilities
 from harness.study.predictors import without_ceilings
 from harness.study.selection import FEWEST, check, choose_predictors
@@ -77,8 +76,8 @@ def write_trial(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     """
     paths = [folder / f"{name}.csv" for name in tables]
     folder.mkdir(parents=True, exist_ok=True)
-    for path, table in zip(paths, tables.values(), strict=True):
-        write_table(table, path)
+    for path, rows in zip(paths, tables.values(), strict=True):
+        write_table(rows, path)
     return paths
 
 
@@ -105,13 +104,13 @@ def trial_markdown(tables: dict[str, pd.DataFrame]) -> str:
 
 def _confirmatory(lines: pd.DataFrame) -> str:
     cells = [
-        (r.model, r.tuning, r.outcome, r.n, _span(r.slope, r.low, r.high), _span(r.r2, r.r2_low, r.r2_high), _p(r.p),
-         _p(r.p_holm), _p(r.p_maximum), _span(r.tau, r.tau_low, r.tau_high), _number(r.left_out_r2),
-         f"{_number(r.r2_without_extremes)} ({r.extremes})", f"{r.verdict}{', useful' if r.useful else ''}")
+        (r.model, r.tuning, r.outcome, r.n, span(r.slope, r.low, r.high), span(r.r2, r.r2_low, r.r2_high), _p(r.p),
+         _p(r.p_holm), _p(r.p_maximum), span(r.tau, r.tau_low, r.tau_high), number(r.left_out_r2),
+         f"{number(r.r2_without_extremes)} ({r.extremes})", f"{r.verdict}{', useful' if r.useful else ''}")
         for r in lines.itertuples()
     ]  # fmt: skip
     heads = ("model", "tuning", "outcome", "n", "slope", "signed R2", "p", "p (Holm)", "p (maximum)", "tau", "R2 left out")
-    return _table((*heads, "R2 without two extremes", "verdict"), cells)
+    return table((*heads, "R2 without two extremes", "verdict"), cells)
 
 
 def _measures(lines: pd.DataFrame) -> str:
@@ -120,26 +119,26 @@ def _measures(lines: pd.DataFrame) -> str:
         ranked = group.sort_values("left_out_r2", ascending=False, kind="stable")
         shown = pd.concat([ranked.head(BEST), ranked[(ranked.measure == IIMM) & ~ranked.index.isin(ranked.head(BEST).index)]])
         cells += [
-            (model, tuning, outcome, f"`{r.measure}`", r.n, _span(r.r2, r.r2_low, r.r2_high), _p(r.p), _p(r.p_holm),
-             _p(r.p_maximum), _number(r.left_out_r2))
+            (model, tuning, outcome, f"`{r.measure}`", r.n, span(r.r2, r.r2_low, r.r2_high), _p(r.p), _p(r.p_holm),
+             _p(r.p_maximum), number(r.left_out_r2))
             for r in shown.itertuples()
         ]  # fmt: skip
     heads = ("model", "tuning", "outcome", "predictor", "n", "signed R2", "p", "p (Holm)", "p (maximum)", "R2 left out")
-    return _table(heads, cells)
+    return table(heads, cells)
 
 
 def _partial(lines: pd.DataFrame) -> str:
     cells = [
-        (r.model, r.tuning, r.outcome, r.given, r.n, _span(r.slope, r.low, r.high), _p(r.p), _number(r.partial_r))
+        (r.model, r.tuning, r.outcome, r.given, r.n, span(r.slope, r.low, r.high), _p(r.p), number(r.partial_r))
         for r in lines.itertuples()
     ]
-    return _table(("model", "tuning", "outcome", "given", "n", "slope", "p", "partial r"), cells)
+    return table(("model", "tuning", "outcome", "given", "n", "slope", "p", "partial r"), cells)
 
 
 def _families(lines: pd.DataFrame) -> str:
     cells = [
-        (r.tuning, r.outcome, r.families, r.n, _span(r.slope, r.low, r.high), _p(r.p), _p(r.p_permutation),
-         *(_number(value) for value in (r.family_sd, r.task_sd, r.residual_sd)))
+        (r.tuning, r.outcome, r.families, r.n, span(r.slope, r.low, r.high), _p(r.p), _p(r.p_permutation),
+         *(number(value) for value in (r.family_sd, r.task_sd, r.residual_sd)))
         for r in lines.itertuples()
     ]  # fmt: skip
     heads = (
@@ -154,27 +153,27 @@ def _families(lines: pd.DataFrame) -> str:
         "SD of tasks",
         "SD of the rest",
     )
-    return _table(heads, cells)
+    return table(heads, cells)
 
 
 def _reliability(lines: pd.DataFrame) -> str:
     cells = [
-        (r.model, r.tuning, r.outcome, f"`{r.measure}`", r.n, _number(r.r2),
-         f"{_number(r.reliability_low)} to {_number(r.reliability_high)}",
-         f"{_number(r.corrected_low)} to {_number(r.corrected_high)}", _number(r.sd))
+        (r.model, r.tuning, r.outcome, f"`{r.measure}`", r.n, number(r.r2),
+         f"{number(r.reliability_low)} to {number(r.reliability_high)}",
+         f"{number(r.corrected_low)} to {number(r.corrected_high)}", number(r.sd))
         for r in lines.itertuples()
     ]  # fmt: skip
     heads = ("model", "tuning", "outcome", "measure", "n", "signed R2", "reliability", "corrected R2", "SD of the outcome")
-    return _table(heads, cells)
+    return table(heads, cells)
 
 
 def _trade_off(lines: pd.DataFrame) -> str:
     cells = [
-        (r.model, r.tuning, r.n, _span(r.gain, r.gain_low, r.gain_high, 1), _span(r.change, r.change_low, r.change_high, 1),
-         _number(r.r_gain_forgetting))
+        (r.model, r.tuning, r.n, span(r.gain, r.gain_low, r.gain_high, 1), span(r.change, r.change_low, r.change_high, 1),
+         number(r.r_gain_forgetting))
         for r in lines.itertuples()
     ]  # fmt: skip
-    return _table(("model", "tuning", "n", "gain", "change on other tasks", "r of gain and forgetting"), cells)
+    return table(("model", "tuning", "n", "gain", "change on other tasks", "r of gain and forgetting"), cells)
 
 
 def _difficulty(lines: pd.DataFrame) -> str:
@@ -184,39 +183,23 @@ def _difficulty(lines: pd.DataFrame) -> str:
             r.when,
             f"`{r.measure}`",
             r.n,
-            _number(r.rho),
-            _span(r.difference, r.low, r.high),
+            number(r.rho),
+            span(r.difference, r.low, r.high),
             "yes" if r.better else "no",
         )
         for r in lines.itertuples()
     ]
     heads = ("model", "difficulty", "predictor", "n", "rho", "absolute rho minus that of `correct_pair`", "better")
-    return _table(heads, cells)
+    return table(heads, cells)
 
 
-def _plain(table: pd.DataFrame, digits: int = 2) -> str:
+def _plain(numbers: pd.DataFrame, digits: int = 2) -> str:
     cells = [
-        tuple(_number(value, digits) if isinstance(value, float) else value for value in row)
-        for row in table.itertuples(index=False, name=None)
+        tuple(number(value, digits) if isinstance(value, float) else value for value in row)
+        for row in numbers.itertuples(index=False, name=None)
     ]
-    return _table(tuple(map(str, table.columns)), cells)
-
-
-def _table(heads: Sequence[str], cells: Iterable[Sequence[Any]]) -> str:
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in cells)])
-
-
-def _number(value: float, digits: int = 2) -> str:
-    return "-" if value != value else f"{value:.{digits}f}"
+    return table(map(str, numbers.columns), cells)
 
 
 def _p(value: float) -> str:
     return "-" if value != value else f"{value:.2g}"
-
-
-def _span(value: float, low: float, high: float, digits: int = 2) -> str:
-    if value != value:
-        return "-"
-    interval = f" [{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else ""
-    return f"{value:+.{digits}f}{interval}"

@@ -23,7 +23,7 @@ def test_a_task_has_its_own_values_over_the_seeds(sizes_of):
     [size] = sizes([sizes_of.run("m", 9, s, (20, 30 + 4 * s, 40), (30, 34, 30), (80, 70, 60)) for s in (0, 1)])
     tasks = by_task(size)
     assert list(tasks) == ["a", "b"] and (tasks["a"].patched, tasks["a"].gain_kept) == (32, pytest.approx(60))
-    # Fine-tuning gains nothing on b, so there is no share of its gain.
+    # Fine-tuning gains nothing on b, so the share of its gain is undefined.
     assert tasks["b"].gain == 4 and math.isnan(tasks["b"].gain_kept) and math.isnan(tasks["b"].relative_distance)
     kept = over_seeds(size)["gain_kept"]
     # Both tasks together gain 10 by fine-tuning, the patches 7 and 9: 70 % and 90 % are kept. The t quantile is 12.706.

@@ -11,9 +11,10 @@ from harness.study import exploratory, findings
 from harness.study.confirmatory import FAMILIES, confirmatory, line_table, overall, verdict
 from harness.study.difficulty import difficulty
 from harness.study.noise import read_changes, reliabilities
-from harness.study.predictors import read_studies, task_means, with_baselines, without_ceilings
+from harness.study.predictors import read_studies, with_baselines, without_ceilings
 from harness.study.trial import CONFIRMATORY, trial_markdown, trial_tables, write_trial
 from metrics.multiplicity import holm
+from metrics.study_table import task_means
 from models.registry import UserError
 
 N = 16
