@@ -25,7 +25,7 @@ MODELS = ("tiny", *FAMILIES)
 SPLITS = ("val", "test", "ood")
 COSINES = ("image_image", "image_text", "image_wrong_text")
 COLUMNS = ("model", "domain", "role", "chance", *(name for split in SPLITS for name in (split, f"n_{split}")), *COSINES)
-REPORT = ("iterations", "images", "seconds", "threads", "loss", "validation")
+REPORT = ("iterations", "images", "seconds", "threads", "device", "loss", "validation")
 MODEL_COLUMNS = ("model", "family", "parameters", "decoder_parameters", "megabytes", "scale", "bias", *REPORT, "weights")
 Row = Mapping[str, str]
 Markdown = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
@@ -96,7 +96,7 @@ def card(name: str, domains: Sequence[Row], models: Sequence[Row], markdown: Mar
     facts = [
         ["iterations of 128 images", number(about["iterations"])],
         ["images", number(about["images"])],
-        ["minutes", f"{float(about['seconds']) / 60:.0f} (threads: {about['threads']})" if about["seconds"] else "-"],
+        ["minutes", f"{float(about['seconds']) / 60:.0f} ({about['device']})" if about["seconds"] else "-"],
         ["loss at the end, running mean", about["loss"] or "-"],
         ["parameters", number(about["parameters"]) + decoder(about)],
         ["weights in MB", about["megabytes"]],

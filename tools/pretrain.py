@@ -45,17 +45,17 @@ from harness.records.files import write_csv
 from models.loading.local_files import SHIPPED
 from models.loading.tokenizers import MERGES
 from tools import captions, pool, vocabulary
+from tools.batches import Drawn
 from tools.families import FAMILIES, HEAD, MEAN, STD, clip_loss, configuration, make_model
 from tools.pool import Pool
 from tools.sampler import COLOURS, Sampler
+from tools.schedule import ease_at
 
 TINY = SHIPPED["tiny"]
 TINY_ITERATIONS = 8376
 """Length of the pretraining of models/tiny, which the clock set. The other families get the same."""
 LOG = "training.csv"
-LOG_COLUMNS = ("iteration", "images", "seconds", "threads", "loss", "scale", "bias", "validation")
-# A small transformer learns shapes in random colours very slowly. If it sees white on black first, it learns both sooner.
-EASY_UNTIL, EASE_ENDS, LEAST_EASE = 0.06, 0.4, 0.08
+LOG_COLUMNS = ("iteration", "images", "seconds", "threads", "device", "loss", "scale", "bias", "validation")
 
 
 def learn_vocabulary(pictures: Pool) -> None:
@@ -124,15 +124,16 @@ class HalfCopy:
 def zero_shot(model: Any, tokenizer: SimpleTokenizer, split: str = "val") -> dict[str, float]:
     """Return the accuracy in percent on a split of every domain, with prompts averaged over the templates."""
     model.eval()
-    accuracy = {}
+    accuracy, device = {}, model.logit_scale.device
     for name in (*mini.STREAM, *mini.HELDOUT):
         domain = mini.build(name)
-        each = [F.normalize(model.encode_text(tokenizer(domain.prompts(t))), dim=-1) for t in range(len(domain.templates))]
+        prompts = [tokenizer(domain.prompts(t)).to(device) for t in range(len(domain.templates))]
+        each = [F.normalize(model.encode_text(tokens), dim=-1) for tokens in prompts]
         texts = torch.stack(each).sum(dim=0)
         data = getattr(domain, split)
         images = (data.images.float() / 255 - MEAN) / STD
-        features = torch.cat([model.encode_image(part) for part in images.split(256)])
-        accuracy[name] = 100 * (features @ texts.T).argmax(1).eq(torch.tensor(data.targets)).float().mean().item()
+        features = torch.cat([model.encode_image(part.to(device)) for part in images.split(256)])
+        accuracy[name] = 100 * (features @ texts.T).argmax(1).cpu().eq(torch.tensor(data.targets)).float().mean().item()
     model.train()
     return accuracy
 
@@ -151,7 +152,7 @@ def save(state: dict[str, Tensor], config: dict[str, Any], target: Path, half: b
     if not (target / MERGES).exists():
         shutil.copyfile(TINY / MERGES, target / MERGES)
     tensors = {
-        name: tensor.detach().to(torch.float16 if half and tensor.ndim else torch.float32).contiguous()
+        name: tensor.detach().cpu().to(torch.float16 if half and tensor.ndim else torch.float32).contiguous()
         for name, tensor in state.items()
     }
     temporary = target / "open_clip_model.safetensors.part"
@@ -160,13 +161,24 @@ def save(state: dict[str, Tensor], config: dict[str, Any], target: Path, half: b
     temporary.replace(target / "open_clip_model.safetensors")
 
 
-def ease_at(progress: float) -> float:
-    """Return the share of easy pictures: 1 until 6 % of the time, then falling linearly to 0.08 at 40 %, constant after."""
-    return float(np.interp(progress, (EASY_UNTIL, EASE_ENDS), (1.0, LEAST_EASE)))
+def name_of(device: str) -> str:
+    """Return the name of an accelerator, or "processor"."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "processor"
+
+
+def composed(pictures: Pool, batch_size: int, seed: int) -> Callable[[int, float], tuple[Tensor, Tensor, Tensor]]:
+    """Return the function that composes the next batch: normalised images [B, 3, 48, 48], captions [U, L], subjects [B]."""
+    tokenizer, sampler = vocabulary.load(TINY / MERGES), Sampler(pictures, batch_size, seed)
+
+    def batch(step: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+        drawn = sampler.batch(ease_at(progress))
+        return (drawn.images - MEAN) / STD, tokenizer(drawn.captions), drawn.subjects
+
+    return batch
 
 
 def pretrain(
-    pictures: Pool,
+    batches: Callable[[int, float], tuple[Tensor, Tensor, Tensor]],
     out: Path,
     minutes: float,
     batch_size: int,
@@ -176,11 +188,12 @@ def pretrain(
     width: int = 128,
     iterations: int | None = None,
     family: str = "clip",
+    device: str = "cpu",
 ) -> None:
     """Train a model and write the running average of its weights to `out`, also at every report.
 
     Args:
-        pictures: the pool of pictures.
+        batches: the images, captions and subjects of an iteration at a progress from 0 to 1 (`composed`).
         out: folder of the model. `training.csv` in it has one row per report (`LOG_COLUMNS`).
         minutes: length of the training by the clock, which also sets the schedule.
         batch_size: images per iteration.
@@ -190,11 +203,12 @@ def pretrain(
         width: width of the towers (`configuration`).
         iterations: length in iterations, in place of the clock.
         family: a key of `FAMILIES`. Weights of all but "clip" are stored in half precision.
+        device: where the model trains.
     """
     torch.manual_seed(seed)
     tokenizer = vocabulary.load(TINY / MERGES)
     config = configuration(tokenizer.vocab_size, width, family)
-    model = make_model(config)
+    model = make_model(config).to(device)
     model.logit_scale.requires_grad_(FAMILIES[family].trains_scale)
     ema: Callable[[float], Callable[..., None]] = torch.optim.swa_utils.get_ema_multi_avg_fn
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=ema(0.998))
@@ -206,7 +220,6 @@ def pretrain(
         betas=(0.9, 0.98),
         fused=True,
     )
-    sampler = Sampler(pictures, batch_size, seed)
     half = HalfCopy(model, FAMILIES[family].loss)
     start = last = time.monotonic()
     running = None
@@ -220,7 +233,8 @@ def pretrain(
         scale, bias = model.logit_scale.exp().item(), getattr(model, "logit_bias", None)
         shift = "" if bias is None else f"{bias.item():.2f}"
         seconds, loss = round(time.monotonic() - start), f"{running or math.nan:.4f}"
-        values = (step, step * batch_size, seconds, torch.get_num_threads(), loss, f"{scale:.2f}", shift, f"{stream:.1f}")
+        spent = (step, step * batch_size, seconds, torch.get_num_threads(), name_of(device))
+        values = (*spent, loss, f"{scale:.2f}", shift, f"{stream:.1f}")
         log.append(dict(zip(LOG_COLUMNS, values, strict=True)))
         write_csv(out / LOG, LOG_COLUMNS, log)
         each = " ".join(f"{name}={value:.0f}" for name, value in accuracy.items())
@@ -231,9 +245,8 @@ def pretrain(
         warm = min(1.0, (step + 1) / 200)
         for group in optimizer.param_groups:
             group["lr"] = rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-        batch = sampler.batch(ease_at(progress))
-        tokens = tokenizer(batch.captions)
-        loss = half.gradients((batch.images - MEAN) / STD, tokens, batch.subjects)
+        images, tokens, subjects = (part.to(device, non_blocking=True) for part in batches(step, progress))
+        loss = half.gradients(images, tokens, subjects)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(model)
@@ -267,6 +280,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--report-every", type=float, default=180, help="seconds between reports (default: 180)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
+    parser.add_argument("--device", default="cpu", help="device that trains (default: cpu)")
+    parser.add_argument("--batches", type=Path, help="folder of batches drawn ahead by `tools.batches`; needs --iterations")
     parser.add_argument("--vocabulary", action="store_true", help="learn the vocabulary (models/tiny/bpe.txt.gz) again")
     args = parser.parse_args()
     family = FAMILIES[args.family]
@@ -279,13 +294,23 @@ def main() -> None:
     if args.width != 128 and args.out is None:
         parser.error(f"--out is needed for another --width: models/{family.model} is 128 wide")
     iterations = TINY_ITERATIONS if args.iterations is None and args.family != "clip" else args.iterations
+    if args.batches is not None and iterations is None:
+        parser.error("--batches needs --iterations: the clock does not say how long the pretraining is")
     torch.set_num_threads(args.threads)
-    pictures = pool.load_or_make(cache.folder().parent / "pretraining")
-    if args.vocabulary or not (TINY / MERGES).exists():
-        learn_vocabulary(pictures)
     out = SHIPPED[family.model] if args.out is None else args.out
+    if args.batches is None:
+        pictures = pool.load_or_make(cache.folder().parent / "pretraining")
+        if args.vocabulary or not (TINY / MERGES).exists():
+            learn_vocabulary(pictures)
+        batches = composed(pictures, args.batch_size, args.seed)
+    else:
+        drawn = Drawn(args.batches, iterations)
+
+        def batches(step: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+            return drawn.batch(step)
+
     options = (args.minutes, args.batch_size, args.lr, args.seed, args.report_every, args.width, iterations, args.family)
-    pretrain(pictures, out, *options)
+    pretrain(batches, out, *options, args.device)
 
 
 if __name__ == "__main__":

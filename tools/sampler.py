@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -111,6 +112,15 @@ class Sampler:
         _, first, inverse = np.unique(identities, return_index=True, return_inverse=True)
         texts = [caption(kinds[i], keys[i], self.rng) for i in first]
         return Batch(torch.cat(images), texts, torch.from_numpy(inverse))
+
+    def state(self) -> dict[str, Any]:
+        """Return the random state, from which `restore` continues with the next batch."""
+        return {"numpy": self.rng.bit_generator.state, "torch": self.composer.generator.get_state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state that `state` returned."""
+        self.rng.bit_generator.state = state["numpy"]
+        self.composer.generator.set_state(state["torch"])
 
     def _draw(self, members: tuple[list[np.ndarray], np.ndarray], count: int) -> np.ndarray:
         choices, weights = members

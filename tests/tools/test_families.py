@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import models
 from models.loading.local_files import FAMILIES as SHIPPED_FAMILIES
 from models.loading.local_files import SHIPPED
-from tools import families, pretrain
+from tools import families, pretrain, vocabulary
 from tools.families import FAMILIES
 
 TOKENS = 3514
@@ -164,17 +164,13 @@ def test_the_configurations_in_the_project_are_those_of_the_pretraining(family):
 def test_a_pretrained_folder_loads(family, tmp_path, monkeypatch, capsys):
     generator = torch.Generator().manual_seed(0)
 
-    class Batches:
-        def __init__(self, pictures, size, seed):
-            pass
+    tokens = vocabulary.load(pretrain.TINY / "bpe.txt.gz")(["a cat.", "a dog."])
 
-        def batch(self, ease):
-            images = torch.rand(4, 3, 48, 48, generator=generator)
-            return SimpleNamespace(images=images, captions=["a cat.", "a dog."], subjects=torch.tensor([0, 1, 1, 0]))
+    def batches(step, progress):
+        return torch.rand(4, 3, 48, 48, generator=generator), tokens, torch.tensor([0, 1, 1, 0])
 
-    monkeypatch.setattr(pretrain, "Sampler", Batches)
     monkeypatch.setattr(pretrain, "zero_shot", lambda model, tokenizer: dict.fromkeys(pretrain.mini.STREAM, 50.0))
-    pretrain.pretrain(None, tmp_path, 0, 4, 1e-3, 0, 1e9, iterations=2, family=family)
+    pretrain.pretrain(batches, tmp_path, 0, 4, 1e-3, 0, 1e9, iterations=2, family=family)
     assert ("bias -10.00" in capsys.readouterr().out) == (family == "siglip")
     [row] = csv.DictReader((tmp_path / pretrain.LOG).read_text().splitlines())
     assert (row["iteration"], row["images"], row["validation"]) == ("2", "8", "50.0")

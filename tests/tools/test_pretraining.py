@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from benchmarks.mini import concepts
 from models.loading.load import load
-from tools import captions, families, pool_shapes, pretrain, sources, vocabulary
+from tools import captions, families, pool_shapes, pretrain, schedule, sources, vocabulary
 from tools import icon_names as names
 from tools.compose import Composer, Look
 from tools.pool import Pool
@@ -152,9 +152,9 @@ def test_half_precision_gradients_are_close_to_full_precision():
 
 
 def test_curriculum_goes_from_easy_to_varied():
-    assert pretrain.ease_at(0) == pretrain.ease_at(0.06) == 1
-    assert pretrain.ease_at(0.23) == pytest.approx((1 + 0.08) / 2)
-    assert pretrain.ease_at(0.4) == pretrain.ease_at(1) == pytest.approx(0.08)
+    assert schedule.ease_at(0) == schedule.ease_at(0.06) == 1
+    assert schedule.ease_at(0.23) == pytest.approx((1 + 0.08) / 2)
+    assert schedule.ease_at(0.4) == schedule.ease_at(1) == pytest.approx(0.08)
 
 
 def test_concept_tables_do_not_share_names():
@@ -192,19 +192,15 @@ def test_a_length_in_iterations_does_not_depend_on_the_clock(tmp_path, monkeypat
             self.model.matrix.grad, self.model.logit_scale.grad = torch.ones(2, 2), torch.zeros(())
             return torch.zeros(())
 
-    class Batches:
-        def __init__(self, pictures, size, seed):
-            pass
+    def batches(step, progress):
+        seen.append((step, progress))
+        return torch.zeros(1), torch.zeros(1), torch.zeros(1)
 
-        def batch(self, ease):
-            seen.append(ease)
-            return SimpleNamespace(images=torch.zeros(1), captions=["a"], subjects=torch.zeros(1))
-
-    for name, value in (("make_model", lambda config: Model()), ("HalfCopy", Half), ("Sampler", Batches)):
+    for name, value in (("make_model", lambda config: Model()), ("HalfCopy", Half)):
         monkeypatch.setattr(pretrain, name, value)
     monkeypatch.setattr(pretrain, "zero_shot", lambda model, tokenizer: dict.fromkeys(pretrain.mini.STREAM, 1.0))
-    pretrain.pretrain(None, tmp_path, minutes=0, batch_size=1, rate=1.0, seed=0, report_every=1e9, iterations=5)
-    assert seen == [pretrain.ease_at(step / 5) for step in range(5)]
+    pretrain.pretrain(batches, tmp_path, minutes=0, batch_size=1, rate=1.0, seed=0, report_every=1e9, iterations=5)
+    assert seen == [(step, step / 5) for step in range(5)]
     assert "5 iterations" in capsys.readouterr().out
 
 
@@ -213,6 +209,7 @@ def test_a_length_in_iterations_does_not_depend_on_the_clock(tmp_path, monkeypat
     [
         (["--width", "100"], "a multiple of 32"),
         (["--iterations", "0"], "at least 1"),
+        (["--batches", "x"], "--batches needs --iterations"),
         (["--width", "64"], "--out is needed"),
         (["--width", "64", "--family", "eva02", "--out", "x"], "--width must be 128 for --family eva02"),
     ],
