@@ -1,7 +1,7 @@
 """The table of a study: one row per domain, tuning and seed, with outcomes of fine-tuning and measures taken before it.
 
-`harness.study` writes it. Predictions, and methods that set themselves from earlier tasks, read it. A table is of one model
-and is not valid for any other.
+`harness.study` writes it. Predictions, and methods that set themselves from earlier tasks, read it. A row is of one model and is
+not valid for any other (`of_model`).
 """
 
 from __future__ import annotations
@@ -76,6 +76,35 @@ def table_path(path: str | None) -> Path:
         raise UserError("No study ships with this version. Make one with `python cli.py study` and give its folder.")
     file = SHIPPED if path is None else user_path(path)
     return file / "table.csv" if file.is_dir() else file
+
+
+def of_model(rows: pd.DataFrame, model: str | None, pretrained: str | None = None) -> pd.DataFrame:
+    """Return the rows of one model. A table of a single model is returned as it is, for `check_model` to compare.
+
+    Args:
+        rows: table of one or several models.
+        model: name or folder of the model. None is the first one in the table.
+        pretrained: its tag.
+
+    Raises:
+        UserError: the table has several models, and none of them has this name or these weights.
+    """
+    named = rows[["model", "pretrained"]]
+    names = [*named.drop_duplicates().itertuples(index=False, name=None)]
+    if len(names) < 2:
+        return rows
+    wanted = names[0] if model is None else (model, pretrained or "")
+    if wanted not in names:
+        from models.loading.local_files import weights_sha256
+
+        # The same file under another name is the same model.
+        digest = weights_sha256(model or "", pretrained)
+        same = rows[rows.weights == digest][["model", "pretrained"]].drop_duplicates()
+        if same.empty:
+            known = ", ".join(name for name, _ in names)
+            raise UserError(f"The study has no cells of {model}, only of {known}. {cheapest_study(rows, model or '')}")
+        wanted = tuple(same.iloc[0])
+    return rows[(named == list(wanted)).all(axis=1)]
 
 
 def study_model(rows: pd.DataFrame) -> tuple[str, str, str]:

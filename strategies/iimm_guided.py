@@ -102,6 +102,7 @@ class IIMMGuided(Interpolation):
         """Read the study's rows of this model and tuning."""
         super().before_run()
         o, rows = self.options, study_table.read(study_table.table_path(self.options.study))
+        rows = study_table.of_model(rows, self.encoder.name, self.encoder.pretrained)
         study_table.check_model(rows, self.encoder.name, self.encoder.pretrained)
         for column in (o.measure, GAIN, FORGETTING):
             if column not in rows.columns:

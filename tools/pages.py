@@ -40,6 +40,7 @@ KEYS = {
     "broad_tasks": ("task",),
     "speed": ("measurement", "case", "quantity"),
     "full_run_cost": ("part", "quantity"),
+    "gpu_speed": ("precision", "exactness"),
 }
 METRICS = {"transfer": "Transfer", "average": "Average", "last": "Last", "forgetting": "Forgetting", "retention": "Retention"}
 CIL_METRICS = {"average": "cil_average", "last": "cil_last", "forgetting": "Forgetting", "bwt": "BWT", "transfer": "Transfer"}
@@ -318,6 +319,18 @@ TABLES: dict[str, Callable[[], str]] = {
             "gain": "gain",
             "zscl_after_task": "`zscl` just after the task",
             "iimm_zero_shot": "IIMM before training",
+        },
+    ),
+    "gpu_speed": lambda: columns(
+        "gpu_speed",
+        {
+            **{name: name for name in ("precision", "exactness")},
+            "ms": "ms a step",
+            "floor_ms": "floor, ms",
+            "images_per_second": "images / s",
+            "tflops": "TFLOP / s",
+            "of_peak": "% of the peak",
+            "memory_mb": "peak memory, MB",
         },
     ),
     "families": lambda: family(None),

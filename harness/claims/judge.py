@@ -60,9 +60,9 @@ def judge(results: Sequence[str | Path], study: str | None = None, recorded: boo
     """
     table = read_study(table_path(study))
     groups = groups_of(read([*present(results)]))
-    studied = (str(table.edition.iloc[0]), str(table.model.iloc[0]))
-    keys = sorted({*groups, studied}, key=lambda key: (key[0] != "full", key[1] not in SHIPPED, key))
-    evidence = {key: Evidence(groups.get(key, ()), table if key == studied else None) for key in keys}
+    studied = {(str(part.edition.iloc[0]), str(model)): part for model, part in table.groupby("model", sort=False)}
+    keys = sorted({*groups, *studied}, key=lambda key: (key[0] != "full", key[1] not in SHIPPED, key))
+    evidence = {key: Evidence(groups.get(key, ()), studied.get(key)) for key in keys}
     editions = dict.fromkeys(edition for edition, _ in keys)
     every = {
         (edition, SEVERAL): Evidence(tuple(run for key in keys if key[0] == edition for run in groups.get(key, ())))

@@ -270,7 +270,10 @@ def main(words: Sequence[str] | None = None) -> None:
         if not arguments.plan:
             if len(arguments.studies) > 1 or arguments.out:
                 raise UserError("Several studies and --out need --plan.")
-            print(markdown(read(table_path(arguments.studies[0] if arguments.studies else None))))
+            rows = read(table_path(arguments.studies[0] if arguments.studies else None))
+            if rows.model.nunique() > 1:
+                raise UserError("The study has cells of several models. --plan tabulates several models.")
+            print(markdown(rows))
             return
         rows = read_studies(arguments.studies)
         changes = read_changes([table_path(path) for path in arguments.studies or [None]])

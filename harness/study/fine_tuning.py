@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.catalog import SPLITS, Source
+from benchmarks.data.dataset import targets_of
 from benchmarks.data.domain import Domain, limited, with_validation
 from benchmarks.data.pixels import cached_domain
 from benchmarks.data.progress import Progress
@@ -19,7 +20,7 @@ from benchmarks.scenario import scenario
 from harness.study.best_pass import Report, Search
 from harness.study.evaluation import Counts, Heads, RawImages, of_kind, with_prompts
 from harness.study.study_config import Cell, Study
-from harness.study.study_tables import AFTER_KEYS, BEFORE_KEYS
+from harness.study.study_tables import AFTER_KEYS, BEFORE_KEYS, class_entropy
 from metrics.embedding import embed
 from metrics.evaluate import Accuracy, evaluate_features
 from metrics.suite import Value, measure_all
@@ -92,6 +93,7 @@ def zero_shot_record(study: Study, domain: Domain, encoder: DualEncoder, raw: Ra
         "identity": study.zero_shot_identity(domain.name, seed),
         "classes": len(domain.classnames),
         "n_train": len(domain.train),
+        "class_entropy": round(class_entropy(targets_of(domain.train)), 6),
         **{key: {split: both[kind] for split, both in counts.items()} for kind, key in BEFORE_KEYS.items()},
         "measured": measures.n,
         "measures": {name: value._asdict() for name, value in measures.values.items()},

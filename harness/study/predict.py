@@ -54,6 +54,7 @@ def predict(config: PredictConfig, screen: Screen | None = None) -> Prediction:
     path = study_table.table_path(config.study)
     rows = study_table.read(path)
     check_cells(rows, path.parent)
+    rows = study_table.of_model(rows, config.model, config.pretrained)
     measures = study_table.measure_columns(rows)
     if config.measure is not None and config.measure not in measures:
         raise UserError(f"The study has no measure {config.measure!r}. It has {', '.join(measures) or 'no measures'}.")

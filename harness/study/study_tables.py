@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from metrics.regression import fit, kendall, leave_one_out, left_out_of_mean
 from metrics.study_table import IDENTITY, MODEL_COLUMNS, OUTCOMES, means_by_domain, measure_columns
@@ -21,8 +22,11 @@ COLUMNS = (*IDENTITY, *FACTS, *ACCURACIES, *OUTCOMES, "measured")
 PROTOCOL_COLUMNS = (
     *("protocol", "prompts", "lr", "weight_decay", "rank", "reduction", "best_pass", "passes", "tried", "at_edge"),
     *("zero_shot_other_prompts", "fine_tuned_other_prompts", "forgetting_other_prompts"),
+    "class_entropy",
 )
-"""Columns after the measures: how a cell was trained, and accuracies with the kind of prompts that is not the study's."""
+"""Columns after the measures: how a cell was trained, accuracies with the kind of prompts that is not the study's, and the
+entropy of the class shares of the training images in nats."""
+OTHER_PROMPTS = PROTOCOL_COLUMNS[-4:-1]
 CHANGE_COLUMNS = ("domain", "tuning", "seed", "other", "n", "before", "after", "change")
 BEFORE_KEYS = {"ensemble": "accuracy", "one": "accuracy_one"}
 AFTER_KEYS = {"ensemble": "after", "one": "after_one"}
@@ -69,6 +73,8 @@ def cell_row(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]], m
     row.update({key: cell[key] for key in ("updates", "trainable_params", "train_seconds")})
     row.update({measure: _measure(zero_shot, measure) for measure in measures})
     other = next(kind for kind in AFTER_KEYS if kind != prompts)
+    # Older records lack it.
+    row["class_entropy"] = zero_shot.get("class_entropy", math.nan)
     return {**row, **_training(cell, prompts), **_other_prompts(cell, before, other)}
 
 
@@ -90,10 +96,16 @@ def _other_prompts(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, An
     name, key = cell["identity"]["domain"], BEFORE_KEYS[kind]
     after = cell.get(AFTER_KEYS[kind], {}).get("test", {})
     if not after or any(key not in before[domain] for domain in after):
-        return dict.fromkeys(PROTOCOL_COLUMNS[-3:], math.nan)
+        return dict.fromkeys(OTHER_PROMPTS, math.nan)
     change = {n: percent(after[n]) - percent(before[n][key]["test"]) for n in after if n != name}
     values = (percent(before[name][key]["test"]), percent(after[name]), -float(np.mean(list(change.values()))))
-    return dict(zip(PROTOCOL_COLUMNS[-3:], values, strict=True))
+    return dict(zip(OTHER_PROMPTS, values, strict=True))
+
+
+def class_entropy(labels: Sequence[int]) -> float:
+    """Return the entropy of the class shares of images in nats: -sum_c p_c log p_c. It is log C for C classes of one size."""
+    counts = np.unique(np.asarray(labels), return_counts=True)[1]
+    return float(stats.entropy(counts))
 
 
 def change_rows(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

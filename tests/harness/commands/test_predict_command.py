@@ -165,6 +165,20 @@ def test_the_model_is_the_studys(ask, photos, rows, model_directory, tmp_path):
         ask(photos, table=rows.assign(weights=["0", *rows.weights[1:]]))
 
 
+def test_a_table_of_several_models_answers_for_the_one_that_is_asked(ask, photos, rows, model_directory):
+    other = rows.assign(model="tiny-other", weights="1" * 64, gain=rows.gain + 50)
+    alone = ask(photos)
+    for both in (pd.concat([rows, other]), pd.concat([other, rows])):
+        found = ask(photos, table=both, model=str(model_directory))
+        assert found.table.predicted.tolist() == alone.table.predicted.tolist() and set(found.table.n) == {5}
+    # Without --model, the first one of the table.
+    assert ask(photos, table=pd.concat([rows, other])).table.predicted.tolist() == alone.table.predicted.tolist()
+    with pytest.raises(UserError, match=rf"no cells of tiny, only of tiny-other, {model_directory}\. Run `study`"):
+        ask(photos, table=pd.concat([other, rows]), model="tiny")
+    moved = pd.concat([other, rows.assign(model="elsewhere")])
+    assert ask(photos, table=moved, model=str(model_directory)).n == 24
+
+
 def test_a_moved_model_is_the_same_model(ask, photos, rows):
     assert ask(photos, table=rows.assign(model="elsewhere"), model=rows.model[0]).n == 24
 

@@ -294,6 +294,8 @@ def test_a_study_with_the_protocol_of_the_paper(run, tmp_path, killed):
     assert set(table.lr) == {0.05, 0.5} and set(table.loc["lora", "rank"]) <= {2, 4, 8, 16}
     assert (table.loc["lora", "at_edge"] != "").equals(table.loc["lora", "rank"].isin([2, 16]))
     assert table[["zero_shot_other_prompts", "fine_tuned_other_prompts", "forgetting_other_prompts"]].notna().all(axis=None)
+    before = json.loads((tmp_path / "zero-shot-0" / "red.json").read_text())
+    assert set(table.loc[(slice(None), "red"), "class_entropy"]) == {before["class_entropy"]}
     record = json.loads((tmp_path / "red-lora-0" / "cell.json").read_text())
     assert len(record["trials"]) == 4 and record["trials"][-1]["rank"] == record["chosen"]["rank"]
     assert max(trial["val_correct"] for trial in record["trials"]) == record["trials"][-1]["val_correct"]

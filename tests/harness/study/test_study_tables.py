@@ -14,6 +14,7 @@ from harness.study.study_tables import (
     cell_row,
     cell_table,
     change_rows,
+    class_entropy,
     has_measures,
     regressions,
 )
@@ -65,6 +66,16 @@ def test_a_row_by_hand():
     # An older record: no protocol, and no accuracies with one prompt.
     assert (found["protocol"], found["prompts"], found["tried"]) == ("mini", "ensemble", 1)
     assert math.isnan(found["zero_shot_other_prompts"]) and math.isnan(found["best_pass"])
+    assert math.isnan(found["class_entropy"])
+    known = {**BEFORE, "a": {**BEFORE["a"], "class_entropy": 0.56}}
+    assert cell_row(AFTER, known, ("iimm",))["class_entropy"] == 0.56
+    assert cell_table([cell_row(AFTER, known, ("iimm",))]).columns[-1] == "class_entropy"
+
+
+def test_entropy_of_class_shares_by_hand():
+    assert class_entropy([2, 0, 1, 3]) == pytest.approx(math.log(4)) and class_entropy([5, 5]) == 0
+    # Shares 3/4 and 1/4.
+    assert class_entropy([0, 0, 0, 7]) == pytest.approx(math.log(4) - 0.75 * math.log(3))
 
 
 def test_the_kind_of_prompts_decides_which_accuracies_are_outcomes():
