@@ -1,7 +1,7 @@
 """The table of a study: one row per domain, tuning and seed, with outcomes of fine-tuning and measures taken before it.
 
-`harness.study` writes it. Predictions, and methods that set themselves from earlier tasks, read it. A row is of one model and is
-not valid for any other (`of_model`).
+`harness.study` writes it. Predictions, and methods that set themselves from earlier tasks, read it. A row is of one model and
+is not valid for any other (`of_model`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from models.registry import UserError, first_line
 if TYPE_CHECKING:
     import pandas as pd
 
-SHIPPED = Path(reference_data.__file__).parent / "tables" / "study_mini.csv"
-"""The study of the mini edition with the tiny model, which ships with the project."""
+TABLES = Path(reference_data.__file__).parent / "tables"
+SHIPPED = TABLES / "study_broad" / "table.csv"
+"""The broad study of the tiny models, which ships with the project (docs/study.md)."""
+FORTY_UPDATES = TABLES / "study_mini_40.csv"
+"""The study of the mini edition with the training of its benchmark, 40 updates per task (docs/study_40.md)."""
 
 IDENTITY = ("domain", "edition", "tuning", "strategy", "seed", "model", "pretrained", "weights")
 OUTCOMES: dict[str, str] = {
@@ -66,15 +69,20 @@ def task_means(rows: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     return values.mean(numeric_only=True).where(values.count().eq(grouped.size(), axis=0))
 
 
-def table_path(path: str | None) -> Path:
-    """Return the path of a study's table, from its folder or file. None is the study that ships with the project.
+def table_path(path: str | None, default: Path | None = None) -> Path:
+    """Return the path of a study's table, from its folder or file.
+
+    Args:
+        path: the folder or file. None is the default.
+        default: the table that ships with the project; None is `SHIPPED`.
 
     Raises:
         UserError: no study ships with this version.
     """
-    if path is None and not SHIPPED.is_file():
+    included = SHIPPED if default is None else default
+    if path is None and not included.is_file():
         raise UserError("No study ships with this version. Make one with `python cli.py study` and give its folder.")
-    file = SHIPPED if path is None else user_path(path)
+    file = included if path is None else user_path(path)
     return file / "table.csv" if file.is_dir() else file
 
 
@@ -145,6 +153,9 @@ def cheapest_study(rows: pd.DataFrame, model: str) -> str:
     """
     command = f"`python cli.py study --model {model or 'NAME'} --domains A,B,C,D --tunings TUNING --out FOLDER`"
     sentence = f"Run `study` for your model. {FEWEST_DOMAINS} domains with one tuning are enough to predict: {command}."
+    if "device" in rows.columns and rows.device.astype(str).str.startswith("cpu").any():
+        # Times of an accelerator would promise too much.
+        rows = rows[rows.device.astype(str).str.startswith("cpu")]
     if "train_seconds" not in rows.columns or not rows.train_seconds.notna().any():
         return sentence
     seconds = rows.groupby("tuning", sort=False).train_seconds.mean()

@@ -55,16 +55,16 @@ class IIMMGuided(Interpolation):
     the study's range the value at its end is used, with a note. If the measure is undefined on a task, the study's mean
     outcomes are used, with a note. `searches` holds measure, expectations and alpha of each task.
 
-    - `study`: a folder of `python cli.py study` or its table.csv, of this model and with this tuning. None is the mini
-      edition's, of the tiny model. Only its validation outcomes are read.
+    - `study`: a folder of `python cli.py study` or its table.csv, of this model and with this tuning. None is
+      `reference_data/tables/study_mini_40.csv`, of the tiny model. Only its validation outcomes are read.
     - `measure`: a column of the study.
     - `weight`: points gained that one forgotten point of the others' average is worth, as in `predict`.
     - `measure_n`: training images that are measured.
 
-    The mini edition's study, and the weight that was chosen with it, rest on 40 AdamW updates per task
-    (`reference_data/tables/study_mini.csv`). In that study no slope over IIMM is significant, so it does not show that the
-    measure improves alpha over the mean outcomes of the other domains. The options have not been searched on a study with
-    longer training.
+    The included study trains each task as the mini edition's benchmarks do, with 40 AdamW updates, so its outcomes are those
+    that alpha has to weigh. The weight was chosen with it. In that study no slope over IIMM is significant, so it does not show
+    that the measure improves alpha over the mean outcomes of the other domains. The broad study, which `predict` reads, trains
+    until validation accuracy falls; the options have not been searched on it.
 
     Source:
         Our own method, with the measure of Niss et al. 2024, arXiv 2407.15731, and the interpolation of `wise-ft`.
@@ -96,12 +96,12 @@ class IIMMGuided(Interpolation):
     @classmethod
     def files(cls, options: Any) -> Mapping[str, Path]:
         """Return the study's table."""
-        return {"study": study_table.table_path(options.study)}
+        return {"study": study_table.table_path(options.study, study_table.FORTY_UPDATES)}
 
     def before_run(self) -> None:
         """Read the study's rows of this model and tuning."""
         super().before_run()
-        o, rows = self.options, study_table.read(study_table.table_path(self.options.study))
+        o, rows = self.options, study_table.read(self.files(self.options)["study"])
         rows = study_table.of_model(rows, self.encoder.name, self.encoder.pretrained)
         study_table.check_model(rows, self.encoder.name, self.encoder.pretrained)
         for column in (o.measure, GAIN, FORGETTING):

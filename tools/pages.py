@@ -28,6 +28,7 @@ from functools import cache
 from pathlib import Path
 
 from models.loading.local_files import FAMILIES
+from tools import study_pages
 
 ROOT = Path(__file__).parent.parent
 TABLE_FOLDER = ROOT / "reference_data" / "tables"
@@ -153,11 +154,11 @@ def matrix_table(name: str) -> str:
 
 @cache
 def study() -> list[str]:
-    """Return the tables of the mini edition's study, and the line of counts, as `harness.study.findings` writes them."""
+    """Return the tables of study_mini_40.csv, and the line of counts, as `harness.study.findings` writes them."""
     from harness.study import findings
-    from metrics.study_table import SHIPPED, read
+    from metrics.study_table import FORTY_UPDATES, read
 
-    blocks = findings.markdown(read(SHIPPED)).split("\n\n")
+    blocks = findings.markdown(read(FORTY_UPDATES)).split("\n\n")
     tables = [i for i, block in enumerate(blocks) if block.startswith("|")]
     return [f"{blocks[i - 1]}\n\n{blocks[i]}" for i in tables] + [blocks[-1]]
 
@@ -194,21 +195,6 @@ def study_calibration() -> str:
         for key in dict.fromkeys(key[:4] for key in cells)
     ]
     return markdown(["tuning", "domain", "size", "passes", *rates], body)
-
-
-def predict_errors() -> str:
-    """Return the errors of `predict` with IIMM in the mini edition's study, next to those of the mean of the other domains."""
-    from harness.study.findings import fit_lines
-    from metrics.study_table import SHIPPED, read
-
-    lines = fit_lines(read(SHIPPED))
-    lines = lines[(lines.measure == "iimm") & lines.outcome.isin(["gain", "forgetting"])]
-    body = []
-    for tuning, group in lines.groupby("tuning", sort=False):
-        errors = group.set_index("outcome")[["error", "error_of_mean"]]
-        cells = (errors.loc[outcome, column] for outcome in ("gain", "forgetting") for column in errors)
-        body.append([f"`{tuning}`", *(f"{error:.1f}" for error in cells)])
-    return markdown(["tuning", "gain: `predict`", "gain: mean", "forgetting: `predict`", "forgetting: mean"], body)
 
 
 FULL_RUN = {
@@ -333,11 +319,11 @@ TABLES: dict[str, Callable[[], str]] = {
             "memory_mb": "peak memory, MB",
         },
     ),
+    **study_pages.TABLES,
     "families": lambda: family(None),
     **{name: (lambda name=name: family(name)) for name in FAMILIES},  # type: ignore[misc]
     "matrix": lambda: matrix_table("cells"),
     "matrix_numbers": lambda: matrix_table("numbers"),
-    "predict_errors": predict_errors,
     "protocol_grids": protocol_grids,
     "study_calibration": study_calibration,
     "study_power": study_power,

@@ -37,7 +37,7 @@ from benchmarks import mini
 from benchmarks.cases.written_words import PIXELS, write
 from benchmarks.mini import cache, render
 from benchmarks.mini.domain_table import ENTRIES
-from tools import families, pool, pretrain, sources, vocabulary
+from tools import families, pool, pretrain, schedule, sources, vocabulary
 from tools.attackable import nonsense
 from tools.sampler import Sampler
 
@@ -164,7 +164,7 @@ def train(out: Path, start_from: Path, iterations: int, rate: float, seed: int, 
         ease = LEAST_EASE
         if start_from == pretrain.TINY:
             ease = float(np.interp(progress, (EASY_UNTIL, EASE_ENDS), (1.0, LEAST_EASE)))
-        clean = sampler.batch(pretrain.LEAST_EASE).images
+        clean = sampler.batch(schedule.LEAST_EASE).images
         clean = clean[torch.from_numpy(rng.permutation(len(clean)))]
         named = torch.from_numpy(rng.random(WRITTEN) < NAMED)
         written, words = with_words(clean[PLAIN:], named, faces, ease, rng)

@@ -56,7 +56,7 @@ _RULE = (
     "for every tuning of the study, the 95 % interval of IIMM's slope is above 0, and its leave-one-out error is below that "
     "of the mean of the other domains"
 )
-_COMMAND = "study --seed 0 1 2"
+_COMMAND = "study --protocol paper --domains broad"
 
 CLAIMS = (
     Claim(

@@ -1,12 +1,13 @@
 """The findings of a study as Markdown: how well each measure predicts outcomes, against two baselines and chance.
 
-    python -m harness.study.findings [STUDY]                   folder or table.csv; the default is the mini edition's study
-    python -m harness.study.findings --plan STUDY ... [--out FOLDER]
+    python -m harness.study.findings [STUDY]                   folder or table.csv of a study of one model
+    python -m harness.study.findings --plan [STUDY ...] [--out FOLDER]
 
-The first prints the tables of docs/study.md. The second prints the tables of docs/study_plan.md (`harness.study.trial`), of one
-or several studies such as one per family, and writes them as CSV.
+The first prints the tables of docs/study_40.md; its default is the mini edition's study with 40 updates per task. The second
+prints the tables of docs/study.md (`harness.study.trial`), of one or several studies such as one per family, and writes them
+as CSV. Its default is the broad study.
 
-Protocol of docs/study.md (our choice): lines through domains (means over seeds) and leave-one-out errors, the error on each
+Protocol of docs/study_40.md (our choice): lines through domains (means over seeds) and leave-one-out errors, the error on each
 domain of the line through all others. Baselines are the mean of the others and the line over zero-shot test accuracy. Chance
 is estimated by assigning the outcomes to other domains at random. One permutation moves all outcomes and tunings of a domain
 together, which keeps their correlations.
@@ -28,7 +29,7 @@ from harness.study.forecast import PREDICTED
 from harness.study.markdown import span, table
 from metrics.means import mean
 from metrics.regression import LEVEL, fit, kendall, leave_one_out, left_out_of_mean, predict
-from metrics.study_table import means_by_domain, measure_columns, read, table_path
+from metrics.study_table import FORTY_UPDATES, means_by_domain, measure_columns, read, table_path
 from models.registry import UserError
 
 ZERO_SHOT = "zero_shot"
@@ -262,7 +263,7 @@ def main(words: Sequence[str] | None = None) -> None:
     from harness.study.trial import trial_markdown, trial_tables, write_trial
 
     parser = argparse.ArgumentParser(prog="findings", description="Print the findings of a study as Markdown.")
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help="folder or table.csv (default: the mini edition's study)")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help="folder or table.csv (default: a study that is included)")
     parser.add_argument("--plan", action="store_true", help="the tables of the plan of the broad study")
     parser.add_argument("--out", metavar="FOLDER", help="with --plan: also write each table as CSV")
     arguments = parser.parse_args(words)
@@ -270,7 +271,7 @@ def main(words: Sequence[str] | None = None) -> None:
         if not arguments.plan:
             if len(arguments.studies) > 1 or arguments.out:
                 raise UserError("Several studies and --out need --plan.")
-            rows = read(table_path(arguments.studies[0] if arguments.studies else None))
+            rows = read(table_path(arguments.studies[0] if arguments.studies else None, FORTY_UPDATES))
             if rows.model.nunique() > 1:
                 raise UserError("The study has cells of several models. --plan tabulates several models.")
             print(markdown(rows))

@@ -89,12 +89,15 @@ def read_changes(tables: Sequence[Path]) -> pd.DataFrame | None:
     """Return the `changes.csv` next to each table with a column `model`, or None unless every study has one.
 
     Args:
-        tables: paths of the tables, of one model each.
+        tables: paths of the tables. The changes of a table of several models have this column already.
     """
     found = []
     for path in tables:
         file, models = path.parent / "changes.csv", pd.read_csv(path, usecols=["model"]).model.unique()
-        if not file.is_file() or len(models) != 1:
+        if not file.is_file():
             return None
-        found.append(pd.read_csv(file).assign(model=str(models[0])))
+        changes = pd.read_csv(file)
+        if "model" not in changes.columns and len(models) != 1:
+            return None
+        found.append(changes if "model" in changes.columns else changes.assign(model=str(models[0])))
     return pd.concat(found, ignore_index=True) if found else None

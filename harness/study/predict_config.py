@@ -18,7 +18,7 @@ class PredictConfig:
     )
     study: str | None = setting(
         None,
-        "a study's folder or table.csv (default: the study of the mini edition)",
+        "a study's folder or table.csv (default: the included study of the tiny models)",
         group="evaluation",
         metavar="STUDY",
         flag="--from",

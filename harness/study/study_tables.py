@@ -22,11 +22,11 @@ COLUMNS = (*IDENTITY, *FACTS, *ACCURACIES, *OUTCOMES, "measured")
 PROTOCOL_COLUMNS = (
     *("protocol", "prompts", "lr", "weight_decay", "rank", "reduction", "best_pass", "passes", "tried", "at_edge"),
     *("zero_shot_other_prompts", "fine_tuned_other_prompts", "forgetting_other_prompts"),
-    "class_entropy",
+    *("class_entropy", "device"),
 )
-"""Columns after the measures: how a cell was trained, accuracies with the kind of prompts that is not the study's, and the
-entropy of the class shares of the training images in nats."""
-OTHER_PROMPTS = PROTOCOL_COLUMNS[-4:-1]
+"""Columns after the measures: how a cell was trained, accuracies with the kind of prompts that is not the study's, the entropy
+of the class shares of the training images in nats, and the device that trained the cell."""
+OTHER_PROMPTS = PROTOCOL_COLUMNS[-5:-2]
 CHANGE_COLUMNS = ("domain", "tuning", "seed", "other", "n", "before", "after", "change")
 BEFORE_KEYS = {"ensemble": "accuracy", "one": "accuracy_one"}
 AFTER_KEYS = {"ensemble": "after", "one": "after_one"}
@@ -75,6 +75,7 @@ def cell_row(cell: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]], m
     other = next(kind for kind in AFTER_KEYS if kind != prompts)
     # Older records lack it.
     row["class_entropy"] = zero_shot.get("class_entropy", math.nan)
+    row["device"] = cell.get("machine", {}).get("device", "")
     return {**row, **_training(cell, prompts), **_other_prompts(cell, before, other)}
 
 

@@ -5,6 +5,7 @@ The confirmatory tables come first. Everything below the heading "Exploratory" i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -83,23 +84,39 @@ def write_trial(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
 
 def trial_markdown(tables: dict[str, pd.DataFrame]) -> str:
     """Return the tables as Markdown, with the confirmatory and exploratory ones under separate headings."""
-    parts = ["## Confirmatory", "Verdicts by outcome.", _plain(tables["claims"])]
-    for name, title in (("confirmatory", "Lines over IIMM"), ("without_ceilings", "The same without tasks near 100 %")):
-        parts += [f"{title}, slopes per standard deviation.", _confirmatory(tables[name])]
-    parts += [
-        "## Exploratory",
-        f"The {BEST} predictors with the largest R2 on left-out tasks, and IIMM.",
-        _measures(tables["measures"]),
-    ]
-    parts += ["IIMM given other predictors, slopes per standard deviation.", _partial(tables["partial"])]
-    if "families" in tables:
-        parts += ["Families together: mean slope over families per standard deviation.", _families(tables["families"])]
-    parts += ["Signed R2 of IIMM, its components, and w intra + (1 - w) inter.", _plain(tables["components"], digits=2)]
-    parts += ["Reliability of the outcomes, and R2 corrected for it.", _reliability(tables["reliability"])]
-    parts += ["Learning against forgetting, points.", _trade_off(tables["trade_off"])]
-    parts += ["Errors of `predict` on left-out tasks, with 95 % intervals.", _plain(tables["prediction"])]
-    parts += ["Rank correlation with the difficulty of a task.", _difficulty(tables["difficulty"])]
+    parts = ["## Confirmatory"]
+    for name, (title, shown) in SHOWN.items():
+        if name == "measures":
+            parts.append("## Exploratory")
+        if name in tables:
+            parts += [title, shown(tables[name])]
     return "\n\n".join(parts)
+
+
+def predictor_summary(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return how well each predictor does over all models and tunings, the best of each outcome first.
+
+    Args:
+        lines: the table `measures` of `trial_tables`.
+
+    Returns:
+        One row per outcome and predictor: number of lines, means of the signed R2 and of the R2 on left-out tasks, lines with
+        an R2 on left-out tasks above 0, and lines whose p of the permutation maximum is below 0.05.
+    """
+    marked = lines.assign(above=lines.left_out_r2 > 0, significant=lines.p_maximum < 0.05)
+    groups = marked.groupby(["outcome", "measure"], sort=False)
+    found = groups.agg(
+        lines=("r2", "count"),
+        r2=("r2", "mean"),
+        left_out_r2=("left_out_r2", "mean"),
+        above=("above", "sum"),
+        significant=("significant", "sum"),
+    ).reset_index()
+    order = {outcome: i for i, outcome in enumerate(lines.outcome.unique())}
+    found = found.assign(order=found.outcome.map(order)).sort_values(
+        ["order", "left_out_r2"], ascending=[True, False], kind="stable"
+    )
+    return found.drop(columns="order").reset_index(drop=True)
 
 
 def _confirmatory(lines: pd.DataFrame) -> str:
@@ -201,5 +218,34 @@ def _plain(numbers: pd.DataFrame, digits: int = 2) -> str:
     return table(map(str, numbers.columns), cells)
 
 
+def summary_markdown(lines: pd.DataFrame) -> str:
+    """Return the best predictors of each outcome, and IIMM, by `predictor_summary`."""
+    cells = []
+    for outcome, group in predictor_summary(lines).groupby("outcome", sort=False):
+        best = group.head(BEST)
+        for r in pd.concat([best, group[(group.measure == IIMM) & ~group.index.isin(best.index)]]).itertuples():
+            cells.append(
+                (outcome, f"`{r.measure}`", r.lines, number(r.r2), number(r.left_out_r2), f"{r.above}", f"{r.significant}")
+            )
+    heads = ("outcome", "predictor", "lines", "mean signed R2", "mean R2 left out", "left out above 0", "p (maximum) < 0.05")
+    return table(heads, cells)
+
+
 def _p(value: float) -> str:
     return "-" if value != value else f"{value:.2g}"
+
+
+SHOWN: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
+    "claims": ("Verdicts by outcome.", _plain),
+    "confirmatory": ("Lines over IIMM, slopes per standard deviation.", _confirmatory),
+    "without_ceilings": ("The same without tasks near 100 %, slopes per standard deviation.", _confirmatory),
+    "measures": (f"The {BEST} predictors with the largest R2 on left-out tasks, and IIMM.", _measures),
+    "partial": ("IIMM given other predictors, slopes per standard deviation.", _partial),
+    "families": ("Families together: mean slope over families per standard deviation.", _families),
+    "components": ("Signed R2 of IIMM, its components, and w intra + (1 - w) inter.", _plain),
+    "reliability": ("Reliability of the outcomes, and R2 corrected for it.", _reliability),
+    "trade_off": ("Learning against forgetting, points.", _trade_off),
+    "prediction": ("Errors of `predict` on left-out tasks, with 95 % intervals.", _plain),
+    "difficulty": ("Rank correlation with the difficulty of a task.", _difficulty),
+}
+"""Title and Markdown of each table, in the order of the page. Those from `measures` on are exploratory."""

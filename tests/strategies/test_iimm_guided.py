@@ -144,7 +144,7 @@ def test_what_a_study_must_be(model, stream, trained, toy_study, tmp_path, monke
     refused("no cells of the tuning full; it has lora", rows.assign(tuning="lora"))
     refused("has 3 other domains", rows[:4])
     refused("is not the table of a study", rows[["domain"]])
-    monkeypatch.setattr(study_table, "SHIPPED", tmp_path / "absent.csv")
+    monkeypatch.setattr(study_table, "FORTY_UPDATES", tmp_path / "absent.csv")
     with pytest.raises(UserError, match="No study ships with this version"):
         trained(IIMMGuided, load(model.name), first)
 

@@ -69,7 +69,8 @@ def test_a_row_by_hand():
     assert math.isnan(found["class_entropy"])
     known = {**BEFORE, "a": {**BEFORE["a"], "class_entropy": 0.56}}
     assert cell_row(AFTER, known, ("iimm",))["class_entropy"] == 0.56
-    assert cell_table([cell_row(AFTER, known, ("iimm",))]).columns[-1] == "class_entropy"
+    assert (*cell_table([cell_row(AFTER, known, ("iimm",))]).columns[-2:],) == ("class_entropy", "device")
+    assert found["device"] == "" and cell_row({**AFTER, "machine": {"device": "cpu: x"}}, BEFORE, ())["device"] == "cpu: x"
 
 
 def test_entropy_of_class_shares_by_hand():

@@ -1,0 +1,61 @@
+"""Put studies of the tiny models together: `python -m tools.broad_study STUDY ...` fills reference_data/tables/study_broad/.
+
+Each STUDY is the folder of a complete `python cli.py study --protocol paper --domains broad --model NAME`. Written are
+
+    table.csv       the cells of all models
+    changes.csv     accuracies of every other task before and after each cell, with a column for the model
+    NAME.csv        the tables of the plan (`harness.study.trial`), which docs/study.md shows
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from harness.records.files import write_table
+from harness.study.noise import read_changes
+from harness.study.predictors import read_studies, with_baselines
+from harness.study.trial import trial_tables, write_trial
+from metrics.study_table import SHIPPED, read
+
+
+def together(studies: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the cells and the changes of all studies.
+
+    Raises:
+        UserError: a table is missing or damaged, or a cell is in two studies.
+        ValueError: a study lacks cells or changes that another one has.
+    """
+    tables = [read(study) for study in studies]
+    read_studies([str(study) for study in studies])
+    expected = {(row.domain, row.tuning, row.seed) for row in tables[0].itertuples()}
+    for study, table in zip(studies, tables, strict=True):
+        found = {(row.domain, row.tuning, row.seed) for row in table.itertuples()}
+        if found != expected:
+            raise ValueError(f"{study} has {len(found)} cells, and {studies[0]} has {len(expected)}, or other ones.")
+    changes = read_changes([study / "table.csv" for study in studies])
+    if changes is None:
+        raise ValueError("A study has no changes.csv.")
+    return pd.concat(tables, ignore_index=True), changes[["model", *(name for name in changes if name != "model")]]
+
+
+def main() -> None:
+    """Write all tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("studies", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=SHIPPED.parent)
+    asked = parser.parse_args()
+    table, changes = together(asked.studies)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    write_table(table, asked.out / "table.csv")
+    write_table(changes, asked.out / "changes.csv")
+    # From the file, whose numbers are rounded, so that anybody gets the same tables.
+    write_trial(trial_tables(with_baselines(read(asked.out / "table.csv")), changes), asked.out)
+    print(f"{len(table)} cells of {', '.join(table.model.unique())} in {asked.out}")
+
+
+if __name__ == "__main__":
+    main()
