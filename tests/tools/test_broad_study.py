@@ -1,11 +1,14 @@
 """The tables of the broad study: put together from the studies of its models, and those that ship."""
 
+import tarfile
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from harness.study.noise import read_changes
 from harness.study.predictors import with_baselines
+from harness.study.table_check import check_cells
 from harness.study.trial import predictor_summary, trial_tables
 from metrics.study_table import MODEL_COLUMNS, SHIPPED, read
 from models.loading.local_files import weights_sha256
@@ -86,6 +89,18 @@ def test_the_included_study_is_complete_and_of_the_included_weights():
     drops = -changes.groupby(["model", "domain", "tuning"]).change.mean()
     keyed = rows.set_index(["model", "domain", "tuning"]).forgetting
     assert np.allclose(drops.reindex(keyed.index), keyed, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_included_table_is_that_of_the_packed_records(tmp_path):
+    with tarfile.open(broad_study.CELLS) as packed:
+        packed.extractall(tmp_path, filter="data")
+    for model, rows in read(SHIPPED).groupby("model"):
+        assert all((tmp_path / model / f"{r.domain}-{r.tuning}-{r.seed}" / "cell.json").is_file() for r in rows.itertuples())
+        check_cells(rows.reset_index(drop=True), tmp_path / model)
+    broad_study.pack(tmp_path / "tiny" / "zero-shot-0", tmp_path / "again.tar.xz")
+    with tarfile.open(tmp_path / "again.tar.xz") as packed:
+        assert packed.getnames() == sorted(f"{name}.json" for name in set(rows.domain))
 
 
 @pytest.mark.slow
