@@ -52,7 +52,7 @@ def judge(results: Sequence[str | Path], study: str | None = None, recorded: boo
 
     Args:
         results: folders of results.
-        study: a study's folder or table; None: the mini edition's study, which is included.
+        study: a study's folder or table; None: the study that is included.
         recorded: use recorded verdicts.
 
     Raises:
