@@ -153,9 +153,9 @@ def cheapest_study(rows: pd.DataFrame, model: str) -> str:
     """
     command = f"`python cli.py study --model {model or 'NAME'} --domains A,B,C,D --tunings TUNING --out FOLDER`"
     sentence = f"Run `study` for your model. {FEWEST_DOMAINS} domains with one tuning are enough to predict: {command}."
-    if "device" in rows.columns and rows.device.astype(str).str.startswith("cpu").any():
+    if "device" in rows.columns and (on_processor := rows.device.astype(str).str.startswith("cpu")).any():
         # Times of an accelerator would promise too much.
-        rows = rows[rows.device.astype(str).str.startswith("cpu")]
+        rows = rows[on_processor]
     if "train_seconds" not in rows.columns or not rows.train_seconds.notna().any():
         return sentence
     seconds = rows.groupby("tuning", sort=False).train_seconds.mean()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -28,15 +29,22 @@ from models.loading.local_files import SHIPPED
 from models.loading.tokenizers import MERGES
 from tools import pool, vocabulary
 from tools.families import MEAN, STD
-from tools.sampler import Batch, Sampler
+from tools.sampler import Sampler
 from tools.schedule import ease_at
 
 NAMES = ("images", "tokens", "bounds", "subjects")
+Batches = Callable[[int, float], tuple[Tensor, Tensor, Tensor]]
+"""Iteration and progress from 0 to 1 -> normalised images [B, 3, 48, 48], captions [U, L], the caption of each image [B]."""
 
 
-def prepared(batch: Batch) -> Tensor:
-    """Return the images of a batch as the towers see them, bfloat16 [B, 3, 48, 48]."""
-    return ((batch.images - MEAN) / STD).bfloat16()
+def composed(sampler: Sampler, tokenizer: Any) -> Batches:
+    """Return the function that composes a sampler's next batch."""
+
+    def batch(step: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+        drawn = sampler.batch(ease_at(progress))
+        return (drawn.images - MEAN) / STD, tokenizer(drawn.captions), drawn.subjects
+
+    return batch
 
 
 def record(sampler: Sampler, iterations: int, parts: int) -> list[dict[str, Any]]:
@@ -67,12 +75,12 @@ def draw(sampler: Sampler, part: dict[str, Any], tokenizer: Any, out: Path) -> N
     int64 [n + 1] where those of a batch begin, and subjects int64 [n, B].
     """
     sampler.restore(decoded(part))
-    images, tokens, subjects = [], [], []
+    batches, images, tokens, subjects = composed(sampler, tokenizer), [], [], []
     for step in range(part["first"], part["end"]):
-        batch = sampler.batch(ease_at(step / part["iterations"]))
-        images.append(prepared(batch).view(torch.int16).numpy())
-        tokens.append(tokenizer(batch.captions).numpy().astype(np.int32))
-        subjects.append(batch.subjects.numpy())
+        pixels, captions, of_images = batches(step, step / part["iterations"])
+        images.append(pixels.bfloat16().view(torch.int16).numpy())
+        tokens.append(captions.numpy().astype(np.int32))
+        subjects.append(of_images.numpy())
     bounds = np.cumsum([0, *(len(each) for each in tokens)])
     for name, array in zip(NAMES, (np.stack(images), np.concatenate(tokens), bounds, np.stack(subjects)), strict=True):
         np.save(out / f"{part['first']:06d}-{name}.npy", array)
@@ -98,8 +106,11 @@ class Drawn:
         if [0, *ends] != [*firsts, iterations]:
             raise ValueError(f"{folder} holds the iterations {list(zip(firsts, ends, strict=True))}, not 0 to {iterations}.")
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return images bfloat16 [B, 3, 48, 48], captions [U, L] and the caption of each image [B] of an iteration."""
+    def batch(self, step: int, progress: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+        """Return images bfloat16 [B, 3, 48, 48], captions [U, L] and the caption of each image [B] of an iteration.
+
+        The progress was decided when the batches were drawn.
+        """
         first = max(first for first in self.parts if first <= step)
         images, tokens, bounds, subjects = self.parts[first]
         row = step - first

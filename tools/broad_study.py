@@ -23,7 +23,7 @@ import pandas as pd
 
 from harness.records.files import write_table
 from harness.study.noise import read_changes
-from harness.study.predictors import read_studies, with_baselines
+from harness.study.predictors import joined, read_studies
 from harness.study.trial import trial_tables, write_trial
 from metrics.study_table import SHIPPED, read
 
@@ -38,16 +38,15 @@ def together(studies: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
         ValueError: a study lacks cells or changes that another one has.
     """
     tables = [read(study) for study in studies]
-    read_studies([str(study) for study in studies])
-    expected = {(row.domain, row.tuning, row.seed) for row in tables[0].itertuples()}
-    for study, table in zip(studies, tables, strict=True):
-        found = {(row.domain, row.tuning, row.seed) for row in table.itertuples()}
-        if found != expected:
-            raise ValueError(f"{study} has {len(found)} cells, and {studies[0]} has {len(expected)}, or other ones.")
+    table = joined(tables)
+    cells = [{*zip(part.domain, part.tuning, part.seed, strict=True)} for part in tables]
+    for study, found in zip(studies, cells, strict=True):
+        if found != cells[0]:
+            raise ValueError(f"{study} has {len(found)} cells, and {studies[0]} has {len(cells[0])}, or other ones.")
     changes = read_changes([study / "table.csv" for study in studies])
     if changes is None:
         raise ValueError("A study has no changes.csv.")
-    return pd.concat(tables, ignore_index=True), changes[["model", *(name for name in changes if name != "model")]]
+    return table, changes[["model", *(name for name in changes if name != "model")]]
 
 
 def pack(folder: Path, archive: Path) -> int:
@@ -79,7 +78,7 @@ def main() -> None:
     write_table(table, asked.out / "table.csv")
     write_table(changes, asked.out / "changes.csv")
     # From the file, whose numbers are rounded, so that anybody gets the same tables.
-    write_trial(trial_tables(with_baselines(read(asked.out / "table.csv")), changes), asked.out)
+    write_trial(trial_tables(read_studies([str(asked.out)]), changes), asked.out)
     print(f"{len(table)} cells of {', '.join(table.model.unique())} in {asked.out}")
 
 

@@ -45,11 +45,10 @@ from harness.records.files import write_csv
 from models.loading.local_files import SHIPPED
 from models.loading.tokenizers import MERGES
 from tools import captions, pool, vocabulary
-from tools.batches import Drawn
+from tools.batches import Batches, Drawn, composed
 from tools.families import FAMILIES, HEAD, MEAN, STD, clip_loss, configuration, make_model
 from tools.pool import Pool
 from tools.sampler import COLOURS, Sampler
-from tools.schedule import ease_at
 
 TINY = SHIPPED["tiny"]
 TINY_ITERATIONS = 8376
@@ -166,19 +165,8 @@ def name_of(device: str) -> str:
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "processor"
 
 
-def composed(pictures: Pool, batch_size: int, seed: int) -> Callable[[int, float], tuple[Tensor, Tensor, Tensor]]:
-    """Return the function that composes the next batch: normalised images [B, 3, 48, 48], captions [U, L], subjects [B]."""
-    tokenizer, sampler = vocabulary.load(TINY / MERGES), Sampler(pictures, batch_size, seed)
-
-    def batch(step: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
-        drawn = sampler.batch(ease_at(progress))
-        return (drawn.images - MEAN) / STD, tokenizer(drawn.captions), drawn.subjects
-
-    return batch
-
-
 def pretrain(
-    batches: Callable[[int, float], tuple[Tensor, Tensor, Tensor]],
+    batches: Batches,
     out: Path,
     minutes: float,
     batch_size: int,
@@ -302,13 +290,9 @@ def main() -> None:
         pictures = pool.load_or_make(cache.folder().parent / "pretraining")
         if args.vocabulary or not (TINY / MERGES).exists():
             learn_vocabulary(pictures)
-        batches = composed(pictures, args.batch_size, args.seed)
+        batches = composed(Sampler(pictures, args.batch_size, args.seed), vocabulary.load(TINY / MERGES))
     else:
-        drawn = Drawn(args.batches, iterations)
-
-        def batches(step: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
-            return drawn.batch(step)
-
+        batches = Drawn(args.batches, iterations).batch
     options = (args.minutes, args.batch_size, args.lr, args.seed, args.report_every, args.width, iterations, args.family)
     pretrain(batches, out, *options, args.device)
 

@@ -4,41 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import pandas as pd
 
-FOLDER = Path(__file__).parents[1] / "reference_data" / "tables" / "study_broad"
-NAMES = (
-    *("claims", "confirmatory", "without_ceilings", "measures", "partial", "families", "components", "reliability"),
-    *("trade_off", "prediction", "difficulty"),
-)
+from harness.study.markdown import number, table
+from harness.study.trial import SHOWN, summary_markdown
+from metrics.study_table import SHIPPED
 
 
 @cache
 def stored(name: str) -> pd.DataFrame:
     """Return a table of the broad study."""
-    return pd.read_csv(FOLDER / f"{name}.csv")
+    return pd.read_csv(SHIPPED.with_name(f"{name}.csv"))
 
 
 def shown(name: str) -> str:
     """Return a table of the plan as Markdown."""
-    from harness.study.trial import SHOWN
-
-    return SHOWN[name][1](stored(name)) if (FOLDER / f"{name}.csv").is_file() else "Not measured yet."
+    return SHOWN[name][1](stored(name)) if SHIPPED.with_name(f"{name}.csv").is_file() else "Not measured yet."
 
 
 def summary() -> str:
     """Return the best predictors of each outcome over all models and tunings."""
-    from harness.study.trial import summary_markdown
-
     return summary_markdown(stored("measures"))
 
 
 def cells() -> str:
     """Return, for each model and tuning, cells, gain, changes of the other tasks and accuracies before and after."""
-    from harness.study.markdown import number, table
-
     rows = stored("table")
     rows = rows.assign(change=-rows.forgetting)
     names = ("zero_shot", "fine_tuned", "gain", "gain_over_error", "gain_ood", "change", "worst_other_change")
@@ -54,8 +45,6 @@ def cells() -> str:
 
 def predict_errors() -> str:
     """Return the errors of `predict` on left-out tasks with the first model, next to those of the mean of the other tasks."""
-    from harness.study.markdown import number, table
-
     rows = stored("prediction")
     body = []
     for tuning, group in rows[rows.model == rows.model[0]].groupby("tuning", sort=False):
@@ -68,5 +57,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "broad_cells": cells,
     "predict_errors": predict_errors,
     "broad_summary": summary,
-    **{f"broad_{name}": (lambda name=name: shown(name)) for name in NAMES},  # type: ignore[misc]
+    **{f"broad_{name}": (lambda name=name: shown(name)) for name in SHOWN},  # type: ignore[misc]
 }

@@ -93,11 +93,14 @@ def read_changes(tables: Sequence[Path]) -> pd.DataFrame | None:
     """
     found = []
     for path in tables:
-        file, models = path.parent / "changes.csv", pd.read_csv(path, usecols=["model"]).model.unique()
+        file = path.parent / "changes.csv"
         if not file.is_file():
             return None
         changes = pd.read_csv(file)
-        if "model" not in changes.columns and len(models) != 1:
-            return None
-        found.append(changes if "model" in changes.columns else changes.assign(model=str(models[0])))
+        if "model" not in changes.columns:
+            models = pd.read_csv(path, usecols=["model"]).model.unique()
+            if len(models) != 1:
+                return None
+            changes = changes.assign(model=str(models[0]))
+        found.append(changes)
     return pd.concat(found, ignore_index=True) if found else None

@@ -37,11 +37,16 @@ def read_studies(paths: Sequence[str]) -> pd.DataFrame:
         UserError: a table is missing or damaged, or two tables have the same cell.
     """
     tables = [read(table_path(path)) for path in paths] or [read(table_path(None))]
+    return with_baselines(joined(tables))
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables of several studies as one. Raises UserError if two of them have the same cell."""
     rows = pd.concat(tables, ignore_index=True)
     if (twice := rows.duplicated(["model", "domain", "tuning", "seed"])).any():
         cell = ", ".join(map(str, rows.loc[twice, ["model", "domain", "tuning", "seed"]].iloc[0]))
         raise UserError(f"Two of the tables have the cell (model, domain, tuning, seed) = ({cell}). Give each study once.")
-    return with_baselines(rows)
+    return rows
 
 
 def with_baselines(rows: pd.DataFrame) -> pd.DataFrame:

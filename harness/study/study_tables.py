@@ -19,14 +19,13 @@ ACCURACIES = (
     *("worst_other", "worst_other_change"),
 )
 COLUMNS = (*IDENTITY, *FACTS, *ACCURACIES, *OUTCOMES, "measured")
+OTHER_PROMPTS = ("zero_shot_other_prompts", "fine_tuned_other_prompts", "forgetting_other_prompts")
 PROTOCOL_COLUMNS = (
     *("protocol", "prompts", "lr", "weight_decay", "rank", "reduction", "best_pass", "passes", "tried", "at_edge"),
-    *("zero_shot_other_prompts", "fine_tuned_other_prompts", "forgetting_other_prompts"),
-    *("class_entropy", "device"),
+    *(*OTHER_PROMPTS, "class_entropy", "device"),
 )
 """Columns after the measures: how a cell was trained, accuracies with the kind of prompts that is not the study's, the entropy
 of the class shares of the training images in nats, and the device that trained the cell."""
-OTHER_PROMPTS = PROTOCOL_COLUMNS[-5:-2]
 CHANGE_COLUMNS = ("domain", "tuning", "seed", "other", "n", "before", "after", "change")
 BEFORE_KEYS = {"ensemble": "accuracy", "one": "accuracy_one"}
 AFTER_KEYS = {"ensemble": "after", "one": "after_one"}

@@ -1,7 +1,7 @@
 """Images per second and model FLOP utilisation of a ZSCL step: `python tests/speed/gpu.py`.
 
-ViT-B/16 with random weights, 64 + 64 images a step, 13,000 sentences, 100 classes, in each precision of `--precision`; where
-there is no GPU a small model in few steps, to show that the script runs. `exactness` is `fast`, or `plain`: the papers' way of
+ViT-B/16 with random weights, 64 + 64 images a step, 13,000 sentences, 100 classes, in each precision of `--precision`; without
+a GPU a small model in few steps, to show that the script runs. `exactness` is `fast`, or `plain`: the papers' way of
 the same step, with the teacher's sentences and images in every step. The floor is the student's forward and backward pass of
 the same images and prompts, and nothing else. Utilisation counts the operations of the student's forward and backward passes
 (`torch.utils.flop_counter`), over time and the device's peak in that precision (dense, NVIDIA's data sheets; `--peak` for

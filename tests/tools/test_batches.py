@@ -53,7 +53,10 @@ def test_drawn_batches_are_those_of_the_sampler(pool, drawn):
 
 
 def test_composed_and_drawn_batches_are_the_same(pool, drawn):
-    found, composed = batches.Drawn(drawn, 7), pretrain.composed(pool, 64, 3)
+    found, composed = (
+        batches.Drawn(drawn, 7),
+        batches.composed(Sampler(pool, 64, 3), vocabulary.load(pretrain.TINY / "bpe.txt.gz")),
+    )
     for step in range(7):
         images, *rest = composed(step, step / 7)
         assert torch.equal(images.bfloat16(), found.batch(step)[0])
