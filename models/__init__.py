@@ -83,4 +83,5 @@ TUNINGS = {
     "lora": "a low-rank change of query and value matrices (LoRA, as in IIMM): rank, targets, scale, towers",
     "adapter": "a small MLP after each frozen tower (CLIP-Adapter, as in IIMM): reduction, ratio, towers",
     "probe": "a linear head per task, initialised from its prompts; the encoder is frozen",
+    "frozen": "no tensor of the encoder, for methods that add something to frozen towers",
 }

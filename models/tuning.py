@@ -10,8 +10,9 @@
     lora        a low-rank update of some of the blocks' matrices            61,440 x rank (q and v)
     adapter     a small MLP on each tower's embedding                        262,144 (reduction 4)
     probe       a linear head per trained task, no tensor of the encoder     512 x classes
+    frozen      no tensor                                                    0
 
-Source of the last five: IIMM's code (mit-ll/IIMM). Its bias and attention modes choose by pattern; these are the same
+Source of bitfit to probe: IIMM's code (mit-ll/IIMM). Its bias and attention modes choose by pattern; these are the same
 tensors. attention is also A-CLIP's (2402.09613), as far as can be known from that code, which is by the same authors. That
 code tunes SigLIP, CoCa and EVA-02 in full only. Their sets are the corresponding tensors under other names (our choice).
 """
@@ -42,11 +43,13 @@ def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.P
 
     Args:
         encoder: the encoder.
-        name: one of `models.TUNINGS`: "full", "visual", "text", "bitfit", "attention", "lora", "adapter", "probe".
+        name: one of `models.TUNINGS`: "full", "visual", "text", "bitfit", "attention", "lora", "adapter", "probe",
+            "frozen".
         options: options of the tuning, fields of `models.tuning_options.options_of(name)`.
 
     Returns:
         The trainable parameters in the model's order. "probe" returns none: its heads belong to the classifier (`trainable`).
+        "frozen" returns none.
 
     Raises:
         UserError: the name or an option is unknown, a value is out of range, or a tower has nothing that the tuning selects.

@@ -82,7 +82,7 @@ class Bottleneck(TuningOptions):
 
 @dataclass(frozen=True)
 class Heads(TuningOptions):
-    """Options of probe: none."""
+    """Options of probe and frozen: none."""
 
 
 OPTIONS: dict[str, type] = {
@@ -94,6 +94,7 @@ OPTIONS: dict[str, type] = {
     "lora": LowRank,
     "adapter": Bottleneck,
     "probe": Heads,
+    "frozen": Heads,
 }
 
 

@@ -16,3 +16,4 @@ class ZeroShot(Strategy):
     """
 
     trains = False
+    learns = False

@@ -243,10 +243,24 @@ def resolve(config: RunConfig) -> Resolved:
         # The code of an installed package or of a module that registers a strategy decides the numbers like a user's file.
         sha = None if is_built_in(strategy_class) else source_sha256(strategy_class)
     resolved = _resolved(config, plan, strategy_class, sha)
+    if (wrong := _frozen_refusal(resolved)) is not None:
+        raise UserError(wrong)
     for name in (name for name in resolved.plugins if name in PLUGINS):
         if (reason := refusal(name, strategy_class, resolved.tuning)) is not None:
             raise UserError(reason)
     return resolved
+
+
+def _frozen_refusal(resolved: Resolved) -> str | None:
+    """Return why a strategy cannot have its tuning, in one sentence, or None if it can."""
+    kind, name = resolved.strategy_class, resolved.config.strategy
+    if (kind.default_tuning == "frozen") == (resolved.tuning == "frozen") or not kind.learns:
+        return None
+    if resolved.tuning != "frozen":
+        return f"{name} leaves the encoder frozen, so --tuning {resolved.tuning} has no effect. Leave --tuning out."
+    if not kind.trains:
+        return None
+    return f"{name} trains the encoder, and under --tuning frozen nothing trains. Choose another tuning, or leave --tuning out."
 
 
 def outline(config: RunConfig) -> Resolved | None:

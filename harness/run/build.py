@@ -36,7 +36,7 @@ def load_encoder(resolved: Resolved) -> DualEncoder:
 
 
 def build_scenario(resolved: Resolved, encoder: DualEncoder, screen: Screen) -> CLScenario:
-    """Read the data. A strategy that does not train needs no training data."""
+    """Read the data. A strategy that learns nothing needs no training data."""
 
     def scenario(splits: Sequence[str]) -> CLScenario:
         return assemble(
@@ -54,7 +54,7 @@ def build_scenario(resolved: Resolved, encoder: DualEncoder, screen: Screen) -> 
     try:
         return scenario(("train", "val", "test"))
     except Missing:
-        if resolved.strategy_class.trains:
+        if resolved.strategy_class.learns:
             raise
     test_only = scenario(("test",))
     screen.say("no training data found: the measures before training are left out", style="dim")

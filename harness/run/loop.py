@@ -162,8 +162,8 @@ def _loop(
     """Evaluate row 0, then for each experience: measure, train, evaluate, record and save a checkpoint."""
     train, tests = list(scenario.streams["train"]), [*scenario.streams["test"], *scenario.streams["heldout"]]
     remaining = train[max(0, state.done) :]
-    # Without training a row repeats row 0, unless the classes that compete depend on the number of tasks.
-    evaluates = strategy.trains or state.competes
+    # If nothing is learned, a row repeats row 0, unless the classes that compete depend on the number of tasks.
+    evaluates = strategy.learns or state.competes
     updates = sum(strategy.budget(experience) for experience in remaining) if strategy.trains else 0
     rows = len(remaining) * evaluates + (state.done < 0)
     images = sum(len(experience.dataset) for experience in tests)
@@ -188,7 +188,7 @@ def _loop(
 
     for experience in remaining:
         after, task = experience.current_experience + 1, experience.domain.name
-        if strategy.trains or len(experience.dataset):
+        if strategy.learns or len(experience.dataset):
             # The measures before and after training are taken by `meters` in callbacks.
             with mid_task.training(after - 1, task, resumable):
                 strategy.train(experience, eval_streams=[])

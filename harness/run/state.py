@@ -124,6 +124,7 @@ class RunState:
         """Add the losses and the cost of an experience. The time of measuring the trained model is not training time."""
         if strategy.trains:
             self.trainable = sum(parameter.numel() for parameter in strategy.trainable)
+        if strategy.learns:
             self.timings["train"] += strategy.seconds - measuring_seconds
         self.images_trained += strategy.images_seen
         self.losses += [{"after": after, **record} for record in strategy.history]

@@ -43,7 +43,7 @@ class StudyConfig:
         group="model",
         metavar="NAME",
         items="names",
-        choices=lambda: models.TUNINGS,
+        choices=lambda: [name for name in models.TUNINGS if name != "frozen"],
         noun="tuning",
     )
     seeds: tuple[int, ...] = setting(

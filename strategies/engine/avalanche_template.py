@@ -20,6 +20,7 @@ from models.registry import UserError
 from strategies.engine.batches import in_memory, memory_loader, sent, training_images, training_loader
 from strategies.engine.frozen_features import KeptFeatures
 from strategies.engine.losses import cross_entropy_by_task
+from strategies.engine.method_checks import TRAIN_COLUMNS
 from strategies.engine.order import GivenBatches, Order, given_loader
 from strategies.engine.plugin_checks import check_plugins
 from strategies.engine.training_options import TrainingOptions
@@ -38,6 +39,8 @@ class Template(SupervisedTemplate):
     trained: int
     trains: bool
     trainable: list[torch.nn.Parameter]
+    notes: list[str]
+    _terms: dict[str, Tensor | float]
 
     def __init__(self, **arguments: Any):
         # The task labels of the current batch and the tasks among them.
@@ -90,6 +93,21 @@ class Template(SupervisedTemplate):
         After writing into a tower in another way, call `encoder.touch()`.
         """
         tuning.set_weights(self.encoder, theta)
+
+    def log(self, **terms: Tensor | float) -> None:
+        """Record scalars of this update in train.csv, without waiting for the device.
+
+        Raises:
+            ValueError: a term has the name of a column that every record has.
+        """
+        if taken := terms.keys() & TRAIN_COLUMNS:
+            raise ValueError(f"{', '.join(sorted(taken))} is a column of every record in train.csv; log it under another name")
+        self._terms.update({name: v.detach() if isinstance(v, Tensor) else v for name, v in terms.items()})
+
+    def note(self, sentence: str) -> None:
+        """Show a sentence to the user and record it, once per run."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     def refuse_probe(self, reason: str) -> None:
         """Raise UserError with this reason under --tuning probe."""

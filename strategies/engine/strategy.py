@@ -22,7 +22,7 @@ from models.memory import keep_freed_memory
 from reference_data import Reference
 from strategies.engine.avalanche_template import Template, silent_loggers
 from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, check_loss, overflow, settle
-from strategies.engine.method_checks import TRAIN_COLUMNS, check_class
+from strategies.engine.method_checks import check_class
 from strategies.engine.mid_task import Batches, restore_snapshot, snapshot
 from strategies.engine.order import Order
 from strategies.engine.plugin_checks import check_metrics, check_plugins
@@ -114,7 +114,8 @@ class Strategy(Template):
         history: a record per update of the last task, for train.csv.
         seconds: training time of the last task.
         images_seen: training images of the last task's batches.
-        trains: whether the method trains at all.
+        trains: whether the method makes updates. If not, each task calls only `before_experience` and `after_experience`.
+        learns: whether a task changes anything. If not, each row of the matrix repeats the first one.
         needs_reference: whether it reads `reference`; `reference_count` says how many images.
         needs_validation: whether it reads validation images, which training then does not see. If not, `val` may be in train.
         default_tuning: the tuning used without --tuning.
@@ -127,6 +128,7 @@ class Strategy(Template):
     experience: DomainExperience
     reference: Reference | None
     trains = True
+    learns = True
     needs_reference = False
     needs_validation = False
     default_tuning = "full"
@@ -300,9 +302,11 @@ class Strategy(Template):
     def _train_exp(self, experience: DomainExperience, eval_streams: Any = None, **kwargs: Any) -> None:
         """Train on one experience: all its updates, as one epoch to Avalanche's plugins."""
         began, self.history, self.images_seen = time.perf_counter(), [], 0
-        if not self.trains:
-            return
         self.before_experience()
+        if not self.trains:
+            self.after_experience()
+            self.seconds = time.perf_counter() - began
+            return
         self._before_training_epoch(**kwargs)
         # Read only now: replay replaces the loader in its `before_training_exp`.
         batches = Batches(self.dataloader)
@@ -381,20 +385,3 @@ class Strategy(Template):
         super()._after_training_exp(**kwargs)
         # Passes of plugins over the task's images (EWC, MAS) are a part of the method's cost.
         self.seconds += time.perf_counter() - began
-
-    # For methods
-
-    def log(self, **terms: Tensor | float) -> None:
-        """Record scalars of this update in train.csv, without waiting for the device.
-
-        Raises:
-            ValueError: a term has the name of a column that every record has.
-        """
-        if taken := terms.keys() & TRAIN_COLUMNS:
-            raise ValueError(f"{', '.join(sorted(taken))} is a column of every record in train.csv; log it under another name")
-        self._terms.update({name: v.detach() if isinstance(v, Tensor) else v for name, v in terms.items()})
-
-    def note(self, sentence: str) -> None:
-        """Show a sentence to the user and record it, once per run."""
-        if sentence not in self.notes:
-            self.notes.append(sentence)
