@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def auto_encoder(
 
     def matrix(outputs: int, inputs: int) -> Tensor:
         uniform = torch.rand(outputs, inputs, generator=generator) * 2 - 1
-        return (uniform * inputs**-0.5).to(rows)
+        return (uniform / math.sqrt(inputs)).to(rows)
 
     task = AutoEncoder(matrix(code, width), rows.new_zeros(code), matrix(width, code), rows.new_zeros(width))
     with torch.enable_grad():
