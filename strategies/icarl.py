@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
-from benchmarks.data.dataset import ImageDataset
 from benchmarks.data.sampling import permutation
 from benchmarks.reference import FileImages
-from models.modes import evaluating
 from models.setting import setting
 from strategies.distillation import Distillation
 from strategies.engine.batches import mixed_seed
@@ -113,11 +111,13 @@ class ICaRL(Distillation):
         self.memory = reduced(earlier, share)
         if self.options.memory_rule == "released":
             candidates = list(range(len(images)))[: self.options.candidates]
-            chosen = shrunk_indices(herd(self._features(images, candidates), size - share)) if earlier else candidates[:size]
+            chosen = (
+                shrunk_indices(herd(self.task_features(candidates).features, size - share)) if earlier else candidates[:size]
+            )
         else:
             seed = mixed_seed(self.seed, self.experience.current_experience, 4)
             candidates = sorted(permutation(len(images), seed)[: self.options.candidates])
-            chosen = herd(self._features(images, candidates), size - sum(map(len, self.memory.values())))
+            chosen = herd(self.task_features(candidates).features, size - sum(map(len, self.memory.values())))
         self.memory[domain.name] = [candidates[i] for i in chosen]
 
     def state(self) -> dict[str, Any]:
@@ -128,14 +128,6 @@ class ICaRL(Distillation):
         """Restore the memory."""
         super().load(state)
         self.memory = {name: list(indices) for name, indices in state["memory"].items()}
-
-    @torch.no_grad()
-    def _features(self, dataset: ImageDataset, indices: Sequence[int], chunk: int = 256) -> Tensor:
-        """Return unit features [n, d] of these images under the current weights, with the evaluation transform."""
-        images = FileImages(dataset, self.encoder.preprocess)
-        chunks = torch.split(torch.tensor(indices), chunk)
-        with evaluating(self.encoder):
-            return torch.cat([self.encoder.encode_images(images[rows].to(self.device)) for rows in chunks])
 
 
 def herd(features: Tensor, count: int) -> list[int]:

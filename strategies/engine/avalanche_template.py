@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from benchmarks.data.domain import Domain
+from benchmarks.data.progress import Progress
 from benchmarks.scenario import DomainExperience
 from models import parallel, tuning
 from models.classifier import PromptClassifier
@@ -23,6 +24,7 @@ from strategies.engine.losses import cross_entropy_by_task
 from strategies.engine.method_checks import TRAIN_COLUMNS
 from strategies.engine.order import GivenBatches, Order, given_loader
 from strategies.engine.plugin_checks import check_plugins
+from strategies.engine.task_features import TaskFeatures, TaskImages
 from strategies.engine.training_options import TrainingOptions
 
 
@@ -40,12 +42,15 @@ class Template(SupervisedTemplate):
     trains: bool
     trainable: list[torch.nn.Parameter]
     notes: list[str]
+    images_seen: int
+    progress: Progress
     _terms: dict[str, Tensor | float]
 
     def __init__(self, **arguments: Any):
         # The task labels of the current batch and the tasks among them.
         self._tasks_of_batch: tuple[Tensor | None, list[int]] = (None, [])
         self._kept_features = KeptFeatures()
+        self._task_images = TaskImages()
         self._frozen_images = False
         self._given: Any = None
         self._checked_domains: tuple[Domain, ...] | None = None
@@ -93,6 +98,20 @@ class Template(SupervisedTemplate):
         After writing into a tower in another way, call `encoder.touch()`.
         """
         tuning.set_weights(self.encoder, theta)
+
+    def task_features(self, indices: Sequence[int] | None = None, domain: Domain | None = None) -> TaskFeatures:
+        """Return unit features [N, d] and labels [N] of a task's training images, with the evaluation transform.
+
+        They are computed under the current weights, without gradients. While the image tower does not train, the images of the
+        last task pass through it once.
+
+        Args:
+            indices: the images, in this order. None: all.
+            domain: the domain of the task. None: that of the current task.
+        """
+        taken = self._task_images.features(self.encoder, domain or self.experience.domain, indices, self.progress)
+        self.images_seen += 0 if self.trains else len(taken.labels)
+        return taken
 
     def log(self, **terms: Tensor | float) -> None:
         """Record scalars of this update in train.csv, without waiting for the device.
