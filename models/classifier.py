@@ -275,15 +275,25 @@ class PromptClassifier(MultiTaskModule):
         features = self.encoder.encode_images(x)
         return {task: self.classify(features, task) for task in sorted(self.known_train_tasks_labels)}
 
-    def _unshared(self, rival: int, task_label: int) -> Tensor:
-        """Return the rows of a rival's head whose prompts, as the model reads them, the task does not have."""
+    def columns(self, task_label: int) -> list[tuple[int, list[int]]]:
+        """Return the columns of a task's logits in order: each competing task with the classes of it that have a column."""
+        rivals = () if self.training else self.rivals.get(task_label, ())
+        unshared = [(rival, self._unshared_rows(rival, task_label)) for rival in rivals]
+        return [(task_label, list(range(self.classes(task_label)))), *unshared]
+
+    def _unshared_rows(self, rival: int, task_label: int) -> list[int]:
+        """Return the classes of a rival whose prompts, as the model reads them, the task does not have."""
         if (rival, task_label) not in self._rival_rows:
             rival_prompts, task_prompts, reader = self.prompts[rival], self.prompts[task_label], self.encoder.reader
             shared = set(reader.keys(task_prompts)) if rival_prompts.templates == task_prompts.templates else set()
             self._rival_rows[rival, task_label] = [
                 row for row, key in enumerate(reader.keys(rival_prompts)) if key not in shared
             ]
-        rows, features = self._rival_rows[rival, task_label], self.text_features(rival)
+        return self._rival_rows[rival, task_label]
+
+    def _unshared(self, rival: int, task_label: int) -> Tensor:
+        """Return the rows of a rival's head for `_unshared_rows`."""
+        rows, features = self._unshared_rows(rival, task_label), self.text_features(rival)
         return features if len(rows) == len(features) else features[rows]
 
     def _train_heads(self, task_labels: Iterable[int]) -> None:

@@ -159,6 +159,10 @@ class Screen:
         left = "estimating" if remaining is None else time_left(remaining)
         self._progress.update(self._bars["overall"], completed=self._estimate.fraction(), left=left)
 
+    def spent(self, kind: str, seconds: float) -> None:
+        """Add time to that of the steps or images that `advance` has counted."""
+        self._estimate.add(kind, 0, seconds)
+
     def aside(self, done: int, total: int, description: str) -> None:
         """Show the progress of other work: a search, a teacher's features, a plugin's pass over the data."""
         # Excludes this work from the time of the next step.

@@ -42,6 +42,10 @@ class ScreenProgress(SupervisedPlugin, supports_distributed=True):  # type: igno
         check()
         self.screen.advance("evaluate", len(strategy.mb_y))
 
+    def after_eval(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Add the time of the pass in mixed batches to that of the evaluated images."""
+        self.screen.spent("evaluate", strategy.mixed_seconds)
+
 
 class ReaderProcesses(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]  # a keyword of Avalanche
     """Let processes read evaluation images that are not in memory, because they could not be cached."""

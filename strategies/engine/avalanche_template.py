@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from avalanche.logging import BaseLogger
-from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from benchmarks.data.domain import Domain
@@ -22,13 +21,14 @@ from strategies.engine.batches import in_memory, memory_loader, sent, training_i
 from strategies.engine.frozen_features import KeptFeatures
 from strategies.engine.losses import cross_entropy_by_task
 from strategies.engine.method_checks import TRAIN_COLUMNS
+from strategies.engine.mixed_evaluation import MixedEvaluation
 from strategies.engine.order import GivenBatches, Order, given_loader
 from strategies.engine.plugin_checks import check_plugins
 from strategies.engine.task_features import TaskFeatures, TaskImages
 from strategies.engine.training_options import TrainingOptions
 
 
-class Template(SupervisedTemplate):
+class Template(MixedEvaluation):
     """Avalanche's supervised template over a `PromptClassifier`. `Strategy` adds the loop and the hooks."""
 
     options: TrainingOptions
@@ -52,6 +52,7 @@ class Template(SupervisedTemplate):
         self._kept_features = KeptFeatures()
         self._task_images = TaskImages()
         self._frozen_images = False
+        self._mixed = {}
         self._given: Any = None
         self._checked_domains: tuple[Domain, ...] | None = None
         super().__init__(optimizer=self._new_optimizer(), **arguments)
@@ -312,14 +313,22 @@ class Template(SupervisedTemplate):
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         self._check()
-        # The classes that compete at test time under the benchmark's protocol.
+        self._compete()
+        self._frozen_images = self._images_frozen()
+        self._kept_features.begin(self.encoder, self.experience)
+        super()._before_eval_exp(**kwargs)
+
+    def _compete(self) -> None:
+        """Let the classes compete that compete for the current experience under the benchmark's protocol."""
         rivals = self.experience.rivals(self.trained)
+        self.classifier.register_domain(self.experience.task_label, self.experience.domain)
         for label in rivals:
             self.classifier.register_domain(label, self.experience.stream_domains[label])
         self.classifier.compete(self.experience.task_label, rivals)
-        self._frozen_images = not (self.trains and tuning.trains_images(self.encoder))
-        self._kept_features.begin(self.encoder, self.experience)
-        super()._before_eval_exp(**kwargs)
+
+    def _images_frozen(self) -> bool:
+        """Return whether the image tower does not train, so that features of test images can be kept."""
+        return not (self.trains and tuning.trains_images(self.encoder))
 
     def _after_eval_exp(self, **kwargs: Any) -> None:
         super()._after_eval_exp(**kwargs)

@@ -19,23 +19,23 @@ class KeptFeatures:
     """
 
     def __init__(self) -> None:
-        # The experience is kept too: its id could be used again for another object.
-        self._kept: dict[int, tuple[DomainExperience, int, Tensor]] = {}
-        self._experience: DomainExperience | None = None
+        # The experiences are kept too: their ids could be used again for other objects.
+        self._kept: dict[tuple[int, ...], tuple[tuple[DomainExperience, ...], int, Tensor]] = {}
+        self._experiences: tuple[DomainExperience, ...] = ()
         self._version = 0
         self._batches: list[Tensor] = []
         self._position = 0
 
-    def begin(self, encoder: DualEncoder, experience: DomainExperience) -> None:
-        """Prepare for an experience, whose batches will come in order and completely."""
-        self._experience, self._version, self._batches, self._position = experience, encoder.image_version, [], 0
-        entry = self._kept.get(id(experience))
+    def begin(self, encoder: DualEncoder, *experiences: DomainExperience) -> None:
+        """Prepare for an experience, or for several together. All batches will come, and each time in the same order."""
+        self._experiences, self._version, self._batches, self._position = experiences, encoder.image_version, [], 0
+        entry = self._kept.get(self._key)
         if entry is not None and entry[1] != encoder.image_version:
-            del self._kept[id(experience)]
+            del self._kept[self._key]
 
     def encode(self, encoder: DualEncoder, pixels: Tensor) -> Tensor:
-        """Return the unit features [B, d] of the experience's next batch."""
-        entry = self._kept.get(id(self._experience))
+        """Return the unit features [B, d] of the next batch."""
+        entry = self._kept.get(self._key)
         if entry is None:
             raw = encoder.raw_images(pixels)
             self._batches.append(raw.detach())
@@ -45,7 +45,11 @@ class KeptFeatures:
         return encoder.finish_images(raw)
 
     def end(self) -> None:
-        """Keep the features of the experience after its last batch."""
-        if self._batches and self._experience is not None:
-            self._kept[id(self._experience)] = (self._experience, self._version, torch.cat(self._batches))
-        self._experience, self._batches = None, []
+        """Keep the features after the last batch."""
+        if self._batches and self._experiences:
+            self._kept[self._key] = (self._experiences, self._version, torch.cat(self._batches))
+        self._experiences, self._batches = (), []
+
+    @property
+    def _key(self) -> tuple[int, ...]:
+        return tuple(map(id, self._experiences))
