@@ -13,8 +13,6 @@ from benchmarks.data.domain import Domain
 from benchmarks.data.progress import Progress
 from benchmarks.scenario import DomainExperience
 from models import parallel, tuning
-from models.classifier import PromptClassifier
-from models.encoder import DualEncoder
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 from strategies.engine.batches import in_memory, memory_loader, sent, training_images, training_loader
@@ -60,17 +58,6 @@ class Template(MixedEvaluation):
         self.eval_every = 0
 
     # What methods read and call
-
-    @property
-    def classifier(self) -> PromptClassifier:
-        """The model that plugins see."""
-        classifier: PromptClassifier = self.model
-        return classifier
-
-    @property
-    def encoder(self) -> DualEncoder:
-        """The encoder of the classifier."""
-        return self.classifier.encoder
 
     @property
     def experiences(self) -> list[DomainExperience]:

@@ -15,11 +15,12 @@ from torch.utils.data import ConcatDataset, DataLoader
 from benchmarks.data.progress import Progress
 from benchmarks.scenario import DomainExperience, collate
 from models.classifier import PADDING, PromptClassifier
+from models.encoder import DualEncoder
 from models.modes import evaluating
 from strategies.engine.batches import in_memory
 from strategies.engine.frozen_features import KeptFeatures
 
-Batches = Sequence[Sequence[int]]
+Batches = Sequence[list[int]]
 
 
 def mixed_batches(sizes: Sequence[int], batch_size: int, seed: int = 0) -> Batches:
@@ -63,16 +64,26 @@ class MixedEvaluation(SupervisedTemplate):
     """
 
     experience: DomainExperience
-    classifier: PromptClassifier
+    is_training: bool
     progress: Progress
     workers: int
-    mb_task_id: Tensor
     _kept_features: KeptFeatures
     _frozen_images: bool
 
     _mixed: dict[int, Tensor]
     mixed_seconds = 0.0
     """Time of the last pass in mixed batches; 0 if there was none."""
+
+    @property
+    def classifier(self) -> PromptClassifier:
+        """The model that plugins see."""
+        classifier: PromptClassifier = self.model
+        return classifier
+
+    @property
+    def encoder(self) -> DualEncoder:
+        """The encoder of the classifier."""
+        return self.classifier.encoder
 
     def logits_of(self, experiences: Sequence[DomainExperience], batches: Batches, keep: bool = True) -> list[Tensor]:
         """Return the logits of the test images of several experiences, computed in the given batches.
@@ -117,7 +128,7 @@ class MixedEvaluation(SupervisedTemplate):
             logits[torch.tensor(rows, device=self.device), : output.shape[1]] = output
             done += len(rows)
         self._kept_features.end()
-        return [part[:, :width] for part, width in zip(logits.split(sizes), widths, strict=True)]
+        return [part[:, :width] for part, width in zip(torch.split(logits, sizes), widths, strict=True)]
 
     def _loader(self, experiences: Sequence[DomainExperience], batches: Batches) -> DataLoader[Any]:
         decoded = all(in_memory(experience.domain.test) for experience in experiences)
