@@ -288,8 +288,8 @@ def measures() -> str:
     return (
         "# Measures\n\nMeasures of a task before training, for `measure`, `study` and `bench --measures`. "
         "The last rows are recorded by the command that is named.\n\n"
-        "The meaning of a higher value is the claim of the source. In our [study](../study.md) IIMM predicts the "
-        "gain in points weakly and forgetting hardly, and other measures predict better.\n\n"
+        "The meaning of a higher value is the claim of the source. In our [study](../study.md) of four "
+        "families, the gain in points follows IIMM weakly and forgetting hardly, and other measures predict better.\n\n"
         + markdown(["measure", "meaning", "a higher value means, according to the source", "source", "logged by default"], rows)
         + "\n\n[Write a metric](../tutorials/metric.md)"
     )

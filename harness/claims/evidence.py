@@ -19,7 +19,7 @@ from models.registry import UserError
 
 @dataclass(frozen=True)
 class Evidence:
-    """The finished runs of one edition and model, and the table of a study of that edition (None: no study)."""
+    """The finished runs of an edition with one model or with all, and the table of a study of the same (None: no study)."""
 
     runs: tuple[Run, ...]
     study: pd.DataFrame | None = field(default=None, compare=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from harness.claims.claim import Claim, Verdict, cannot_judge, nothing, verdict
+from harness.claims.claim import Claim, Verdict, verdict
 from harness.claims.evidence import Evidence
 
 PAPER = "IIMM (2407.15731)"
@@ -40,6 +40,29 @@ def _best(outcome: str, evidence: Evidence) -> Verdict:
     count = rows.measure.nunique()
     reason = f"{OUTCOMES[outcome]}: IIMM's error is number {', '.join(map(str, places))} of {count} predictors, by tuning"
     return verdict(all(place == 1 for place in places), reason)
+
+
+def has_families(evidence: Evidence) -> str | None:
+    """Need studies of the four families of the plan."""
+    from harness.study.confirmatory import EXPLORATORY_MODELS, FAMILIES
+
+    models = set() if evidence.study is None else {*evidence.study.model} - {*EXPLORATORY_MODELS}
+    return None if len(models) >= FAMILIES else f"studies of {FAMILIES} families are needed, and there are {len(models)}"
+
+
+def works_across_families(evidence: Evidence) -> Verdict:
+    """Judge by the verdicts of the study's plan (docs/study_plan.md) on the paper's two outcomes."""
+    from harness.study.confirmatory import SUPPORTED, confirmatory, overall
+
+    assert evidence.study is not None
+    lines = confirmatory(evidence.study)
+    found = overall(lines).set_index("outcome")
+    reason = "; ".join(
+        f"{title}: {row[SUPPORTED]} of {row.lines} lines supported, with full fine-tuning "
+        f"{row[f'{SUPPORTED} with full']} of {row['families with full']} families"
+        for title, row in ((OUTCOMES.get(str(name), "gain in points"), row) for name, row in found.iterrows())
+    )
+    return verdict(all(found.loc[outcome].claim == "confirmed" for outcome in OUTCOMES), reason)
 
 
 def predicts_gain(evidence: Evidence) -> Verdict:
@@ -91,8 +114,10 @@ CLAIMS = (
         PAPER,
         "The measure works across families of encoders.",
         f"{_COMMAND} --model with CLIP, SigLIP, CoCa and EVA-02",
-        "needs studies of four families",
-        cannot_judge("one family is recorded"),
-        nothing,
+        "the lines of full fine-tuning are supported in all four families, by the plan of the study, for the gain over the "
+        "zero-shot error and for forgetting",
+        works_across_families,
+        has_families,
+        compares_models=True,
     ),
 )

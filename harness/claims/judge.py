@@ -65,18 +65,25 @@ def judge(results: Sequence[str | Path], study: str | None = None, recorded: boo
     evidence = {key: Evidence(groups.get(key, ()), studied.get(key)) for key in keys}
     editions = dict.fromkeys(edition for edition, _ in keys)
     every = {
-        (edition, SEVERAL): Evidence(tuple(run for key in keys if key[0] == edition for run in groups.get(key, ())))
+        (edition, SEVERAL): Evidence(
+            tuple(run for key in keys if key[0] == edition for run in groups.get(key, ())),
+            _together([part for key, part in studied.items() if key[0] == edition]),
+        )
         for edition in editions
     }
     known = _recorded() if recorded else {}
     return [_row(claim, every if claim.compares_models else evidence, known.get(claim.name)) for claim in CLAIMS]
 
 
+def _together(parts: list[pd.DataFrame]) -> pd.DataFrame | None:
+    return pd.concat(parts, ignore_index=True) if parts else None
+
+
 def _row(claim: Claim, evidence: dict[tuple[str, str], Evidence], recorded: Row | None) -> Row:
     rows = []
     for (edition, model), each in evidence.items():
         word, reason = claim.verdict(each)
-        source = "study" if claim.needs is iimm.has_study else "results"
+        source = "study" if claim in iimm.CLAIMS else "results"
         rows.append(Row(claim.name, claim.paper, claim.text, word, reason, edition, model, source, claim.command, claim.rule))
     decided = [row for row in rows if row.verdict in ("holds", "does not hold")]
     if decided:

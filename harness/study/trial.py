@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.records.files import write_table
-from harness.study.confirmatory import IIMM, confirmatory, overall
+from harness.study.confirmatory import EXPLORATORY_MODELS, IIMM, confirmatory, overall
 from harness.study.difficulty import difficulty
 from harness.study.exploratory import component_lines, measure_lines, partial_lines, pooled_lines, trade_off
 from harness.study.forecast import predictor_label
@@ -19,6 +19,7 @@ from harness.study.markdown import number, span, table
 from harness.study.noise import reliabilities
 from harness.study.predictors import without_ceilings
 from harness.study.selection import FEWEST, check, choose_predictors
+from harness.study.small_studies import small_studies
 from metrics.multiplicity import SHUFFLES
 
 BEST = 5
@@ -49,8 +50,9 @@ def trial_tables(
         "trade_off": trade_off(rows),
         "prediction": predictions(rows),
         "difficulty": difficulty(rows),
+        "small_studies": small_studies(rows),
     }
-    if rows.model.nunique() > 1:
+    if rows[~rows.model.isin(EXPLORATORY_MODELS)].model.nunique() > 1:
         tables["families"] = pooled_lines(rows, shuffles=shuffles, seed=seed)
     return tables
 
@@ -94,15 +96,16 @@ def trial_markdown(tables: dict[str, pd.DataFrame]) -> str:
 
 
 def predictor_summary(lines: pd.DataFrame) -> pd.DataFrame:
-    """Return how well each predictor does over all models and tunings, the best of each outcome first.
+    """Return how well each predictor does over all families and tunings, the best of each outcome first.
 
     Args:
-        lines: the table `measures` of `trial_tables`.
+        lines: the table `measures` of `trial_tables`. Models of `EXPLORATORY_MODELS` are left out.
 
     Returns:
         One row per outcome and predictor: number of lines, means of the signed R2 and of the R2 on left-out tasks, lines with
         an R2 on left-out tasks above 0, and lines whose p of the permutation maximum is below 0.05.
     """
+    lines = lines[~lines.model.isin(EXPLORATORY_MODELS)]
     marked = lines.assign(above=lines.left_out_r2 > 0, significant=lines.p_maximum < 0.05)
     groups = marked.groupby(["outcome", "measure"], sort=False)
     found = groups.agg(
@@ -247,5 +250,6 @@ SHOWN: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
     "trade_off": ("Learning against forgetting, points.", _trade_off),
     "prediction": ("Errors of `predict` on left-out tasks, with 95 % intervals.", _plain),
     "difficulty": ("Rank correlation with the difficulty of a task.", _difficulty),
+    "small_studies": ("Signed R2 of IIMM in random choices of few of the tasks, percentages of the choices.", _plain),
 }
 """Title and Markdown of each table, in the order of the page. Those from `measures` on are exploratory."""

@@ -3,6 +3,7 @@
 import csv
 import io
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -143,6 +144,22 @@ def test_iimm_is_judged_by_the_included_study(included):
     assert decide("iimm-1", []).word == "not run"
     verdict = decide("iimm-1", [], pd.DataFrame({"domain": ["a"]}))
     assert verdict.word == "not run" and "zero_shot" in verdict.reason
+
+
+def test_families_are_judged_by_the_plan(included):
+    [row] = [row for row in included if row.claim == "iimm-4"]
+    assert (row.verdict, row.model, row.source) == ("does not hold", judge.SEVERAL, "study")
+    assert "gain over the zero-shot error: 0 of 20 lines supported, with full fine-tuning 0 of 4 families" in row.reason
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=12)
+    outcomes = {name: 5 * x + rng.normal(size=12) for name in ("gain", "gain_over_error", "forgetting")}
+    part = pd.DataFrame({"domain": [f"d{i}" for i in range(12)], "tuning": "full", "seed": 0, "iimm": x, **outcomes})
+    four = pd.concat([part.assign(model=f"tiny{name}") for name in ("", "-siglip", "-coca", "-eva02")], ignore_index=True)
+    assert decide("iimm-4", [], four).word == "holds"
+    reverse = four.assign(forgetting=-four.forgetting)
+    assert decide("iimm-4", [], reverse).word == "does not hold"
+    three = pd.concat([four[four.model != "tiny-coca"], part.assign(model="tiny-cone")])
+    assert decide("iimm-4", [], three) == ("not run", "studies of 4 families are needed, and there are 3")
 
 
 def test_every_claim_has_a_command_a_rule_and_a_paper():
