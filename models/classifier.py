@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from avalanche.models import MultiTaskModule
 from torch import Tensor, nn
 
+from models.candidates import Candidates
 from models.encoder import DualEncoder
 from models.prompt_reader import Prompted, check_prompts
 from models.towers import tower_of
@@ -98,6 +99,7 @@ class PromptClassifier(MultiTaskModule):
         self._tokens: dict[tuple[int, int], tuple[Tensor, int]] = {}
         self._raw: dict[tuple[int, int], tuple[int, Tensor]] = {}
         self._groups: dict[int, Tensor] = {}
+        self._candidates: dict[tuple[int, ...], Candidates] = {}
         self.heads = nn.ParameterDict()
 
     def register_domain(self, task_label: int, domain: Prompted) -> None:
@@ -274,6 +276,21 @@ class PromptClassifier(MultiTaskModule):
         """Return logits of images against the prompts of every task trained so far, by task."""
         features = self.encoder.encode_images(x)
         return {task: self.classify(features, task) for task in sorted(self.known_train_tasks_labels)}
+
+    def competing(self, task_label: int) -> tuple[int, ...]:
+        """Return the tasks, in ascending order, whose classes an image of a task is scored among, with its task."""
+        return tuple(sorted({task_label, *(() if self.training else self.rivals.get(task_label, ()))}))
+
+    def candidates(self, tasks: tuple[int, ...]) -> Candidates:
+        """Return the classes of several tasks in one order."""
+        if tasks not in self._candidates:
+            self._candidates[tasks] = Candidates((task, self.prompts[task].classnames) for task in tasks)
+        return self._candidates[tasks]
+
+    def arrange(self, scores: Tensor, task_label: int, candidates: Candidates) -> Tensor:
+        """Return scores [B, len(candidates)] in the order of `head` for images of a task. Shared classes are left out there."""
+        order = [candidates.columns(task).start + label for task, labels in self.columns(task_label) for label in labels]
+        return scores[:, torch.tensor(order, device=scores.device)]
 
     def columns(self, task_label: int) -> list[tuple[int, list[int]]]:
         """Return the columns of a task's logits in order: each competing task with the classes of it that have a column."""

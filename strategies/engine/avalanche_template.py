@@ -13,6 +13,7 @@ from benchmarks.data.domain import Domain
 from benchmarks.data.progress import Progress
 from benchmarks.scenario import DomainExperience
 from models import parallel, tuning
+from models.candidates import Candidates
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 from strategies.engine.batches import in_memory, memory_loader, sent, training_images, training_loader
@@ -22,6 +23,7 @@ from strategies.engine.method_checks import TRAIN_COLUMNS
 from strategies.engine.mixed_evaluation import MixedEvaluation
 from strategies.engine.order import GivenBatches, Order, given_loader
 from strategies.engine.plugin_checks import check_plugins
+from strategies.engine.prediction import check_prediction, predictions
 from strategies.engine.task_features import TaskFeatures, TaskImages
 from strategies.engine.training_options import TrainingOptions
 
@@ -125,13 +127,39 @@ class Template(MixedEvaluation):
 
     def forward(self) -> Tensor:
         """Return the logits of the batch. In training, companion images share its pass through the image tower."""
-        if self._frozen_images and not self.is_training:
-            return self.class_logits(self._kept_features.encode(self.encoder, self.mb_x))
-        companions = self.companion_images() if self.is_training else None
+        if not self.is_training:
+            return predictions(self) if self._predicts else self.class_logits(self.test_features())
+        companions = self.companion_images()
         pixels = self.mb_x if companions is None else torch.cat([self.mb_x, sent(companions, self.device)])
         features = self.encoder.encode_images(pixels)
         self.companion_features = None if companions is None else features[len(self.mb_x) :]
         return self.class_logits(features[: len(self.mb_x)])
+
+    def test_features(self) -> Tensor:
+        """Return the unit features [B, d] of the test batch."""
+        if self._frozen_images:
+            return self._kept_features.encode(self.encoder, self.mb_x)
+        return self.encoder.encode_images(self.mb_x)
+
+    def predict(self, features: Tensor, candidates: Candidates) -> Tensor:
+        """Return the scores of a test batch. Here: logits against the class prompts, which is zero-shot's answer.
+
+        The largest score is the prediction. Labels and tasks of the images are withheld (`strategies.engine.prediction`).
+
+        Args:
+            features: unit features [B, d], as `test_features` returns them.
+            candidates: the classes that compete. Their order is the same for all images.
+
+        Returns:
+            Scores [B, len(candidates)].
+        """
+        return self.encoder.logits(features, torch.cat([self.classifier.text_features(task) for task in candidates.tasks]))
+
+    @property
+    def _predicts(self) -> bool:
+        """True if the method overrides how a test batch is predicted."""
+        kind = type(self)
+        return kind.predict is not Template.predict or kind.test_features is not Template.test_features
 
     def class_logits(self, features: Tensor) -> Tensor:
         """Return the logits of the batch from its unit image features [B, d], against its tasks' prompts."""
@@ -281,6 +309,7 @@ class Template(MixedEvaluation):
                 "benchmark_from_datasets."
             )
         self.check_fits(self.experience)
+        check_prediction(type(self), self.experience.protocol)
 
     def _before_eval(self, **kwargs: Any) -> None:
         # Metrics that need an evaluation before training, or that fail in one.

@@ -20,6 +20,8 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "after_step": ("step",),
     "learning_rate": ("step", "peak", "updates"),
     "after_experience": (),
+    "test_features": (),
+    "predict": ("features", "candidates"),
     "state": (),
     "load": ("state",),
     "budget": ("experience",),

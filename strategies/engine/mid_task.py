@@ -29,7 +29,19 @@ from strategies.engine.unsaved_state import OwnState
 # other override may change something during the task, and only the class can say what.
 AROUND = (
     *("before_run", "start_weights", "before_experience", "after_experience", "state", "load", "budget", "learning_rate"),
-    *("files", "selects", "reference_count", "task_alpha", "directions", "refinements", "questions", "grid", "after_search"),
+    *(
+        "files",
+        "selects",
+        "reference_count",
+        "test_features",
+        "predict",
+        "task_alpha",
+        "directions",
+        "refinements",
+        "questions",
+        "grid",
+        "after_search",
+    ),
 )
 
 

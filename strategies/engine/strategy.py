@@ -76,6 +76,8 @@ class Strategy(Template):
           `compute_loss(batch) -> Tensor`, and after the update `after_step(step)`.
         - `after_experience()`: after the last update. It may change the weights that are evaluated and that the next task
           starts from.
+        - `test_features() -> Tensor`, `predict(features, candidates) -> Tensor`: the features of a test batch and scores for
+          the classes that compete. Labels and tasks of the images are withheld.
         - `state() -> dict`, `load(state)`: save and restore what must survive a kill between tasks.
         - `task_state() -> dict`, `load_task(state, step)`: the same within a task. A class that overrides a hook of the updates
           and not `task_state` is saved only after each task.

@@ -11,7 +11,7 @@ from strategies.engine.method_checks import HOOKS
 
 
 def test_every_hook_is_one_of_the_base():
-    assert all(callable(vars(Strategy)[hook]) for hook in HOOKS)
+    assert all(callable(getattr(Strategy, hook)) for hook in HOOKS)
 
 
 def test_a_hook_that_cannot_take_what_it_is_handed():
