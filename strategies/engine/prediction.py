@@ -99,7 +99,7 @@ def predictions(strategy: Any) -> Tensor:
 
 def _scores(strategy: Any, features: Tensor, candidates: Candidates) -> Tensor:
     """Return the scores of a method's `predict`. Raises UserError for scores of another shape."""
-    scores = strategy.predict(features, candidates)
+    scores: object = strategy.predict(features, candidates)
     wanted = (len(features), len(candidates))
     if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
         got = f"a tensor of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
