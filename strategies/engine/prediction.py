@@ -77,7 +77,7 @@ def predictions(strategy: Any) -> Tensor:
         sets.setdefault(classifier.competing(task), []).append(task)
     candidates = {tasks: classifier.candidates(tasks) for tasks in sets}
     with withheld(strategy):
-        features = strategy.test_features()
+        features: Tensor = strategy.test_features()
         kept, strategy._kept_features = strategy._kept_features, None
         try:
             scores = {tasks: _scores(strategy, features, candidates[tasks]) for tasks in sets}
@@ -90,7 +90,7 @@ def predictions(strategy: Any) -> Tensor:
     }
     if len(arranged) == 1:
         return next(iter(arranged.values()))
-    logits = features.new_full((len(features), max(part.shape[1] for part in arranged.values())), PADDING)
+    logits: Tensor = features.new_full((len(features), max(part.shape[1] for part in arranged.values())), PADDING)
     for task, part in arranged.items():
         rows = task_labels == task
         logits[rows, : part.shape[1]] = part[rows].to(logits)
