@@ -38,7 +38,7 @@ class Ask:
     )
     order: str | tuple[str, ...] | None = setting(
         None,
-        "order of the tasks: I (default), II or domain names; for cil the names of all classes",
+        "order of the tasks: I (default), II, rotate:k (from task k + 1 on) or names; for cil class names or seed:1993",
         group="data",
         metavar="NAME",
         items="names",
@@ -126,6 +126,9 @@ class StreamPlan:
         model: the default model if it is not the edition's. It is a shipped one, with the settings of the tiny model.
         whole_train: the protocol trains on the whole training split. Validation data is taken out of it only for methods
             that need it.
+        shots: training images per class if the user gives no --shots. None: all of them.
+        repeat_shots: classes with fewer images than shots repeat some of them.
+        shots_seed: seed of the choice of the shots. None: the seed of the run.
         reference: names of the default reference images and sentences of distillation (see `benchmarks.reference`).
         details: further settings that define the benchmark, for the record.
         notes: sentences on how the names were understood.
@@ -146,6 +149,9 @@ class StreamPlan:
     full_size: bool = False
     model: str | None = None
     whole_train: bool = False
+    shots: int | None = None
+    repeat_shots: bool = False
+    shots_seed: int | None = None
     reference: tuple[str, str] = ("mini", "mini")
     details: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -167,7 +167,8 @@ def assemble(
         preprocess: instead of an encoder, an encoder's `preprocess` or a size in pixels (with neither 48). A strategy refuses
             images that were prepared for another model.
         limit: at most this number of images per split (a seeded choice in proportion to the classes).
-        shots: this number of training images per class (a seeded choice), taken before validation images.
+        shots: this number of training images per class (a seeded choice), taken before validation images. None: as the
+            benchmark defines.
         seed: seed of `limit`, `shots` and of validation splits that have to be made. Global generators are not seeded.
         cache: keep decoded evaluation images on disk (`benchmarks.data.pixels`). The numbers do not depend on it.
         select: a method will select something by validation images. They are held out of the training data whatever the
@@ -186,6 +187,8 @@ def assemble(
             and none can be held out, and for classes with equal prompts for the encoder.
     """
     preprocess = preparation(encoder, preprocess)
+    shots = stream.shots if shots is None else shots
+    shots_seed = seed if stream.shots_seed is None else stream.shots_seed
     built = stream.build(progress, splits, SPLITS) if select else stream.build(progress, splits)
     if encoder is not None:  # before images are decoded
         check_prompts(encoder.reader, (*built.trained, *built.heldout), together=stream.protocol != "task")
@@ -198,7 +201,7 @@ def assemble(
             domain = replace(with_validation(domain, seed), train=None) if select else domain
         else:
             if shots is not None and domain.train is not None:
-                domain = with_shots(domain, shots, seed, hold_out)
+                domain = with_shots(domain, shots, shots_seed, hold_out, stream.repeat_shots)
             else:
                 domain = with_validation(domain, seed, hold_out)
         if select and domain.val is None and domain.name not in stream.targets:

@@ -15,6 +15,7 @@ from benchmarks import mini
 from benchmarks.cases.case import case_plan, edition_of
 from benchmarks.catalog import find
 from benchmarks.names import split_names
+from benchmarks.orders import rotated
 from benchmarks.plan import Ask, StreamPlan
 from models.registry import UserError
 
@@ -42,9 +43,11 @@ def stream(ask: Ask) -> StreamPlan:
 
 
 def order_of(edition: str, order: str | Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
-    """Return the label ("default" or "custom") and the tasks of an order. Raises UserError unless it names each task once."""
+    """Return the label ("default", "rotate-k", "custom") and the tasks. Raises UserError unless each task is named once."""
     if order is None or order == "default":
         return "default", TASKS[edition]
+    if (rotation := rotated(order, TASKS[edition], "default")) is not None:
+        return rotation
     names = split_names(order)
     if sorted(names) != sorted(TASKS[edition]):
         raise UserError(

@@ -17,9 +17,19 @@ def permutation(n: int, seed: int) -> list[int]:
 
 def class_permutation(key: str, n: int, seed: int) -> list[int]:
     """Return a permutation of range(n) that depends only on the class's key and the seed."""
+    return permutation(n, _class_seed(key, seed))
+
+
+def class_draws(key: str, n: int, count: int, seed: int) -> list[int]:
+    """Return `count` draws from range(n) with repetition, which depend only on the class's key and the seed."""
+    generator = torch.Generator().manual_seed(_class_seed(key, seed))
+    return [int(i) for i in torch.randint(n, (count,), generator=generator).tolist()]
+
+
+def _class_seed(key: str, seed: int) -> int:
     digest = hashlib.sha256(f"{seed}\n{key}".encode()).digest()
     # 63 bits: torch's generator takes any int64.
-    return permutation(n, int.from_bytes(digest[:8], "big") >> 1)
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def sample(dataset: Any, n: int, seed: int) -> Subset[Any]:

@@ -22,7 +22,7 @@ from benchmarks.reference_lookup import (
 )
 from models.registry import UserError, unknown
 
-SUITES = ("mtil", "paint", "cases", "cil")
+SUITES = ("mtil", "paint", "cases", "cil", "coop")
 Counts = dict[str, int | None]
 
 
@@ -66,7 +66,7 @@ class ReferenceState(NamedTuple):
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """Return the names of datasets with suites ("mtil", "paint", "cases", "cil") spelt out, each once.
+    """Return the names of datasets with suites ("mtil", "paint", "cases", "cil", "coop") spelt out, each once.
 
     Raises:
         UserError: for an unknown name.
@@ -132,7 +132,7 @@ def _kind(counts: Counts, expected: Mapping[str, int | None], notes: list[str], 
 
 
 def _empty(places: list[Path]) -> bool:
-    return not any(place.is_dir() and any(place.iterdir()) for place in places)
+    return not any(place.is_file() or (place.is_dir() and any(place.iterdir())) for place in places)
 
 
 def size(place: Path) -> int:

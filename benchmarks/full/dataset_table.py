@@ -53,7 +53,7 @@ class Entry:
 
     Attributes:
         name: name of the dataset.
-        suite: "mtil", "paint", "cases" (case studies) or "cil".
+        suite: "mtil", "paint", "cases" (case studies), "cil" or "coop" (CoOp's splits).
         about: one line for lists.
         classes: the paper's number of classes.
         train: the paper's number of training images. None, also for the other splits: not stated, or the split does not exist.
@@ -160,7 +160,7 @@ def root_flag(data_root: str | Path) -> str:
 
 
 def suite(name: str) -> tuple[str, ...]:
-    """Return the datasets of one suite ("mtil", "paint", "cases", "cil"), also shared ones, in the table's order."""
+    """Return the datasets of one suite ("mtil", "paint", "cases", "cil", "coop"), also shared ones, in the table's order."""
     return tuple(row.name for row in ENTRIES.values() if row.suite == name or name in row.also)
 
 

@@ -25,6 +25,7 @@ class RemoteFile:
         md5: the checksum, None if nobody published one.
         folder: where it is unpacked, or copied if it is not an archive, relative to the data folder.
         inner: the archive inside the archive that holds the data, or None.
+        name: file name on disk if the link does not end with it.
     """
 
     urls: tuple[str, ...]
@@ -32,11 +33,12 @@ class RemoteFile:
     md5: str | None = None
     folder: str = ""
     inner: str | None = None
+    name: str | None = None
 
     @property
     def file(self) -> str:
         """File name on disk."""
-        return self.urls[0].rsplit("/", 1)[-1]
+        return self.name or self.urls[0].rsplit("/", 1)[-1]
 
     def missing(self, root: Path) -> list[str]:
         """Return the paths of `makes` that are not under this folder."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.full import clevr, kitti, read_arrays, read_folders
+from benchmarks.full.coop_splits import split_file
 from benchmarks.full.dataset_files import DatasetFiles
 from benchmarks.full.dataset_table import Entry
 from benchmarks.full.listing import Listing
@@ -77,6 +78,16 @@ READERS: dict[str, Reader] = {
     "clevr": Reader(clevr.read, unchanged),
     "tinyimagenet": Reader(read_folders.tinyimagenet),
     "imagenet100": Reader(read_folders.imagenet),
+    "coop-aircraft": Reader(read_folders.aircraft),
+    "coop-caltech101": Reader(split_file("split_zhou_Caltech101.json", "101_ObjectCategories")),
+    "coop-cars": Reader(split_file("split_zhou_StanfordCars.json", "cars_{}")),
+    "coop-dtd": Reader(split_file("split_zhou_DescribableTextures.json", "images")),
+    "coop-eurosat": Reader(split_file("split_zhou_EuroSAT.json", "2750")),
+    "coop-flowers": Reader(split_file("split_zhou_OxfordFlowers.json", "jpg")),
+    "coop-food101": Reader(split_file("split_zhou_Food101.json", "images")),
+    "coop-pets": Reader(split_file("split_zhou_OxfordPets.json", "images")),
+    "coop-sun397": Reader(split_file("split_zhou_SUN397.json", "SUN397")),
+    "coop-ucf101": Reader(split_file("split_zhou_UCF101.json", "UCF-101-midframes")),
 }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.registry import usual_settings
 from harness.config.run_config import RunConfig
 from harness.records.run_json import COSTS
 from harness.records.runs import Run, read
@@ -151,9 +152,9 @@ def _metrics(summary: dict[str, Any], benchmark: str) -> dict[str, Any]:
 
 def marked(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return protocol, shots and limit of a run, None where they are the benchmark's own."""
-    usual = "class" if identity["benchmark"].startswith("cil-") else "task"
+    usual = usual_settings(identity["benchmark"])
     values = {name: identity.get(name) for name in TITLES}
-    return {**values, "protocol": None if values["protocol"] == usual else values["protocol"]}
+    return {name: None if value == usual.get(name) else value for name, value in values.items()}
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -74,8 +74,8 @@ def banner(resolved: Resolved, encoder: DualEncoder, strategy: Strategy, scenari
         )
         lines.append(f"{span} updates per task, {changed}batch {options.batch_size}, lr {options.lr:g}{rates}")
     for name, setting in declared(RunConfig).items():
-        if setting.banner and getattr(config, name) is not None:
-            lines.append(setting.banner.format(getattr(config, name)))
+        if setting.banner and resolved.request[name] is not None:
+            lines.append(setting.banner.format(resolved.request[name]))
     if (reference := _reference(resolved, strategy)) is not None:
         counts = [f"{data['n']:,} reference {kind} ({data['name']})" for kind, data in reference.items() if data["n"]]
         counts += [f"reference {kind}: {data['name']}" for kind, data in reference.items() if not data["n"]]

@@ -68,3 +68,20 @@ def test_refused():
         shots(domain, 0)
     with pytest.raises(UserError, match="'pets' has no training images"):
         shots(replace(domain, train=None), 1)
+
+
+def test_a_class_with_too_few_images_repeats_them_if_asked():
+    domain = make([0] * 20 + [1] * 3 + [2] * 5)
+    few = shots(domain, 5, seed=42, repeat=True)
+    assert [targets_of(few.train).count(c) for c in range(3)] == [5, 5, 5]
+    assert few.train.indices == shots(domain, 5, seed=42, repeat=True).train.indices
+    # The classes with enough images are chosen as without repetition.
+    enough = make([0] * 20 + [1] * 5 + [2] * 5)
+    assert chosen(few, 0) == chosen(shots(enough, 5, seed=42), 0) and len(chosen(few, 2)) == 5
+    assert chosen(few, 1) <= {20, 21, 22}
+    assert few.split_sources["train"] == "5 of each class (--shots), seed 42, with repetition in 1 classes"
+    # Its images may all be shots, so none of them is a validation image.
+    held = with_shots(domain, 5, seed=42, repeat=True)
+    assert set(targets_of(held.val)) == {0}
+    with pytest.raises(UserError, match="class 'fox' of 'pets' has 0 training images"):
+        shots(make([0] * 5 + [1] * 5), 5, repeat=True)

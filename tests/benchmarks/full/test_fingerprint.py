@@ -61,6 +61,16 @@ PINNED = {
     "clevr": ("e3b0c44298fc", "3e3853ae66e6", "3e3853ae66e6", "e3b0c44298fc"),
     "tinyimagenet": ("e3b0c44298fc", "5dca68e5e633", "39a2c47f3d7b", "a8f366eddc2a"),
     "imagenet100": ("e3b0c44298fc", "f1f7982562af", "51d9ec251280", "e3b0c44298fc"),
+    "coop-aircraft": ("e3b0c44298fc", "b162f44d4f6e", "a9773ef32039", "e3b0c44298fc"),
+    "coop-caltech101": ("e3b0c44298fc", "defb174fe66c", "4709003cc3ca", "e3b0c44298fc"),
+    "coop-cars": ("e3b0c44298fc", "676c0b168b8c", "ecc3de800f7d", "e3b0c44298fc"),
+    "coop-dtd": ("e3b0c44298fc", "f381ece8d739", "f2fb9b62d6b3", "e3b0c44298fc"),
+    "coop-eurosat": ("e3b0c44298fc", "2efe4a7be734", "0163ef4232dc", "e3b0c44298fc"),
+    "coop-flowers": ("e3b0c44298fc", "48d81f1d23fa", "48d81f1d23fa", "e3b0c44298fc"),
+    "coop-food101": ("e3b0c44298fc", "a6664b252921", "1b2e9b4f9b91", "e3b0c44298fc"),
+    "coop-pets": ("e3b0c44298fc", "e73390899ee6", "e73390899ee6", "e3b0c44298fc"),
+    "coop-sun397": ("e3b0c44298fc", "e09af674aab7", "e09af674aab7", "e3b0c44298fc"),
+    "coop-ucf101": ("e3b0c44298fc", "90f55873f3cc", "e837c094d8ea", "e3b0c44298fc"),
 }
 
 

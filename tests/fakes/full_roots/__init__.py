@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .arrays import cifar10, cifar100, cifar_arrays, fashion_mnist, mnist, stl10, svhn
+from .coop import LAYOUTS, writer
 from .files import Made, idx, pickled, picture, save, text
 from .folders import (
     aircraft,
+    aircraft_coop,
     caltech101,
     cars,
     clevr,
@@ -65,6 +67,8 @@ WRITERS: dict[str, Callable[[Path], Made]] = {
     "clevr": clevr,
     "tinyimagenet": tinyimagenet,
     "imagenet100": imagenet100,
+    "coop-aircraft": aircraft_coop,
+    **{name: writer(name) for name in LAYOUTS},
 }
 
 

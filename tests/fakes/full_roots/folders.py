@@ -35,6 +35,11 @@ def aircraft(root: Path) -> Made:
     return Made(3, {"train": 9, "test": 6})
 
 
+def aircraft_coop(root: Path) -> Made:
+    aircraft(root)
+    return Made(3, {"train": 9, "val": 6, "test": 6})
+
+
 def caltech101(root: Path) -> Made:
     for label, name in enumerate(("BACKGROUND_Google", "Faces", "accordion", "yin_yang")):
         for number in range(1, 6):
