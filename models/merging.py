@@ -6,6 +6,7 @@ types are those of the weights. A sum over vectors adds them in the order of the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -143,6 +144,59 @@ def model_stock(vectors: Sequence[Mapping[str, Tensor]]) -> Vector:
         cosine = (unit @ unit.T)[upper[0], upper[1]].mean().clamp(-1, 1)
         merged[name] = count * cosine / (1 + (count - 1) * cosine) * mean
     return merged
+
+
+def opcm(total: Mapping[str, Tensor], vector: Mapping[str, Tensor], share: float) -> Vector:
+    """Add a task vector to the sum of the earlier ones, without its part in their subspace.
+
+    OPCM (Tang et al. 2025, 2501.09522): the recursion of its released code (github.com/tanganke/fusion_bench) without its
+    scale, which cancels in the projection. `scaled_to` sets the norm.
+
+    Only matrices in numbered blocks are projected (`projected_out`); the query, key and value matrices that a tower stores as
+    one are three. All other tensors are added.
+
+    Args:
+        total: the result for the earlier tasks; empty for the first task.
+        vector: the new task vector.
+        share: share of the sum of the singular values, see `projected_out`.
+    """
+    merged = {}
+    for name, (before, new) in aligned([total, vector]):
+        if total and BLOCK.match(name) and new.dim() == 2:
+            parts = 3 if name.endswith(("in_proj_weight", "qkv.weight")) else 1
+            pairs = zip(before.chunk(parts), new.chunk(parts), strict=True)
+            new = torch.cat([projected_out(b, n, share) for b, n in pairs])
+        merged[name] = before + new
+    return merged
+
+
+def projected_out(before: Tensor, new: Tensor, share: float) -> Tensor:
+    """Return `new` [m, n] without its part along the leading singular vectors of `before` [m, n].
+
+    With the singular value decomposition before = U S V^T, the matrix U^T new V loses its diagonal and its first r rows and
+    columns where both meet, that is the top-left r x r block. r is the number of leading singular values whose running sum is
+    at most `share` of the sum of all (the index in the released code). Nothing is removed if `before` is zero (our choice).
+    """
+    if not before.any():
+        return new
+    u, s, vh = torch.linalg.svd(before, full_matrices=False)
+    rank = int((s.cumsum(0) <= share * s.sum()).sum())
+    along = u.T @ new @ vh.T
+    kept = along.clone()
+    kept.fill_diagonal_(0)
+    kept[:rank, :rank] = 0
+    return new - u @ (along - kept) @ vh
+
+
+def norm(vector: Mapping[str, Tensor]) -> float:
+    """Return the Euclidean norm of all values of a vector together."""
+    return math.sqrt(sum(float(tensor.double().square().sum()) for tensor in vector.values()))
+
+
+def scaled_to(vector: Mapping[str, Tensor], length: float) -> Vector:
+    """Return a vector scaled to a norm; a zero vector stays zero."""
+    factor = length / (norm(vector) or 1.0)
+    return {name: tensor * factor for name, tensor in vector.items()}
 
 
 def by_depth(vector: Mapping[str, Tensor]) -> Vector:

@@ -49,6 +49,7 @@ _TABLE = {
     ),
     "magmax": ("strategies.merging:MagMax", "sequential fine-tuning, then the largest change of each weight (2407.06322)"),
     "lines": ("strategies.merging:Lines", "task vectors scaled by depth (2410.17146)"),
+    "opcm": ("strategies.merging:OPCM", "task vectors added outside the subspace of the earlier ones (2501.09522)"),
     "bitfit": ("strategies.peft:BitFit", "only biases train (IIMM, 2407.15731)"),
     "attention": ("strategies.peft:Attention", "only attention weights train (A-CLIP, 2402.09613)"),
     "lora": ("strategies.peft:LoRA", "low-rank changes of query and value matrices (IIMM)"),

@@ -12,7 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.merging import Vector, add, by_depth, dare, magmax, model_stock, patched, task_vector, ties
+from models.merging import (
+    Vector,
+    add,
+    by_depth,
+    dare,
+    magmax,
+    model_stock,
+    norm,
+    opcm,
+    patched,
+    scaled_to,
+    task_vector,
+    ties,
+)
 from models.setting import setting
 from strategies.alpha_search import Point
 from strategies.engine.batches import mixed_seed
@@ -59,8 +72,12 @@ class TaskArithmetic(Patching):
         """Keep the task vector, and move to the best point along the merged vectors so far."""
         super().after_experience()
         vector = task_vector(self.initial, self.weights())
-        self.vectors.append({name: tensor.cpu() for name, tensor in vector.items()})
+        self.keep({name: tensor.cpu() for name, tensor in vector.items()})
         self.patch(self.initial, self.directions())
+
+    def keep(self, vector: Vector) -> None:
+        """Keep the task vector, on the CPU, for `directions`."""
+        self.vectors.append(vector)
 
     def directions(self) -> list[Vector]:
         """Return the vectors along which alpha is searched. Here: the sum of the task vectors."""
@@ -237,3 +254,68 @@ class MagMax(TaskArithmetic):
     def directions(self) -> list[Vector]:
         """Return the merged vector."""
         return [magmax(self.vectors)]
+
+
+class OPCM(TaskArithmetic):
+    """OPCM: add each task vector without its part in the subspace of the earlier ones, at the mean length of the vectors.
+
+    Only the sum and one number per task are kept, whatever the number of tasks. Alpha is 1, so the method uses no validation
+    image. `alpha=none` searches alpha along the result.
+
+    s_1 = v_1 and s_j = s_{j-1} + P_{j-1}(v_j) with the task vectors v_i, where P_{j-1} removes from each matrix of v_j what
+    lies along the leading singular vectors of the same matrix of s_{j-1} (`models.merging.opcm`). Row j of the matrix is
+
+        theta_j = theta_0 + (mean_{i <= j} |v_i|) s_j / |s_j|
+
+    Source:
+        Tang et al. 2025, arXiv 2501.09522, and its released code.
+
+    Differs from the released code:
+        The tasks come in the order of the stream, not in a random one.
+        The output projection of the image tower is trained here and added like a bias. The released code merges towers without
+        it.
+
+    Defaults:
+        subspace 0.5, alpha 1: the released code's. Fine-tuning is as in `task-arithmetic`.
+
+    Command:
+        `python cli.py bench mtil --strategy opcm`
+    """
+
+    options: Options
+
+    @dataclass(frozen=True)
+    class Options(Patching.Options):
+        """Options of `opcm`."""
+
+        alpha: float | None = 1.0
+        subspace: float = setting(
+            0.5,
+            "share of the sum of the singular values of the earlier tasks' change that spans the subspace",
+            least=0,
+            below=1,
+        )
+
+    def before_run(self) -> None:
+        """Start without a sum."""
+        super().before_run()
+        self.total: Vector = {}
+        self.norms: list[float] = []
+
+    def keep(self, vector: Vector) -> None:
+        """Add the part of the task vector outside the subspace to the sum."""
+        self.total = opcm(self.total, vector, self.options.subspace)
+        self.norms.append(norm(vector))
+
+    def directions(self) -> list[Vector]:
+        """Return the sum, scaled to the mean norm of the task vectors."""
+        return [scaled_to(self.total, sum(self.norms) / len(self.norms))]
+
+    def state(self) -> dict[str, Any]:
+        """Return the sum and the norms."""
+        return {**super().state(), "total": {**self.total}, "norms": [*self.norms]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Restore the sum and the norms."""
+        super().load(state)
+        self.total, self.norms = {name: tensor.cpu() for name, tensor in state["total"].items()}, [*state["norms"]]

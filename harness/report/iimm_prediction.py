@@ -19,7 +19,7 @@ from metrics.regression import Line, band
 # In these methods every row starts from the initial model, so no step starts from the previous row.
 NO_CHAIN = (
     *("joint", "paint-single", "paint-joint", "paint-parallel"),
-    *("task-arithmetic", "ties", "dare", "model-stock", "magmax", "lines"),
+    *("task-arithmetic", "ties", "dare", "model-stock", "magmax", "lines", "opcm"),
 )
 
 

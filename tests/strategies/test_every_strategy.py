@@ -13,7 +13,7 @@ from strategies import ABOUT, STRATEGIES
 from strategies.engine.strategy import Strategy
 
 QUICK = {"iterations": 5, "batch_size": 20, "warmup": 1, "lr": 0.01}
-SEARCHES = ("paint-", "task-arithmetic", "ties", "dare", "model-stock", "magmax", "lines")
+SEARCHES = ("paint-", "task-arithmetic", "ties", "dare", "model-stock", "magmax", "lines", "opcm")
 # The protocol decides which classes compete. One method represents those that train alike.
 CASES = [(name, "task") for name in ABOUT] + [(name, "class") for name in ("finetune", "zscl", "icarl", "paint-joint", "probe")]
 

@@ -6,14 +6,30 @@ import pytest
 import torch
 
 from benchmarks.scenario import scenario
-from models.merging import add, aligned, by_depth, dare, magmax, model_stock, patched, place, task_vector, ties, weighted
+from models.merging import (
+    add,
+    aligned,
+    by_depth,
+    dare,
+    magmax,
+    model_stock,
+    norm,
+    opcm,
+    patched,
+    place,
+    projected_out,
+    scaled_to,
+    task_vector,
+    ties,
+    weighted,
+)
 from models.registry import UserError
 from strategies.engine.batches import mixed_seed
-from strategies.merging import Dare, Lines, MagMax, ModelStock, TaskArithmetic, Ties
+from strategies.merging import OPCM, Dare, Lines, MagMax, ModelStock, TaskArithmetic, Ties
 from strategies.paint import PaintParallel
 
 QUICK = {"iterations": 3, "lr": 1e-3, "batch_size": 8, "warmup": 1}
-METHODS = [TaskArithmetic, Ties, Dare, ModelStock, Lines, MagMax]
+METHODS = [TaskArithmetic, Ties, Dare, ModelStock, Lines, MagMax, OPCM]
 
 
 def vec(*values, name="w"):
@@ -131,6 +147,60 @@ def test_model_stock_by_hand():
     assert model_stock([vec(1.0), vec(0.0)])["w"].tolist() == [0.0]
 
 
+def test_a_part_along_the_earlier_change_by_hand():
+    # The singular values of a diagonal matrix are its entries, with the axes as vectors: 4, 3, 2, 1 of a sum of 10.
+    before, new = torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0])), torch.arange(1.0, 17.0).reshape(4, 4)
+    off_diagonal = new - torch.diag(new.diagonal())
+    # Running sums: 4, 7, 9, 10.
+    for share, rank in ((0.3, 0), (0.4, 1), (0.5, 1), (0.7, 2), (0.95, 3)):
+        expected = off_diagonal.clone()
+        expected[:rank, :rank] = 0
+        torch.testing.assert_close(projected_out(before, new, share), expected)
+    assert torch.equal(projected_out(torch.zeros(4, 4), new, 0.5), new), "nothing to keep apart from"
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4)])
+def test_a_projection_in_the_full_bases(shape):
+    """As in the released code, with square U and V. Here only the singular vectors of the smaller side are computed."""
+    generator = torch.Generator().manual_seed(1)
+    before, new = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    u, s, vh = torch.linalg.svd(before, full_matrices=True)
+    inside = u.T @ new @ vh.T
+    first = next(i for i in range(len(s)) if s[: i + 1].sum() / s.sum() > 0.6)
+    for i in range(shape[0]):
+        for j in range(shape[1]):
+            if i == j or (i < first and j < first):
+                inside[i, j] = 0
+    torch.testing.assert_close(projected_out(before, new, 0.6), u @ inside @ vh)
+
+
+def test_opcm_projects_the_matrices_of_blocks_and_adds_the_rest():
+    generator = torch.Generator().manual_seed(2)
+    block = "clip.visual.transformer.resblocks.0."
+    shapes = {f"{block}mlp.c_fc.weight": (6, 4), f"{block}attn.in_proj_weight": (12, 4), f"{block}bias": (4,), "proj": (4, 3)}
+    one, two = ({n: torch.randn(s, generator=generator, dtype=torch.float64) for n, s in shapes.items()} for _ in range(2))
+    first = opcm({}, one, 0.5)
+    assert all(torch.equal(first[n], one[n]) for n in one)
+    found = opcm(first, two, 0.5)
+    matrix, fused, bias, proj = shapes
+    torch.testing.assert_close(found[matrix], one[matrix] + projected_out(one[matrix], two[matrix], 0.5))
+    for rows in (slice(0, 4), slice(4, 8), slice(8, 12)):
+        expected = one[fused][rows] + projected_out(one[fused][rows], two[fused][rows], 0.5)
+        torch.testing.assert_close(found[fused][rows], expected)
+    for name in (bias, proj):
+        assert torch.equal(found[name], one[name] + two[name])
+    alone = opcm(first, {"new": torch.ones(2)}, 0.5)
+    assert torch.equal(alone[matrix], one[matrix]) and torch.equal(alone["new"], torch.ones(2))
+
+
+def test_a_length_is_that_of_all_values_together():
+    vector = {"a": torch.tensor([[3.0, 0.0]]), "b": torch.tensor([4.0])}
+    assert norm(vector) == 5.0
+    longer = scaled_to(vector, 10.0)
+    assert longer["a"].tolist() == [[6.0, 0.0]] and longer["b"].tolist() == [8.0]
+    assert scaled_to({"a": torch.zeros(2)}, 3.0)["a"].tolist() == [0.0, 0.0]
+
+
 def test_depth_of_blocks():
     names = [f"clip.visual.transformer.resblocks.{i}.w" for i in range(3)]
     names += ["clip.visual.proj", "clip.transformer.resblocks.0.w", "clip.visual.trunk.blocks.1.w"]
@@ -170,6 +240,17 @@ def test_a_row_merges_the_vectors_of_its_tasks(toy_encoder, stream, vectors, met
     initial, pair = vectors
     strategy = trained(method, toy_encoder(), stream.train_stream, alpha=0.4)
     assert same(strategy.weights(), patched(initial, [formula(*pair)], [0.4]))
+
+
+@pytest.mark.slow
+def test_opcm_by_formula(toy_encoder, stream, vectors, trained, same):
+    initial, (one, two) = vectors
+    strategy = trained(OPCM, toy_encoder(), stream.train_stream)
+    total = opcm(opcm({}, one, 0.5), two, 0.5)
+    mean = (norm(one) + norm(two)) / 2
+    assert same(strategy.weights(), patched(initial, [scaled_to(total, mean)], [1.0]))
+    assert norm(task_vector(initial, strategy.weights())) == pytest.approx(mean, rel=1e-4)
+    assert strategy.vectors == [] and not OPCM.selects(OPCM.Options())
 
 
 @pytest.mark.slow
@@ -233,6 +314,7 @@ def test_merging_searches_on_validation_and_survives_a_kill(toy_encoder, stream,
     [
         (Ties, {"keep": 0.0}, "keep must be greater than 0"),
         (Dare, {"drop": 1.0}, "drop must be less than 1"),
+        (OPCM, {"subspace": 1.0}, "subspace must be less than 1"),
         (Ties, {"alpha": 1.6}, r"\[0, 1.5\]"),
     ],
 )
