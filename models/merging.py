@@ -185,7 +185,8 @@ def projected_out(before: Tensor, new: Tensor, share: float) -> Tensor:
     kept = along.clone()
     kept.fill_diagonal_(0)
     kept[:rank, :rank] = 0
-    return new - u @ (along - kept) @ vh
+    removed: Tensor = u @ (along - kept) @ vh
+    return new - removed
 
 
 def norm(vector: Mapping[str, Tensor]) -> float:

@@ -104,7 +104,9 @@ def without_usual_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any
     Records from before a setting existed lack it. Without usual values they equal the records of today.
     """
     usual = {name: setting.usual for name, setting in described(kind).items()}
-    return {name: value for name, value in values.items() if value != usual.get(name, ALWAYS)}
+    # As JSON keeps them: a tuple is a list.
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: value for name, value in plain.items() if value != usual.get(name, ALWAYS)}
 
 
 def check_ranges(options: Any, prefix: str = "") -> None:

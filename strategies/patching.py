@@ -71,8 +71,8 @@ class Patching(Strategy):
 
     @classmethod
     def selects(cls, options: Any) -> bool:
-        """Return whether alpha is searched."""
-        return options.alpha is None
+        """Return whether alpha is searched, or the best pass."""
+        return options.alpha is None or options.best_pass
 
     def before_run(self) -> None:
         """Keep the initial weights."""

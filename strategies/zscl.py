@@ -99,6 +99,8 @@ class ZSCL(Distillation):
             super().__post_init__()
             if self.moving_average != "none" and not self.average_every:
                 raise ValueError("moving_average needs average_every > 0, the updates between two pulls")
+            if self.best_pass and self.average_every and self.moving_average == "none":
+                raise ValueError("best_pass has no effect on the weight average of the task; set average_every=0")
 
     def before_run(self) -> None:
         """Keep the initial weights if an option pulls or merges towards them."""

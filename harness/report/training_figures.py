@@ -29,7 +29,12 @@ def alphas(slug: str, method: Method) -> Figure | str | None:
     Returns:
         The figure, a sentence if alpha was not searched, or None for a method without alpha.
     """
-    records = [(run.identity["seed"], record) for run in method.runs for record in run.document.get("searches") or []]
+    records = [
+        (run.identity["seed"], record)
+        for run in method.runs
+        for record in run.document.get("searches") or []
+        if "passes" not in record
+    ]
     if not records:
         return None
     rows = [

@@ -21,6 +21,7 @@ from strategies.engine.frozen_features import KeptFeatures
 from strategies.engine.losses import cross_entropy_by_task
 from strategies.engine.method_checks import TRAIN_COLUMNS
 from strategies.engine.mixed_evaluation import MixedEvaluation
+from strategies.engine.optimizers import make_optimizer, parameter_groups
 from strategies.engine.order import GivenBatches, Order, given_loader
 from strategies.engine.plugin_checks import check_plugins
 from strategies.engine.prediction import check_prediction, predictions
@@ -36,6 +37,8 @@ class Template(MixedEvaluation):
     order: Order
     companion_features: Tensor | None
     companion_images: Callable[[], Tensor | None]
+    begin_stage: Callable[[int], None]
+    stage: int
     seed: int
     workers: int
     trained: int
@@ -55,7 +58,8 @@ class Template(MixedEvaluation):
         self._mixed = {}
         self._given: Any = None
         self._checked_domains: tuple[Domain, ...] | None = None
-        super().__init__(optimizer=self._new_optimizer(), **arguments)
+        # Made again for each task.
+        super().__init__(optimizer=make_optimizer([{"params": self.trainable}], self.options, self.plain), **arguments)
         # Avalanche's forward transfer needs an evaluation before training and asserts this value. `_before_eval` checks it.
         self.eval_every = 0
 
@@ -228,7 +232,7 @@ class Template(MixedEvaluation):
 
     def make_optimizer(self, **kwargs: Any) -> None:
         """Make a new optimiser over exactly the trainable parameters. Avalanche's version adds frozen ones."""
-        self.optimizer = self._new_optimizer()
+        self.optimizer = make_optimizer(parameter_groups(self.model, self.options), self.options, self.plain)
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Adapt the model to the experience. A probe's heads change with the task, so the parameters are read again."""
@@ -236,16 +240,12 @@ class Template(MixedEvaluation):
         self.trainable = tuning.trainable(self.model)
         self.make_optimizer()
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
-        o = self.options
-        # A group, because a probe has no parameters before its first task and an empty list is refused.
-        groups = [{"params": self.trainable}]
-        # Fused: one kernel for all tensors on a GPU. Foreach: one kernel per operation.
-        fused = not self.plain and bool(self.trainable) and self.trainable[0].is_cuda
-        kernels: dict[str, bool] = {"fused": True} if fused else {"foreach": not self.plain}
-        if o.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay, **kernels)
-        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay, **kernels)
+    def _enter_stage(self, stage: int) -> None:
+        """Begin a stage of the task: its number is known, and the optimiser forgets the stage before it."""
+        self.stage = stage
+        if stage:
+            self.optimizer.state.clear()
+        self.begin_stage(stage)
 
     def backward(self) -> None:
         """Compute gradients, and average them over processes."""

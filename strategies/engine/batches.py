@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,18 @@ from benchmarks.data.dataset import Relabelled, TensorImages
 from benchmarks.scenario import DomainExperience
 from models.registry import UserError
 from strategies.engine.training_options import TrainingOptions
+
+
+class Batch(NamedTuple):
+    """One mini-batch on the device.
+
+    `images` are uint8 [B, 3, S, S] before the model's normalisation, which `encoder.encode_images` applies. `labels` [B] are
+    classes of the image's task, from 0. `task_labels` [B] are the tasks; with replay a batch has images of several.
+    """
+
+    images: Tensor
+    labels: Tensor
+    task_labels: Tensor
 
 
 def training_images(experience: DomainExperience, options: TrainingOptions) -> Any:

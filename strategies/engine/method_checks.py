@@ -15,6 +15,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "before_run": (),
     "start_weights": (),
     "before_experience": (),
+    "begin_stage": ("stage",),
     "companion_images": (),
     "compute_loss": ("batch",),
     "after_step": ("step",),

@@ -21,6 +21,7 @@ from benchmarks.scenario import DomainExperience
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from strategies.engine.batches import Skippable
+from strategies.engine.best_pass import BestPass, load_heads
 from strategies.engine.losses import check_finite, settle
 from strategies.engine.method_checks import is_built_in
 from strategies.engine.unsaved_state import OwnState
@@ -28,20 +29,9 @@ from strategies.engine.unsaved_state import OwnState
 # Hooks called before the first or after the last update of a task. A user's class may override them without `task_state`. Any
 # other override may change something during the task, and only the class can say what.
 AROUND = (
-    *("before_run", "start_weights", "before_experience", "after_experience", "state", "load", "budget", "learning_rate"),
-    *(
-        "files",
-        "selects",
-        "reference_count",
-        "test_features",
-        "predict",
-        "task_alpha",
-        "directions",
-        "refinements",
-        "questions",
-        "grid",
-        "after_search",
-    ),
+    *("before_run", "start_weights", "before_experience", "begin_stage", "after_experience", "state", "load", "budget"),
+    *("learning_rate", "files", "selects", "reference_count", "test_features", "predict"),
+    *("task_alpha", "directions", "refinements", "questions", "grid", "after_search"),
 )
 
 
@@ -54,6 +44,7 @@ class Resumable(Protocol):
     history: list[dict[str, Any]]
     images_seen: int
     own_state: OwnState | None
+    best: BestPass | None
 
     @property
     def encoder(self) -> DualEncoder:
@@ -190,6 +181,7 @@ def snapshot(strategy: Resumable, step: int, batches: Batches, losses: Sequence[
         "optimizer": {str(index): dict(state) for index, state in optimizer.items()},
         "heads": strategy.classifier.head_state(),
         "method": strategy.task_state(),
+        **({} if strategy.best is None else {"best": strategy.best.state()}),
         "attributes": {} if strategy.own_state is None else strategy.own_state.changed(),
         "batches": batches.state(),
         "generators": generators(),
@@ -212,10 +204,9 @@ def restore_snapshot(strategy: Resumable, weights: dict[str, Tensor], saved: dic
         The losses so far.
     """
     strategy.encoder.load_state_dict(weights)
-    # In place: the optimiser holds these parameters.
-    with torch.no_grad():
-        for label, head in saved["heads"].items():
-            strategy.classifier.heads[label].copy_(head)
+    load_heads(strategy.classifier, saved["heads"])
+    if strategy.best is not None:
+        strategy.best.load(saved["best"])
     optimizer = strategy.optimizer.state_dict()
     optimizer["state"] = {int(index): state for index, state in saved["optimizer"].items()}
     strategy.optimizer.load_state_dict(optimizer)

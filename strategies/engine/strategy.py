@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from avalanche.training.plugins import EvaluationPlugin
@@ -21,26 +21,16 @@ from models.encoder import DualEncoder
 from models.memory import keep_freed_memory
 from reference_data import Reference
 from strategies.engine.avalanche_template import Template, silent_loggers
+from strategies.engine.batches import Batch as Batch
+from strategies.engine.best_pass import BestPass
 from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, check_loss, overflow, settle
 from strategies.engine.method_checks import check_class
 from strategies.engine.mid_task import Batches, restore_snapshot, snapshot
 from strategies.engine.order import Order
 from strategies.engine.plugin_checks import check_metrics, check_plugins
-from strategies.engine.schedule import Rates, budget, learning_rate, seed_everything
+from strategies.engine.schedule import Rates, budget, scheduled_rate, seed_everything
 from strategies.engine.training_options import TrainingOptions
 from strategies.engine.unsaved_state import OwnState
-
-
-class Batch(NamedTuple):
-    """One mini-batch on the device.
-
-    `images` are uint8 [B, 3, S, S] before the model's normalisation, which `encoder.encode_images` applies. `labels` [B] are
-    classes of the image's task, from 0. `task_labels` [B] are the tasks; with replay a batch has images of several.
-    """
-
-    images: Tensor
-    labels: Tensor
-    task_labels: Tensor
 
 
 class Strategy(Template):
@@ -72,6 +62,7 @@ class Strategy(Template):
         - `before_experience()`: before the first update of a task. The task's data and the optimiser are ready, and the
           encoder has the weights that training starts from.
         - `budget(experience) -> int`: the number of updates of a task.
+        - `begin_stage(stage)`: before the first update of each stage, and again for the stages begun in a continued task.
         - For each update: `learning_rate(step, peak, updates) -> float`, `companion_images() -> Tensor | None`,
           `compute_loss(batch) -> Tensor`, and after the update `after_step(step)`.
         - `after_experience()`: after the last update. It may change the weights that are evaluated and that the next task
@@ -106,6 +97,7 @@ class Strategy(Template):
         experiences: the training experiences up to the current one.
         options: the filled `Options`.
         reference: reference images and sentences, if the class sets `needs_reference`.
+        stage: the number of the current stage, from 0.
         order: the batches of images that the caller gave (`strategies.Order`).
         trainable: the trainable parameters.
         mb_output: logits of the batch, set before `compute_loss`.
@@ -177,6 +169,8 @@ class Strategy(Template):
         self.seconds = 0.0
         self.images_seen = 0
         self.companion_features = None
+        self.stage = 0
+        self.best: BestPass | None = None
         # Called after each update with a function that returns `mid_task.snapshot`, and whether it was the last update.
         self.between_steps: Callable[[Callable[[], dict[str, Any]], bool], None] | None = None
         # Weights and snapshot from which the next task continues.
@@ -209,7 +203,7 @@ class Strategy(Template):
     @classmethod
     def selects(cls, options: Any) -> bool:
         """Return whether a run with these options chooses something by validation images."""
-        return cls.needs_validation
+        return cls.needs_validation or options.best_pass
 
     @classmethod
     def uses_reference(cls, options: Any) -> bool:
@@ -238,6 +232,9 @@ class Strategy(Template):
     def before_experience(self) -> None:
         """Prepare a task: for example, copy the weights that a penalty is anchored at."""
 
+    def begin_stage(self, stage: int) -> None:
+        """Prepare stage `stage` (from 0) of a task, whose stages `stage_at` sets: for example, freeze what does not train."""
+
     def companion_images(self) -> Tensor | None:
         """Return images [M, 3, S, S] to encode in the batch's forward pass, as `companion_features` [M, d]."""
         return None
@@ -247,8 +244,8 @@ class Strategy(Template):
         return self.cross_entropy(self.mb_output, batch.labels, batch.task_labels)
 
     def learning_rate(self, step: int, peak: float, updates: int) -> float:
-        """Return the learning rate of update `step` (from 0) of `updates`, where `peak` is the options' rate."""
-        return learning_rate(step, peak, updates, self.options.warmup, self.options.schedule)
+        """Return the learning rate of update `step` (from 0) of the `updates` of a stage, where `peak` is the options' rate."""
+        return scheduled_rate(step, peak, updates, self.options)
 
     def budget(self, experience: DomainExperience) -> int:
         """Return the number of updates of an experience (`strategies.engine.schedule.budget`)."""
@@ -313,11 +310,14 @@ class Strategy(Template):
         # Read only now: replay replaces the loader in its `before_training_exp`.
         batches = Batches(self.dataloader)
         losses: list[Tensor] = []
+        rates = Rates(self.optimizer, self.options, experience.domain.name, self.learning_rate, self._enter_stage)
+        total = self.budget(experience)
+        self.best = BestPass(self.classifier, experience, self.options.batch_size) if self.options.best_pass else None
         if self.middle is not None:
             (weights, saved), self.middle = self.middle, None
+            rates.enter(saved["step"] - 1, total)
             losses = restore_snapshot(self, weights, saved, batches)
             began -= saved["seconds"]
-        rates, total = Rates(self.optimizer, self.options, experience.domain.name, self.learning_rate), self.budget(experience)
         self._note_towers()
 
         for step in range(len(losses), total):
@@ -358,6 +358,8 @@ class Strategy(Template):
             self.history.append({"iteration": step + 1, "lr": rate, **self._terms})
             if (step + 1) % CHECK_EVERY == 0:
                 check_finite(losses, experience.domain.name)
+            if self.best is not None:
+                self.best.after_update(step + 1, step + 1 == total)
             if self.between_steps is not None:
                 taken = partial(snapshot, self, step + 1, batches, losses, time.perf_counter() - began)
                 self.between_steps(taken, step + 1 == total)
@@ -365,6 +367,9 @@ class Strategy(Template):
         rates.check()
         check_finite(losses, experience.domain.name)
         settle(self.history, losses)
+        if self.best is not None:
+            self.best.restore()
+            self.searches.append(self.best.record())
         self.after_experience()
         self._touch_text()
         self._after_training_epoch(**kwargs)

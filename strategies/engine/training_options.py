@@ -8,6 +8,9 @@ from typing import Literal
 
 from models.setting import check_ranges, setting
 
+ROLES = ("image", "text", "scale", "added")
+"""Roles of parameters (`strategies.engine.optimizers.role_of`)."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -16,6 +19,12 @@ class TrainingOptions:
     `exactness` "plain" computes as the papers' released code does, to check the short cuts of "fast": texts at the full
     context length, every output of a teacher computed again in each step, reference images in a separate pass, the tensors of
     the weights one after another. The losses are the same up to rounding, and it is much slower.
+
+    `schedule` "one-cycle" is Smith's (1708.07120) with the numbers of torch's OneCycleLR: half a cosine from lr / 25 to lr,
+    then one to lr / 250,000. The momentum does not change.
+
+    `best_pass` reads the task's validation images after each pass over its training images, whatever the protocol among the
+    task's own classes, and after the last update.
 
     `augmentation` "none" prepares training images as evaluation images, for a comparison with other code.
     """
@@ -39,8 +48,30 @@ class TrainingOptions:
     beta2: float = setting(0.999, "decay rate of AdamW's second moment", least=0, below=1)
     optimizer: Literal["adamw", "sgd"] = setting("adamw", "the optimiser", usual="adamw")
     momentum: float = setting(0.9, "momentum of sgd", least=0, below=1, usual=0.9)
-    schedule: Literal["cosine", "constant"] = setting(
-        "cosine", "the learning rate after the warm-up: half a cosine to zero, or constant", usual="cosine"
+    schedule: Literal["cosine", "constant", "one-cycle", "step"] = setting(
+        "cosine",
+        "the learning rate after the warm-up: half a cosine to zero, constant, or in steps; one-cycle has no warm-up",
+        usual="cosine",
+    )
+    cycle_rise: float = setting(0.3, "share of the updates in which one-cycle's rate rises", above=0, below=1, usual=0.3)
+    step_at: tuple[float, ...] = setting(
+        (), "shares of the updates at which schedule=step multiplies the rate by step_factor, for example 0.3,0.7", usual=[]
+    )
+    step_factor: float = setting(0.1, "factor of schedule=step", above=0, most=1, usual=0.1)
+    stage_at: tuple[float, ...] = setting(
+        (), "shares of the updates at which a new stage begins, with its own schedule and a new optimiser state", usual=[]
+    )
+    lr_by_role: Mapping[str, float] = setting(
+        {},
+        "factors of the learning rate by role: image, text, scale, added (modules of the tuning or method)",
+        least=0,
+        usual={},
+    )
+    decays: Literal["all", "matrices"] = setting(
+        "all", "tensors with weight decay: all, or those with two or more dimensions", usual="all"
+    )
+    best_pass: bool = setting(
+        False, "end a task with the weights after the pass with the best validation accuracy on it", usual=False
     )
     start: Literal["previous", "initial"] = setting(
         "previous",
@@ -55,3 +86,11 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         """Raise ValueError for a value out of range. A subclass with further checks calls this first."""
         check_ranges(self)
+        if unknown_roles := sorted(self.lr_by_role.keys() - set(ROLES)):
+            raise ValueError(f"lr_by_role has the roles {', '.join(ROLES)}, got {', '.join(unknown_roles)}")
+        for name in ("step_at", "stage_at"):
+            shares = getattr(self, name)
+            if list(shares) != sorted(set(shares)) or any(not 0 < share < 1 for share in shares):
+                raise ValueError(f"{name} must be increasing numbers between 0 and 1, got {', '.join(map(str, shares))}")
+        if self.schedule == "step" and not self.step_at:
+            raise ValueError("schedule=step needs step_at, for example step_at=0.3,0.7")

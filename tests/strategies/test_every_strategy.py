@@ -15,7 +15,13 @@ from strategies.engine.strategy import Strategy
 QUICK = {"iterations": 5, "batch_size": 20, "warmup": 1, "lr": 0.01}
 SEARCHES = ("paint-", "task-arithmetic", "ties", "dare", "model-stock", "magmax", "lines", "opcm")
 # The protocol decides which classes compete. One method represents those that train alike.
-CASES = [(name, "task") for name in ABOUT] + [(name, "class") for name in ("finetune", "zscl", "icarl", "paint-joint", "probe")]
+CASES = [(name, "task", {}) for name in ABOUT]
+CASES += [(name, "class", {}) for name in ("finetune", "zscl", "icarl", "paint-joint", "probe")]
+# Options of the loop that every method has.
+CASES += [
+    ("lora", "task", {"stage_at": "0.4", "best_pass": "true", "lr_by_role.text": "0.5", "schedule": "one-cycle"}),
+    ("probe", "task", {"best_pass": "true", "decays": "matrices", "schedule": "step", "step_at": "0.3,0.7"}),
+]
 
 
 @pytest.fixture
@@ -40,10 +46,10 @@ def files(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "protocol"), CASES)
-def test_a_killed_run_continues_to_the_same_numbers(name, protocol, config, killed, tmp_path, toy_study, capsys):
+@pytest.mark.parametrize(("name", "protocol", "more"), CASES)
+def test_a_killed_run_continues_to_the_same_numbers(name, protocol, more, config, killed, tmp_path, toy_study, capsys):
     """Killed twice: in the middle of the second task, and before the third one."""
-    config = replace(config, strategy=name, protocol=protocol, options=options(name, toy_study))
+    config = replace(config, strategy=name, protocol=protocol, options={**options(name, toy_study), **more})
     whole = run(replace(config, out=str(tmp_path / "whole"), checkpoint_minutes=0), Screen(quiet=True)).folder
     document = json.loads((whole / "run.json").read_text())
     assert document["status"] == "finished" and document["identity"]["strategy"] == name

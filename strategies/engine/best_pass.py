@@ -1,0 +1,85 @@
+"""Keep the weights of the pass with the best validation accuracy on the task: the option `best_pass` of every method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.scenario import DomainExperience
+from metrics.evaluate import evaluate
+from models.classifier import PromptClassifier
+from models.registry import UserError
+
+
+class BestPass:
+    """The best weights of a task so far, by the accuracy on its validation images among its own classes.
+
+    Of passes with the same accuracy the earliest is kept. The model before training is not a candidate. Validation draws no
+    random number and changes no weight, so the losses are the same with and without it.
+
+    Args:
+        classifier: the model that trains.
+        experience: the task.
+        batch_size: images per update.
+
+    Raises:
+        UserError: the task has no validation images.
+    """
+
+    def __init__(self, classifier: PromptClassifier, experience: DomainExperience, batch_size: int):
+        self._classifier, self._experience = classifier, experience
+        self._per_pass = math.ceil(len(experience.dataset) / batch_size)
+        self.accuracies: dict[int, float] = {}
+        self._correct = -1
+        self._weights: dict[str, Tensor] = {}
+        self._heads: dict[str, Tensor] = {}
+        if experience.domain.val is None or not len(experience.domain.val):
+            raise UserError(
+                f"best_pass needs validation images of {experience.domain.name!r}. Add a validation split, or set "
+                "best_pass=false."
+            )
+
+    def after_update(self, updates: int, last: bool) -> None:
+        """Validate if a pass, or the training of the task, ends after this many updates."""
+        if updates % self._per_pass and not last:
+            return
+        label, domain = self._experience.task_label, self._experience.domain
+        accuracy = evaluate(self._classifier, domain, "val", task_label=label)
+        self.accuracies[updates] = accuracy.percent
+        if accuracy.correct > self._correct:
+            self._correct = accuracy.correct
+            self._weights = {name: t.detach().clone() for name, t in self._classifier.encoder.state_dict().items()}
+            self._heads = self._classifier.head_state()
+
+    def restore(self) -> None:
+        """Give the classifier the weights of the best pass, if there was one."""
+        if self._weights:
+            self._classifier.encoder.load_state_dict(self._weights)
+            load_heads(self._classifier, self._heads)
+
+    def record(self) -> dict[str, Any]:
+        """Return the record for `Strategy.searches`: validation accuracy in percent by updates, and the chosen updates."""
+        chosen = max(self.accuracies, key=self.accuracies.__getitem__, default=None)
+        passes = [{"updates": updates, "val": percent} for updates, percent in self.accuracies.items()]
+        return {"task": self._experience.domain.name, "passes": passes, "best_updates": chosen}
+
+    def state(self) -> dict[str, Any]:
+        """Return what a continued run needs."""
+        accuracies = {str(updates): percent for updates, percent in self.accuracies.items()}
+        return {"accuracies": accuracies, "correct": self._correct, "weights": {**self._weights}, "heads": {**self._heads}}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.accuracies = {int(updates): percent for updates, percent in state["accuracies"].items()}
+        self._correct, self._weights, self._heads = int(state["correct"]), {**state["weights"]}, {**state["heads"]}
+
+
+@torch.no_grad()
+def load_heads(classifier: PromptClassifier, heads: Mapping[str, Tensor]) -> None:
+    """Write saved heads of a probe in place, because the optimiser holds these parameters."""
+    for label, head in heads.items():
+        classifier.heads[label].copy_(head)
