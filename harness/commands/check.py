@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from harness.config.flags import add_flags, add_output, read_flags
 from harness.config.options import merge_options
 from harness.config.run_config import RunConfig
-from harness.run.run_files import TABLES
+from harness.run.run_files import RECORD, TABLES
 
 FLAGS = ("plugins", "tuning", "options", "device")
 """Settings of a run that the user may choose."""
@@ -86,8 +86,14 @@ def findings(config: RunConfig) -> Iterator[Finding]:
     yield _resumed(config, whole, out / "between", between_tasks=True)
     yield _resumed(config, whole, out / "within", between_tasks=False)
     for protocol in ("class", "agnostic"):
-        _record(replace(config, protocol=protocol, options={**config.options, "iterations": 1}), out / protocol)
+        options = {**config.options, "iterations": 1}
+        short = replace(config, protocol=protocol, options=options, check_batch=protocol == "agnostic")
+        folder, _ = _record(short, out / protocol)
         yield Finding(True, f"protocol {protocol}: evaluation works")
+    from harness.run.batch_check import sentence
+
+    result = json.loads((folder / RECORD).read_text(encoding="utf-8"))["batch_check"]
+    yield Finding(not result["dependent"], f"batches: {sentence(result)}")
 
 
 def _resumed(config: RunConfig, whole: Path, out: Path, between_tasks: bool) -> Finding:

@@ -165,6 +165,12 @@ class RunConfig(Ask):
         identity=True,
         usual=list(RUN_DEFAULTS),
     )
+    check_batch: bool = setting(
+        False,
+        "also check, after the last task, whether any prediction depends on the other images of its batch",
+        group="evaluation",
+        recorded=False,
+    )
     cache: bool = setting(
         True,
         "decode evaluation images in every run, without a cache",

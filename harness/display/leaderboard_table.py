@@ -35,6 +35,8 @@ CIL_CAPTION = (
     "cil_average: average incremental accuracy, the mean over steps of the accuracy on all classes so far; "
     "cil_last: that accuracy after the last step"
 )
+BATCH_MARK = "*"
+BATCH_CAPTION = f"{BATCH_MARK} predictions depend on the other images of their batch (--check-batch)"
 TEXT_COLUMNS = ("strategy", "tuning", "model", "source", "settings")
 DROP_ORDER = (
     "source",
@@ -77,6 +79,8 @@ def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> No
             columns.remove(name)
             shown = _section_table(title, group, columns, incremental)
         console.print(shown)
+        if "batch_dependent" in group and (group["batch_dependent"] == "yes").any():
+            console.print(BATCH_CAPTION, style="dim")
         if incremental:
             console.print(CIL_CAPTION, style="dim")
 
@@ -97,6 +101,8 @@ def _cell(row: pd.Series, name: str) -> str:
     value = row[name]
     if name == "settings":
         return "" if pd.isna(value) else str(value)
+    if name == "strategy" and row.get("batch_dependent") == "yes":
+        return f"{value} {BATCH_MARK}"
     if not isinstance(value, (int, float)) or name == "seeds":
         return str(value)
     if pd.isna(value):

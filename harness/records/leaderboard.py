@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.registry import usual_settings
 from harness.config.run_config import RunConfig
-from harness.records.run_json import COSTS
+from harness.records.run_json import COSTS, TEST_COSTS
 from harness.records.runs import Run, read
 from harness.records.summary import summary_of
 from harness.records.titles import ordered_names, stream_title
@@ -48,6 +48,8 @@ COLUMNS = [
     "source",
     "run",
 ]
+LATER = (*TEST_COSTS, "batch_dependent")
+"""Columns after all others, in the order in which they were added."""
 METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
 LESS_IS_BETTER = ("forgetting",)
 TITLES = {name: setting.title for name, setting in described(RunConfig).items() if setting.title}
@@ -72,7 +74,8 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
     Runs that agree in everything but the seed form one row. A copy of a run counts once. Columns at the end mark runs with
     --limit, with --shots or with a protocol other than the benchmark's default, and, in `data`, runs on data that differs from
     the paper's. `heldout` and `data_version` are filled if runs of one benchmark differ in them. `settings` names the options
-    in which rows of one method differ. For class-incremental benchmarks, `average` and `last` cover all classes seen so far.
+    in which rows of one method differ. `batch_dependent` is "yes" or "no" for runs with --check-batch. For class-incremental
+    benchmarks, `average` and `last` cover all classes seen so far.
     Rows of one benchmark, edition and order are adjacent, with the best average first.
 
     Example:
@@ -84,7 +87,7 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
         with_published: add the rows of the papers.
 
     Returns:
-        A table with the columns `COLUMNS`, then `<metric>_std` for each metric, the marks and `settings`.
+        A table with the columns `COLUMNS`, then `<metric>_std` for each metric, the marks, `settings` and `LATER`.
 
     Raises:
         UserError: naming the file, for a record that is damaged or contradicts itself.
@@ -104,7 +107,7 @@ def table_of(runs: Sequence[Run], with_published: bool = False) -> tuple[pd.Data
     _set_apart(rows)
     if with_published:
         rows += _published()
-    columns = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings"]
+    columns = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings", *LATER]
     table = pd.DataFrame(rows, columns=columns)
     by = [*SORT[:-1], *MARKS, SORT[-1]]
     table = table.sort_values(by, ascending=[column != "average" for column in by], kind="stable", na_position="last")
@@ -131,7 +134,8 @@ def _values(run: Run) -> dict[str, Any]:
     return {
         **{k: identity.get(k) for k in (*TABLE, *METHOD)},
         **_metrics(document["summary"], identity["benchmark"]),
-        **{c: document.get(c) for c in COSTS},
+        **{c: document.get(c) for c in (*COSTS, *TEST_COSTS)},
+        "batch_dependent": batch_dependent(document),
         "trainable_params": document["trainable_params"],
         **marked(identity),
         "data": "differs" if document.get("differences") else None,
@@ -148,6 +152,12 @@ def _metrics(summary: dict[str, Any], benchmark: str) -> dict[str, Any]:
     if benchmark.startswith("cil-") and "cil_average" in summary:
         metrics.update(average=summary["cil_average"], last=summary.get("cil_last"))
     return metrics
+
+
+def batch_dependent(document: Mapping[str, Any]) -> str | None:
+    """Return "yes" or "no": whether a prediction of the run depends on its batch; None if that was not checked."""
+    result = document.get("batch_check")
+    return None if result is None else "yes" if result["dependent"] else "no"
 
 
 def marked(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +208,9 @@ def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
     row["seeds"] = len(group)
     row.update({name: group[0][name] for name in (*MARKS, "differing")})
     row["trainable_params"] = group[0]["trainable_params"]
-    for name in (*METRICS, *COSTS):
+    # One run that depends on its batches decides for all of the row.
+    row["batch_dependent"] = max((r["batch_dependent"] for r in group if r["batch_dependent"]), default=None)
+    for name in (*METRICS, *COSTS, *TEST_COSTS):
         values = np.array([np.nan if r[name] is None else r[name] for r in group], dtype=float)
         row[name] = float(values.mean())
         if name in METRICS and len(group) > 1:

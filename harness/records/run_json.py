@@ -34,6 +34,8 @@ VALUES: dict[str, tuple[type, ...]] = {
     "tuning_options": (dict, type(None)),
 }
 COSTS = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb")
+TEST_COSTS = ("stored_per_task", "test_ms_per_image")
+"""What a method stores per task, in bytes, and its time per test image. Older records lack them."""
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
@@ -80,7 +82,9 @@ def _check(document: Mapping[str, Any]) -> None:
         expect(f"progress.{name}", (document.get("progress") or {}).get(name), int, type(None))
     for search in document.get("searches") or ():
         expect("searches", search, dict)
-    for name in (*COSTS, "trainable_params"):
+    expect("batch_check", document.get("batch_check"), dict, type(None))
+    _number("batch_check.dependent", (document.get("batch_check") or {}).get("dependent"))
+    for name in (*COSTS, *TEST_COSTS, "trainable_params"):
         _number(name, document.get(name))
     for name, value in (document.get("summary") or {}).items():
         _number(f"summary.{name}", value)

@@ -17,7 +17,7 @@ from harness.config.resolve import Resolved, resolve
 from harness.config.run_config import RunConfig
 from harness.config.user_plugins import make_plugin
 from harness.display.screen import Screen
-from harness.run import checkpoint, process_group, resume, run_files
+from harness.run import batch_check, checkpoint, process_group, resume, run_files
 from harness.run.announce import announce, report_choices, show_summary
 from harness.run.build import build_scenario, build_strategy, load_encoder, load_reference
 from harness.run.environment import device_of, set_precision
@@ -108,6 +108,8 @@ def _finished(resolved: Resolved, screen: Screen) -> RunResult | None:
     document = None if resolved.config.fresh else resume.recorded_document(resolved)
     if document is None or document["status"] != "finished":
         return None
+    if resolved.config.check_batch and batch_check.missing(document, resolved.folder):
+        return None
     screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")
     return RunResult(resolved.folder, document["summary"], True)
 
@@ -136,6 +138,9 @@ def _run(resolved: Resolved, encoder: DualEncoder, scenario: CLScenario, device:
     plugins = {name: make_plugin(name, options) for name, options in resolved.plugins.items()}
     reference = load_reference(resolved, encoder, scenario, screen)
     strategy = build_strategy(resolved, encoder, reference, meters, plugins, device, screen)
+    if (recorded := None if config.fresh else resume.recorded_document(resolved)) and recorded["status"] == "finished":
+        batch_check.add_to_finished(state, recorded, strategy, plugins, scenario.streams, screen)
+        return RunResult(state.folder, recorded["summary"], True)
     announce(state, encoder, strategy, scenario, device, screen)
     if config.fresh and process_group.leads():
         for path in state.clear():
@@ -209,6 +214,8 @@ def _loop(
         if resumable:
             mid_task.clear()
 
+    if state.resolved.config.check_batch:
+        state.document["batch_check"] = batch_check.check(strategy, tests, screen)
     state.write_document("finished")
     if process_group.leads():
         checkpoint.prune(state.folder / run_files.CHECKPOINTS)

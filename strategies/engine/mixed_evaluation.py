@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,8 +143,7 @@ class MixedEvaluation(SupervisedTemplate):
     def _before_eval(self, **kwargs: Any) -> None:
         super()._before_eval(**kwargs)
         began, self._mixed = time.perf_counter(), {}
-        mixed = [e for e in self.current_eval_stream if getattr(e, "protocol", "task") != "task" and is_trained_task(e)]
-        if len(mixed) > 1:
+        if mixed := mixed_tasks(self.current_eval_stream):
             batches = mixed_batches([len(experience.dataset) for experience in mixed], self.eval_mb_size)
             logits = self.logits_of(mixed, batches)
             self._mixed = {id(experience): rows for experience, rows in zip(mixed, logits, strict=True)}
@@ -167,6 +166,7 @@ class MixedEvaluation(SupervisedTemplate):
             self._after_eval_iteration(**kwargs)
 
 
-def is_trained_task(experience: DomainExperience) -> bool:
-    """Return whether an experience belongs to a task of the stream, not to a held-out domain."""
-    return experience.task_label < len(experience.stream_domains)
+def mixed_tasks(experiences: Iterable[Any]) -> list[DomainExperience]:
+    """Return the experiences whose images share batches: of trained tasks, if their task is unknown and there are several."""
+    unknown = [e for e in experiences if getattr(e, "protocol", "task") != "task" and e.task_label < len(e.stream_domains)]
+    return unknown if len(unknown) > 1 else []

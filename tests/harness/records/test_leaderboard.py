@@ -9,10 +9,10 @@ from rich.console import Console
 
 from harness.display.leaderboard_table import print_leaderboard
 from harness.records.files import write_table
-from harness.records.leaderboard import COLUMNS, MARKS, METRICS, leaderboard
+from harness.records.leaderboard import COLUMNS, LATER, MARKS, METRICS, leaderboard
 from models.registry import UserError
 
-ALL = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings"]
+ALL = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings", *LATER]
 """The header of every leaderboard, whatever the runs."""
 
 
@@ -43,7 +43,7 @@ def test_columns_and_empty(tmp_path):
     )
     assert ",".join(ALL[len(COLUMNS) :]) == (
         "transfer_std,average_std,last_std,forgetting_std,bwt_std,retention_std,iimm_mean_std,"
-        "protocol,shots,limit,data,heldout,data_version,settings"
+        "protocol,shots,limit,data,heldout,data_version,settings,stored_per_task,test_ms_per_image,batch_dependent"
     )
 
 
@@ -57,6 +57,7 @@ def test_seeds_are_averaged_and_best_comes_first(tmp_path, record):
     zscl = table.iloc[1]
     assert zscl.average == 42 and zscl.average_std == pytest.approx(2 * 2**0.5) and zscl.train_seconds == 15
     assert zscl.run.count(";") == 1 and zscl.source == "run"
+    assert table.batch_dependent.tolist() == [None, None]
     assert list(table.columns) == ALL and np.isnan(table.iloc[0].average_std)
 
 
