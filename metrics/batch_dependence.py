@@ -1,4 +1,4 @@
-"""Whether answers depend on the other images of their batch: the same images in two passes of different batches."""
+"""Compare the answers to the same images in two passes of different batches."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def sentence(result: Mapping[str, Any]) -> str:
 def missing(document: Mapping[str, Any], folder: Path) -> bool:
     """Return whether a finished run has no check yet.
 
-    Raises UserError if it has none and no checkpoint to make it from.
+    Raises UserError if it has no checkpoint to make it from.
     """
     if "batch_check" in document:
         return False

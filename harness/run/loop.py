@@ -17,7 +17,7 @@ from harness.config.resolve import Resolved, resolve
 from harness.config.run_config import RunConfig
 from harness.config.user_plugins import make_plugin
 from harness.display.screen import Screen
-from harness.run import batch_check, checkpoint, process_group, resume, run_files
+from harness.run import batch_check, checkpoint, costs, process_group, resume, run_files
 from harness.run.announce import announce, report_choices, show_summary
 from harness.run.build import build_scenario, build_strategy, load_encoder, load_reference
 from harness.run.environment import device_of, set_precision
@@ -177,6 +177,7 @@ def _loop(
     began = time.perf_counter()
     strategy.prepare_run()
     state.timings["train"] += time.perf_counter() - began
+    stored_at_first = costs.stored_bytes(strategy, plugins)
     meters.measures.measure_initial(strategy, remaining)
     resumable = refusal(strategy, list(plugins)) is None
     if resumable:
@@ -214,6 +215,9 @@ def _loop(
         if resumable:
             mid_task.clear()
 
+    stored = costs.stored_bytes(strategy, plugins) - stored_at_first
+    state.document["stored_per_task"] = stored / len(train)
+    state.document["test_ms_per_image"] = costs.milliseconds_per_image(strategy, tests)
     if state.resolved.config.check_batch:
         state.document["batch_check"] = batch_check.check(strategy, tests, screen)
     state.write_document("finished")

@@ -12,7 +12,7 @@ from metrics.batch_dependence import ROUNDING, Changes, changed_answers
 from strategies.engine.mixed_evaluation import Batches, MixedEvaluation, mixed_batches, mixed_tasks, separate_batches
 
 SINGLE_IMAGES = 64
-"""Images per test set that are also classified alone."""
+"""Images per test set that are also classified one by one."""
 
 
 def check_batches(strategy: MixedEvaluation, experiences: Sequence[DomainExperience]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -96,24 +97,57 @@ class MixedEvaluation(SupervisedTemplate):
         Returns:
             Logits [n, C] of each experience, in the order of its images. The columns are those of `classifier.columns`.
         """
-        before = self.experience, self.is_training
+        with self._competing(experiences):
+            return self._logits_of(experiences, batches, keep)
+
+    def seconds_per_image(self, experiences: Sequence[DomainExperience], images: int = 64, repeats: int = 3) -> float:
+        """Return the time of a test image from its pixels in memory to its logits.
+
+        Text features are ready, and features of a frozen image tower are computed again. It is the shortest of several passes
+        of one batch.
+
+        Args:
+            experiences: the experiences whose test images make the batch.
+            images: most images of the batch.
+            repeats: number of passes that are timed, after one that is not.
+        """
+        batches = mixed_batches([len(experience.dataset) for experience in experiences], images)[:1]
+        with self._competing(experiences):
+            batch = next(iter(self._loader(experiences, batches)))
+            times = []
+            for _ in range(repeats + 1):
+                self.mbatch = [tensor.to(self.device) for tensor in batch]
+                self._wait()
+                began = time.perf_counter()
+                self._unpack_minibatch()
+                self.forward()
+                self._wait()
+                times.append(time.perf_counter() - began)
+        return min(times[1:]) / len(batches[0])
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    @contextmanager
+    def _competing(self, experiences: Sequence[DomainExperience]) -> Iterator[None]:
+        """Let the classes compete as in an evaluation of these experiences, in evaluation mode and without gradients."""
+        before, was_training = self.experience, self.is_training
         self.is_training = False
         try:
+            for self.experience in experiences:
+                self._check()
+                self._compete()
+            # A method may read its last trained experience, but not that of the images.
+            self.experience = before
             with torch.no_grad(), evaluating(self.model):
-                return self._logits_of(experiences, batches, keep)
+                yield
         finally:
-            self.experience, self.is_training = before
-            self._frozen_images = False
+            self.experience, self.is_training, self._frozen_images = before, was_training, False
             for experience in experiences:
                 self.classifier.compete(experience.task_label)
 
     def _logits_of(self, experiences: Sequence[DomainExperience], batches: Batches, keep: bool) -> list[Tensor]:
-        before = self.experience
-        for self.experience in experiences:
-            self._check()
-            self._compete()
-        # A method may read its last trained experience, but not that of the images.
-        self.experience = before
         widths = [sum(len(classes) for _, classes in self.classifier.columns(e.task_label)) for e in experiences]
         sizes = [len(experience.dataset) for experience in experiences]
         logits = torch.full((sum(sizes), max(widths)), PADDING, device=self.device, dtype=self.encoder.mean.dtype)
