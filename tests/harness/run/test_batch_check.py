@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from strategies import Strategy
 
 class Centres(Strategy):
-    def class_logits(self, features):
-        return super().class_logits(F.normalize(features - features.mean(dim=0) + 1e-3, dim=1))
+    def predict(self, features, candidates):
+        return super().predict(F.normalize(features - features.mean(dim=0) + 1e-3, dim=1), candidates)
 """
 
 
