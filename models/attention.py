@@ -7,6 +7,7 @@ bit-exact. Gradients of its weights are sums over the same rows in another order
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,7 +24,12 @@ class SelfAttention(nn.MultiheadAttention):
 
     Parameters, their names and every other use of the module are those of the base class. Other uses are cross-attention,
     dropout, key padding, attention weights, and inference, for which torch has a separate fast path.
+
+    `additions` are pairs of a role (q, k, v or o) and a function. The function gets the input of that matrix [B, L, D], and
+    its result is added to the output, if it is not None (`models.places`). With additions the direct path is always used.
     """
+
+    additions: tuple[tuple[str, Callable[[Tensor], Tensor | None]], ...] = ()
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *arguments: Any, **options: Any) -> Any:
         """Attend as the base class does: [B, L, D] -> ([B, L, D], None) on the direct path.
@@ -32,16 +38,26 @@ class SelfAttention(nn.MultiheadAttention):
         """
         mask = options.get("attn_mask")
         plain = not arguments and options.keys() <= {"need_weights", "attn_mask"} and not options.get("need_weights", True)
-        if not (plain and query is key and key is value and self._is_direct(query, mask)):
+        if not (plain and query is key and key is value and (self.additions or self._is_direct(query, mask))):
             return super().forward(query, key, value, *arguments, **options)
         batch, length, width = query.shape
         heads = self.num_heads
         fused = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        if self.additions:
+            thirds = zip("qkv", fused.chunk(3, dim=-1), strict=True)
+            fused = torch.cat([self._with_additions(role, query, third) for role, third in thirds], dim=-1)
         q, k, v = fused.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
         if mask is not None:
             mask = mask.view(1, 1, length, length) if mask.dim() == 2 else mask.view(batch, heads, length, length)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out_proj(attended.transpose(1, 2).reshape(batch, length, width)), None
+        merged = attended.transpose(1, 2).reshape(batch, length, width)
+        return self._with_additions("o", merged, self.out_proj(merged)), None
+
+    def _with_additions(self, role: str, x: Tensor, output: Tensor) -> Tensor:
+        """Return the output of a matrix with the additions for it."""
+        for added in [call(x) for each, call in self.additions if each == role]:
+            output = output if added is None else output + added
+        return output
 
     def _is_direct(self, query: Tensor, mask: Tensor | None) -> bool:
         """Return whether the direct path computes the same as the base class and is used for this input."""

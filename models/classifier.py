@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from avalanche.models import MultiTaskModule
 from torch import Tensor, nn
 
+from models.added import parameters_in
 from models.candidates import Candidates
 from models.encoder import DualEncoder
 from models.prompt_reader import Prompted, check_prompts
@@ -94,10 +95,10 @@ class PromptClassifier(MultiTaskModule):
         self.prompts: dict[int, Prompts] = {}
         self.rivals: dict[int, tuple[int, ...]] = {}
         self._rival_rows: dict[tuple[int, int], list[int]] = {}
-        self._frozen: dict[tuple[int, bool], tuple[tuple[int, int], Tensor]] = {}
+        self._frozen: dict[tuple[int, bool, Hashable], tuple[tuple[int, int], Tensor]] = {}
         self._text_parameters: tuple[int, list[nn.Parameter]] = (-1, [])
         self._tokens: dict[tuple[int, int], tuple[Tensor, int]] = {}
-        self._raw: dict[tuple[int, int], tuple[int, Tensor]] = {}
+        self._raw: dict[tuple[int, int, Hashable], tuple[int, Tensor]] = {}
         self._groups: dict[int, Tensor] = {}
         self._candidates: dict[tuple[int, ...], Candidates] = {}
         self.heads = nn.ParameterDict()
@@ -169,8 +170,8 @@ class PromptClassifier(MultiTaskModule):
         return head if rows is None else head[rows]
 
     def _frozen_head(self, task_label: int, training: bool) -> Tensor:
-        """Return the head of `text_features` without gradients, computed once for each state of the text tower."""
-        key, state = (task_label, training), self._text_state()
+        """Return the head of `text_features` without gradients, computed once for each route and state of the text tower."""
+        key, state = (task_label, training, self.encoder.text_route()), self._text_state()
         known, head = self._frozen.get(key, (None, None))
         if head is None or known != state or head.device != self.encoder.device:
             # Not an inference tensor even inside inference mode: training may use the head later.
@@ -187,7 +188,8 @@ class PromptClassifier(MultiTaskModule):
         version = self.encoder.text_version
         if self._text_parameters[0] != version:
             named = self.encoder.clip.named_parameters()
-            self._text_parameters = version, [p for name, p in named if tower_of(name) == "text"]
+            parameters = [p for name, p in named if tower_of(name) == "text"]
+            self._text_parameters = version, [*parameters, *parameters_in(self.encoder, "text")]
         return version, sum(p._version for p in self._text_parameters[1])
 
     def compete(self, task_label: int, rivals: Iterable[int] = ()) -> None:
@@ -331,11 +333,11 @@ class PromptClassifier(MultiTaskModule):
         if encoder.text_adapter is None or trains_text_tower(encoder):
             tokens = tokens if rows is None else tokens[rows.to(tokens.device)]
             return encoder.encode_texts(tokens.to(encoder.device), length)
-        version, raw = self._raw.get(key, (-1, None))
+        version, raw = self._raw.get((*key, self.encoder.text_route()), (-1, None))
         if raw is None or version != encoder.text_tower_version or raw.device != encoder.device:
             with torch.inference_mode(False), torch.no_grad():
                 raw = encoder.raw_texts(tokens.to(encoder.device), length)
-            self._raw[key] = (encoder.text_tower_version, raw)
+            self._raw[(*key, self.encoder.text_route())] = (encoder.text_tower_version, raw)
         return encoder.finish_texts(raw if rows is None else raw[rows])
 
     def _encode_frozen(self, task_label: int, training: bool) -> Tensor:

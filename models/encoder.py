@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
@@ -15,10 +15,12 @@ from torch.utils.checkpoint import checkpoint
 
 from models import parallel
 from models.adapter import Adapter
+from models.added import in_tower
 from models.attention import streamline
 from models.prompt_reader import PromptReader
 from models.registry import UserError
-from models.towers import check_parts
+from models.route import PLAIN, current_route, is_plain, route_key, routed, rows_of
+from models.towers import check_parts, embedding_as
 from models.transforms import Preprocess
 
 CPU_ROWS = 32
@@ -105,6 +107,7 @@ class DualEncoder(nn.Module):
         self.name = name
         self.pretrained = pretrained
         self.image_version = 0
+        self.image_tower_version = 0
         self.text_version = 0
         self.text_tower_version = 0
         self.cuts_texts = True
@@ -114,6 +117,9 @@ class DualEncoder(nn.Module):
         self.tuning = "full"
         self.image_adapter = None
         self.text_adapter = None
+        # Modules of tunings and methods in the towers (`models.added`).
+        self.added = nn.ModuleDict()
+        self.grown = nn.ModuleDict()
         self._tokenizer = tokenizer
         self.reader = PromptReader(tokenizer, name)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -181,16 +187,16 @@ class DualEncoder(nn.Module):
         if pixels.dtype == torch.uint8:
             pixels = self.normalise(pixels)
         rows = None if pixels.is_cuda else CPU_ROWS
-        return self._pass(partial(self.clip.encode_image, normalize=False), pixels, rows)
+        return self._pass(partial(self.clip.encode_image, normalize=False), pixels, rows, current_route())
 
     def finish_images(self, raw: Tensor) -> Tensor:
         """Return unit image features of `raw_images`, through the adapter if there is one."""
-        if self.image_adapter is not None:
+        if self.image_adapter is not None and not is_plain():
             self.image_adapter.wake()
             raw = self.image_adapter(raw)
         return F.normalize(raw, dim=-1)
 
-    def encode_texts(self, tokens: Tensor, length: int | None = None) -> Tensor:
+    def encode_texts(self, tokens: Tensor, length: int | None = None, embeddings: Tensor | None = None) -> Tensor:
         """Return unit text features.
 
         A causal text tower pools a position that does not depend on padding, so the batch is cut to its longest text. The
@@ -200,22 +206,45 @@ class DualEncoder(nn.Module):
         Args:
             tokens: token ids [B, context].
             length: result of an earlier `needed_length` for these tokens. Computing it makes a GPU wait.
+            embeddings: token embeddings [B, context, D] in place of those of the ids, such as a learned context (CoOp). The
+                ids still decide where the texts end.
 
         Returns:
             Features [B, d] of norm 1.
-        """
-        return self.finish_texts(self.raw_texts(tokens, length))
 
-    def raw_texts(self, tokens: Tensor, length: int | None = None) -> Tensor:
+        Raises:
+            UserError: with embeddings, if the text tower has no token embedding (a text tower of transformers).
+        """
+        return self.finish_texts(self.raw_texts(tokens, length, embeddings))
+
+    def raw_texts(self, tokens: Tensor, length: int | None = None, embeddings: Tensor | None = None) -> Tensor:
         """Return the text tower's output [B, d], before adapter and normalisation. Only a change of the tower changes it."""
         length = self.needed_length(tokens) if length is None else length
         if length >= tokens.shape[1]:
-            return self._raw_texts_plain(tokens)
-        return self._pass(self._encode_cut, tokens[:, :length], TEXT_ROWS)
+            return self._raw_texts_plain(tokens, embeddings)
+        return self._pass(self._encode_cut, tokens[:, :length], TEXT_ROWS, self.text_route(), embeddings)
+
+    def text_route(self) -> Hashable:
+        """Return the current route as far as text features depend on it; None if nothing was added to the text tower.
+
+        Raises:
+            TypeError: the route has one entry per image, and modules of the text tower would read it.
+        """
+        if any(True for _ in in_tower(self, "text")):
+            return route_key()
+        return PLAIN if is_plain() and self.text_adapter is not None else None
+
+    @property
+    def token_embedding(self) -> nn.Module:
+        """The text tower's layer of token embeddings. Raises UserError for a tower without one."""
+        layer = getattr(self._text_tower(), "token_embedding", None)
+        if not isinstance(layer, nn.Module):
+            raise UserError(f"The text tower of {self.name} has no layer `token_embedding` whose output could be replaced.")
+        return layer
 
     def finish_texts(self, raw: Tensor) -> Tensor:
         """Return unit text features of `raw_texts`, through the adapter if there is one."""
-        if self.text_adapter is not None:
+        if self.text_adapter is not None and not is_plain():
             if self.text_adapter.wake():
                 self.touch_text(tower=False)
             raw = self.text_adapter(raw)
@@ -244,9 +273,14 @@ class DualEncoder(nn.Module):
         self.touch_images()
         self.touch_text()
 
-    def touch_images(self) -> None:
-        """Tell caches that the image tower's output may have changed. A change of the adapter after it does not count."""
+    def touch_images(self, tower: bool = True) -> None:
+        """Tell caches that the image tower's output may have changed. A change of the adapter after it does not count.
+
+        Args:
+            tower: False if only modules added to the tower may have changed, so that its output under `PLAIN` is still valid.
+        """
         self.image_version += 1
+        self.image_tower_version += tower
 
     def touch_text(self, tower: bool = True) -> None:
         """Tell caches that text features may have changed.
@@ -260,13 +294,30 @@ class DualEncoder(nn.Module):
         self.text_version += 1
         self.text_tower_version += tower
 
-    def _raw_texts_plain(self, tokens: Tensor) -> Tensor:
+    def _raw_texts_plain(self, tokens: Tensor, embeddings: Tensor | None = None) -> Tensor:
         """Return the text tower's output at the full context length."""
-        return self._pass(partial(self.clip.encode_text, normalize=False), tokens, TEXT_ROWS)
+        return self._pass(partial(self.clip.encode_text, normalize=False), tokens, TEXT_ROWS, self.text_route(), embeddings)
 
-    def _pass(self, tower: Callable[[Tensor], Tensor], inputs: Tensor, rows: int | None = None) -> Tensor:
+    def _pass(
+        self,
+        tower: Callable[[Tensor], Tensor],
+        inputs: Tensor,
+        rows: int | None,
+        route: Any,
+        embeddings: Tensor | None = None,
+    ) -> Tensor:
         """Run a tower. With several processes, each computes a share of the rows."""
-        return parallel.split_rows(partial(self._in_chunks, partial(self._run, tower), rows), inputs)
+        if route is None and embeddings is None:
+            return parallel.split_rows(partial(self._in_chunks, partial(self._run, tower), rows), inputs)
+
+        def run(index: Tensor) -> Tensor:
+            # Set here and not around the pass: with `microbatch`, the backward pass runs a chunk again.
+            given = nullcontext() if embeddings is None else embedding_as(self.token_embedding, embeddings[index])
+            with routed(rows_of(route, index)), given:
+                return tower(inputs[index])
+
+        indices = torch.arange(len(inputs), device=inputs.device)
+        return parallel.split_rows(partial(self._in_chunks, partial(self._run, run), rows), indices)
 
     def _in_chunks(self, run: Callable[[Tensor], Tensor], rows: int | None, inputs: Tensor) -> Tensor:
         """Run `rows` rows at a time, or with gradients `microbatch` rows.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from models.registry import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 # open_clip's CLIP has the text tower's parts directly on the model. CustomTextCLIP and CoCa have them under `text.`.
 UNPACKED_TEXT = ("transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection")
@@ -32,6 +33,16 @@ def tower_of(name: str) -> str:
     if tower is None:
         raise ValueError(f"the parameter {name!r} does not belong to a known tower")
     return tower
+
+
+@contextmanager
+def embedding_as(layer: nn.Module, embeddings: Tensor) -> Iterator[None]:
+    """Let a layer of token embeddings return these embeddings [B, L, D] within the block, cut to the positions asked for."""
+    handle = layer.register_forward_hook(lambda layer, inputs, output: embeddings[:, : output.shape[1]])
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def check_parts(clip: nn.Module) -> None:

@@ -15,6 +15,8 @@
 Source of bitfit to probe: IIMM's code (mit-ll/IIMM). Its bias and attention modes choose by pattern; these are the same
 tensors. attention is also A-CLIP's (2402.09613), as far as can be known from that code, which is by the same authors. That
 code tunes SigLIP, CoCa and EVA-02 in full only. Their sets are the corresponding tensors under other names (our choice).
+
+`models.tuning_options` shows how a tuning from outside is written, and `models.places` where its modules may be.
 """
 
 from __future__ import annotations
@@ -26,16 +28,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import lora
+from models import added, lora
 from models.adapter import Adapter
 from models.blocks import TOWERS, biases, blocks, matrices, missing_in_tower
 from models.encoder import DualEncoder
 from models.registry import UserError, unknown
 from models.towers import tower_of
-from models.tuning_options import Bottleneck, LowRank, Partial, Whole, options_of
+from models.tuning_options import Bottleneck, Heads, LowRank, Partial, TuningOptions, Whole, check_tuning, options_of
+
+GROWN = "grown."
+"""Prefix of the names of modules that a method adds for a task."""
 
 
-def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.Parameter]:
+def apply(encoder: DualEncoder, name: str | type[TuningOptions] = "full", **options: Any) -> list[nn.Parameter]:
     """Set `requires_grad` on every parameter of the encoder and return the trainable ones.
 
     LoRA from an earlier call is first merged into the weights. Parameters that features never use (CoCa's text decoder,
@@ -44,8 +49,8 @@ def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.P
     Args:
         encoder: the encoder.
         name: one of `models.TUNINGS`: "full", "visual", "text", "bitfit", "attention", "lora", "adapter", "probe",
-            "frozen".
-        options: options of the tuning, fields of `models.tuning_options.options_of(name)`.
+            "frozen", a registered name, or the class of a tuning.
+        options: options of the tuning, fields of `models.tuning_options.options_of(name)`, or of the class.
 
     Returns:
         The trainable parameters in the model's order. "probe" returns none: its heads belong to the classifier (`trainable`).
@@ -53,7 +58,7 @@ def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.P
 
     Raises:
         UserError: the name or an option is unknown, a value is out of range, or a tower has nothing that the tuning selects.
-        ValueError: the encoder already has adapters, which cannot be merged into its weights.
+        ValueError: the encoder already has adapters or other added modules, which cannot be merged into its weights.
 
     Examples:
         ```python
@@ -62,7 +67,11 @@ def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.P
         optimiser = torch.optim.AdamW(parameters, lr=1e-4)
         ```
     """
-    kind = options_of(name)
+    if isinstance(name, type):
+        kind, name = name, name.__name__
+        check_tuning(kind, name)
+    else:
+        kind = options_of(name)
     valid = [field.name for field in dataclasses.fields(kind)]
     for option in options:
         if option not in valid:
@@ -74,8 +83,8 @@ def apply(encoder: DualEncoder, name: str = "full", **options: Any) -> list[nn.P
     towers = getattr(chosen, "towers", "both")
     if towers not in TOWERS:
         raise unknown("value of tuning.towers", str(towers), TOWERS)
-    if encoder.image_adapter is not None or encoder.text_adapter is not None:
-        raise ValueError("the encoder already has adapters; load the model again to tune it in another way")
+    if encoder.image_adapter is not None or encoder.text_adapter is not None or len(encoder.added) or len(encoder.grown):
+        raise ValueError("the encoder already has adapters or added modules; load the model again to tune it in another way")
     lora.merge(encoder)
     trained_ids = {id(p) for p in _select(encoder, name, chosen)}
     for parameter in encoder.parameters():
@@ -93,7 +102,18 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 
 
 def trains_images(encoder: DualEncoder) -> bool:
-    """Return whether any parameter of the image tower trains, LoRA included. If not, `encoder.raw_images` does not change."""
+    """Return whether `encoder.raw_images` may change: the image tower trains, LoRA included, or has added modules.
+
+    Added modules count even if they are frozen, because their output depends on the route (`models.route`).
+    """
+    return trains_image_tower(encoder) or any(True for _ in added.in_tower(encoder, "image"))
+
+
+def trains_image_tower(encoder: DualEncoder) -> bool:
+    """Return whether any parameter of the image tower trains, LoRA included, without added modules.
+
+    If not, `encoder.raw_images` does not change under the route `PLAIN`.
+    """
     return _trains(encoder, "image")
 
 
@@ -104,8 +124,11 @@ def trains_text(encoder: DualEncoder) -> bool:
 
 
 def trains_text_tower(encoder: DualEncoder) -> bool:
-    """Return whether any parameter of the text tower trains, LoRA included. If not, `encoder.raw_texts` does not change."""
-    return _trains(encoder, "text")
+    """Return whether any parameter of the text tower trains, LoRA and added modules included.
+
+    If not, `encoder.raw_texts` does not change.
+    """
+    return _trains(encoder, "text") or any(p.requires_grad for p in added.parameters_in(encoder, "text"))
 
 
 def _trains(encoder: DualEncoder, tower: str) -> bool:
@@ -116,23 +139,25 @@ def _trains(encoder: DualEncoder, tower: str) -> bool:
 def weights(encoder: DualEncoder) -> dict[str, Tensor]:
     """Return a copy of the weights for arithmetic on them: name -> tensor.
 
-    Names and shapes are the model's under every tuning. LoRA's updates are added to their matrices. Adapters have separate
-    names. A probe's heads are not included.
+    Names and shapes are the model's under every tuning. LoRA's updates are added to their matrices. Adapters and other modules
+    of a tuning have separate names. A probe's heads and the modules that a method adds for a task are not included.
     """
-    return lora.weights(encoder)
+    return {name: tensor for name, tensor in lora.weights(encoder).items() if not name.startswith(GROWN)}
 
 
 def set_weights(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> None:
     """Load weights with the names and shapes of `weights` into the encoder. LoRA restarts without an update.
 
-    Loading the initial weights restores the initial encoder bit-exactly, including LoRA's A.
+    Loading the initial weights restores the initial encoder bit-exactly, including LoRA's A. Modules that a method adds for a
+    task stay as they are.
 
     Raises:
         RuntimeError: names or shapes differ.
     """
     changed = _changed_parts(encoder, theta)
     versions = encoder.image_version, encoder.text_tower_version, encoder.text_version
-    lora.load(encoder, theta)
+    grown = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(GROWN)}
+    lora.load(encoder, {**theta, **grown})
     # Loading has invalidated every cache. The caches of a tower that got its present values are still valid.
     encoder.image_version = versions[0] + ("image" in changed)
     encoder.text_tower_version = versions[1] + ("text" in changed)
@@ -144,7 +169,7 @@ def live(encoder: DualEncoder) -> dict[str, Tensor]:
 
     With LoRA these are the frozen matrices. They are the whole weights after `set_weights`, until training continues.
     """
-    return lora.live(encoder)
+    return {name: tensor for name, tensor in lora.live(encoder).items() if not name.startswith(GROWN)}
 
 
 def _changed_parts(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> set[str]:
@@ -152,10 +177,15 @@ def _changed_parts(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> set[str
     if encoder.tuning == "lora":
         return {"image", "text"}
     different = [n for n, t in live(encoder).items() if n in theta and not torch.equal(t, theta[n].to(t.device))]
-    return {tower_of(name.removeprefix("clip.")) if name.startswith("clip.") else name.partition(".")[0] for name in different}
+    parts = set()
+    for name in different:
+        kind, _, rest = name.partition(".")
+        tower = tower_of(rest) if kind == "clip" else added.tower_of_added(name) if kind == "added" else kind
+        parts |= {"image", "text"} if tower == "both" else {tower}
+    return parts
 
 
-def _select(encoder: DualEncoder, name: str, options: object) -> Iterable[nn.Parameter]:
+def _select(encoder: DualEncoder, name: str, options: TuningOptions) -> Iterable[nn.Parameter]:
     """Return the parameters that a tuning trains. Adds the modules that it needs."""
     if isinstance(options, Whole):
         parts = {"full": ("image", "text"), "visual": ("image",), "text": ("text",)}[name]
@@ -167,7 +197,7 @@ def _select(encoder: DualEncoder, name: str, options: object) -> Iterable[nn.Par
         return lora.inject(encoder, options.rank, options.roles, options.scale, options.towers)
     if isinstance(options, Bottleneck):
         return _adapters(encoder, options)
-    return []
+    return [] if isinstance(options, Heads) else options.select(encoder)
 
 
 def _in_blocks(encoder: DualEncoder, name: str, options: Partial) -> list[nn.Parameter]:

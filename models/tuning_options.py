@@ -1,14 +1,34 @@
-"""The options of each tuning (`models.tuning`). Imports no torch."""
+"""The options of each tuning (`models.tuning`), and the registry of tunings. Imports no torch.
+
+A tuning from outside is a frozen dataclass of options with a method `select`:
+
+    @models.tuning_options.register("shallow-prompt")
+    @dataclass(frozen=True)
+    class ShallowPrompt(TuningOptions):
+        count: int = setting(4, "number of prompt tokens", least=1)
+
+        def select(self, encoder):
+            prompt = Prompt(self.count, ...)            # a torch module
+            places.image_tokens(encoder, prompt)        # where it acts (`models.places`)
+            return prompt.parameters()                  # what trains; everything else is frozen
+
+`--tuning shallow_prompt.py:ShallowPrompt` takes it from a file. An installed package offers tunings under the
+entry points `perennial.tunings`.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from models import TUNINGS
-from models.registry import unknown
+from models.registry import Registry, UserError
 from models.setting import check_ranges, setting
+
+if TYPE_CHECKING:
+    from models.encoder import DualEncoder
 
 Towers = Literal["both", "image", "text"]
 TARGETS = ("q", "k", "v", "o", "fc", "proj")
@@ -16,10 +36,18 @@ TARGETS = ("q", "k", "v", "o", "fc", "proj")
 
 @dataclass(frozen=True)
 class TuningOptions:
-    """Options of a tuning, whose ranges are checked."""
+    """Options of a tuning, whose ranges are checked. A tuning from outside defines `select`."""
 
     def __post_init__(self) -> None:
         check_ranges(self, "tuning.")
+
+    def select(self, encoder: DualEncoder) -> Iterable[Any]:
+        """Add the tuning's modules to the encoder and return the parameters that train. All others are frozen.
+
+        Args:
+            encoder: an encoder without modules of another tuning.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define select(encoder)")
 
 
 @dataclass(frozen=True)
@@ -98,8 +126,34 @@ OPTIONS: dict[str, type] = {
 }
 
 
-def options_of(name: str) -> type:
-    """Return the frozen dataclass of a tuning's options. Raises UserError for an unknown tuning."""
-    if name not in TUNINGS:
-        raise unknown("tuning", name, TUNINGS)
-    return OPTIONS[name]
+REGISTRY = Registry(
+    "tuning", {name: f"{__name__}:{kind.__name__}" for name, kind in OPTIONS.items()}, entry_points="perennial.tunings"
+)
+register = REGISTRY.register
+
+
+def options_of(name: str) -> type[TuningOptions]:
+    """Return the frozen dataclass of a tuning's options.
+
+    Raises:
+        UserError: the tuning is unknown, or what is registered is not such a dataclass.
+    """
+    kind = REGISTRY.get(name)
+    check_tuning(kind, name)
+    checked: type[TuningOptions] = kind
+    return checked
+
+
+def check_tuning(kind: Any, name: str) -> None:
+    """Check that a class is a tuning: a frozen dataclass derived from `TuningOptions`, with `select` unless it is built in.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, TuningOptions)):
+        raise UserError(f"The tuning {name!r} is not a subclass of models.tuning_options.TuningOptions but {kind!r}.")
+    parameters: Any = vars(kind).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        raise UserError(f"The tuning {name!r} needs @dataclass(frozen=True) above its class {kind.__name__}.")
+    if name not in TUNINGS and kind.select is TuningOptions.select:
+        raise UserError(f"The tuning {name!r} does not define select(encoder), which returns the parameters that train.")

@@ -78,14 +78,19 @@ def split_prefix(changes: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any
     return others, {name.removeprefix(f"{prefix}."): value for name, value in changes.items() if name not in others}
 
 
-def tuning_options(tuning: str, changes: Mapping[str, Any]) -> Any:
-    """Return the options of a tuning (`models.tuning_options.options_of`) with the user's changes.
+def tuning_options(tuning: str, changes: Mapping[str, Any], kind: type | None = None) -> Any:
+    """Return the options of a tuning with the user's changes.
+
+    Args:
+        tuning: the name of the tuning.
+        changes: the user's values by option.
+        kind: the class of the options; None: that of `models.tuning_options.options_of`.
 
     Raises UserError for an unknown option and for a value of the wrong type or out of range.
     """
     from models.tuning_options import options_of
 
-    return _filled(options_of(tuning), changes, "tuning", f"tuning {tuning}")
+    return _filled(kind or options_of(tuning), changes, "tuning", f"tuning {tuning}")
 
 
 def plugin_options(names: Sequence[str], changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

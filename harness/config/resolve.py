@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import models
 from benchmarks.plan import StreamPlan
 from harness.config.options import make_options, plugin_options, split_prefix, tuning_options
 from harness.config.run_config import RunConfig
 from harness.config.settings import check_distinct_items, check_values, declared, in_identity
-from harness.config.user_file import check_source, check_strategy, is_file, load_strategy, source_sha256
+from harness.config.user_file import check_source, check_strategy, is_file, load_strategy, load_tuning, source_sha256
 from harness.config.user_plugins import class_name, plugin_settings, user_plugins
 from harness.records.files import file_sha256
 from harness.records.run_json import digest_of, key_of, retained
@@ -24,6 +25,7 @@ from models.files import reason
 from models.loading.local_files import SHIPPED, weights_sha256
 from models.registry import UserError, unknown
 from models.setting import without_usual
+from models.tuning_options import options_of
 from strategies.engine.method_checks import is_built_in
 
 DEFAULT_MODELS = {False: ("tiny", None), True: ("ViT-B-16", "openai")}
@@ -40,13 +42,14 @@ class Resolved:
         strategy_class: the strategy's class, or its declaration (`strategies.engine.declared`).
         strategy_slug: the name of the strategy and its plugins in the name of the folder.
         options: the strategy's options.
-        tuning: the name of the tuning.
+        tuning: the name of the tuning, or its file as the user wrote it.
         tuning_options: the options of the tuning.
         plugins: the options of each plugin by name.
         order_label: "I", "II", "default" or "custom-" and a digest.
         model: the name of the model.
         pretrained: the tag or file of its weights.
         strategy_sha256: the digest of the file of a strategy that is not built in.
+        tuning_sha256: the digest of the file of a tuning that is not built in.
         weights_sha256: the digest of the weights' file.
         data_version: the digest of the data.
         reference: names of the reference images and sentences.
@@ -75,6 +78,7 @@ class Resolved:
     reference_version: str | None
     files: dict[str, str]
     reference_paths: Sequence[str] | None = dataclasses.field(default=None, repr=False)
+    tuning_sha256: str | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -128,10 +132,18 @@ class Resolved:
             "tuning_options": without_usual(self.tuning_options),
             "plugins": self._plugin_settings(),
             **in_identity(self.request),
+            **self._tuning_identity(),
             # Only if there are any: older records keep their keys.
             **({"files": self.files} if self.files else {}),
             **({"targets": list(self.plan.targets)} if self.plan.targets else {}),
         }
+
+    def _tuning_identity(self) -> dict[str, Any]:
+        """Return the name and the digest of a tuning that is not built in, so that the place of its file does not matter."""
+        if self.tuning_sha256 is None:
+            return {}
+        name = slug(type(self.tuning_options).__name__) if is_file(self.tuning) else self.tuning
+        return {"tuning": name, "tuning_sha256": self.tuning_sha256}
 
     def _plugin_settings(self) -> dict[str, dict[str, Any]]:
         return {name: plugin_settings(options) for name, options in self.plugins.items()}
@@ -215,8 +227,9 @@ def check_names(config: RunConfig) -> StreamPlan:
     from benchmarks import BENCHMARKS
 
     check_values(config)
-    for name in filter(is_file, (config.strategy, *config.plugins)):
-        check_source(name, "plugin" if name in config.plugins else "strategy")
+    for kind, names in (("strategy", [config.strategy]), ("tuning", [config.tuning or ""]), ("plugin", config.plugins)):
+        for name in filter(is_file, names):
+            check_source(name, kind)
     check_distinct_items(config.plugins, "--plugin")
     select_measures(config.measures or (), AFTER_TRAINING)
     plan: StreamPlan = BENCHMARKS.get(config.benchmark)(config.ask())
@@ -274,7 +287,7 @@ def outline(config: RunConfig) -> Resolved | None:
     from strategies import TARGETS
     from strategies.engine.declared import declared as declared_strategy
 
-    if config.strategy not in TARGETS or any(map(is_file, config.plugins)):
+    if config.strategy not in TARGETS or any(map(is_file, config.plugins)) or config.tuning not in (None, *models.TUNINGS):
         return None
     return _resolved(config, plan, declared_strategy(config.strategy), None)
 
@@ -291,6 +304,7 @@ def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str
         if name.startswith("lr_by_task.") and (task := name.removeprefix("lr_by_task.")) not in plan.names:
             raise unknown("task of lr_by_task", task, plan.names)
     tuning = config.tuning or strategy_class.default_tuning
+    kind, tuning_sha256 = _tuning(tuning)
     reference = _reference(plan, options) if strategy_class.needs_reference else None
     reference_version, reference_paths = None, None
     # A user's class may read reference data for a loss that the options of its base do not name.
@@ -306,7 +320,7 @@ def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str
         strategy_slug="+".join([name, *map(slug, plugins)]),
         options=options,
         tuning=tuning,
-        tuning_options=tuning_options(tuning, tuning_changes),
+        tuning_options=tuning_options(tuning, tuning_changes, kind),
         plugins=plugins,
         order_label=order_label(plan),
         model=model,
@@ -319,7 +333,18 @@ def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str
         reference_version=reference_version,
         files={what: _content(path) for what, path in strategy_class.files(options).items()},
         reference_paths=reference_paths,
+        tuning_sha256=tuning_sha256,
     )
+
+
+def _tuning(name: str) -> tuple[type | None, str | None]:
+    """Return the class and the digest of a tuning that is not built in, otherwise None and None."""
+    if is_file(name):
+        return load_tuning(name)
+    if name in models.TUNINGS:
+        return None, None
+    kind = options_of(name)
+    return kind, source_sha256(kind)
 
 
 def settings_of(plan: StreamPlan, model: str) -> Mapping[str, Mapping[str, Any]]:

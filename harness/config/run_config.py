@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import models
 from benchmarks.plan import Ask
 from metrics.suite import RUN_DEFAULTS
 from models.setting import setting
@@ -33,6 +32,12 @@ def _strategies() -> Iterable[str]:
     from strategies import STRATEGIES
 
     return STRATEGIES.names()
+
+
+def _tunings() -> Iterable[str]:
+    from models.tuning_options import REGISTRY
+
+    return REGISTRY.names()
 
 
 def _plugins() -> Iterable[str]:
@@ -97,9 +102,10 @@ class RunConfig(Ask):
     )
     tuning: str | None = setting(
         None,
-        "parameters that train: a name from `list tunings` (default: the strategy's)",
+        "parameters that train: a name from `list tunings`, or FILE.py:Class, which is run as code (default: the strategy's)",
         group="model",
-        choices=lambda: models.TUNINGS,
+        choices=_tunings,
+        code=True,
         identity=True,
     )
     plugins: tuple[str, ...] = setting(

@@ -31,13 +31,18 @@ def check_code(arguments: argparse.Namespace) -> None:
     for path in sorted({path for path in map(file_of, _from_file(arguments)) if path.resolve() not in named}):
         fact = f"{arguments.config} names {path.resolve()} (SHA-256 {_sha256(path)}), whose code would be run"
         if not _agrees(fact, arguments.quiet):
-            raise UserError(f"{fact}. Read it, then add --trust-code, or name it with --strategy or --plugin.")
+            raise UserError(f"{fact}. Read it, then add --trust-code, or name it with --strategy, --tuning or --plugin.")
         arguments.trust_code = True
 
 
 def _named(arguments: argparse.Namespace) -> list[str]:
     """Return the files of code that the command line names."""
-    words = [*(getattr(arguments, "strategies", None) or ()), arguments.strategy or "", *(arguments.plugins or ())]
+    words = [
+        *(getattr(arguments, "strategies", None) or ()),
+        arguments.strategy or "",
+        arguments.tuning or "",
+        *(arguments.plugins or ()),
+    ]
     return [name for name in names_from_words(words) if is_file(name)]
 
 
@@ -47,6 +52,8 @@ def _from_file(arguments: argparse.Namespace) -> list[str]:
     names: list[str] = []
     if arguments.strategy is None and not getattr(arguments, "strategies", None):
         names.append(settings.get("strategy", ""))
+    if arguments.tuning is None:
+        names.append(settings.get("tuning") or "")
     if arguments.plugins is None:
         names += settings.get("plugins", ())
     return [name for name in names if is_file(name)]

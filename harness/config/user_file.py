@@ -1,4 +1,4 @@
-"""Load a user's strategy or plugin: a class in a Python file, which is run as code."""
+"""Load a user's strategy, tuning or plugin: a class in a Python file, which is run as code."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from harness.display.console import complain
 from harness.records.files import file_sha256
 from models.files import read_bytes, reason
 from models.paths import user_path
 from models.registry import UserError, first_line, unknown
+
+if TYPE_CHECKING:
+    from models.tuning_options import TuningOptions
 
 SLOW = 10.0
 """Seconds after which an import that is still running is reported."""
@@ -36,7 +39,7 @@ _loaded: dict[tuple[str, str], _Loaded] = {}
 
 
 def is_file(name: str) -> bool:
-    """Return whether a strategy or plugin is given as a file, not by its registered name."""
+    """Return whether a strategy, tuning or plugin is given as a file, not by its registered name."""
     return name.partition(":")[0].endswith(".py")
 
 
@@ -51,7 +54,7 @@ def check_source(reference: str, kind: str) -> None:
 
     Args:
         reference: `file.py` or `file.py:Class`.
-        kind: "strategy" or "plugin", for messages.
+        kind: "strategy", "tuning" or "plugin", for messages.
 
     Raises:
         UserError: for a file that is missing, is not Python or does not define the class.
@@ -88,6 +91,15 @@ def load_strategy(reference: str) -> tuple[type, str]:
     from strategies.engine.strategy import Strategy
 
     return _load(reference, Strategy, "strategy", "strategies", "strategies.Strategy")
+
+
+def load_tuning(reference: str) -> tuple[type[TuningOptions], str]:
+    """Return the tuning of `file.py:Class` and the SHA-256 of the file. Raises UserError as `load_strategy` does."""
+    from models.tuning_options import TuningOptions, check_tuning
+
+    kind, sha = _load(reference, TuningOptions, "tuning", "tunings", "models.tuning_options.TuningOptions")
+    check_tuning(kind, reference)
+    return kind, sha
 
 
 def load_plugin(reference: str) -> tuple[type, str]:
@@ -221,19 +233,21 @@ def _data(module: types.ModuleType) -> dict[str, str]:
 
 def _forget(module: types.ModuleType) -> None:
     """Unload a module, its neighbours and the strategies that it registered, so that it can be imported again."""
+    from models.tuning_options import REGISTRY
     from strategies import STRATEGIES
     from strategies.engine.unsaved_state import neighbours
 
     for other in neighbours(module):
         sys.modules.pop(other.__name__, None)
-    STRATEGIES.remove(lambda target: getattr(target, "__module__", None) == module.__name__)
+    for registry in (STRATEGIES, REGISTRY):
+        registry.remove(lambda target: getattr(target, "__module__", None) == module.__name__)
 
 
 def exited(error: SystemExit) -> UserError:
     """Return the error for a user's code that called exit() during a run, with its file and line."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return UserError(f"A strategy or plugin called exit() during the run{where}; raise an exception instead.")
+    return UserError(f"A strategy, tuning or plugin called exit() during the run{where}; raise an exception instead.")
 
 
 @contextmanager

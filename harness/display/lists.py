@@ -133,13 +133,14 @@ def _descriptions(what: str) -> dict[str, str]:
     import models
     from metrics.definitions import METRICS
     from models.loading.local_files import SHIPPED, is_here
+    from models.tuning_options import REGISTRY
     from strategies import ABOUT, STRATEGIES
     from strategies.plugins.built_in import PLUGINS
 
     return {
         "benchmarks": {name: benchmarks.ABOUT.get(name, "") for name in benchmarks.BENCHMARKS.names()},
         "strategies": {name: ABOUT.get(name, "") for name in STRATEGIES.names()},
-        "tunings": models.TUNINGS,
+        "tunings": {name: models.TUNINGS.get(name, "") for name in REGISTRY.names()},
         "plugins": PLUGINS,
         "models": {name: text for name, text in models.KNOWN.items() if name not in SHIPPED or is_here(name)},
         "metrics": METRICS,

@@ -79,7 +79,9 @@ def _differences(request: Any, identity: Mapping[str, Any]) -> Iterator[tuple[st
     """Yield the values in which `request` and identity differ. Values that older records lack are not compared."""
     if not isinstance(request, dict):
         return
-    pairs = [(name, request.get(name), identity[name]) for name in REPEATED if name in identity]
+    # A tuning from a file goes by the name of its class, which only the file tells.
+    names_code = {"tuning"} if "tuning_sha256" in identity else set()
+    pairs = [(name, request.get(name), identity[name]) for name in REPEATED if name in identity and name not in names_code]
     if identity.get("strategy_sha256") is None and isinstance(request.get("strategy"), str):
         plugins = request.get("plugins")
         names = list(map(str, plugins if isinstance(plugins, list) else ()))

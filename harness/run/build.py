@@ -93,7 +93,7 @@ def build_strategy(
     strategy: Strategy = resolved.strategy_class(
         encoder=encoder,
         options=resolved.options,
-        tuning_name=resolved.tuning,
+        tuning_name=resolved.tuning if resolved.tuning_sha256 is None else type(resolved.tuning_options),
         tuning_options=dataclasses.asdict(resolved.tuning_options),
         reference=reference,
         seed=config.seed,

@@ -109,6 +109,8 @@ class RunState:
         encoder and does not make again.
         """
         weights, state = checkpoint.load_state(self.folder / CHECKPOINTS, self.done, strategy.device)
+        strategy.make_modules(experiences)
+        strategy.freeze_modules()
         if unmatched := sorted(strategy.encoder.state_dict().keys() ^ weights.keys()):
             raise StartOver([f"encoder.{name}" for name in unmatched], within=False)
         strategy.encoder.load_state_dict(weights)

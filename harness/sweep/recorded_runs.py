@@ -51,6 +51,8 @@ def _matches(document: Mapping[str, Any], config: RunConfig, plan: StreamPlan, s
     expected = {**settings, "tasks": list(plan.names), "heldout": list(plan.heldout), "strategy_sha256": sha256}
     # Only the code of a user's strategy knows its default tuning.
     names = [name for name in {**expected, **dict.fromkeys(REPEATED)} if name != "tuning" or config.tuning is not None]
+    if config.tuning is not None and is_file(config.tuning):
+        names, expected["tuning_sha256"] = [*set(names) - {"tuning"}, "tuning_sha256"], _sha256(config.tuning)
     if any(identity.get(name) != expected.get(name) for name in names) or request.get("plugins") != list(config.plugins):
         return False
     options, changes = request.get("options"), document.get("changes")
@@ -79,9 +81,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _sha256(reference: str) -> str:
-    """Return the SHA-256 of a strategy file. Raises UserError if it cannot be read."""
+    """Return the SHA-256 of a file of code. Raises UserError if it cannot be read."""
     path = file_of(reference)
     try:
         return file_sha256(path)
     except OSError as error:
-        raise UserError(f"Cannot read the strategy file {path}: {reason(error)}.") from error
+        raise UserError(f"Cannot read the file {path}: {reason(error)}.") from error

@@ -40,6 +40,7 @@ DESCRIPTION = "perennial"
 TRANSFORMERS = ("vision_model.", "text_model.")
 # Parts of tensor names in the files of tunings that store their update separately.
 TUNED = ("parametrizations.", "image_adapter.", "text_adapter.")
+ADDED = ("added.", "grown.")
 TENSOR_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -176,6 +177,11 @@ def _hint(weights: Weights) -> str:
         return (
             " It comes from a run with --tuning lora or adapter, which stores its update separately from the weights. In "
             "Python, call models.tuning.apply with that tuning before load_state_dict."
+        )
+    if any(key.startswith(ADDED) for key in weights.state):
+        return (
+            " It comes from a run whose tuning or method adds modules to the towers. In Python, add them to the model in the "
+            "same way before load_state_dict."
         )
     if re.search(r"-\d{5}-of-\d{5}", weights.path.name):
         return " It is one of several parts of the weights. Join them into one file."

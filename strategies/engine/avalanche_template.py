@@ -16,8 +16,10 @@ from models import parallel, tuning
 from models.candidates import Candidates
 from models.prompt_reader import check_prompts
 from models.registry import UserError
+from models.route import PLAIN, routed
 from strategies.engine.batches import in_memory, memory_loader, sent, training_images, training_loader
 from strategies.engine.frozen_features import KeptFeatures
+from strategies.engine.growing import Growing
 from strategies.engine.losses import cross_entropy_by_task
 from strategies.engine.method_checks import TRAIN_COLUMNS
 from strategies.engine.mixed_evaluation import MixedEvaluation
@@ -29,7 +31,7 @@ from strategies.engine.task_features import TaskFeatures, TaskImages
 from strategies.engine.training_options import TrainingOptions
 
 
-class Template(MixedEvaluation):
+class Template(MixedEvaluation, Growing):
     """Avalanche's supervised template over a `PromptClassifier`. `Strategy` adds the loop and the hooks."""
 
     options: TrainingOptions
@@ -52,7 +54,7 @@ class Template(MixedEvaluation):
     def __init__(self, **arguments: Any):
         # The task labels of the current batch and the tasks among them.
         self._tasks_of_batch: tuple[Tensor | None, list[int]] = (None, [])
-        self._kept_features = KeptFeatures()
+        self._kept_features, self._kept_plain = KeptFeatures(), KeptFeatures(plain=True)
         self._task_images = TaskImages()
         self._frozen_images = False
         self._mixed = {}
@@ -135,9 +137,21 @@ class Template(MixedEvaluation):
             return predictions(self) if self._predicts else self.class_logits(self.test_features())
         companions = self.companion_images()
         pixels = self.mb_x if companions is None else torch.cat([self.mb_x, sent(companions, self.device)])
-        features = self.encoder.encode_images(pixels)
-        self.companion_features = None if companions is None else features[len(self.mb_x) :]
-        return self.class_logits(features[: len(self.mb_x)])
+        with routed(self.training_route()):
+            features = self.encoder.encode_images(pixels)
+            self.companion_features = None if companions is None else features[len(self.mb_x) :]
+            return self.class_logits(features[: len(self.mb_x)])
+
+    def plain_features(self) -> Tensor:
+        """Return the unit features [B, d] of the batch without the modules that were added to the towers.
+
+        They are those of a frozen encoder if nothing else trains, for example to choose a task. In evaluation they are kept
+        from one task to the next. Call it once per batch.
+        """
+        with routed(PLAIN):
+            if self.is_training or tuning.trains_image_tower(self.encoder) or not self._kept_plain.active:
+                return self.encoder.encode_images(self.mb_x)
+            return self._kept_plain.encode(self.encoder, self.mb_x)
 
     def test_features(self) -> Tensor:
         """Return the unit features [B, d] of the test batch."""
@@ -219,12 +233,17 @@ class Template(MixedEvaluation):
             self.dataloader = training_loader(data, size, shuffle=shuffle, workers=workers, seeds=seeds, pin=pin)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
+        self.make_modules([self.experience])
         super()._before_training_exp(**kwargs)
         if self.order.training is not None and self.dataloader is not self._given:
             raise UserError(
                 "Order.training has no effect, because the method or a plugin such as replay makes the training batches from "
                 "several tasks. Leave out one of them."
             )
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        super()._after_training_exp(**kwargs)
+        self.freeze_modules()
 
     def _obtain_common_dataloader_parameters(self, **kwargs: Any) -> dict[str, Any]:
         # Each of several processes looks at every test image and computes its share of the rows (`models.parallel`).
@@ -247,6 +266,9 @@ class Template(MixedEvaluation):
             self.optimizer.state.clear()
         self.begin_stage(stage)
 
+    def after_backward(self) -> None:
+        """Change the gradients in `p.grad` of `self.trainable` before the update: for example, project them."""
+
     def backward(self) -> None:
         """Compute gradients, and average them over processes."""
         super().backward()
@@ -261,12 +283,13 @@ class Template(MixedEvaluation):
     def _note_towers(self) -> None:
         """Note which towers train, for `_touch_towers`."""
         self._trains_images, self._trains_text = tuning.trains_images(self.encoder), tuning.trains_text(self.encoder)
+        self._trains_image_tower = tuning.trains_image_tower(self.encoder)
         self._trains_text_tower = tuning.trains_text_tower(self.encoder)
 
     def _touch_towers(self) -> None:
         """Tell the encoder's caches that an update has changed the towers that train."""
         if self._trains_images:
-            self.encoder.touch_images()
+            self.encoder.touch_images(tower=self._trains_image_tower)
         self._touch_text()
 
     def _touch_text(self) -> None:
@@ -332,6 +355,7 @@ class Template(MixedEvaluation):
         self._compete()
         self._frozen_images = self._images_frozen()
         self._kept_features.begin(self.encoder, self.experience)
+        self._kept_plain.begin(self.encoder, self.experience)
         super()._before_eval_exp(**kwargs)
 
     def _compete(self) -> None:
@@ -349,6 +373,7 @@ class Template(MixedEvaluation):
     def _after_eval_exp(self, **kwargs: Any) -> None:
         super()._after_eval_exp(**kwargs)
         self._kept_features.end()
+        self._kept_plain.end()
         self._frozen_images = False
         self.classifier.compete(self.experience.task_label)
 

@@ -16,9 +16,13 @@ class KeptFeatures:
     the same features after every task, so they pass through the tower once per run. After code that writes to the tower calls
     `DualEncoder.touch_images`, they pass through it again. Features are kept batch by batch as they were computed, so the
     values are bit-exactly those of the plain pass.
+
+    Args:
+        plain: the features are those of the tower without added modules (`models.route.PLAIN`), which do not change them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plain: bool = False) -> None:
+        self._plain = plain
         # The experiences are kept too: their ids could be used again for other objects.
         self._kept: dict[tuple[int, ...], tuple[tuple[DomainExperience, ...], int, Tensor]] = {}
         self._experiences: tuple[DomainExperience, ...] = ()
@@ -28,9 +32,10 @@ class KeptFeatures:
 
     def begin(self, encoder: DualEncoder, *experiences: DomainExperience) -> None:
         """Prepare for an experience, or for several together. All batches will come, and each time in the same order."""
-        self._experiences, self._version, self._batches, self._position = experiences, encoder.image_version, [], 0
+        version = encoder.image_tower_version if self._plain else encoder.image_version
+        self._experiences, self._version, self._batches, self._position = experiences, version, [], 0
         entry = self._kept.get(self._key)
-        if entry is not None and entry[1] != encoder.image_version:
+        if entry is not None and entry[1] != version:
             del self._kept[self._key]
 
     def encode(self, encoder: DualEncoder, pixels: Tensor) -> Tensor:
@@ -49,6 +54,11 @@ class KeptFeatures:
         if self._batches and self._experiences:
             self._kept[self._key] = (self._experiences, self._version, torch.cat(self._batches))
         self._experiences, self._batches = (), []
+
+    @property
+    def active(self) -> bool:
+        """Whether an evaluation has begun that has not ended."""
+        return bool(self._experiences)
 
     @property
     def _key(self) -> tuple[int, ...]:

@@ -14,10 +14,13 @@ TRAIN_COLUMNS = ("after", "iteration", "loss", "lr")
 HOOKS: dict[str, tuple[str, ...]] = {
     "before_run": (),
     "start_weights": (),
+    "grow": ("experience",),
     "before_experience": (),
     "begin_stage": ("stage",),
     "companion_images": (),
+    "training_route": (),
     "compute_loss": ("batch",),
+    "after_backward": (),
     "after_step": ("step",),
     "learning_rate": ("step", "peak", "updates"),
     "after_experience": (),

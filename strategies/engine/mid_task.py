@@ -31,7 +31,7 @@ from strategies.engine.unsaved_state import OwnState
 AROUND = (
     *("before_run", "start_weights", "before_experience", "begin_stage", "after_experience", "state", "load", "budget"),
     *("learning_rate", "files", "selects", "reference_count", "test_features", "predict"),
-    *("task_alpha", "directions", "refinements", "questions", "grid", "after_search"),
+    *("grow", "training_route", "task_alpha", "directions", "refinements", "questions", "grid", "after_search"),
 )
 
 

@@ -69,6 +69,7 @@ class MixedEvaluation(SupervisedTemplate):
     progress: Progress
     workers: int
     _kept_features: KeptFeatures
+    _kept_plain: KeptFeatures
     _frozen_images: bool
 
     _mixed: dict[int, Tensor]
@@ -153,6 +154,8 @@ class MixedEvaluation(SupervisedTemplate):
         logits = torch.full((sum(sizes), max(widths)), PADDING, device=self.device, dtype=self.encoder.mean.dtype)
         self._frozen_images = keep and self._images_frozen()
         self._kept_features.begin(self.encoder, *experiences)
+        if keep:
+            self._kept_plain.begin(self.encoder, *experiences)
         done = 0
         for rows, batch in zip(batches, self._loader(experiences, batches), strict=True):
             self.mbatch = batch
@@ -162,6 +165,7 @@ class MixedEvaluation(SupervisedTemplate):
             logits[torch.tensor(rows, device=self.device), : output.shape[1]] = output
             done += len(rows)
         self._kept_features.end()
+        self._kept_plain.end()
         return [part[:, :width] for part, width in zip(torch.split(logits, sizes), widths, strict=True)]
 
     def _loader(self, experiences: Sequence[DomainExperience], batches: Batches) -> DataLoader[Any]:

@@ -19,6 +19,7 @@ from models import tuning
 from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.memory import keep_freed_memory
+from models.tuning_options import TuningOptions
 from reference_data import Reference
 from strategies.engine.avalanche_template import Template, silent_loggers
 from strategies.engine.batches import Batch as Batch
@@ -59,12 +60,13 @@ class Strategy(Template):
           yet. A resumed run calls it too, and then `load`.
         - `start_weights() -> dict | None`: the weights that a task trains from, if not those that the last task left. The
           measures before the task are taken on them.
+        - `grow(experience)`: before a task's optimiser is made. Adds the task's modules with `add_module_for`.
         - `before_experience()`: before the first update of a task. The task's data and the optimiser are ready, and the
           encoder has the weights that training starts from.
         - `budget(experience) -> int`: the number of updates of a task.
         - `begin_stage(stage)`: before the first update of each stage, and again for the stages begun in a continued task.
         - For each update: `learning_rate(step, peak, updates) -> float`, `companion_images() -> Tensor | None`,
-          `compute_loss(batch) -> Tensor`, and after the update `after_step(step)`.
+          `compute_loss(batch) -> Tensor`, `after_backward()`, and after the update `after_step(step)`.
         - `after_experience()`: after the last update. It may change the weights that are evaluated and that the next task
           starts from.
         - `test_features() -> Tensor`, `predict(features, candidates) -> Tensor`: the features of a test batch and scores for
@@ -143,7 +145,7 @@ class Strategy(Template):
         *,
         encoder: DualEncoder,
         options: TrainingOptions | None = None,
-        tuning_name: str | None = None,
+        tuning_name: str | type[TuningOptions] | None = None,
         tuning_options: Mapping[str, Any] | None = None,
         reference: Reference | None = None,
         seed: int = 0,
@@ -295,6 +297,9 @@ class Strategy(Template):
         finally:
             self.experience = experience
             self.model.train(training)
+        if self._start is not None:
+            # With the modules that `before_run` has placed.
+            self._start = {**tuning.weights(self.encoder), **self._start}
         if self.own_state is not None:
             self.own_state.prepared()
 
@@ -344,6 +349,7 @@ class Strategy(Template):
             self._before_backward(**kwargs)
             self.backward()
             self._after_backward(**kwargs)
+            self.after_backward()
 
             self._before_update(**kwargs)
             with overflow(experience.domain.name, step):
