@@ -25,7 +25,7 @@ __all__ = ["main", "parser"]
 
 PACKAGES = {
     *("torch", "torchvision", "avalanche", "open_clip", "timm", "transformers", "huggingface_hub", "datasets", "peft"),
-    *("pandas", "rich", "numpy", "PIL", "safetensors", "scipy", "filelock", "matplotlib", "mlxtend", "qtawesome"),
+    *("pandas", "pyarrow", "rich", "numpy", "PIL", "safetensors", "scipy", "filelock", "matplotlib", "mlxtend", "qtawesome"),
     *("skimage", "sklearn", "threadpoolctl", "setuptools"),
 }
 """Modules of the packages that the project needs (`pyproject.toml`)."""

@@ -9,6 +9,7 @@ COMMANDS = {
     "predict": "predict what fine-tuning on a dataset will gain and cost, from a study",
     "data": "show, download and verify the papers' datasets",
     "leaderboard": "show one table of all finished runs",
+    "rescore": "score saved predictions under another protocol: seen, unseen, calibration",
     "compare": "compare two methods on the same data and seeds, with intervals",
     "claims": "show every claim of the four abstracts, with the command that tests it and the verdict",
     "report": "write one page about finished runs, with figures",
@@ -29,6 +30,7 @@ examples:
   python cli.py claims                                          the papers' claims and the verdicts of your runs
   python cli.py sweep --strategies zscl,lora --seeds 0-4        a grid of runs, on one machine or a cluster
   python cli.py leaderboard --csv leaderboard.csv               all finished runs, one row per method
+  python cli.py rescore --protocol task                         the same predictions among each task's own classes
   python cli.py measure PHOTOS digits                           IIMM and other measures, before any training
   python cli.py predict PHOTOS                                  what fine-tuning on it will gain and cost
   python cli.py compare zscl finetune                           paired differences with 95 % intervals

@@ -171,6 +171,12 @@ class RunConfig(Ask):
         identity=True,
         usual=list(RUN_DEFAULTS),
     )
+    save_predictions: bool = setting(
+        False,
+        "save the five likeliest classes of every test image, and what `rescore` needs, after every task (parquet)",
+        group="evaluation",
+        recorded=False,
+    )
     check_batch: bool = setting(
         False,
         "also check, after the last task, whether any prediction depends on the other images of its batch",

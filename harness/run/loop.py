@@ -27,6 +27,7 @@ from harness.run.start_over import start_over, unsaved_warning
 from harness.run.state import RunState, check_no_link
 from metrics.evaluate import Accuracy
 from metrics.plugins import AccuracyMatrix, MeasuresBeforeTraining, Row, ZeroShotRetention
+from metrics.prediction_log import PredictionLog
 from metrics.suite import Measure
 from models.encoder import DualEncoder
 from models.registry import UserError
@@ -110,6 +111,8 @@ def _finished(resolved: Resolved, screen: Screen) -> RunResult | None:
         return None
     if resolved.config.check_batch and batch_check.missing(document, resolved.folder):
         return None
+    if resolved.config.save_predictions and not (resolved.folder / run_files.PREDICTIONS).is_dir():
+        screen.say("warning: predictions are saved while a run evaluates, and this run has finished without", style="yellow")
     screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")
     return RunResult(resolved.folder, document["summary"], True)
 
@@ -137,7 +140,9 @@ def _run(resolved: Resolved, encoder: DualEncoder, scenario: CLScenario, device:
     )
     plugins = {name: make_plugin(name, options) for name, options in resolved.plugins.items()}
     reference = load_reference(resolved, encoder, scenario, screen)
-    strategy = build_strategy(resolved, encoder, reference, meters, plugins, device, screen)
+    state.predictions = PredictionLog() if config.save_predictions else None
+    metrics = meters if state.predictions is None else [*meters, state.predictions]
+    strategy = build_strategy(resolved, encoder, reference, metrics, plugins, device, screen)
     if (recorded := None if config.fresh else resume.recorded_document(resolved)) and recorded["status"] == "finished":
         batch_check.add_to_finished(state, recorded, strategy, plugins, scenario.streams, screen)
         return RunResult(state.folder, recorded["summary"], True)

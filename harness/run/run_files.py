@@ -16,18 +16,22 @@ RECORD = "run.json"
 TABLES = ("accuracy.csv", "measures.csv", "train.csv")
 CHECKPOINTS, MID_TASK = "checkpoint", "within"
 """The folder of checkpoints, and in it the folder of checkpoints within a task."""
+PREDICTIONS = "predictions"
+"""The folder of saved predictions, with one file per row of the accuracy matrix (`harness.records.predictions`)."""
+PREDICTIONS_FILE = r"after-\d+\.parquet"
 LATEST, PREVIOUS, DIGESTS = "latest.json", "previous.json", "sha256.json"
 CHECKPOINT_FILES = ("encoder.safetensors", "strategy.safetensors", "strategy.json")
 CHECKPOINT = re.compile(r"after-\d+")
 UNFINISHED_CHECKPOINT = re.compile(r"\.after-\d+\.\d+")
 _WRITTEN = (RECORD, *TABLES, LATEST, PREVIOUS, DIGESTS, "strategy.json")
-UNFINISHED_FILE = re.compile(rf"\.(?:{'|'.join(map(re.escape, _WRITTEN))})\.{TEMPORARY}")
+UNFINISHED_FILE = re.compile(rf"\.(?:{'|'.join(map(re.escape, _WRITTEN))}|{PREDICTIONS_FILE})\.{TEMPORARY}")
 
 
 def find_unfinished(folder: Path) -> list[Path]:
     """Return the files and checkpoints of a run that a process was writing when it was killed, contents before folders."""
     checkpoints = folder / CHECKPOINTS
     places = [folder, checkpoints] if checkpoints.is_symlink() else [folder, checkpoints, checkpoints / MID_TASK]
+    places.append(folder / PREDICTIONS)
     unfinished: list[Path] = []
     for path in (path for place in places for path in _entries(place)):
         if UNFINISHED_FILE.fullmatch(path.name) and (path.is_symlink() or path.is_file()):

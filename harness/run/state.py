@@ -12,14 +12,16 @@ from harness.config.resolve import Resolved
 from harness.config.user_file import exited
 from harness.records.files import ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS, GrowingTable, digest, read_csv, reading
 from harness.records.files import write_json as write_json
+from harness.records.predictions import write_row
 from harness.records.run_check import read_accuracy, read_measures
 from harness.records.summary import summarise
 from harness.run import checkpoint
 from harness.run.environment import peak_memory_mb
 from harness.run.process_group import leads
-from harness.run.run_files import CHECKPOINTS, RECORD, TABLES
+from harness.run.run_files import CHECKPOINTS, PREDICTIONS, PREDICTIONS_FILE, RECORD, TABLES
 from metrics.evaluate import Accuracy
 from metrics.plugins import Row
+from metrics.prediction_log import PredictionLog
 from metrics.suite import Measure
 from models.files import remove_named
 from models.loading.description import describe
@@ -62,6 +64,7 @@ class RunState:
         self.trainable: int | None = None
         self.done = -1
         self.damage: str | None = None
+        self.predictions: PredictionLog | None = None
         self.document: dict[str, Any] = {}
         self.tables = {name: GrowingTable(self.folder / name, columns) for name, columns in COLUMNS.items()}
 
@@ -158,6 +161,8 @@ class RunState:
         self.tables["train.csv"].add(self.losses[len(self.tables["train.csv"]) :])
         for table in self.tables.values():
             table.write()
+        if self.predictions is not None and self.predictions.rows:
+            write_row(self.folder, after, self.predictions.rows)
         checkpoint.commit(
             self.folder / CHECKPOINTS,
             after,
@@ -211,4 +216,7 @@ class RunState:
     def clear(self) -> list[Path]:
         """Delete the files that a run writes, by name and never through a link; return the paths that are not ours."""
         left = remove_named(self.folder, *map(re.escape, (RECORD, *TABLES)))
+        left += remove_named(self.folder / PREDICTIONS, PREDICTIONS_FILE)
+        with suppress(OSError):
+            (self.folder / PREDICTIONS).rmdir()
         return [*left, *checkpoint.clear(self.folder / CHECKPOINTS, self.resolved.key)]
