@@ -37,7 +37,7 @@ class TaskScores(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Whether the answers are correct [N], and their probabilities among the classes that compete [N]."""
+    """Correctness of the answers [N], and their probabilities among the classes that compete [N]."""
 
     correct: NDArray[np.bool_]
     confidence: NDArray[np.float64]
