@@ -59,6 +59,17 @@ def class_incremental() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def other_papers() -> list[dict[str, str]]:
+    """Return the rows of `tables/published.csv`, "" for unknown values.
+
+    Columns: benchmark, order, strategy, kind, model, pretrained, protocol, shots, template, transfer, average, last,
+    reported_average, reported_last (percent), variant, source.
+    """
+    path = Path(__file__).parent / "tables" / "published.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 @cache
 def _tables() -> dict[tuple[str, str], dict[tuple[str, str], float]]:
     tables: dict[tuple[str, str], dict[tuple[str, str], float]] = {}

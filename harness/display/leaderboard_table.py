@@ -28,6 +28,7 @@ TITLES = {
     "trainable_params": "trains",
     "source": "source",
     "settings": "settings",
+    "reported": "reported",
 }
 CIL_TITLES = {"average": METRIC_TITLES["cil_average"], "last": METRIC_TITLES["cil_last"]}
 """The columns that hold class-incremental metrics in rows of class-incremental benchmarks."""
@@ -37,7 +38,12 @@ CIL_CAPTION = (
 )
 BATCH_MARK = "*"
 BATCH_CAPTION = f"{BATCH_MARK} predictions depend on the other images of their batch (--check-batch)"
-TEXT_COLUMNS = ("strategy", "tuning", "model", "source", "settings")
+OPTIONAL = ("settings", "reported")
+"""Columns that are shown if a row has them."""
+REPORTED_CAPTION = (
+    "reported: average, or average / last, by the method's authors; the row's other numbers are a third party's re-run"
+)
+TEXT_COLUMNS = ("strategy", "tuning", "model", "source", *OPTIONAL)
 DROP_ORDER = (
     "source",
     "trainable_params",
@@ -70,8 +76,7 @@ def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> No
         section = dict(zip(SECTION, values, strict=True))
         title = section_title(section, ordered.get(section["order"], ()))
         incremental = str(section["benchmark"]).startswith("cil-")
-        has_settings = "settings" in group and group["settings"].notna().any()
-        columns = [name for name in TITLES if name != "settings" or has_settings]
+        columns = [name for name in TITLES if name not in OPTIONAL or (name in group and group[name].notna().any())]
         shown = _section_table(title, group, columns, incremental)
         for name in DROP_ORDER:
             if Measurement.get(console, console.options.update(max_width=1000), shown).maximum <= console.width:
@@ -81,6 +86,8 @@ def print_leaderboard(table: pd.DataFrame, console: Console | None = None) -> No
         console.print(shown)
         if "batch_dependent" in group and (group["batch_dependent"] == "yes").any():
             console.print(BATCH_CAPTION, style="dim")
+        if "reported" in columns:
+            console.print(REPORTED_CAPTION, style="dim")
         if incremental:
             console.print(CIL_CAPTION, style="dim")
 
@@ -99,7 +106,7 @@ def _cell(row: pd.Series, name: str) -> str:
     import pandas as pd
 
     value = row[name]
-    if name == "settings":
+    if name in OPTIONAL:
         return "" if pd.isna(value) else str(value)
     if name == "strategy" and row.get("batch_dependent") == "yes":
         return f"{value} {BATCH_MARK}"

@@ -48,7 +48,7 @@ COLUMNS = [
     "source",
     "run",
 ]
-LATER = (*TEST_COSTS, "batch_dependent")
+LATER = (*TEST_COSTS, "batch_dependent", "reported")
 """Columns after all others, in the order in which they were added."""
 METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
 LESS_IS_BETTER = ("forgetting",)
@@ -74,9 +74,10 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
     Runs that agree in everything but the seed form one row. A copy of a run counts once. Columns at the end mark runs with
     --limit, with --shots or with a protocol other than the benchmark's default, and, in `data`, runs on data that differs from
     the paper's. `heldout` and `data_version` are filled if runs of one benchmark differ in them. `settings` names the options
-    in which rows of one method differ. `batch_dependent` is "yes" or "no" for runs with --check-batch. For class-incremental
-    benchmarks, `average` and `last` cover all classes seen so far.
-    Rows of one benchmark, edition and order are adjacent, with the best average first.
+    in which rows of one method differ. `batch_dependent` is "yes" or "no" for runs with --check-batch. `reported` is the
+    average, or average / last, of a method's authors, for a published row that a third party re-ran. For class-incremental
+    benchmarks, `average` and `last` cover all classes seen so far. Rows of one benchmark, edition and order are adjacent, with
+    the best average first.
 
     Example:
         table = leaderboard(["results"], with_published=True)
@@ -237,7 +238,24 @@ def _published() -> list[dict[str, Any]]:
         # MoE-Adapters trains adapters, not the towers.
         tuning = "full" if row["strategy"] == "zscl" else ""
         rows.append({**base, **row, **metrics, "order": "default", "tuning": tuning})
-    return rows
+    return [*rows, *map(_published_elsewhere, published.other_papers())]
+
+
+def _published_elsewhere(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return the row of a paper, or of a third party's re-run. `reported` is what the authors reported of a re-run method."""
+    usual, shots = usual_settings(row["benchmark"]), int(row["shots"]) if row["shots"] else None
+    settings = {"template": row["template"], "variant": row["variant"]}
+    return {
+        **{name: row[name] for name in ("benchmark", "order", "model", "pretrained", "strategy", "source")},
+        **{name: float(row[name]) if row[name] else np.nan for name in ("transfer", "average", "last")},
+        "edition": "full",
+        "tuning": "",
+        "seeds": 1,
+        "protocol": None if row["protocol"] == usual["protocol"] else row["protocol"],
+        "shots": None if shots == usual.get("shots") else shots,
+        "settings": "; ".join(f"{name}: {value}" for name, value in settings.items() if value) or None,
+        "reported": " / ".join(value for value in (row["reported_average"], row["reported_last"]) if value) or None,
+    }
 
 
 def _shown(path: Path) -> str:

@@ -43,7 +43,7 @@ def test_columns_and_empty(tmp_path):
     )
     assert ",".join(ALL[len(COLUMNS) :]) == (
         "transfer_std,average_std,last_std,forgetting_std,bwt_std,retention_std,iimm_mean_std,"
-        "protocol,shots,limit,data,heldout,data_version,settings,stored_per_task,test_ms_per_image,batch_dependent"
+        "protocol,shots,limit,data,heldout,data_version,settings,stored_per_task,test_ms_per_image,batch_dependent,reported"
     )
 
 
@@ -99,9 +99,10 @@ def test_published_rows_are_next_to_those_of_runs():
     table = leaderboard([], with_published=True)
     row = table[(table.order == "I") & (table.strategy == "zscl")].iloc[0]
     assert (row.transfer, row.average, row["last"]) == pytest.approx((68.14, 75.39, 83.62), abs=0.0051)
-    assert set(table.edition) == {"full"} and table.source.str.contains(r"^(?:ZSCL|MoE-Adapters) \(").all()
-    assert table.benchmark.value_counts().to_dict() == {"mtil": 16, "cil-cifar100-10": 2, "cil-cifar100-20": 1} | {
-        "cil-cifar100-50": 2,
+    assert set(table.edition) == {"full"}
+    assert table.source.str.contains(r"^(?:ZSCL|MoE-Adapters|MoRAM|PROOF|LibContinual|ENGINE) \(").all()
+    counts = table[table.source.str.contains(r"^(?:ZSCL|MoE-Adapters) \(")].benchmark.value_counts().to_dict()
+    assert counts == {"mtil": 16, "cil-cifar100-10": 2, "cil-cifar100-20": 1, "cil-cifar100-50": 2} | {
         "cil-tinyimagenet-5": 1,
         "cil-tinyimagenet-10": 1,
         "cil-tinyimagenet-20": 1,
@@ -111,6 +112,29 @@ def test_published_rows_are_next_to_those_of_runs():
     zero = table[(table.order == "II") & (table.strategy == "zero-shot")].iloc[0]
     assert (zero.transfer, zero.average, zero["last"]) == pytest.approx((65.3, 65.3, 65.3), abs=0.051)
     assert zero.retention == 100 and zero.forgetting == 0
+
+
+def test_published_rows_of_other_papers_have_source_protocol_and_what_was_reported():
+    table = leaderboard([], with_published=True)
+    tail = table[table.benchmark == "xtail"]
+    assert tail.strategy.tolist() == ["moram", "codyra", "rail", "moe-adapters"] and tail.average.max() == 72.7
+    # They are in the table of runs of `bench xtail`: its protocol and shots are no marks.
+    assert tail.protocol.isna().all() and tail.shots.isna().all() and set(tail.order) == {"default"}
+    assert tail.settings.str.startswith("template: first template of each dataset").all()
+    again = table[table.reported.notna()].set_index(["benchmark", "strategy"])
+    assert len(again) == 9 and again.source.str.contains("re-run").all()
+    row = again.loc[("cil-cifar100-10", "rapf")]
+    assert (row.average, row["last"], row.reported) == (85.97, 78.85, "86.87 / 79.26")
+    assert again.loc[("cil-cifar100-20", "moe-adapters")].reported == "83.72"
+    # What is reported of MoE-Adapters is what its repository says.
+    own = table[table.source.str.startswith("MoE-Adapters")].set_index("benchmark").average
+    for (benchmark, strategy), value in again.reported.items():
+        assert strategy != "moe-adapters" or float(value) == own[benchmark]
+    proof = table[table.strategy == "proof"]
+    assert len(proof) == 18 and set(proof.pretrained) == {"laion400m_e32"} and set(proof.order) == {"seed-1993"}
+    console = Console(file=io.StringIO(), width=250)
+    print_leaderboard(table, console)
+    assert "86.87 / 79.26" in console.file.getvalue() and "a third party's re-run" in console.file.getvalue()
 
 
 def test_a_damaged_record_is_named(tmp_path):
