@@ -118,7 +118,7 @@ def test_published_rows_of_other_papers_have_source_protocol_and_what_was_report
     table = leaderboard([], with_published=True)
     tail = table[table.benchmark == "xtail"]
     assert tail.strategy.tolist() == ["moram", "codyra", "rail", "moe-adapters"] and tail.average.max() == 72.7
-    # They are in the table of runs of `bench xtail`: its protocol and shots are no marks.
+    # Runs of `bench xtail` have the same columns empty, so the rows are in one table.
     assert tail.protocol.isna().all() and tail.shots.isna().all() and set(tail.order) == {"default"}
     assert tail.settings.str.startswith("template: first template of each dataset").all()
     again = table[table.reported.notna()].set_index(["benchmark", "strategy"])
@@ -126,7 +126,7 @@ def test_published_rows_of_other_papers_have_source_protocol_and_what_was_report
     row = again.loc[("cil-cifar100-10", "rapf")]
     assert (row.average, row["last"], row.reported) == (85.97, 78.85, "86.87 / 79.26")
     assert again.loc[("cil-cifar100-20", "moe-adapters")].reported == "83.72"
-    # What is reported of MoE-Adapters is what its repository says.
+    # The same numbers as in the rows from MoE-Adapters' repository.
     own = table[table.source.str.startswith("MoE-Adapters")].set_index("benchmark").average
     for (benchmark, strategy), value in again.reported.items():
         assert strategy != "moe-adapters" or float(value) == own[benchmark]
