@@ -61,6 +61,8 @@ MINI: dict[str, dict[str, Any]] = {
     "paint-joint": {**_SEARCH, "joint_budget": "task"},
     "paint-parallel": _SEARCH,
     "task-arithmetic": _SEARCH,
+    "ranpac": {"width": 1024},
+    "rail": {"width": 1024},
 }
 
 

@@ -55,6 +55,9 @@ _TABLE = {
     "lora": ("strategies.peft:LoRA", "low-rank changes of query and value matrices (IIMM)"),
     "adapter": ("strategies.peft:Adapter", "CLIP-Adapter: a bottleneck behind each tower (IIMM)"),
     "probe": ("strategies.peft:Probe", "one linear head per task on frozen features"),
+    "simple-cil": ("strategies.simple_cil:SimpleCIL", "the nearest class mean of frozen features; no updates (2303.07338)"),
+    "ranpac": ("strategies.ranpac:RanPAC", "ridge regression on random features of a frozen encoder; no updates (2307.02251)"),
+    "rail": ("strategies.rail:RAIL", "ridge regression of all learned classes mixed with zero-shot; no updates (2406.18868)"),
 }
 TARGETS = {name: target for name, (target, _) in _TABLE.items()}
 STRATEGIES = Registry("strategy", TARGETS, entry_points="perennial.strategies")

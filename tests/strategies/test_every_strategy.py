@@ -35,7 +35,8 @@ def options(name, study):
     if name == "zero-shot":
         return {}
     own = {"alphas": 3} if name.startswith(SEARCHES) else {}
-    own |= {"icarl": {"memory": 12}, "iimm-guided": {"study": str(study)}}.get(name, {})
+    special = {"icarl": {"memory": 12}, "iimm-guided": {"study": str(study)}, "ranpac": {"width": 40}, "rail": {"width": 40}}
+    own |= special.get(name, {})
     if name in ("zscl", "zscl-star"):
         own = {"average_every": 2, "negatives": "captions", "moving_average": "none"}
     return {**QUICK, **own}
