@@ -60,6 +60,7 @@ _RATE = MethodSearch(("lr",), (3e-4, 1e-3, 3e-3, 1e-2), {})
 _IMAGE_RATE = MethodSearch(("lr",), (1e-4, 3e-4, 6e-4, 1e-3), {})
 _LOW_RATE = MethodSearch(("lr",), (1e-5, 3e-5, 1e-4, 3e-4), {})
 _L2 = MethodSearch(("l2",), (0.001, 0.01, 0.1, 1.0), {})
+_RIDGE = MethodSearch(("ridge",), (0.01, 0.1, 1.0, 10.0), {})
 _OTHERS = {
     "lwf": _DISTILLATION,
     "icarl": _DISTILLATION,
@@ -76,6 +77,7 @@ _OTHERS = {
     "adapter": _RATE,
     "probe": _RATE,
     "iimm-guided": MethodSearch(("weight",), (1.0, 3.0, 10.0, 30.0), {}),
+    "rail": _RIDGE,
 }
 SEARCHES = {
     "mtil": Search(
@@ -91,6 +93,7 @@ SEARCHES = {
             "wise-ft": _ALPHA,
             "zscl": MethodSearch(("image_loss", "text_loss"), (1.0, 2.0, 5.0, 10.0), {"l2": 0.0}),
             "lwf": _DISTILLATION,
+            "rail": _RIDGE,
         },
     ),
 }
@@ -157,6 +160,7 @@ def main() -> None:
         if name not in search.methods:
             raise SystemExit(str(unknown("method", name, search.methods)))
 
+    import models
     from benchmarks import make
     from benchmarks.mini import reference as mini_reference
     from benchmarks.scenario import scenario as make_scenario
@@ -164,10 +168,11 @@ def main() -> None:
     from reference_data import Reference
 
     console, began = Console(), time.perf_counter()
-    full_scenario = make(benchmark, "mini", select=True)
+    encoder = models.load("tiny")
+    full_scenario = make(benchmark, "mini", select=True, encoder=encoder)
     # Some methods choose alpha by the held-out domains.
     trained, held = ([limited_validation(e.domain) for e in full_scenario.streams[s]] for s in ("train", "heldout"))
-    scenario = make_scenario(trained, held, protocol=full_scenario.streams["train"][0].protocol)
+    scenario = make_scenario(trained, held, protocol=full_scenario.streams["train"][0].protocol, encoder=encoder)
     reference = Reference(mini_reference.images(), mini_reference.sentences())
     rows: list[dict[str, Any]] = []
 
