@@ -80,7 +80,7 @@ class ClosedForm(Strategy):
         scores = torch.zeros_like(probabilities)
         scores[:, columns] = self.learned_scores(features)[:, rows].to(scores)
         mixed = (1 - self.options.share) * probabilities + self.options.share * scores
-        scale = self.encoder.clip.logit_scale.exp()
+        scale: Tensor = self.encoder.clip.logit_scale.exp()
         if self.options.rule == "always" or len(columns) == len(candidates):
             return scale * mixed
         learned = torch.zeros(len(candidates), dtype=torch.bool, device=logits.device).index_fill(0, columns, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,7 +71,7 @@ class RAIL(RandomRidge):
 
     def draw(self, features: int, width: int, generator: torch.Generator) -> Tensor:
         """Return a random matrix [features, width] of uniform values."""
-        return (2 * torch.rand(features, width, generator=generator) - 1) / features**0.5
+        return (2 * torch.rand(features, width, generator=generator) - 1) / math.sqrt(features)
 
     def learn(self, features: Tensor, labels: Tensor, classes: int) -> None:
         """Add the task to the sums, or in the dual form to the stored features."""
@@ -93,7 +94,8 @@ class RAIL(RandomRidge):
             return super().learned_scores(features)
         assert self.stored is not None and self.coefficients is not None
         kernel = ridge.gaussian_kernel(features.double(), self.stored.double(), self.options.gamma)
-        return (kernel @ self.coefficients).to(features)
+        scores: Tensor = kernel @ self.coefficients
+        return scores.to(features)
 
     def state(self) -> dict[str, Any]:
         """Return the sums, or the stored features and their classes."""
