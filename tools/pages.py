@@ -319,6 +319,9 @@ TABLES: dict[str, Callable[[], str]] = {
             "memory_mb": "peak memory, MB",
         },
     ),
+    "gpu_launches": lambda: columns(
+        "gpu_launches", {name: name for name in ("measurement", "value", "unit")} | {"kernels": "kernels started"}
+    ),
     **study_pages.TABLES,
     "families": lambda: family(None),
     **{name: (lambda name=name: family(name)) for name in FAMILIES},  # type: ignore[misc]

@@ -188,6 +188,26 @@ def test_squared_distance():
     assert parameters[0].grad.tolist() == [2.0, -4.0]
 
 
+def test_all_tensors_at_once_are_autograd_to_the_bit():
+    torch.manual_seed(0)
+    shapes = [(257, 33), (5,), (3, 4, 7), ()]
+    start = [torch.randn(shape) for shape in shapes]
+    anchor = [tensor + 1e-3 * torch.randn_like(tensor) for tensor in start]
+
+    def gradients(distance):
+        parameters = [torch.nn.Parameter(tensor.clone()) for tensor in start]
+        value = distance(parameters)
+        (0.7 * value + sum(p.sin().sum() for p in parameters)).backward()
+        return value.detach(), [p.grad for p in parameters]
+
+    found, of_all = gradients(lambda parameters: squared_distance(parameters, anchor))
+    autograd, one_by_one = gradients(
+        lambda parameters: torch.stack([(p - a).square().sum() for p, a in zip(parameters, anchor, strict=True)]).sum()
+    )
+    assert torch.equal(found, autograd)
+    assert all(torch.equal(a, b) for a, b in zip(of_all, one_by_one, strict=True))
+
+
 def watched(seen):
     """Return ZSCL that appends the indices of the reference images of each update to a list."""
 
