@@ -75,7 +75,7 @@ def squared_distance(parameters: Sequence[Tensor], anchor: Sequence[Tensor], for
     """
     if not foreach:
         return sum((((p - a) ** 2).sum() for p, a in zip(parameters, anchor, strict=True)), torch.zeros(()))
-    distance: Tensor = _SquaredDistance.apply(len(anchor), *parameters, *anchor)  # type: ignore[no-untyped-call]
+    distance: Tensor = _SquaredDistance.apply(len(anchor), *parameters, *anchor)
     return distance
 
 
