@@ -300,6 +300,7 @@ def plan_of(
         heldout=held,
         build=partial(build_sources, trained, heldout),
         protocol=ask.protocol or "task",
+        duplicates=ask.duplicates or "own",
         check=lambda: check_present(sources),
         version=lambda: versions(sources),
         settings=settings.mtil(),

@@ -90,6 +90,7 @@ def stream(ask: Ask) -> StreamPlan:
         heldout=tuple(held.name for held in heldout),
         build=build,
         protocol=ask.protocol or "class",
+        duplicates=ask.duplicates or "own",
         check=lambda: check_present([source, *heldout]),
         version=lambda: versions([source, *heldout], protocol.template, class_orders().get(name)),
         settings=settings.cil(name if source.edition == "full" else "", steps, base),

@@ -39,12 +39,12 @@ def stream(ask: Ask) -> StreamPlan:
 def open_domain(ask: Ask) -> StreamPlan:
     """Return the plan of open-domain class-incremental learning (ODCL-CIL of CoLeCLIP): the domains of MTIL in its orders.
 
-    The classes of all tasks learned so far compete for a test image.
+    The classes of all tasks learned so far compete for a test image. Classes of the same name are one class.
 
     Raises:
         UserError: as for `stream`.
     """
-    return replace(_plan(ask, "odcl"), protocol=ask.protocol or "class")
+    return replace(_plan(ask, "odcl"), protocol=ask.protocol or "class", duplicates=ask.duplicates or "merge")
 
 
 def _plan(ask: Ask, benchmark: str) -> StreamPlan:

@@ -20,6 +20,12 @@ PROTOCOLS = {
     "class": "it is classified among the classes of all tasks so far (class-incremental)",
     "agnostic": "the task is unknown: the classes of all tasks of the stream compete (X-TAIL)",
 }
+DUPLICATES = {
+    "own": "classes with equal prompts are one class, that of the image's own task (default of most benchmarks)",
+    "index": "every task has its own class; of equal prompts the first task's wins (RAIL; default of xtail)",
+    "merge": "classes of the same name are one class, whatever the task (CoLeCLIP; default of odcl)",
+}
+"""Classes that several tasks have, under the protocols in which the classes of several tasks compete."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +86,15 @@ class Ask:
         identity=True,
         title="protocol {}",
     )
+    duplicates: str | None = setting(
+        None,
+        "classes that several competing tasks have: own, index or merge (default: the benchmark's)",
+        group="evaluation",
+        choices=lambda: DUPLICATES,
+        identity=True,
+        usual="own",
+        title="shared classes: {}",
+    )
 
     def refuse(self, benchmark: str, *names: str) -> None:
         """Raise UserError if any of the named settings was given."""
@@ -118,6 +133,7 @@ class StreamPlan:
             attack. They have test images only, so no method can choose anything by them, and Retention leaves them out.
         build: reads the domains.
         protocol: a name in `PROTOCOLS`.
+        duplicates: a name in `DUPLICATES`.
         check: raises UserError for data that is obviously missing. Quick.
         version: returns a digest of the data on disk, or of the code that renders it. A run on other data is another run.
         settings: options by strategy name, for a full-size model.
@@ -141,6 +157,7 @@ class StreamPlan:
     heldout: tuple[str, ...]
     build: Build
     protocol: str = "task"
+    duplicates: str = "own"
     targets: tuple[str, ...] = ()
     check: Callable[[], None] = lambda: None
     version: Callable[[], str | None] = lambda: None

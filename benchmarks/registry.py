@@ -53,10 +53,11 @@ EDITIONS = ("mini", "full", "own")
 
 
 def usual_settings(benchmark: str) -> dict[str, Any]:
-    """Return protocol and shots that define a benchmark, by its name in records. Runs with others have a mark in tables."""
+    """Return the settings that define a benchmark, by its name in records. Runs with others have a mark in tables."""
     usual: dict[str, dict[str, Any]] = {
-        "xtail": {"protocol": "agnostic", "shots": 16},
+        "xtail": {"protocol": "agnostic", "shots": 16, "duplicates": "index"},
         "mtil-fewshot-16": {"shots": 16},
-        "odcl": {"protocol": "class"},
+        "odcl": {"protocol": "class", "duplicates": "merge"},
     }
-    return {"protocol": "class" if benchmark.startswith("cil-") else "task", **usual.get(benchmark, {})}
+    protocol = "class" if benchmark.startswith("cil-") else "task"
+    return {"protocol": protocol, "duplicates": "own", **usual.get(benchmark, {})}

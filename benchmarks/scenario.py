@@ -22,7 +22,7 @@ from benchmarks.data.pixels import cached_domain
 from benchmarks.data.progress import Progress
 from benchmarks.data.shots import with_shots
 from benchmarks.names import split_names
-from benchmarks.plan import PROTOCOLS, Ask, StreamPlan
+from benchmarks.plan import DUPLICATES, PROTOCOLS, Ask, StreamPlan
 from benchmarks.registry import BENCHMARKS, EDITIONS
 from models.encoder import DualEncoder
 from models.prompt_reader import check_prompts
@@ -39,6 +39,7 @@ class DomainExperience(DatasetExperience):
         task_labels: the task label, as Avalanche expects it.
         classes_in_this_experience: 0..C-1, as Avalanche expects it.
         protocol: a name in `benchmarks.plan.PROTOCOLS`.
+        duplicates: a name in `benchmarks.plan.DUPLICATES`.
         stream_domains: all trained domains of the scenario in order (index = task label).
         heldout_domains: the domains that are never trained.
         preprocess: the preparation of the images. A strategy refuses an experience that is prepared for another model.
@@ -49,6 +50,7 @@ class DomainExperience(DatasetExperience):
     task_labels: list[int]
     classes_in_this_experience: list[int]
     protocol: str
+    duplicates: str = "own"
     stream_domains: tuple[Domain, ...]
     heldout_domains: tuple[Domain, ...]
     preprocess: Preprocess
@@ -73,7 +75,8 @@ class DomainExperience(DatasetExperience):
 def plan(name: str, ask: Ask | None = None) -> StreamPlan:
     """Return the plan of a benchmark: names are checked, no data is read. Raises UserError for unknown names."""
     ask = ask or Ask()
-    for kind, value, known in (("edition", ask.edition, EDITIONS), ("protocol", ask.protocol, PROTOCOLS)):
+    named = (("edition", ask.edition, EDITIONS), ("protocol", ask.protocol, PROTOCOLS), ("rule", ask.duplicates, DUPLICATES))
+    for kind, value, known in named:
         if value is not None and value not in known:
             raise unknown(kind, value, known)
     stream: StreamPlan = BENCHMARKS.get(name)(ask)
@@ -91,6 +94,7 @@ def make(
     base: int | None = None,
     heldout: Sequence[str] | None = None,
     protocol: str | None = None,
+    duplicates: str | None = None,
     data_root: str = "data",
     classnames: str | None = None,
     templates: str | None = None,
@@ -108,6 +112,7 @@ def make(
         base: number of classes in a first step of `cil`, before the others.
         heldout: names of the held-out domains. None: the benchmark's default.
         protocol: "task", "class" or "agnostic" (see `benchmarks.plan.PROTOCOLS`). None: the benchmark's default.
+        duplicates: "own", "index" or "merge" (see `benchmarks.plan.DUPLICATES`). None: the benchmark's default.
         data_root: folder of the full edition's datasets.
         classnames: a file with the class names of a dataset of the user.
         templates: a file with the templates of a dataset of the user.
@@ -137,6 +142,7 @@ def make(
         base=base,
         heldout=None if heldout is None else split_names(heldout),
         protocol=protocol,
+        duplicates=duplicates,
         data_root=data_root,
         classnames=classnames,
         templates=templates,
@@ -191,7 +197,7 @@ def assemble(
     shots_seed = seed if stream.shots_seed is None else stream.shots_seed
     built = stream.build(progress, splits, SPLITS) if select else stream.build(progress, splits)
     if encoder is not None:  # before images are decoded
-        check_prompts(encoder.reader, (*built.trained, *built.heldout), together=stream.protocol != "task")
+        check_prompts(encoder.reader, (*built.trained, *built.heldout))
     hold_out = select or not stream.whole_train if hold_out is None else hold_out
     domains = []
     for i, domain in enumerate((*built.trained, *built.heldout)):
@@ -216,7 +222,9 @@ def assemble(
             domain = replace(cached, name=domain.name)
         domains.append(domain)
     count = len(built.trained)
-    made = scenario(domains[:count], domains[count:], preprocess, stream.protocol, encoder=encoder)
+    made = scenario(
+        domains[:count], domains[count:], preprocess, stream.protocol, encoder=encoder, duplicates=stream.duplicates
+    )
     made.differences = built.differences
     return made
 
@@ -252,6 +260,7 @@ def scenario(
     protocol: str = "task",
     *,
     encoder: DualEncoder | None = None,
+    duplicates: str = "own",
 ) -> CLScenario:
     """Return the scenario of the given domains, in the given order.
 
@@ -261,6 +270,7 @@ def scenario(
         preprocess: as in `assemble`.
         protocol: a name in `benchmarks.plan.PROTOCOLS`.
         encoder: as in `assemble`.
+        duplicates: a name in `benchmarks.plan.DUPLICATES`.
 
     Raises:
         ValueError: for a domain without a test split.
@@ -276,7 +286,8 @@ def scenario(
         )
     warnings: list[str] = []
     if encoder is not None:
-        warnings = check_prompts(encoder.reader, (*trained, *heldout), together=protocol != "task")
+        together = None if protocol == "task" else duplicates
+        warnings = check_prompts(encoder.reader, (*trained, *heldout), together)
     groups = TransformGroups(
         {"train": (training_transform(preprocess), None), "eval": (evaluation_transform(preprocess), None)}
     )
@@ -295,7 +306,7 @@ def scenario(
             experience.task_label = label
             experience.task_labels = [label]
             experience.classes_in_this_experience = list(range(len(domain.classnames)))
-            experience.protocol = protocol
+            experience.protocol, experience.duplicates = protocol, duplicates
             experience.stream_domains = tuple(trained)
             experience.heldout_domains = tuple(heldout)
             experience.preprocess = preprocess

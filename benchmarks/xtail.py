@@ -55,7 +55,8 @@ FEW_SHOT: Mapping[str, str] = {
 def stream(ask: Ask) -> StreamPlan:
     """Return the plan of X-TAIL: RAIL's ten datasets (full), or the eight mini domains.
 
-    Classes with fewer than 16 training images repeat some of them. The protocol is "agnostic".
+    Classes with fewer than 16 training images repeat some of them. The protocol is "agnostic". Every task has its own class of
+    a name that several tasks have, and of equal prompts the first task's wins, as in RAIL's code.
 
     Raises:
         UserError: for another edition, an order that is not one of its tasks, and an unknown name.
@@ -68,7 +69,8 @@ def stream(ask: Ask) -> StreamPlan:
         sources = [
             Reworded(name, find(dataset, "full", ask.data_root), template, words) for name, (dataset, words) in XTAIL.items()
         ]
-    return _few_shot_plan(ask, "xtail", edition, sources, "agnostic")
+    plan = _few_shot_plan(ask, "xtail", edition, sources, "agnostic")
+    return replace(plan, duplicates=ask.duplicates or "index")
 
 
 def few_shot(ask: Ask) -> StreamPlan:

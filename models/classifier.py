@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.added import parameters_in
 from models.candidates import Candidates
+from models.duplicates import Duplicates, class_keys, duplicates, first_of, merged
 from models.encoder import DualEncoder
 from models.prompt_reader import Prompted, check_prompts
 from models.towers import tower_of
@@ -94,7 +95,9 @@ class PromptClassifier(MultiTaskModule):
         self.max_class_label: int = 0
         self.prompts: dict[int, Prompts] = {}
         self.rivals: dict[int, tuple[int, ...]] = {}
+        self.duplicates = "own"
         self._rival_rows: dict[tuple[int, int], list[int]] = {}
+        self._same: dict[tuple[int, tuple[int, ...], str], Duplicates] = {}
         self._frozen: dict[tuple[int, bool, Hashable], tuple[tuple[int, int], Tensor]] = {}
         self._text_parameters: tuple[int, list[nn.Parameter]] = (-1, [])
         self._tokens: dict[tuple[int, int], tuple[Tensor, int]] = {}
@@ -195,8 +198,9 @@ class PromptClassifier(MultiTaskModule):
     def compete(self, task_label: int, rivals: Iterable[int] = ()) -> None:
         """In evaluation mode, also score images of a task among the classes of other tasks.
 
-        The task's classes come first in the logits, so labels do not change. A class whose prompts two tasks share is one
-        class, that of the image's task. As two classes it would be a tie that rounding decides.
+        The task's classes come first in the logits, so labels do not change. `duplicates` (`benchmarks.plan.DUPLICATES`) says
+        what a class of two tasks is. With "own" it is one class if their prompts are equal, that of the image's task. As two
+        classes it would be a tie that rounding decides.
 
         Args:
             task_label: the task of the images.
@@ -229,7 +233,7 @@ class PromptClassifier(MultiTaskModule):
         if isinstance(task_labels, int):
             groups = self.groups(task_labels)
             if groups is None or labels is None:
-                return self.encoder.logits(image_features, self.head(task_labels))
+                return self.settled(self.encoder.logits(image_features, self.head(task_labels)), task_labels)
             return self._classify_options(image_features, task_labels, groups, groups[labels])
         tasks = torch.unique(task_labels).tolist()
         if len(tasks) == 1:
@@ -290,9 +294,26 @@ class PromptClassifier(MultiTaskModule):
         return self._candidates[tasks]
 
     def arrange(self, scores: Tensor, task_label: int, candidates: Candidates) -> Tensor:
-        """Return scores [B, len(candidates)] in the order of `head` for images of a task. Shared classes are left out there."""
+        """Return scores [B, len(candidates)] in the order of `head` for images of a task, with shared classes `settled`."""
         order = [candidates.columns(task).start + label for task, labels in self.columns(task_label) for label in labels]
-        return scores[:, torch.tensor(order, device=scores.device)]
+        return self.settled(scores[:, torch.tensor(order, device=scores.device)], task_label, tied=False)
+
+    def settled(self, logits: Tensor, task_label: int, tied: bool = True) -> Tensor:
+        """Return logits [B, C] of images of a task, in which a class that other tasks have too counts by `duplicates`.
+
+        Args:
+            logits: in the order of `columns`.
+            task_label: the task of the images.
+            tied: the logits are those of prompts, so equal prompts have equal logits up to rounding.
+        """
+        if self.duplicates == "own" or len(columns := self.columns(task_label)) == 1:
+            return logits
+        key = task_label, tuple(task for task, _ in columns), self.duplicates
+        if key not in self._same:
+            keys = {task: class_keys(self.prompts[task], self.encoder.reader, self.duplicates) for task, _ in columns}
+            self._same[key] = duplicates(columns, keys)
+        same = Duplicates(*(part.to(logits.device) for part in self._same[key]))
+        return merged(logits, same) if self.duplicates == "merge" else first_of(logits, same, tied)
 
     def columns(self, task_label: int) -> list[tuple[int, list[int]]]:
         """Return the columns of a task's logits in order: each competing task with the classes of it that have a column."""
@@ -301,7 +322,9 @@ class PromptClassifier(MultiTaskModule):
         return [(task_label, list(range(self.classes(task_label)))), *unshared]
 
     def _unshared_rows(self, rival: int, task_label: int) -> list[int]:
-        """Return the classes of a rival whose prompts, as the model reads them, the task does not have."""
+        """Return the classes of a rival that have a column: by "own", those whose prompts the task does not have."""
+        if self.duplicates != "own":
+            return list(range(self.classes(rival)))
         if (rival, task_label) not in self._rival_rows:
             rival_prompts, task_prompts, reader = self.prompts[rival], self.prompts[task_label], self.encoder.reader
             shared = set(reader.keys(task_prompts)) if rival_prompts.templates == task_prompts.templates else set()

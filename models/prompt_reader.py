@@ -142,7 +142,7 @@ class PromptReader:
         return "differ only in what its tokenizer ignores (capitals, accents, punctuation, blanks, letters unknown to it)"
 
 
-def check_prompts(reader: PromptReader, domains: Sequence[Prompted], together: bool = False) -> list[str]:
+def check_prompts(reader: PromptReader, domains: Sequence[Prompted], together: str | None = None) -> list[str]:
     """Refuse classes with equal prompts, and return warnings about the prompts of a stream.
 
     Two datasets may share a class. Equal prompts of two datasets are therefore only reported.
@@ -150,7 +150,8 @@ def check_prompts(reader: PromptReader, domains: Sequence[Prompted], together: b
     Args:
         reader: the model's prompt reader.
         domains: the tasks of the stream. `part_of` of a domain joins the steps of one dataset.
-        together: classes of different tasks compete (protocols "class" and "agnostic").
+        together: the rule for shared classes (`benchmarks.plan.DUPLICATES`) if classes of different tasks compete (protocols
+            "class" and "agnostic"). None: they do not.
 
     Returns:
         Sentences on prompts that are cut, on classes that are equal in some evaluation templates only, on published class
@@ -162,7 +163,7 @@ def check_prompts(reader: PromptReader, domains: Sequence[Prompted], together: b
     """
     datasets = list(map(_joined, _by_dataset(domains)))
     warnings = [sentence for dataset in datasets for sentence in _check_one(reader, dataset)]
-    return warnings + _shared(reader, datasets) if together else warnings
+    return warnings + _shared(reader, datasets, together) if together else warnings
 
 
 class _Dataset(NamedTuple):
@@ -245,7 +246,15 @@ def _remedy(dataset: _Dataset, pair: Pair) -> str:
     return "Give them different names with --classnames FILE (lines of folder<TAB>name), or merge the two classes."
 
 
-def _shared(reader: PromptReader, datasets: Sequence[_Dataset]) -> list[str]:
+SHARED = {
+    "own": "each counts as one class, that of the image's own task",
+    "index": "each is a class of its task, and the first task's wins",
+    "merge": "each counts as one class, whatever the task",
+}
+"""What a class with the same prompt in two tasks is, by `benchmarks.plan.DUPLICATES`."""
+
+
+def _shared(reader: PromptReader, datasets: Sequence[_Dataset], rule: str) -> list[str]:
     """Return warnings about classes that two tasks share, by prompt or by name."""
     by_key: dict[Any, tuple[int, str]] = {}
     by_name: dict[str, tuple[int, str]] = {}
@@ -261,14 +270,11 @@ def _shared(reader: PromptReader, datasets: Sequence[_Dataset]) -> list[str]:
                 alike.append(f"{shortened(name)!r} of {datasets[other_named].name} and of {dataset.name}")
     warnings = []
     if same:
-        warnings.append(
-            f"{_count(same, 'class')} with the same prompt in two tasks ({_few(same)}): each counts as one class, "
-            "that of the image's own task"
-        )
+        warnings.append(f"{_count(same, 'class')} with the same prompt in two tasks ({_few(same)}): {SHARED[rule]}")
     if alike:
-        warnings.append(
-            f"{_count(alike, 'class')} of the same name in two tasks ({_few(alike)}), which differ only in the templates"
-        )
+        merged = "; each counts as one class" if rule == "merge" else ""
+        several = f"{_count(alike, 'class')} of the same name in two tasks ({_few(alike)})"
+        warnings.append(f"{several}, which differ only in the templates{merged}")
     return warnings
 
 

@@ -163,12 +163,13 @@ class AnswerCounter:
         split: Literal["val", "test"] = "val",
         progress: Progress = lambda done, total, what: None,
         batch_size: int = 256,
+        duplicates: str = "own",
     ):
         self.encoder, self.domains, self.split, self.progress = encoder, domains, split, progress
         self.batch_size = batch_size
         self.known: dict[str, int] = {}
         self._classifier = PromptClassifier(encoder)
-        self._classifier.training = False
+        self._classifier.training, self._classifier.duplicates = False, duplicates
         self._heads: dict[str, Tensor] = {}
 
     def size(self, question: Question) -> int:
@@ -220,6 +221,7 @@ class AnswerCounter:
         The lists of `features` get the image features [B, d] of each batch at their points.
         """
         heads = [self._head(path, point, question) for point in points]
+        self._classifier.compete(question.label, question.rivals)
         groups = self._classifier.groups(question.label) if points else None
         images = getattr(self.domains[question.label], self.split)
         batches = pixel_batches(images, self.encoder.preprocess, self.batch_size) if points and images is not None else ()
@@ -232,7 +234,7 @@ class AnswerCounter:
                 encoded = self.encoder.encode_images(pixels)
                 if features is not None and point in features:
                     features[point].append(encoded.float().cpu())
-                logits = self.encoder.logits(encoded, head)
+                logits = self._classifier.settled(self.encoder.logits(encoded, head), question.label)
                 if groups is not None:
                     logits = among_candidates(logits, groups, groups[labels])
                 answers.append(is_correct(logits, labels))

@@ -146,7 +146,9 @@ class Patching(Strategy):
         every = sorted({*steps, chosen})
         few = sorted({steps[0], chosen, steps[-1]})
         patched = {experience.task_label for experience in self.patching_tasks()}
-        tests = AnswerCounter(self.encoder, dict(enumerate((*self.experience.stream_domains, *heldout))), "test", self.progress)
+        domains = dict(enumerate((*self.experience.stream_domains, *heldout)))
+        rule = self.experience.duplicates
+        tests = AnswerCounter(self.encoder, domains, "test", self.progress, duplicates=rule)
         questions = [Question(e.task_label, tuple(e.rivals(len(self.experiences)))) for e in stream]
         questions += [Question(label) for label in range(len(stream), len(tests.domains))]
         records = []
@@ -169,7 +171,8 @@ class Patching(Strategy):
             domains = (*self.experience.stream_domains, *self.experience.heldout_domains)
             if (count := self.options.validation_images) is not None:
                 domains = tuple(limited(domain, count, self.seed) for domain in domains)
-            self.validation = AnswerCounter(self.encoder, dict(enumerate(domains)), "val", self.progress)
+            rule = self.experience.duplicates
+            self.validation = AnswerCounter(self.encoder, dict(enumerate(domains)), "val", self.progress, duplicates=rule)
             self.validation.known.update(self._known)
         return self.validation
 

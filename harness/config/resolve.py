@@ -175,6 +175,7 @@ def filled_in(config: RunConfig, plan: StreamPlan) -> dict[str, Any]:
         "order": _order_flag(config, plan),
         "heldout": plan.heldout if config.heldout is None else config.heldout,
         "protocol": plan.protocol,
+        "duplicates": plan.duplicates,
         "shots": plan.shots if config.shots is None else config.shots,
         "measures": _measures(config),
         "model": model,

@@ -17,7 +17,7 @@ from harness.records.runs import Run, read
 from harness.records.summary import summary_of
 from harness.records.titles import ordered_names, stream_title
 from metrics import matrix
-from models.setting import described
+from models.setting import ALWAYS, described
 from reference_data import published
 from reference_data.mtil import ORDERS
 
@@ -48,11 +48,12 @@ COLUMNS = [
     "source",
     "run",
 ]
-LATER = (*TEST_COSTS, "batch_dependent", "reported")
+LATER = (*TEST_COSTS, "batch_dependent", "reported", "duplicates")
 """Columns after all others, in the order in which they were added."""
 METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
 LESS_IS_BETTER = ("forgetting",)
-TITLES = {name: setting.title for name, setting in described(RunConfig).items() if setting.title}
+TITLED = {name: setting for name, setting in described(RunConfig).items() if setting.title}
+TITLES = {name: setting.title for name, setting in TITLED.items()}
 # Marks that separate tables, with their text in a title. A mark is a column at the end if any run has it. The last two are
 # shown only if runs of one benchmark, edition and order differ in them.
 MARKS = {
@@ -108,7 +109,13 @@ def table_of(runs: Sequence[Run], with_published: bool = False) -> tuple[pd.Data
     _set_apart(rows)
     if with_published:
         rows += _published()
-    columns = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings", *LATER]
+    columns = [
+        *COLUMNS,
+        *(f"{metric}_std" for metric in METRICS),
+        *(mark for mark in MARKS if mark not in LATER),
+        "settings",
+        *LATER,
+    ]
     table = pd.DataFrame(rows, columns=columns)
     by = [*SORT[:-1], *MARKS, SORT[-1]]
     table = table.sort_values(by, ascending=[column != "average" for column in by], kind="stable", na_position="last")
@@ -162,9 +169,10 @@ def batch_dependent(document: Mapping[str, Any]) -> str | None:
 
 
 def marked(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return protocol, shots and limit of a run, None where they are the benchmark's own."""
+    """Return protocol, rule for shared classes, shots and limit of a run, None where they are the benchmark's own."""
     usual = usual_settings(identity["benchmark"])
-    values = {name: identity.get(name) for name in TITLES}
+    # An identity lacks values that are usual for most benchmarks.
+    values = {name: identity.get(name, None if s.usual is ALWAYS else s.usual) for name, s in TITLED.items()}
     return {name: None if value == usual.get(name) else value for name, value in values.items()}
 
 

@@ -314,7 +314,7 @@ class Template(MixedEvaluation, Growing):
                 f"{encoder.preprocess.description()}. Make it with the encoder: make('mtil', encoder=encoder), "
                 "scenario(domains, encoder=encoder)."
             )
-        check_prompts(encoder.reader, (*domains, *experience.heldout_domains), together=experience.protocol != "task")
+        check_prompts(encoder.reader, (*domains, *experience.heldout_domains))
         self._checked_domains = domains
 
     def _check(self) -> None:
@@ -364,6 +364,7 @@ class Template(MixedEvaluation, Growing):
         self.classifier.register_domain(self.experience.task_label, self.experience.domain)
         for label in rivals:
             self.classifier.register_domain(label, self.experience.stream_domains[label])
+        self.classifier.duplicates = self.experience.duplicates
         self.classifier.compete(self.experience.task_label, rivals)
 
     def _images_frozen(self) -> bool:

@@ -22,6 +22,7 @@ def test_xtail_is_rails():
     assert sum(ENTRIES[dataset].classes for dataset, _ in XTAIL.values()) == 1100
     full = plan("xtail", Ask(edition="full"))
     assert (full.protocol, full.shots, full.repeat_shots, full.shots_seed, full.order) == ("agnostic", 16, True, 42, "default")
+    assert full.duplicates == "index" and plan("xtail", Ask(duplicates="merge")).duplicates == "merge"
     assert full.heldout == () and full.full_size and full.whole_train and full.settings == {}
 
 
@@ -68,9 +69,12 @@ def test_shots_are_recorded_and_can_be_others():
 
 def test_open_domain_cil_is_mtil_with_all_learned_classes():
     made, mtil = plan("odcl", Ask(edition="full", order="II")), plan("mtil", Ask(edition="full", order="II"))
-    assert (made.names, made.order, made.protocol) == (mtil.names, "II", "class")
+    assert (made.names, made.order, made.protocol, made.duplicates) == (mtil.names, "II", "class", "merge")
     assert plan("odcl", Ask(edition="full")).names == ORDER_I and plan("odcl", Ask(protocol="task")).protocol == "task"
-    assert marked(resolve(RunConfig("odcl", "zero-shot")).identity())["protocol"] is None
+    marks = [marked(resolve(RunConfig("odcl", "zero-shot", duplicates=rule)).identity()) for rule in (None, "own", "index")]
+    assert [mark["duplicates"] for mark in marks] == [None, "own", "index"] and marks[0]["protocol"] is None
+    assert "duplicates" not in resolve(RunConfig("mtil", "zero-shot")).identity()
+    assert marked(resolve(RunConfig("mtil", "zero-shot")).identity())["duplicates"] is None
     with pytest.raises(UserError, match="odcl has the editions mini and full, not 'own'"):
         plan("odcl", Ask(edition="own"))
 
@@ -83,6 +87,7 @@ def test_open_domain_cil_is_mtil_with_all_learned_classes():
         (Ask(edition="own"), "xtail has the editions mini and full, not 'own'"),
         (Ask(tasks=("logos",)), "takes no --tasks"),
         (Ask(order="logos,logos"), "names logos twice"),
+        (Ask(duplicates="merged"), "Unknown rule 'merged'. Did you mean merge"),
     ],
 )
 def test_mistakes(ask, message):

@@ -139,14 +139,14 @@ def test_the_other_papers_lists_have_no_equal_prompts(clip):
 def test_between_tasks_equal_prompts_are_said_and_steps_of_one_dataset_are_one_task(tiny):
     one, two = domain("one", ("Dog", "cat")), domain("two", ("dog", "cow"))
     assert check_prompts(tiny, [one, two]) == []
-    [messages] = check_prompts(tiny, [one, two], together=True)
+    [messages] = check_prompts(tiny, [one, two], together="own")
     assert messages.startswith("1 class with the same prompt in two tasks ('Dog' of one and 'dog' of two)")
     other = domain("three", ("cat", "x"), ("the {}.",))
-    [messages] = check_prompts(tiny, [one, other], together=True)
+    [messages] = check_prompts(tiny, [one, other], together="own")
     assert messages == "1 class of the same name in two tasks ('cat' of one and of three), which differ only in the templates"
     steps = [replace(each, part_of="pets") for each in (one, two)]
     with pytest.raises(UserError, match="'Dog' and 'dog' of pets have the same prompt"):
-        check_prompts(tiny, steps, together=True)
+        check_prompts(tiny, steps, together="own")
 
 
 def test_python_users_are_refused_too(tiny, toy_domain):

@@ -12,7 +12,7 @@ from harness.records.files import write_table
 from harness.records.leaderboard import COLUMNS, LATER, MARKS, METRICS, leaderboard
 from models.registry import UserError
 
-ALL = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *MARKS, "settings", *LATER]
+ALL = [*COLUMNS, *(f"{metric}_std" for metric in METRICS), *(m for m in MARKS if m not in LATER), "settings", *LATER]
 """The header of every leaderboard, whatever the runs."""
 
 
@@ -43,7 +43,8 @@ def test_columns_and_empty(tmp_path):
     )
     assert ",".join(ALL[len(COLUMNS) :]) == (
         "transfer_std,average_std,last_std,forgetting_std,bwt_std,retention_std,iimm_mean_std,"
-        "protocol,shots,limit,data,heldout,data_version,settings,stored_per_task,test_ms_per_image,batch_dependent,reported"
+        "protocol,shots,limit,data,heldout,data_version,settings,stored_per_task,test_ms_per_image,batch_dependent,reported,"
+        "duplicates"
     )
 
 
@@ -84,6 +85,13 @@ def test_limited_runs_are_marked(tmp_path, record):
     print_leaderboard(table, Console(file=text, width=160))
     titles = [line.strip() for line in text.getvalue().splitlines() if line.startswith("mtil")]
     assert titles == ["mtil, mini edition, Order I, at most 5 images per split", "mtil, mini edition, Order I"]
+
+
+def test_runs_with_other_rules_for_shared_classes_are_marked(tmp_path, record):
+    record(tmp_path, "zscl", 0, 40.0, protocol="agnostic")
+    record(tmp_path, "zscl", 0, 50.0, protocol="agnostic", duplicates="index")
+    table = leaderboard([tmp_path])
+    assert dict(zip(table.average, table.duplicates.fillna("-"), strict=True)) == {40.0: "-", 50.0: "index"}
 
 
 def test_csv(tmp_path, record):
