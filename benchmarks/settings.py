@@ -55,6 +55,12 @@ _SEARCH = {"alphas": 11, "validation_images": 100}
 MINI: dict[str, dict[str, Any]] = {
     "zscl-star": {"l2": 0.0},
     "icarl": {"memory": 200},
+    # As many updates as the other methods, in place of passes.
+    "diki": {"epochs": 0},
+    "coop": {"epochs": 0},
+    "s-prompts": {"epochs": 0},
+    # The rate was chosen on validation images of one task.
+    "moe-adapters": {"experts": 8, "lr": 0.01},
     "joint": {"joint_budget": "task"},
     "paint-single": _SEARCH,
     "paint-sequential": _SEARCH,

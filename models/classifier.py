@@ -15,6 +15,7 @@ from models.candidates import Candidates
 from models.duplicates import Duplicates, class_keys, duplicates, first_of, merged
 from models.encoder import DualEncoder
 from models.prompt_reader import Prompted, check_prompts
+from models.route import PLAIN, current_route
 from models.towers import tower_of
 from models.tuning import trains_text, trains_text_tower
 
@@ -81,6 +82,10 @@ class PromptClassifier(MultiTaskModule):
     Args:
         encoder: the encoder. It is shared, not copied.
 
+    Attributes:
+        routed_template: the template of every task under a route (`models.route`), for methods that learn the words before the
+            class name. None: the tasks' templates.
+
     Examples:
         ```python
         classifier = PromptClassifier(models.load("tiny")).eval()
@@ -104,6 +109,7 @@ class PromptClassifier(MultiTaskModule):
         self._raw: dict[tuple[int, int, Hashable], tuple[int, Tensor]] = {}
         self._groups: dict[int, Tensor] = {}
         self._candidates: dict[tuple[int, ...], Candidates] = {}
+        self.routed_template: str | None = None
         self.heads = nn.ParameterDict()
 
     def register_domain(self, task_label: int, domain: Prompted) -> None:
@@ -376,10 +382,13 @@ class PromptClassifier(MultiTaskModule):
     def _encode(self, task_label: int, training: bool, rows: Tensor | None = None) -> Tensor:
         """Return the mean over templates of unit features, normalised again; in training the features of the first template."""
         prompts, features_by_template = self.prompts[task_label], []
-        for template in range(1 if training else len(prompts.templates)):
-            key = (task_label, template)
+        numbered = [*enumerate(prompts.templates[:1] if training else prompts.templates)]
+        if self.routed_template is not None and current_route() not in (None, PLAIN):
+            numbered = [(-1, self.routed_template)]
+        for number, template in numbered:
+            key = (task_label, number)
             if key not in self._tokens:
-                tokens = self.encoder.reader.rows(prompts.templates[template], prompts.classnames)
+                tokens = self.encoder.reader.rows(template, prompts.classnames)
                 self._tokens[key] = tokens, self.encoder.needed_length(tokens)
             features_by_template.append(self._encode_prompts(key, rows))
         return (

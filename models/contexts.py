@@ -27,7 +27,7 @@ def context_span(reader: PromptReader, template: str) -> tuple[int, int]:
         UserError: there are no words before the name.
     """
     start, end = (_first_difference(reader.rows(words, NAMES)) for words in ("{}", template))
-    if end <= start:
+    if end <= start or not template.partition("{}")[0].strip():
         raise UserError(f"The context {template!r} has no words before the class name; give some, such as 'a photo of a'.")
     return start, end
 

@@ -12,17 +12,35 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 RIDGE = 1e-7
 """Added to the variances of a Gaussian, as in DIKI."""
 
 
 class Gaussian(NamedTuple):
-    """A normal distribution of features in float64: `mean` [d], and `factor` [d, d], the covariance's lower Cholesky factor."""
+    """A normal distribution of features: `mean` [d], and `factor` [d, d], the lower Cholesky factor of the covariance."""
 
     mean: Tensor
     factor: Tensor
+
+
+class Statistics(nn.Module):
+    """Tensors of a task that do not train. As a module of the task they are saved and counted (`Strategy.add_module_for`).
+
+    Args:
+        shapes: the shape of each tensor by name. They are zero until they are filled.
+    """
+
+    def __init__(self, **shapes: tuple[int, ...]):
+        super().__init__()
+        for name, sizes in shapes.items():
+            self.register_buffer(name, torch.zeros(sizes))
+
+    def fill(self, **tensors: Tensor) -> None:
+        """Copy these values into the tensors of the same names."""
+        for name, tensor in tensors.items():
+            self.get_buffer(name).copy_(tensor)
 
 
 def gaussian(features: Tensor, ridge: float = RIDGE) -> Gaussian:
@@ -34,6 +52,9 @@ def gaussian(features: Tensor, ridge: float = RIDGE) -> Gaussian:
     Args:
         features: unit features [N, d].
         ridge: the addition to each variance.
+
+    Returns:
+        The distribution in float64.
 
     Raises:
         ValueError: there are no rows.
@@ -58,8 +79,8 @@ def log_densities(features: Tensor, tasks: Sequence[Gaussian]) -> Tensor:
     """
     rows, columns = features.double(), []
     for mean, factor in tasks:
-        z = torch.linalg.solve_triangular(factor, (rows - mean).T, upper=False)
-        constant = rows.shape[1] * math.log(2 * math.pi) / 2 + factor.diagonal().log().sum()
+        z = torch.linalg.solve_triangular(factor.double(), (rows - mean).T, upper=False)
+        constant = rows.shape[1] * math.log(2 * math.pi) / 2 + factor.double().diagonal().log().sum()
         columns.append(-z.square().sum(dim=0) / 2 - constant)
     return torch.stack(columns, dim=1)
 

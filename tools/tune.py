@@ -59,6 +59,8 @@ _DISTILLATION = MethodSearch(("image_loss", "text_loss"), (0.3, 1.0, 3.0, 10.0),
 _RATE = MethodSearch(("lr",), (3e-4, 1e-3, 3e-3, 1e-2), {})
 _IMAGE_RATE = MethodSearch(("lr",), (1e-4, 3e-4, 6e-4, 1e-3), {})
 _LOW_RATE = MethodSearch(("lr",), (1e-5, 3e-5, 1e-4, 3e-4), {})
+_SGD_RATE = MethodSearch(("lr",), (10.0, 30.0, 100.0, 300.0), {})
+_CONTEXT_RATE = MethodSearch(("lr",), (0.01, 0.03, 0.1, 0.3), {})
 _L2 = MethodSearch(("l2",), (0.001, 0.01, 0.1, 1.0), {})
 _RIDGE = MethodSearch(("ridge",), (0.01, 0.1, 1.0, 10.0), {})
 _OTHERS = {
@@ -76,6 +78,9 @@ _OTHERS = {
     "bitfit": _RATE,
     "adapter": _RATE,
     "probe": _RATE,
+    "diki": _SGD_RATE,
+    "coop": _CONTEXT_RATE,
+    "s-prompts": _CONTEXT_RATE,
     "iimm-guided": MethodSearch(("weight",), (1.0, 3.0, 10.0, 30.0), {}),
     "rail": _RIDGE,
 }

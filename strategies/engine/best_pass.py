@@ -13,6 +13,8 @@ from benchmarks.scenario import DomainExperience
 from metrics.evaluate import evaluate
 from models.classifier import PromptClassifier
 from models.registry import UserError
+from models.route import routed
+from strategies.engine.training_options import TrainingOptions
 
 
 class BestPass:
@@ -25,13 +27,14 @@ class BestPass:
         classifier: the model that trains.
         experience: the task.
         batch_size: images per update.
+        route: the route of training batches (`Strategy.training_route`), under which the validation images are classified.
 
     Raises:
         UserError: the task has no validation images.
     """
 
-    def __init__(self, classifier: PromptClassifier, experience: DomainExperience, batch_size: int):
-        self._classifier, self._experience = classifier, experience
+    def __init__(self, classifier: PromptClassifier, experience: DomainExperience, batch_size: int, route: Any = None):
+        self._classifier, self._experience, self._route = classifier, experience, route
         self._per_pass = math.ceil(len(experience.dataset) / batch_size)
         self.accuracies: dict[int, float] = {}
         self._correct = -1
@@ -48,7 +51,8 @@ class BestPass:
         if updates % self._per_pass and not last:
             return
         label, domain = self._experience.task_label, self._experience.domain
-        accuracy = evaluate(self._classifier, domain, "val", task_label=label)
+        with routed(self._route):
+            accuracy = evaluate(self._classifier, domain, "val", task_label=label)
         self.accuracies[updates] = accuracy.percent
         if accuracy.correct > self._correct:
             self._correct = accuracy.correct
@@ -83,3 +87,10 @@ def load_heads(classifier: PromptClassifier, heads: Mapping[str, Tensor]) -> Non
     """Write saved heads of a probe in place, because the optimiser holds these parameters."""
     for label, head in heads.items():
         classifier.heads[label].copy_(head)
+
+
+def best_pass(
+    classifier: PromptClassifier, experience: DomainExperience, options: TrainingOptions, route: Any
+) -> BestPass | None:
+    """Return a `BestPass` with the option `best_pass`, otherwise None."""
+    return BestPass(classifier, experience, options.batch_size, route) if options.best_pass else None

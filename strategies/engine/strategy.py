@@ -23,7 +23,7 @@ from models.tuning_options import TuningOptions
 from reference_data import Reference
 from strategies.engine.avalanche_template import Template, silent_loggers
 from strategies.engine.batches import Batch as Batch
-from strategies.engine.best_pass import BestPass
+from strategies.engine.best_pass import BestPass, best_pass
 from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, check_loss, overflow, settle
 from strategies.engine.method_checks import check_class
 from strategies.engine.mid_task import Batches, restore_snapshot, snapshot
@@ -317,7 +317,7 @@ class Strategy(Template):
         losses: list[Tensor] = []
         rates = Rates(self.optimizer, self.options, experience.domain.name, self.learning_rate, self._enter_stage)
         total = self.budget(experience)
-        self.best = BestPass(self.classifier, experience, self.options.batch_size) if self.options.best_pass else None
+        self.best = best_pass(self.classifier, experience, self.options, self.training_route())
         if self.middle is not None:
             (weights, saved), self.middle = self.middle, None
             rates.enter(saved["step"] - 1, total)
