@@ -80,7 +80,7 @@ _OTHERS = {
     "probe": _RATE,
     "diki": _SGD_RATE,
     "coop": _CONTEXT_RATE,
-    "s-prompts": _CONTEXT_RATE,
+    "s-prompts": MethodSearch(("lr",), (0.01, 0.03, 0.1), {}),
     "iimm-guided": MethodSearch(("weight",), (1.0, 3.0, 10.0, 30.0), {}),
     "rail": _RIDGE,
 }
