@@ -86,7 +86,7 @@ def rescore(run: Run, protocol: str | None = None) -> Rescored:
             under those with fewer competing classes.
 
     Raises:
-        UserError: the run has no predictions or not all rows, or its protocol has fewer competing classes.
+        UserError: the run has no predictions or not all rows, or it cannot be scored under the protocol.
         Contradiction: under the protocol of the run, an accuracy is not that of accuracy.csv.
     """
     import pandas as pd
@@ -97,6 +97,11 @@ def rescore(run: Run, protocol: str | None = None) -> Rescored:
         raise UserError(
             f"{run.folder} was evaluated under --protocol {recorded}, in which fewer classes compete than under {protocol}. "
             f"Predictions of a run with --protocol {protocol} --save-predictions can be scored under both."
+        )
+    if protocol != recorded and (rule := run.identity.get("duplicates") or "own") != "own":
+        raise UserError(
+            f"{run.folder} was evaluated with --duplicates {rule}, by which the competing tasks decide how their shared classes "
+            f"count. Its predictions can only be scored under its own protocol, {recorded}."
         )
     tasks = len(run.tasks)
     if missing := [after for after in range(tasks + 1) if not (run.folder / FOLDER / f"after-{after}.parquet").is_file()]:

@@ -29,6 +29,14 @@ def test_nothing_to_train_needs_no_training_rate():
     assert estimate.remaining() == pytest.approx(1.0)
 
 
+def test_time_without_images_counts_for_the_images_that_were_counted():
+    screen = Screen(quiet=True)
+    screen.begin(["a"], [], {}, steps=0, images=20)
+    screen.advance("evaluate", 10)
+    screen.spent("evaluate", 30.0)
+    assert screen._estimate.remaining() == pytest.approx(30, abs=0.5)
+
+
 def test_durations():
     assert [time_left(s) for s in (0, 59.6, 125, 3730)] == ["0 s left", "1:00 left", "2:05 left", "1:02:10 left"]
 
