@@ -100,8 +100,8 @@ def rescore(run: Run, protocol: str | None = None) -> Rescored:
         )
     if protocol != recorded and (rule := run.identity.get("duplicates") or "own") != "own":
         raise UserError(
-            f"{run.folder} was evaluated with --duplicates {rule}, by which the competing tasks decide how their shared classes "
-            f"count. Its predictions can only be scored under its own protocol, {recorded}."
+            f"{run.folder} was evaluated with --duplicates {rule}, by which shared classes count according to the competing "
+            f"tasks. Its predictions can only be scored under its own protocol, {recorded}."
         )
     tasks = len(run.tasks)
     if missing := [after for after in range(tasks + 1) if not (run.folder / FOLDER / f"after-{after}.parquet").is_file()]:

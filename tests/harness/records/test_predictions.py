@@ -72,9 +72,7 @@ def test_what_cannot_be_scored(config, capsys):
     with pytest.raises(UserError, match="no saved predictions of any row"):
         rescore(saved)
     shared = {**saved.document, "identity": {**saved.identity, "protocol": "agnostic", "duplicates": "merge"}}
-    with pytest.raises(
-        UserError, match="evaluated with --duplicates merge, .* only be scored under its own protocol, agnostic"
-    ):
+    with pytest.raises(UserError, match=r"--duplicates merge, .* only be scored under its own protocol, agnostic"):
         rescore(replace(saved, document=shared), "task")
     with pytest.raises(UserError, match="evaluated under --protocol task, in which fewer classes compete than under agnostic"):
         rescore(saved, "agnostic")
