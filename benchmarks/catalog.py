@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmarks import broad, mini, settings
+from benchmarks import broad, mini, settings, shifts
 from benchmarks.broad import task_table
 from benchmarks.data.progress import Progress
 from benchmarks.full.dataset_table import ENTRIES as FULL
@@ -159,7 +159,7 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
     Args:
         name: the name as the user wrote it.
         edition: "mini" or "full" allows only the names of that edition. "own" and None allow every name, also of the suite
-            `broad`, and a name of both editions means the mini one.
+            `broad` and of `benchmarks.shifts`, and a name of both editions means the mini one.
         data_root: the data folder.
 
     Raises:
@@ -172,6 +172,8 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
         return Source(name, "full", name, data_root)
     if edition in (None, "own") and name in BROAD:
         return Source(name, "broad", name, data_root)
+    if edition in (None, "own") and name in shifts.COPIES:
+        return Source(name, "own", str(shifts.folder_of(name, data_root)), data_root)
     if edition in ("mini", "full"):
         if name in BROAD:
             raise UserError(f"{name!r} belongs to the suite broad, not to the {edition} edition: leave out --edition.")

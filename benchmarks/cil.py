@@ -13,10 +13,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import settings
-from benchmarks.catalog import SPLITS, build_sources, check_present, find, held_out, shadows, versions
+from benchmarks.catalog import SPLITS, Source, build_sources, check_present, find, held_out, shadows, versions
 from benchmarks.data.progress import Progress
+from benchmarks.full.dataset_table import ENTRIES as DATASET_ENTRIES
 from benchmarks.full.dataset_table import class_orders
+from benchmarks.mini.domain_table import ENTRIES as MINI_ENTRIES
 from benchmarks.names import check_distinct, split_names
+from benchmarks.orders import order_seed
 from benchmarks.plan import Ask, Built, StreamPlan
 from models.registry import UserError, unknown
 
@@ -27,11 +30,19 @@ MINI_DATASET = "nature"
 
 
 class Steps(NamedTuple):
-    """Protocol of a dataset: classes in the first step (0: as in the others), number of steps, the single prompt template."""
+    """Protocol of a dataset.
+
+    Attributes:
+        base: classes in the first step. 0: as in the others.
+        steps: number of steps.
+        template: the single prompt template. None: the dataset's templates.
+        seed: seed of the class order. None: the order of the paper, or of the dataset.
+    """
 
     base: int = 0
     steps: int = 5
     template: str | None = None
+    seed: int | None = None
 
 
 DATASETS = {
@@ -42,14 +53,22 @@ DATASETS = {
 }
 """The paper's protocols."""
 
+CLIP_DATASETS = {name: Steps(0, 10, seed=1993) for name in ("Aircraft", "cars", "food101", "sun397", "coop-ucf101")}
+"""Datasets of the literature on class-incremental CLIP (PROOF and later), in its class order.
+
+That literature samples subsets of some of them (100 of 196 cars, 300 of 397 scenes). Their archives have no lists of images, so
+here all classes of the official splits arrive.
+"""
+
 
 def stream(ask: Ask) -> StreamPlan:
     """Return the plan of one dataset in steps.
 
-    The dataset is a name in `DATASETS` (full edition), a mini domain (default: nature) or the user's data. `steps` counts the
-    steps after a first step of `base` classes, or all steps if base is 0. Tasks are called step-1, step-2, ... If the classes
-    do not divide evenly, the first steps have one class more. The default order is the paper's class order, or the
-    dataset's. A custom order lists all class names.
+    The dataset is a name in `DATASETS` or `CLIP_DATASETS` (full edition), a mini domain (default: nature) or the user's data.
+    `steps` counts the steps after a first step of `base` classes, or all steps if base is 0. Tasks are called step-1, step-2,
+    and so on. If the classes do not divide evenly, the first steps have one class more. The default order is the paper's class
+    order, or the dataset's. "seed:N" is a seeded order, and a custom order lists all class names. A `base` of "half" is half of
+    the classes.
 
     Raises:
         UserError: for unknown names, and, when the data is read, for more steps than classes.
@@ -57,17 +76,21 @@ def stream(ask: Ask) -> StreamPlan:
     ask.refuse("cil", "tasks")
     name = ask.dataset or MINI_DATASET
     if ask.edition == "full" and ask.dataset is None:
-        raise UserError(f"bench cil --edition full needs --dataset: {', '.join(DATASETS)}, or a folder.")
+        raise UserError(f"bench cil --edition full needs --dataset: {', '.join([*DATASETS, *CLIP_DATASETS])}, or a folder.")
     source = find(name, ask.edition, ask.data_root)
-    if source.edition == "full" and name not in DATASETS:
-        raise unknown("class-incremental dataset", name, DATASETS)
+    protocols = {**DATASETS, **CLIP_DATASETS}
+    if source.edition == "full" and name not in protocols:
+        raise unknown("class-incremental dataset", name, protocols)
     source = source.with_files(ask.classnames, ask.templates)
-    protocol = DATASETS[name] if source.edition == "full" else Steps()
+    protocol = protocols[name] if source.edition == "full" else Steps()
     steps = protocol.steps if ask.steps is None else ask.steps
-    base = protocol.base if ask.base is None else ask.base
+    base = protocol.base if ask.base is None else _base(ask.base, source)
     if steps < 1 or base < 0:
         raise UserError(f"--steps must be at least 1 and --base at least 0, not {steps} and {base}.")
-    order = None if ask.order is None or ask.order == "default" else split_names(ask.order)
+    seed = order_seed(ask.order)
+    order = None if ask.order is None or ask.order == "default" or seed is not None else split_names(ask.order)
+    label = f"seed-{seed}" if seed is not None else "default" if order is None else "custom"
+    seed = protocol.seed if label == "default" else seed
     names = tuple(f"step-{k + 1}" for k in range(steps + (base > 0)))
     heldout = held_out(ask, source.edition, [source.name], ())
     check_distinct([*names, source.name], [held.name for held in heldout])
@@ -78,14 +101,14 @@ def stream(ask: Ask) -> StreamPlan:
         if protocol.template:
             domain = replace(domain, templates=(protocol.template,))
         sizes = step_sizes(len(domain.classnames), steps, base)
-        domains = split_classes(domain, class_order(domain, order, name), sizes)
+        domains = split_classes(domain, class_order(domain, order, name, seed), sizes)
         others = build_sources([], heldout, progress, splits, heldout_splits)
         return Built(domains, others.heldout, differences + others.differences)
 
     return StreamPlan(
         benchmark=f"cil-{_slug(source.name)}-{steps}" + (f"-base{base}" if base != protocol.base else ""),
         edition=source.edition,
-        order="default" if order is None else "custom",
+        order=label,
         names=names,
         heldout=tuple(held.name for held in heldout),
         build=build,
@@ -127,9 +150,36 @@ def step_sizes(classes: int, steps: int, base: int = 0) -> list[int]:
     return [base, *sizes] if base else sizes
 
 
-def class_order(domain: Domain, order: Sequence[str] | None, dataset: str) -> list[int]:
-    """Return the class numbers in order of arrival. Raises UserError for an order that does not name each class once."""
+def _base(base: int | str, source: Source) -> int:
+    """Return the number of classes in the first step. Raises UserError for a text other than "half" or a number."""
+    if isinstance(base, int):
+        return base
+    if base != "half":
+        raise UserError(f"--base {base}: give a number of classes, or half.")
+    if source.edition == "full":
+        return DATASET_ENTRIES[source.name].classes // 2
+    if source.edition == "mini":
+        return len(MINI_ENTRIES[source.name].classnames) // 2
+    raise UserError(f"--base half needs a dataset whose number of classes is known: give the number for {source.name}.")
+
+
+def class_order(domain: Domain, order: Sequence[str] | None, dataset: str, seed: int | None = None) -> list[int]:
+    """Return the class numbers in order of arrival.
+
+    Args:
+        domain: the dataset.
+        order: the names of all classes. None: a rule.
+        dataset: the name of the dataset, for the class orders of the papers.
+        seed: seed of numpy's legacy permutation of all classes, as released code of class-incremental methods draws it.
+
+    Raises:
+        UserError: for an order that does not name each class once.
+    """
     count = len(domain.classnames)
+    if seed is not None:
+        import numpy as np
+
+        return [int(label) for label in np.random.RandomState(seed).permutation(count)]
     if order is None:
         published = class_orders().get(dataset)
         return list(published) if published is not None and len(published) == count else list(range(count))

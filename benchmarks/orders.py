@@ -1,4 +1,4 @@
-"""Rotations of a benchmark's order: `--order rotate:k`."""
+"""Orders that are a rule: rotations of the tasks (`--order rotate:k`) and seeded orders of classes (`--order seed:1993`)."""
 
 from __future__ import annotations
 
@@ -32,3 +32,16 @@ def rotated(order: str | Sequence[str] | None, names: Sequence[str], label: str)
         raise UserError(f"--order {order}: give a number from 0 to {len(names) - 1}, as in rotate:1.")
     start = int(match[1])
     return f"rotate-{start}" if start else label, (*names[start:], *names[:start])
+
+
+def order_seed(order: str | Sequence[str] | None) -> int | None:
+    """Return the seed of an order "seed:N" or "seed-N", its label. None for another order.
+
+    Raises:
+        UserError: unless N is a whole number below 2^32.
+    """
+    if not isinstance(order, str) or (match := re.fullmatch(r"seed[:-](.*)", order)) is None:
+        return None
+    if not match[1].isdecimal() or int(match[1]) >= 2**32:
+        raise UserError(f"--order {order}: give a whole number below 2^32, as in seed:1993.")
+    return int(match[1])

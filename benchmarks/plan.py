@@ -57,13 +57,16 @@ class Ask:
         items="data",
     )
     dataset: str | None = setting(
-        None, "cil: cifar100, tinyimagenet, imagenet100, imagenet, a mini domain or a folder", group="data", metavar="NAME"
+        None, "cil: cifar100, tinyimagenet, imagenet100, imagenet, ..., a mini domain or a folder", group="data", metavar="NAME"
     )
     steps: int | None = setting(
         None, "cil: the number of steps in which the classes arrive, without the step of --base", group="data", metavar="N"
     )
-    base: int | None = setting(
-        None, "cil: the number of classes in a first step before the others (tinyimagenet: 100)", group="data", metavar="N"
+    base: int | str | None = setting(
+        None,
+        "cil: the number of classes in a first step before the others, or half (tinyimagenet: 100)",
+        group="data",
+        metavar="N",
     )
     classnames: str | None = setting(None, "class names of your dataset, one per line", group="data", metavar="FILE")
     templates: str | None = setting(

@@ -91,7 +91,7 @@ def make(
     tasks: Sequence[str] | None = None,
     dataset: str | None = None,
     steps: int | None = None,
-    base: int | None = None,
+    base: int | str | None = None,
     heldout: Sequence[str] | None = None,
     protocol: str | None = None,
     duplicates: str | None = None,
@@ -109,7 +109,7 @@ def make(
         tasks: the domains of `stream`, in order.
         dataset: the dataset of `cil`.
         steps: number of steps of `cil`.
-        base: number of classes in a first step of `cil`, before the others.
+        base: number of classes in a first step of `cil`, before the others, or "half".
         heldout: names of the held-out domains. None: the benchmark's default.
         protocol: "task", "class" or "agnostic" (see `benchmarks.plan.PROTOCOLS`). None: the benchmark's default.
         duplicates: "own", "index" or "merge" (see `benchmarks.plan.DUPLICATES`). None: the benchmark's default.

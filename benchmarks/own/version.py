@@ -10,6 +10,8 @@ from pathlib import Path
 from benchmarks.own.kinds import ARCHIVES, Location, locate
 from benchmarks.own.scan import ANNOTATIONS, existing_folder, files_under, relative
 
+CLIP_BENCHMARK = "zeroshot_classification_templates.txt"
+"""The templates of CLIP_benchmark's shards."""
 # Small files whose text changes the meaning of the images. `state.json` holds the fingerprint of a saved Hugging Face dataset.
 _BY_TEXT = {*ANNOTATIONS, "state.json", "dataset_dict.json"}
 
@@ -21,7 +23,7 @@ def data_version(name_or_path: str | Path, data_root: str | Path = "data") -> st
         a folder: the relative paths and sizes of its files, without hidden files, clutter and archives, and the text of
             classnames.txt and templates.txt. An image that changes without changing its size is not noticed.
         a CSV file: its bytes and the sizes of its images.
-        shards: the places and sizes of the images, and the labels.
+        shards: the places and sizes of the images, the labels, class names and templates.
         a Hugging Face name: the name and its versions in the cache, so it changes once, with the first download.
 
     Raises:
@@ -49,7 +51,7 @@ def _contents(location: Location) -> Iterator[bytes]:
         from benchmarks.own.webdataset_index import described
 
         yield from _encoded(described(place))
-        for annotation in ANNOTATIONS:
+        for annotation in (*ANNOTATIONS, CLIP_BENCHMARK):
             if (file := Path(place) / annotation).is_file():
                 yield f"{annotation}\n".encode() + file.read_bytes()
     elif kind == "metadata":

@@ -10,6 +10,7 @@ from benchmarks.own.labels import labelling
 from benchmarks.own.names import Names, Templates
 from benchmarks.own.reader import make_domain, parse_request, read_annotations
 from benchmarks.own.split import draw_splits, with_test
+from benchmarks.own.version import CLIP_BENCHMARK
 from benchmarks.own.webdataset_index import read_shards, shard_files
 from models.registry import UserError
 
@@ -34,8 +35,8 @@ def from_webdataset(
         path: the file or folder; `:label=ENDING` and `:image=ENDING` may follow.
         classnames: class names, or a file with them. If None, those in classnames.txt next to the shards, or the labels
             (see `labels.labelling`).
-        templates: prompt templates, or a file with them. If None, those in templates.txt next to the shards, or
-            "a photo of a {}.".
+        templates: prompt templates, or a file with them. If None, those in templates.txt next to the shards, or in
+            CLIP_benchmark's zeroshot_classification_templates.txt ("a photo of a {c}."), or "a photo of a {}.".
         name: the domain's name; that of the file or folder if None.
         seed: the seed of the split.
         image_column: the ending of the image members, if it is ambiguous ("jpg").
@@ -55,7 +56,11 @@ def from_webdataset(
     place = request.place
     if not place.exists() or not shard_files(place):
         raise UserError(f"{request.name} is neither a tar file nor a folder of tar files.")
-    annotations = read_annotations(place if place.is_dir() else place.parent, classnames, templates)
+    folder = place if place.is_dir() else place.parent
+    if templates is None and not (folder / "templates.txt").is_file() and (folder / CLIP_BENCHMARK).is_file():
+        lines = (folder / CLIP_BENCHMARK).read_text(encoding="utf-8").splitlines()
+        templates = [line.strip().replace("{c}", "{}") for line in lines if line.strip()]
+    annotations = read_annotations(folder, classnames, templates)
     shards = read_shards(place, request.columns, named=annotations.classnames is None)
     samples = sorted(shards, key=lambda sample: sample.key)
     classes = labelling(

@@ -71,7 +71,17 @@ def _details(setting: Setting, hint: Any, default: Any) -> dict[str, Any]:
         return {**details, "nargs": "+", "action": "extend"}
     if setting.nargs is not None:
         details["nargs"] = setting.nargs
+    if str in kinds and int in kinds:
+        return {**details, "type": _number_or_text}
     return details if str in kinds else {**details, "type": kinds[0]}
+
+
+def _number_or_text(word: str) -> int | str:
+    """Return a word as a whole number if it is one."""
+    try:
+        return int(word)
+    except ValueError:
+        return word
 
 
 def read_flags(arguments: argparse.Namespace, kind: type, data_root: str | None = None) -> dict[str, Any]:

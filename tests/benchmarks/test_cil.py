@@ -214,3 +214,46 @@ def test_single_prompts():
 def test_mistakes(ask, message):
     with pytest.raises(UserError, match=message):
         stream(ask)
+
+
+def test_a_seeded_order_is_numpys_legacy_permutation(animals):
+    np.random.seed(1993)
+    expected = np.random.permutation(100).tolist()
+    assert class_orders()["imagenet100"] == expected and expected[:5] == [68, 56, 78, 8, 23]
+    many = Domain("many", [f"c{i}" for i in range(100)], ("{}",), None, None, None)
+    assert class_order(many, None, "many", 1993) == expected
+    assert sorted(class_order(animals(), None, "animals", 5)) == [0, 1, 2, 3, 4]
+
+
+def test_a_recorded_seed_is_the_same_run(full_data):
+    plan = stream(Ask(order="seed:1993", steps=2))
+    assert plan.order == "seed-1993" == stream(Ask(order=plan.order, steps=2)).order
+    built, usual = (stream(Ask(order=order, steps=2)).build(None, ("test",)).trained for order in ("seed:1993", None))
+    names = [[name for step in steps for name in step.classnames] for steps in (built, usual)]
+    assert names[0] != names[1] and sorted(names[0]) == sorted(names[1])
+    # The datasets of class-incremental CLIP have this order by default.
+    cars = stream(Ask(dataset="cars", steps=3, data_root=str(full_data)))
+    arrived = [name for step in cars.build(None, ("test",)).trained for name in step.classnames]
+    order = np.random.RandomState(1993).permutation(3)
+    assert cars.order == "default" and arrived == [sorted(arrived)[label] for label in order]
+
+
+@pytest.mark.parametrize(
+    ("ask", "base"), [({"dataset": "cifar100"}, 50), ({"dataset": "cars"}, 98), ({"dataset": "nature"}, 13)]
+)
+def test_half_of_the_classes_first(ask, base):
+    half = stream(Ask(base="half", **ask))
+    assert half.benchmark == stream(Ask(base=base, **ask)).benchmark and half.benchmark.endswith(f"-base{base}")
+    assert half.details["base"] == base
+
+
+def test_mistakes_of_rules(tmp_path):
+    (tmp_path / "mine" / "a").mkdir(parents=True)
+    for ask, message in (
+        (Ask(base="third"), "--base third: give a number of classes, or half"),
+        (Ask(order="seed:x"), "--order seed:x: give a whole number below"),
+        (Ask(order=f"seed:{2**32}"), "give a whole number below"),
+        (Ask(dataset=str(tmp_path / "mine"), base="half"), "--base half needs a dataset whose number of classes is known"),
+    ):
+        with pytest.raises(UserError, match=message):
+            stream(ask)

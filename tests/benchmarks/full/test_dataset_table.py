@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cil import DATASETS
+from benchmarks.cil import CLIP_DATASETS, DATASETS
 from benchmarks.full import dataset_table as table
 from benchmarks.full.dataset_table import ENTRIES
 from models.registry import UserError
@@ -37,6 +37,7 @@ def test_names_and_suites():
     assert table.suite("cases") == ("clevr",)
     assert set(table.suite("coop")) == {name for name in ENTRIES if name.startswith("coop-")}
     assert tuple(DATASETS) == (*table.suite("cil"), "imagenet"), "ImageNet belongs to PAINT's suite"
+    assert set(CLIP_DATASETS) <= set(ENTRIES)
     assert set(ENTRIES) == set(TEMPLATES)
 
 
