@@ -58,6 +58,10 @@ _TABLE = {
     "simple-cil": ("strategies.simple_cil:SimpleCIL", "the nearest class mean of frozen features; no updates (2303.07338)"),
     "ranpac": ("strategies.ranpac:RanPAC", "ridge regression on random features of a frozen encoder; no updates (2307.02251)"),
     "rail": ("strategies.rail:RAIL", "ridge regression of all learned classes mixed with zero-shot; no updates (2406.18868)"),
+    "moe-adapters": (
+        "strategies.moe_adapters:MoEAdapters",
+        "shared experts with a router per task; the most used experts are frozen (2403.11549)",
+    ),
     "diki": ("strategies.diki:DIKI", "key/value prefixes per task, chosen by a Gaussian of image features (ECCV 2024)"),
 }
 TARGETS = {name: target for name, (target, _) in _TABLE.items()}

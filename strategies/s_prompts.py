@@ -17,7 +17,7 @@ from models.route import PLAIN, routed
 from models.setting import setting
 from strategies.by_task import ByTask, Choice
 from strategies.engine.batches import mixed_seed
-from strategies.task_choice import Statistics, centres, nearest_task
+from strategies.task_choice import Statistics, k_means, nearest_task
 
 
 class SPrompts(ByTask):
@@ -88,7 +88,7 @@ class SPrompts(ByTask):
         task = self.experience.current_experience
         with routed(PLAIN):
             features = self.task_features().features
-        found = centres(features, self.options.centres, mixed_seed(self.seed, task, 9))
+        found = k_means(features, self.options.centres, mixed_seed(self.seed, task, 9))
         # Fewer different images than centres: the first centre again.
         padding = found[:1].expand(self.options.centres - len(found), -1)
         self._centres(task).fill(centres=torch.cat([found, padding]))

@@ -102,7 +102,7 @@ def majority(choices: Tensor) -> Tensor:
     return choices.bincount().argmax().expand_as(choices)
 
 
-def centres(features: Tensor, count: int, seed: int, rounds: int = 100) -> Tensor:
+def k_means(features: Tensor, count: int, seed: int, rounds: int = 100) -> Tensor:
     """Return the centres [k, d] of K-means (Lloyd's algorithm), float64.
 
     The first centres are rows drawn by seed, each with a probability proportional to its squared distance to the nearest centre

@@ -9,7 +9,7 @@ from models.route import routed
 from models.scaled import Share
 from strategies.coop import CONTEXT, CoOp
 from strategies.s_prompts import SPrompts
-from strategies.task_choice import centres, nearest_task
+from strategies.task_choice import k_means, nearest_task
 
 QUICK = {"epochs": 0, "iterations": 4, "batch_size": 8, "lr": 0.5}
 TEMPLATES = ("a photo of a {}.",)
@@ -116,4 +116,4 @@ def test_fewer_different_images_than_centres(toy_encoder, toy_domain):
     strategy.train(scenario([few, toy_domain("b", 2, seed=1)]).train_stream[0], eval_streams=[])
     stored = strategy.modules_of(0)["centres"].centres
     assert len(stored) == 5 and len(torch.unique(stored, dim=0)) == 2
-    assert nearest_task(stored, [stored]).tolist() == [0] * 5 and len(centres(stored, 5, seed=0)) == 2
+    assert nearest_task(stored, [stored]).tolist() == [0] * 5 and len(k_means(stored, 5, seed=0)) == 2

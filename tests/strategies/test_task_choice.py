@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from strategies.auto_encoders import AutoEncoder, auto_encoder, reconstruction_errors
-from strategies.task_choice import centres, density_scale, gaussian, log_densities, majority, nearest_task
+from strategies.task_choice import density_scale, gaussian, k_means, log_densities, majority, nearest_task
 
 
 def test_a_gaussian_has_the_mean_and_covariance_of_the_rows():
@@ -59,14 +59,14 @@ def test_the_majority_of_a_batch():
 
 def test_k_means_finds_separate_groups():
     rows = torch.tensor([[0.0, 0.0], [0.0, 2.0], [10.0, 0.0], [10.0, 2.0], [10.0, 4.0]])
-    assert sorted(centres(rows, 2, seed=0).tolist()) == [[0.0, 1.0], [10.0, 2.0]]
-    assert torch.equal(centres(rows, 2, seed=0), centres(rows, 2, seed=0))
+    assert sorted(k_means(rows, 2, seed=0).tolist()) == [[0.0, 1.0], [10.0, 2.0]]
+    assert torch.equal(k_means(rows, 2, seed=0), k_means(rows, 2, seed=0))
 
 
 def test_k_means_has_no_more_centres_than_different_rows():
-    assert centres(torch.tensor([[1.0], [1.0], [3.0]]), 5, seed=0).sort(dim=0).values.tolist() == [[1.0], [3.0]]
+    assert k_means(torch.tensor([[1.0], [1.0], [3.0]]), 5, seed=0).sort(dim=0).values.tolist() == [[1.0], [3.0]]
     with pytest.raises(ValueError, match="at least one image"):
-        centres(torch.zeros(0, 2), 5, seed=0)
+        k_means(torch.zeros(0, 2), 5, seed=0)
 
 
 def test_the_nearest_centre_gives_the_task():
