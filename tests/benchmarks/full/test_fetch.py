@@ -75,6 +75,20 @@ def test_fetch(offered, server):
     assert again == state and len(server.asked) == 1
 
 
+def test_a_list_is_saved_under_its_own_name(offered, server, tmp_path, monkeypatch):
+    """The links of CoOp's splits end with a number of the file, not with its name."""
+    root = offered("coop-eurosat", ("EuroSAT.tar.gz", "eurosat", ("2750",), ("eurosat/2750",)))
+    name, link = "split_zhou_EuroSAT.json", "uc?export=download&id=1"
+    server.files[link] = (tmp_path / "authors" / "eurosat" / name).read_bytes()
+    split = RemoteFile((server.url(link),), (f"eurosat/{name}",), None, "eurosat", name=name)
+    table = {**downloads.table(), "coop-eurosat": (split,)}
+    monkeypatch.setattr(downloads, "table", lambda: table)
+    state, lines = get("coop-eurosat", root)
+    assert state.kind == "complete" and set(state.counts) == {"train", "val", "test"}
+    assert lines == [f"{name} has no published checksum: only its length is checked."]
+    assert sorted(path.name for path in (root / "eurosat").iterdir()) == ["2750", name]
+
+
 def test_a_truncated_archive_is_never_read(offered, server, tmp_path):
     root = offered(*EUROSAT)
     server.cut["EuroSAT.zip"] = 3000
