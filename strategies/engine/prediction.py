@@ -11,6 +11,7 @@ from torch import Tensor
 from models.candidates import Candidates
 from models.classifier import PADDING, PromptClassifier, among_candidates
 from models.registry import UserError
+from strategies.engine.frozen_features import KeptFeatures
 from strategies.engine.method_checks import is_built_in
 
 TRUTH: dict[str, Any] = {
@@ -78,11 +79,13 @@ def predictions(strategy: Any) -> Tensor:
     candidates = {tasks: classifier.candidates(tasks) for tasks in sets}
     with withheld(strategy):
         features: Tensor = strategy.test_features()
-        kept, strategy._kept_features = strategy._kept_features, None
+        # The features kept from earlier passes are stored with their experiences.
+        kept, plain = strategy._kept_features, strategy._kept_plain
+        strategy._kept_features, strategy._kept_plain = KeptFeatures(), KeptFeatures()
         try:
             scores = {tasks: _scores(strategy, features, candidates[tasks]) for tasks in sets}
         finally:
-            strategy._kept_features = kept
+            strategy._kept_features, strategy._kept_plain = kept, plain
     arranged = {
         task: _options(classifier, task, classifier.arrange(scores[tasks], task, candidates[tasks]), labels)
         for tasks, members in sets.items()
