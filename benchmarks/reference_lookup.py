@@ -47,7 +47,7 @@ def check(images: str, sentences: str, data_root: str = "data") -> None:
         _existing_imagenet(Path(data_root))
     check_present([source for name in sets if (source := dataset(name, data_root)) is not None])
     if "conceptual_captions" in sets:
-        _existing_captions(Path(data_root))
+        existing_captions(Path(data_root))
     if "conceptual_captions" in image_sets:
         image_paths("conceptual_captions", data_root)
 
@@ -83,7 +83,7 @@ def image_paths(name: str, data_root: str = "data") -> list[str]:
     """
     root = Path(data_root)
     if name == "conceptual_captions":
-        table = _existing_captions(root)
+        table = existing_captions(root)
         paths = captioned_images(table)
         if not paths:
             raise UserError(f"None of the images that {table} names (column filepath) exists. {_ALTERNATIVES}")
@@ -128,7 +128,7 @@ def load_sentences(name: str, data_root: str = "data") -> list[str]:
     if (source := dataset(name, data_root)) is not None:
         domain = source.build(("test",))
         return fill(domain.templates[0], list(domain.classnames))
-    path = _existing_captions(Path(data_root)) if name == "conceptual_captions" else user_path(name)
+    path = existing_captions(Path(data_root)) if name == "conceptual_captions" else user_path(name)
     if not path.is_file():
         known = ", ".join((*NAMES, *OWN_SENTENCES))
         raise UserError(
@@ -199,7 +199,7 @@ def find_captions(root: Path) -> Path | None:
 
 def captioned_images(table: Path) -> list[str]:
     """Return the existing images that a table of captions names, sorted."""
-    paths = [table.parent / row["filepath"] for row in _table_rows(table) if row.get("filepath")]
+    paths = [table.parent / row["filepath"] for row in table_rows(table) if row.get("filepath")]
     return sorted(str(path) for path in paths if path.is_file())
 
 
@@ -251,7 +251,8 @@ def _existing_imagenet(root: Path) -> Path:
     return folder
 
 
-def _existing_captions(root: Path) -> Path:
+def existing_captions(root: Path) -> Path:
+    """Return the table of Conceptual Captions. Raises UserError if it is missing."""
     table = find_captions(root)
     if table is None:
         raise UserError(
@@ -283,14 +284,15 @@ def _text_sentences(path: Path) -> list[str]:
 
 
 def _table_sentences(path: Path) -> list[str]:
-    rows = _table_rows(path)
+    rows = table_rows(path)
     column = next((column for column in COLUMNS if rows and column in rows[0]), None)
     if column is None:
         raise UserError(f"{path} has no column {' or '.join(COLUMNS)} with sentences.")
     return [sentence for row in rows if (sentence := (row[column] or "").strip())]
 
 
-def _table_rows(path: Path) -> list[dict[str, str]]:
+def table_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a .csv or .tsv file. Raises UserError if it cannot be read."""
     try:
         text = read_bytes(path).decode()
         first = text.partition("\n")[0].rstrip("\r").split("\t")

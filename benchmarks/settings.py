@@ -61,6 +61,8 @@ MINI: dict[str, dict[str, Any]] = {
     "s-prompts": {"epochs": 0},
     # The rate was chosen on validation images of one task.
     "moe-adapters": {"experts": 8, "lr": 0.01},
+    # A batch has as many pairs as task images. The weights of the losses are the released ones.
+    "gift": {"reference_batch": 32},
     "joint": {"joint_budget": "task"},
     "paint-single": _SEARCH,
     "paint-sequential": _SEARCH,

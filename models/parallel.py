@@ -46,13 +46,18 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     """Replace each gradient by its mean over processes. Has no effect with one process."""
     if size() == 1:
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if gradients:
-        flat = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(flat)
-        flat /= size()
-        means = torch.split(flat, [g.numel() for g in gradients])
-        torch._foreach_copy_(gradients, [mean.view_as(g) for mean, g in zip(means, gradients, strict=True)])
+    average([p.grad for p in parameters if p.grad is not None])
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its mean over processes, in place. Has no effect with one process."""
+    if size() == 1 or not tensors:
+        return
+    flat = torch.cat([t.flatten() for t in tensors])
+    dist.all_reduce(flat)
+    flat /= size()
+    means = torch.split(flat, [t.numel() for t in tensors])
+    torch._foreach_copy_(list(tensors), [mean.view_as(t) for mean, t in zip(means, tensors, strict=True)])
 
 
 def maximum(value: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class Reference(NamedTuple):
 
     Attributes:
         images: uint8 [N, 3, S, S] at the model's size.
-        sentences: the reference sentences.
+        sentences: the reference sentences. In reference pairs, sentence i describes image i.
+        rows: in reference pairs with other pairs for each task, the rows of each task by its name.
 
     Example:
         >>> Reference(torch.zeros(2, 3, 48, 48, dtype=torch.uint8), ["a red car"]).sentences
@@ -32,3 +34,4 @@ class Reference(NamedTuple):
 
     images: ReferenceImages
     sentences: list[str]
+    rows: Mapping[str, range] | None = None

@@ -30,6 +30,10 @@ _TABLE = {
         "distillation of the initial model on reference data, weight average, L2 (2303.06628)",
     ),
     "zscl-star": ("strategies.zscl:ZSCLStar", "ZSCL without L2 (ZSCL* in its tables)"),
+    "gift": (
+        "strategies.gift:GIFT",
+        "distillation of the model before the task on pairs of images and sentences, weighted L2 (2503.04229)",
+    ),
     "paint-single": ("strategies.paint:PaintSingle", "patching: each task separately, from the initial weights (2208.05592)"),
     "paint-sequential": (
         "strategies.paint:PaintSequential",

@@ -114,6 +114,8 @@ def method_options(method: str, search: MethodSearch, training: dict[str, Any], 
     options: dict[str, Any] = {**search.fixed, **dict.fromkeys(search.names, value)}
     if method in ("zscl", "zscl-star"):
         options |= {"average_every": training["iterations"] // 10, "reference_batch": training["batch_size"]}
+    if method == "gift":
+        options |= {"reference_batch": training["batch_size"]}
     return options
 
 
@@ -171,6 +173,7 @@ def main() -> None:
     from benchmarks.scenario import scenario as make_scenario
     from harness.records.files import read_csv, write_csv, write_json
     from reference_data import Reference
+    from strategies.engine.declared import declared
 
     console, began = Console(), time.perf_counter()
     encoder = models.load("tiny")
@@ -179,11 +182,13 @@ def main() -> None:
     trained, held = ([limited_validation(e.domain) for e in full_scenario.streams[s]] for s in ("train", "heldout"))
     scenario = make_scenario(trained, held, protocol=full_scenario.streams["train"][0].protocol, encoder=encoder)
     reference = Reference(mini_reference.images(), mini_reference.sentences())
+    pairs = Reference(*mini_reference.pairs())
     rows: list[dict[str, Any]] = []
 
     def score(method: str, options: dict[str, Any], whole: bool) -> float:
         start = time.perf_counter()
-        percent = validation_score(method, options, benchmark, scenario, reference, whole)
+        data = pairs if declared(method).needs_pairs else reference
+        percent = validation_score(method, options, benchmark, scenario, data, whole)
         rows.append({"method": method, "merit": "average" if whole else "diagonal", "score": round(percent, 3), **options})
         shown = " ".join(f"{k}={v}" for k, v in options.items())
         console.print(f"{percent:6.2f}  {method} {shown}  ({time.perf_counter() - start:.0f} s)", highlight=False)

@@ -6,6 +6,8 @@ An icon is left out if a word of its name is a word of a class name or icon name
 if it is nearly the same drawing as one in a domain. The sentences are the names of the remaining icons, and combinations
 of words listed here (written for this project).
 
+`pairs` are another drawing of each icon and symbol, with a sentence that names it.
+
 Images and sentences are seeded, drawn on first use (seconds) and cached.
 """
 
@@ -78,6 +80,16 @@ def images(progress: Progress | None = None) -> torch.Tensor:
     return torch.from_numpy(stored["images"])
 
 
+def pairs(progress: Progress | None = None) -> tuple[torch.Tensor, list[str]]:
+    """Return uint8 [1500, 3, 48, 48] and a sentence for each image: other drawings of the same icons and symbols, by name."""
+    import torch
+
+    from benchmarks.mini import cache
+
+    stored = cache.load_or_make("reference-pairs", lambda: _draw_pairs(progress))
+    return torch.from_numpy(stored["images"]), [str(sentence) for sentence in stored["sentences"]]
+
+
 def sentences() -> list[str]:
     """Return 1,500 different English sentences and phrases in a seeded random order."""
     from benchmarks.mini.render import generator
@@ -147,6 +159,23 @@ def symbols() -> list[tuple[str, str]]:
     return [(character, name) for character, name in named if name and not set(name.replace("-", " ").split()) & taken]
 
 
+def _draw_pairs(progress: Progress | None) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    from benchmarks.mini.render import generator
+
+    report = progress or (lambda done, total, what: None)
+    report(0, IMAGES, "drawing the reference pairs")
+    rng = generator("reference", "pairs")
+    named = _named_masks()
+    masks = [mask for _, mask in named]
+    pictures = np.stack([_picture(masks, i, rng) for i in range(len(masks))])
+    texts = [_NAME_TEMPLATES[rng.integers(len(_NAME_TEMPLATES))].format(name.replace("-", " ")) for name, _ in named]
+    order = rng.permutation(len(masks))
+    report(IMAGES, IMAGES, "drew the reference pairs")
+    return {"images": pictures[order], "sentences": np.array([texts[i] for i in order])}
+
+
 def _draw(progress: Progress | None) -> np.ndarray:
     import numpy as np
 
@@ -192,6 +221,11 @@ def _picture(masks: list[np.ndarray], index: int, rng: np.random.Generator) -> n
 
 def _masks() -> list[np.ndarray]:
     """Return the masks, uint8 [64, 64] each: icons first, then symbols."""
+    return [mask for _, mask in _named_masks()]
+
+
+def _named_masks() -> list[tuple[str, np.ndarray]]:
+    """Return the name and the mask, uint8 [64, 64], of each drawing: icons first, then symbols."""
     from pathlib import Path
 
     import matplotlib
@@ -209,13 +243,13 @@ def _masks() -> list[np.ndarray]:
         for mask in masks
     ]
     index = iconfonts.glyphs_by_name(iconfonts.REFERENCE_FAMILY)
-    codes = [index[subject.replace(" ", "-")][0] for subject in icon_subjects()]
-    drawn = [mask for code in codes if (mask := iconfonts.drawing(iconfonts.REFERENCE_FAMILY, code)) is not None]
-    likeness = iconfonts.signatures(np.stack(drawn)) @ iconfonts.signatures(np.stack(shown)).T
-    distinct: dict[bytes, np.ndarray] = {}
-    for mask, nearest in zip(drawn, likeness.max(axis=1), strict=True):
+    codes = [(subject, index[subject.replace(" ", "-")][0]) for subject in icon_subjects()]
+    drawn = [(s, mask) for s, code in codes if (mask := iconfonts.drawing(iconfonts.REFERENCE_FAMILY, code)) is not None]
+    likeness = iconfonts.signatures(np.stack([mask for _, mask in drawn])) @ iconfonts.signatures(np.stack(shown)).T
+    distinct: dict[bytes, tuple[str, np.ndarray]] = {}
+    for (subject, mask), nearest in zip(drawn, likeness.max(axis=1), strict=True):
         if nearest <= SAME_DRAWING:
-            distinct.setdefault(mask.tobytes(), mask)
+            distinct.setdefault(mask.tobytes(), (subject, mask))
         if len(distinct) == IMAGES - _SYMBOLS:
             break
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 96)
@@ -226,5 +260,5 @@ def _masks() -> list[np.ndarray]:
             break
         mask = iconfonts.glyph_mask(font, named_symbols[position][0])
         if mask is not None:
-            distinct.setdefault(mask.tobytes(), mask)
+            distinct.setdefault(mask.tobytes(), (named_symbols[position][1], mask))
     return list(distinct.values())

@@ -14,6 +14,7 @@ from typing import Any
 import models
 from benchmarks.plan import StreamPlan
 from harness.config.options import make_options, plugin_options, split_prefix, tuning_options
+from harness.config.reference_names import pairs_on_disk, reference_names, reference_on_disk
 from harness.config.run_config import RunConfig
 from harness.config.settings import check_distinct_items, check_values, declared, in_identity
 from harness.config.user_file import check_source, check_strategy, is_file, load_strategy, load_tuning, source_sha256
@@ -306,13 +307,17 @@ def _resolved(config: RunConfig, plan: StreamPlan, strategy_class: Any, sha: str
             raise unknown("task of lr_by_task", task, plan.names)
     tuning = config.tuning or strategy_class.default_tuning
     kind, tuning_sha256 = _tuning(tuning)
-    reference = _reference(plan, options) if strategy_class.needs_reference else None
+    pairs = strategy_class.needs_pairs
+    reference = reference_names(plan, options, pairs) if strategy_class.needs_reference else None
     reference_version, reference_paths = None, None
     # A user's class may read reference data for a loss that the options of its base do not name.
     reads_reference = reference is not None and (sha is not None or strategy_class.uses_reference(options))
     if reference is not None and reads_reference:
         place = (*reference, config.data_root)
-        reference_version, reference_paths = _once(f"reference {place}", lambda: _reference_on_disk(*place))
+        if pairs:
+            reference_version = _once(f"pairs {place} {plan.names}", lambda: pairs_on_disk(*place, plan.names))
+        else:
+            reference_version, reference_paths = _once(f"reference {place}", lambda: reference_on_disk(*place))
     name = slug(strategy_class.__name__ if is_file(config.strategy) else config.strategy)
     return Resolved(
         config=config,
@@ -369,21 +374,6 @@ def order_label(plan: StreamPlan) -> str:
 def _ordered_names(plan: StreamPlan) -> list[str]:
     """Return the names that an order sorts: the classes of a class-incremental stream, otherwise the tasks."""
     return list(plan.details.get("class_order") or plan.names)
-
-
-def _reference(plan: StreamPlan, options: Any) -> tuple[str, str]:
-    """Return the names of the reference images and sentences in the options, with the benchmark's for "default"."""
-    names = (getattr(options, "reference_images", "default"), getattr(options, "reference_sentences", "default"))
-    images, sentences = (d if name == "default" else name for name, d in zip(names, plan.reference, strict=True))
-    return images, sentences
-
-
-def _reference_on_disk(images: str, sentences: str, data_root: str) -> tuple[str | None, Sequence[str] | None]:
-    """Return the digest of the reference data, and the paths of the images if they are in a folder of the user's."""
-    from benchmarks import reference_lookup
-
-    paths = reference_lookup.image_paths(images) if reference_lookup.is_folder(images) else None
-    return reference_lookup.version(images, sentences, data_root, paths), paths
 
 
 def slug(name: str) -> str:

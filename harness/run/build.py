@@ -65,8 +65,17 @@ def load_reference(resolved: Resolved, encoder: DualEncoder, scenario: CLScenari
     """Load the reference data that the strategy distils on, with only as many images as the run uses; None without any."""
     if resolved.reference is None or not resolved.reads_reference:
         return None
-    from benchmarks import reference
+    from benchmarks import reference, reference_pairs
 
+    if resolved.strategy_class.needs_pairs:
+        return reference_pairs.load(
+            *resolved.reference,
+            encoder.preprocess,
+            resolved.tasks,
+            data_root=resolved.config.data_root,
+            cache=resolved.config.cache,
+            progress=stoppable(screen.data),
+        )
     updates = [budget(resolved.options, len(experience.dataset)) for experience in scenario.streams["train"]]
     return reference.load(
         *resolved.reference,

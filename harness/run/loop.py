@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from avalanche.benchmarks import CLScenario
 
-from benchmarks import reference_lookup
+from benchmarks import pair_lookup, reference_lookup
 from benchmarks.names import SEEN
 from harness.config.resolve import Resolved, resolve
 from harness.config.run_config import RunConfig
@@ -77,7 +77,8 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
         return finished
     resolved.plan.check()
     if resolved.reference is not None and resolved.reads_reference:
-        reference_lookup.check(*resolved.reference, config.data_root)
+        lookup = pair_lookup if resolved.strategy_class.needs_pairs else reference_lookup
+        lookup.check(*resolved.reference, config.data_root)
     if process_group.processes() > 1 and config.plugins:
         raise UserError(
             f"--plugin {' '.join(config.plugins)} makes separate passes over the data and runs in one process only: start "

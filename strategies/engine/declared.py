@@ -18,7 +18,7 @@ from typing import Any
 from models.registry import unknown
 from strategies import TARGETS
 
-ATTRIBUTES = {"trains", "learns", "needs_reference", "needs_validation", "default_tuning"}
+ATTRIBUTES = {"trains", "learns", "needs_reference", "needs_pairs", "needs_validation", "default_tuning"}
 """Class attributes that a declaration has."""
 METHODS = {"files", "uses_reference"}
 """Class methods that a declaration has."""

@@ -37,9 +37,8 @@ from strategies.engine.unsaved_state import OwnState
 class Strategy(Template):
     """Fine-tuning: train each task in turn with cross-entropy over its class prompts. The base class of every method.
 
-    Both towers train, the logit scale is fixed, and the prompts are those of the first template. The optimiser is AdamW, new
-    for each task, with linear warm-up and then a cosine to zero. The options `optimizer` and `schedule` change both. Training
-    uses only the current task's classes, whatever the protocol of evaluation.
+    Both towers train, the logit scale is fixed, and the prompts are those of the first template. AdamW, new for each task, has
+    a linear warm-up and then a cosine to zero. Training uses only the current task's classes, whatever the protocol.
 
     Source:
         The protocol of ZSCL's released MTIL code (Zheng et al. 2023, arXiv 2303.06628).
@@ -64,7 +63,7 @@ class Strategy(Template):
         - `before_experience()`: before the first update of a task. The task's data and the optimiser are ready, and the
           encoder has the weights that training starts from.
         - `budget(experience) -> int`: the number of updates of a task.
-        - `begin_stage(stage)`: before the first update of each stage, and again for the stages begun in a continued task.
+        - `begin_stage(stage)`: before the first update of each stage; in a continued task for all stages so far.
         - For each update: `learning_rate(step, peak, updates) -> float`, `companion_images() -> Tensor | None`,
           `compute_loss(batch) -> Tensor`, `after_backward()`, and after the update `after_step(step)`.
         - `after_experience()`: after the last update. It may change the weights that are evaluated and that the next task
@@ -113,6 +112,7 @@ class Strategy(Template):
         trains: whether the method makes updates. If not, each task calls only `before_experience` and `after_experience`.
         learns: whether a task changes anything. If not, each row of the matrix repeats the first one.
         needs_reference: whether it reads `reference`; `reference_count` says how many images.
+        needs_pairs: whether `reference` has pairs, in which sentence i describes image i.
         needs_validation: whether it reads validation images, which training then does not see. If not, `val` may be in train.
         default_tuning: the tuning used without --tuning.
         restarts: whether each task trains from the initial weights.
@@ -126,6 +126,7 @@ class Strategy(Template):
     trains = True
     learns = True
     needs_reference = False
+    needs_pairs = False
     needs_validation = False
     default_tuning = "full"
     restarts = False
@@ -170,8 +171,7 @@ class Strategy(Template):
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.images_seen = 0
-        self.companion_features = None
-        self.stage = 0
+        self.companion_features, self.stage = None, 0
         self.best: BestPass | None = None
         # Called after each update with a function that returns `mid_task.snapshot`, and whether it was the last update.
         self.between_steps: Callable[[Callable[[], dict[str, Any]], bool], None] | None = None

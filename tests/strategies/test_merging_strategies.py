@@ -161,7 +161,7 @@ def test_a_part_along_the_earlier_change_by_hand():
 
 @pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4)])
 def test_a_projection_in_the_full_bases(shape):
-    """As in the released code, with square U and V. Here only the singular vectors of the smaller side are computed."""
+    """The released code has square U and V. Here only the singular vectors of the smaller side are computed."""
     generator = torch.Generator().manual_seed(1)
     before, new = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
     u, s, vh = torch.linalg.svd(before, full_matrices=True)
