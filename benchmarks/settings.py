@@ -64,6 +64,7 @@ MINI: dict[str, dict[str, Any]] = {
     # A batch has as many pairs as task images. The weights of the losses are the released ones.
     "gift": {"reference_batch": 32},
     "joint": {"joint_budget": "task"},
+    "keep-lora": {"epochs": 0},
     "paint-single": _SEARCH,
     "paint-sequential": _SEARCH,
     "paint-joint": {**_SEARCH, "joint_budget": "task"},
@@ -89,7 +90,9 @@ def mtil() -> dict[str, dict[str, Any]]:
     rates = {n: e.lr for n, e in ENTRIES.items() if e.lr is not None and e.lr != default}
     # A batch of several tasks has one rate. PAINT's methods use one rate for all tasks (our choice).
     single = ("joint", "paint-single", "paint-sequential", "paint-joint", "paint-parallel", "task-arithmetic")
-    return {"finetune": {"lr_by_task": rates}, **{name: {"lr_by_task": {}} for name in single}}
+    # They were published with one rate for all tasks.
+    published = ("keep-lora",)
+    return {"finetune": {"lr_by_task": rates}, **{name: {"lr_by_task": {}} for name in (*single, *published)}}
 
 
 def mini(benchmark: str) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,7 @@ TOWERS = ("image", "text", "both", "none")
 
 
 def add(encoder: DualEncoder, tower: Tower, name: str, module: nn.Module) -> None:
-    """Make a module a part of the encoder's weights, on its device. A module that is already part of it keeps its name.
+    """Include a module in the encoder's weights, on its device. A module that is already part of it keeps its name.
 
     Args:
         encoder: the encoder.

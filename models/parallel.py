@@ -60,6 +60,12 @@ def average(tensors: Sequence[Tensor]) -> None:
     torch._foreach_copy_(list(tensors), [mean.view_as(t) for mean, t in zip(means, tensors, strict=True)])
 
 
+def add_up(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its sum over processes. Has no effect with one process."""
+    for tensor in tensors if size() > 1 else ():
+        dist.all_reduce(tensor)
+
+
 def maximum(value: int) -> int:
     """Return the largest value of all processes. Waits for all of them."""
     if size() == 1:

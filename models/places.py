@@ -9,7 +9,7 @@
 
 A module may return None, which adds nothing. It reads the route of the call with `models.route.current_route`. Under the route
 `PLAIN` it is not called. Modules are added with forward hooks, so the names of the encoder's own tensors do not change. Each
-function makes the module a part of the encoder (`encoder.added`) under a name that begins with its place.
+function includes the module in the encoder (`encoder.added`) under a name that begins with its place.
 
 B is the batch, L the length, D the width, H the number of heads. `models.blocks` finds blocks and matrices.
 """

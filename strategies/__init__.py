@@ -58,6 +58,10 @@ _TABLE = {
     "attention": ("strategies.peft:Attention", "only attention weights train (A-CLIP, 2402.09613)"),
     "lora": ("strategies.peft:LoRA", "low-rank changes of query and value matrices (IIMM)"),
     "adapter": ("strategies.peft:Adapter", "CLIP-Adapter: a bottleneck behind each tower (IIMM)"),
+    "keep-lora": (
+        "strategies.keep_lora:KeepLoRA",
+        "low-rank updates outside what pre-training and earlier tasks use, merged after each task (KeepLoRA)",
+    ),
     "probe": ("strategies.peft:Probe", "one linear head per task on frozen features"),
     "simple-cil": ("strategies.simple_cil:SimpleCIL", "the nearest class mean of frozen features; no updates (2303.07338)"),
     "ranpac": ("strategies.ranpac:RanPAC", "ridge regression on random features of a frozen encoder; no updates (2307.02251)"),

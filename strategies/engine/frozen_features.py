@@ -57,7 +57,7 @@ class KeptFeatures:
 
     @property
     def active(self) -> bool:
-        """Whether an evaluation has begun that has not ended."""
+        """True between `begin` and `end`."""
         return bool(self._experiences)
 
     @property

@@ -182,7 +182,7 @@ def test_queries_are_those_of_the_attention(encoder):
 
 @pytest.mark.slow
 def test_tokens_at_the_input_of_the_image_tower(encoder):
-    """They change the features, never the number of positions after the blocks; none are no change."""
+    """They change the features, never the number of positions after the blocks; without tokens they stay the same."""
     with torch.no_grad():
         plain = encoder.encode_images(PIXELS)
     changed, lengths = copy.deepcopy(encoder), []

@@ -26,7 +26,7 @@ QUICK = {"iterations": 4, "batch_size": 20, "warmup": 1, "lr": 0.01}
 
 
 class Experts(Strategy):
-    """An expert per task beside an MLP. Evaluation takes the nearest task mean of the plain features, for each image."""
+    """An expert per task next to an MLP. Evaluation takes the nearest task mean of the plain features, for each image."""
 
     default_tuning = "frozen"
 
@@ -83,7 +83,7 @@ def test_modules_train_with_their_task_and_are_frozen_after_it(toy_encoder, stre
     assert not torch.equal(first.weight, second.weight) and strategy.modules_of(2) == {}
     after = tuning.weights(strategy.encoder)
     assert after.keys() == before.keys() and all(torch.equal(before[name], after[name]) for name in after)
-    # Weights for arithmetic leave the modules alone.
+    # Weights for arithmetic do not change the modules.
     tuning.set_weights(strategy.encoder, before)
     assert torch.equal(first.weight, kept["weight"])
 
