@@ -64,7 +64,7 @@ MINI: dict[str, dict[str, Any]] = {
     # A batch has as many pairs as task images. The weights of the losses are the released ones.
     "gift": {"reference_batch": 32},
     "joint": {"joint_budget": "task"},
-    "keep-lora": {"epochs": 0},
+    "keep-lora": {"epochs": 0, "lr": 1e-3},
     "paint-single": _SEARCH,
     "paint-sequential": _SEARCH,
     "paint-joint": {**_SEARCH, "joint_budget": "task"},
