@@ -37,6 +37,7 @@ def options(name, study):
     own = {"alphas": 3} if name.startswith(SEARCHES) else {}
     special = {"icarl": {"memory": 12}, "iimm-guided": {"study": str(study)}, "ranpac": {"width": 40}, "rail": {"width": 40}}
     special["gift"] = {"reference_batch": 8, "pairs": 30}
+    special["keep-lora"] = {"rank": 4}
     own |= special.get(name, {})
     if name in ("zscl", "zscl-star"):
         own = {"average_every": 2, "negatives": "captions", "moving_average": "none"}
