@@ -1,4 +1,4 @@
-"""CLIP-Adapter: a small MLP on the embedding of a frozen tower."""
+"""Adapters on the embedding of a frozen tower: CLIP-Adapter's small MLP, and a linear map."""
 
 from __future__ import annotations
 
@@ -56,3 +56,23 @@ class Adapter(nn.Module):
         ratio = self.ratio.clamp(0, self.target)
         mixture: Tensor = ratio * self.mlp(raw) + (1 - ratio) * raw
         return mixture
+
+
+class LinearAdapter(nn.Module):
+    """raw -> W raw, without bias. W [width, width] starts as the identity, so the encoder is unchanged then.
+
+    Args:
+        width: width d of the embedding.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(width))
+
+    def wake(self) -> bool:
+        """Return that a first training pass changes nothing (see `Adapter.wake`)."""
+        return False
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Return the mapped embedding [B, width]."""
+        return raw @ self.weight.T

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from models import parallel
-from models.adapter import Adapter
+from models.adapter import Adapter, LinearAdapter
 from models.added import in_tower
 from models.attention import streamline
 from models.prompt_reader import PromptReader
@@ -81,7 +81,7 @@ class DualEncoder(nn.Module):
     clip: Any
     mean: Tensor
     std: Tensor
-    image_adapter: Adapter | None
+    image_adapter: Adapter | LinearAdapter | None
     text_adapter: Adapter | None
 
     def __init__(
