@@ -216,7 +216,7 @@ def fused(old: Tensor, new: Tensor, bias: float) -> Tensor:
         new: weights [d, d] after it.
         bias: least share of the new entries.
     """
-    left = torch.linalg.svd(old.double()).U
+    left: Tensor = torch.linalg.svd(old.double()).U
     before, after = left.T @ old.double(), left.T @ new.double()
     moved = (after - before).abs()
     share = (moved / moved.max().clamp(min=torch.finfo(moved.dtype).tiny) + bias).clamp(max=1)
