@@ -63,6 +63,7 @@ MINI: dict[str, dict[str, Any]] = {
     "gift": {"reference_batch": 32},
     "joint": {"joint_budget": "task"},
     "keep-lora": {"epochs": 0, "lr": 1e-3},
+    "moram": {"lr": 5e-4},
     "paint-single": _SEARCH,
     "paint-sequential": _SEARCH,
     "paint-joint": {**_SEARCH, "joint_budget": "task"},
@@ -89,7 +90,7 @@ def mtil() -> dict[str, dict[str, Any]]:
     # A batch of several tasks has one rate. PAINT's methods use one rate for all tasks (our choice).
     single = ("joint", "paint-single", "paint-sequential", "paint-joint", "paint-parallel", "task-arithmetic")
     # They were published with one rate for all tasks.
-    published = ("keep-lora",)
+    published = ("keep-lora", "moram")
     return {"finetune": {"lr_by_task": rates}, **{name: {"lr_by_task": {}} for name in (*single, *published)}}
 
 

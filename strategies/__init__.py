@@ -62,6 +62,10 @@ _TABLE = {
         "strategies.keep_lora:KeepLoRA",
         "low-rank updates outside what pre-training and earlier tasks use, merged after each task (KeepLoRA)",
     ),
+    "moram": (
+        "strategies.moram:MoRAM",
+        "rank-one parts of all tasks' low-rank updates, chosen by the input itself (MoRAM)",
+    ),
     "probe": ("strategies.peft:Probe", "one linear head per task on frozen features"),
     "simple-cil": ("strategies.simple_cil:SimpleCIL", "the nearest class mean of frozen features; no updates (2303.07338)"),
     "ranpac": ("strategies.ranpac:RanPAC", "ridge regression on random features of a frozen encoder; no updates (2307.02251)"),
