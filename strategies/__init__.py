@@ -70,6 +70,11 @@ _TABLE = {
     "simple-cil": ("strategies.simple_cil:SimpleCIL", "the nearest class mean of frozen features; no updates (2303.07338)"),
     "ranpac": ("strategies.ranpac:RanPAC", "ridge regression on random features of a frozen encoder; no updates (2307.02251)"),
     "rail": ("strategies.rail:RAIL", "ridge regression of all learned classes mixed with zero-shot; no updates (2406.18868)"),
+    "coop": ("strategies.coop:CoOp", "one learned context of the class prompts (2109.01134)"),
+    "s-prompts": (
+        "strategies.s_prompts:SPrompts",
+        "image tokens and a context per task, chosen by the nearest centre (2207.12819)",
+    ),
     "moe-adapters": (
         "strategies.moe_adapters:MoEAdapters",
         "shared experts with a router per task; the most used experts are frozen (2403.11549)",

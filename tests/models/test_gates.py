@@ -29,7 +29,7 @@ def test_the_noise_has_the_learned_spread():
 
 
 def test_imbalance_by_hand():
-    """Importance (2, 0): variance 2, mean 1. Load (2, 0): the same. Equal use has none."""
+    """Importance (2, 0): variance 2, mean 1. Load (2, 0): the same. Equal use is balanced."""
     assert imbalance(torch.tensor([[1.0, 0.0], [1.0, 0.0]])).item() == pytest.approx(4)
     assert imbalance(torch.tensor([[0.5, 0.5], [0.5, 0.5]])).item() == 0
     assert imbalance(torch.ones(3, 1)).item() == 0

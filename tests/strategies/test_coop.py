@@ -1,4 +1,4 @@
-"""Learned contexts: they start as the words, train alone, and S-Prompts chooses them by the nearest centre."""
+"""Learned contexts: they start as the words, are all that trains, and S-Prompts chooses them by the nearest centre."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Which task an image gets: by hand on toy data, and against torch's distributions."""
+"""The choice of a task for an image: by hand on toy data, and against torch's distributions."""
 
 import math
 
