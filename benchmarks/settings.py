@@ -57,6 +57,8 @@ MINI: dict[str, dict[str, Any]] = {
     "icarl": {"memory": 200},
     # As many updates as the other methods, in place of passes.
     "diki": {"epochs": 0},
+    "coop": {"epochs": 0},
+    "s-prompts": {"epochs": 0},
     # The rate was chosen on validation images of one task.
     "moe-adapters": {"experts": 8, "lr": 0.01},
     # A batch has as many pairs as task images. The weights of the losses are the released ones.
