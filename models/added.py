@@ -9,7 +9,7 @@ task (`Strategy.add_module_for`). They are not part of `models.tuning.weights`, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,29 @@ from torch import Tensor, nn
 from models.registry import UserError
 from models.route import current_route
 
-if TYPE_CHECKING:
-    from models.encoder import DualEncoder
-
 Tower = Literal["image", "text", "both", "none"]
 TOWERS = ("image", "text", "both", "none")
 
 
-def add(encoder: DualEncoder, tower: Tower, name: str, module: nn.Module) -> None:
+class Extensible(Protocol):
+    """What this module needs of a `models.encoder.DualEncoder`, which imports it."""
+
+    added: nn.ModuleDict
+    grown: nn.ModuleDict
+    mean: Tensor
+    training: bool
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Yield all modules."""
+
+    def touch_images(self, tower: bool = True) -> None:
+        """Tell caches that image features have changed."""
+
+    def touch_text(self) -> None:
+        """Tell caches that text features have changed."""
+
+
+def add(encoder: Extensible, tower: Tower, name: str, module: nn.Module) -> None:
     """Include a module in the encoder's weights, on its device. A module that is already part of it keeps its name.
 
     Args:
@@ -43,7 +58,7 @@ def add(encoder: DualEncoder, tower: Tower, name: str, module: nn.Module) -> Non
     encoder.touch_text()
 
 
-def add_for(encoder: DualEncoder, task: int, tower: Tower, name: str, module: nn.Module) -> None:
+def add_for(encoder: Extensible, task: int, tower: Tower, name: str, module: nn.Module) -> None:
     """Add a module of a task, as `add` does. Raises UserError if the name is taken or not valid."""
     if str(task) not in encoder.grown:
         encoder.grown[str(task)] = nn.ModuleDict()
@@ -63,7 +78,7 @@ def _insert(modules: nn.ModuleDict, tower: str, name: str, module: nn.Module, ow
     modules[f"{tower}:{name}"] = module
 
 
-def of_task(encoder: DualEncoder, task: int) -> dict[str, nn.Module]:
+def of_task(encoder: Extensible, task: int) -> dict[str, nn.Module]:
     """Return the modules of a task by name."""
     return {key.partition(":")[2]: module for key, module in _of(encoder.grown, task).items()}
 
@@ -74,7 +89,7 @@ def _of(grown: nn.ModuleDict, task: int) -> nn.ModuleDict:
     return modules
 
 
-def in_tower(encoder: DualEncoder, tower: str) -> Iterator[nn.Module]:
+def in_tower(encoder: Extensible, tower: str) -> Iterator[nn.Module]:
     """Yield the added modules that act in a tower ("image" or "text")."""
     for modules in (encoder.added, *(_of(encoder.grown, int(task)) for task in encoder.grown)):
         for key, module in modules.items():
@@ -82,7 +97,7 @@ def in_tower(encoder: DualEncoder, tower: str) -> Iterator[nn.Module]:
                 yield module
 
 
-def parameters_in(encoder: DualEncoder, tower: str) -> Iterator[nn.Parameter]:
+def parameters_in(encoder: Extensible, tower: str) -> Iterator[nn.Parameter]:
     """Yield the parameters of the added modules that act in a tower."""
     for module in in_tower(encoder, tower):
         yield from module.parameters()
@@ -94,7 +109,7 @@ def tower_of_added(name: str) -> str:
     return parts[2 if parts[0] == "grown" else 1].partition(":")[0]
 
 
-def stored_bytes(encoder: DualEncoder) -> dict[int, int]:
+def stored_bytes(encoder: Extensible) -> dict[int, int]:
     """Return the bytes of parameters and buffers that each task has added, by task."""
     return {
         int(task): sum(tensor.numel() * tensor.element_size() for tensor in modules.state_dict().values())
@@ -114,7 +129,7 @@ class OfTask(nn.Module):
         name: the name of the modules.
     """
 
-    def __init__(self, encoder: DualEncoder, name: str):
+    def __init__(self, encoder: Extensible, name: str):
         super().__init__()
         # In a tuple, so that the modules are not parts of this one. A deep copy of the encoder copies both consistently.
         self._grown, self.name = (encoder.grown,), name

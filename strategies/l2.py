@@ -63,7 +63,7 @@ def squared_distance(parameters: Sequence[Tensor], anchor: Sequence[Tensor], for
     """Return the sum over all tensors of the squared differences.
 
     With `foreach` the gradient 2 (p - a) of all tensors is computed in two calls. Autograd needs three small kernels per tensor
-    for it, and starting them takes a GPU's host longer than the kernels take. Values and gradients are the same to the bit.
+    for it, and starting them takes a GPU's host longer than the kernels take. Values and gradients are bit-exact.
 
     Args:
         parameters: tensors of any shapes.

@@ -1,4 +1,4 @@
-"""What bounds a step in bf16, the device or the host that starts its kernels: `python tests/gpu/launches.py`.
+"""The bound of a step in bf16, the device or the host that starts its kernels: `python tests/gpu/launches.py`.
 
 ViT-B/16 with random weights and 100 prompts; without a GPU a small model, to show that the script runs. Measured are the
 forward and backward pass of 128 images and the prompts as it is (the floor of `tests/speed/gpu.py`), replayed as one CUDA
