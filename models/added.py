@@ -22,7 +22,7 @@ TOWERS = ("image", "text", "both", "none")
 
 
 class Extensible(Protocol):
-    """What this module needs of a `models.encoder.DualEncoder`, which imports it."""
+    """A `models.encoder.DualEncoder`, whose module imports this one."""
 
     added: nn.ModuleDict
     grown: nn.ModuleDict
