@@ -24,7 +24,7 @@ def context_span(reader: PromptReader, template: str) -> tuple[int, int]:
         template: a template with "{}".
 
     Raises:
-        UserError: there are no words before the name.
+        UserError: the template has no words before the name.
     """
     start, end = (_first_difference(reader.rows(words, NAMES)) for words in ("{}", template))
     if end <= start or not template.partition("{}")[0].strip():

@@ -50,7 +50,7 @@ def auto_encoder(
         batch_size: rows per update, drawn with repetition.
 
     Raises:
-        ValueError: there are no rows.
+        ValueError: `features` is empty.
     """
     if not len(features):
         raise ValueError("an auto-encoder needs at least one image")

@@ -11,6 +11,7 @@ from models.candidates import Candidates
 from models.route import PLAIN, routed
 from models.scaled import Share
 from strategies.engine.strategy import Strategy
+from strategies.task_choice import Statistics
 
 LEVELS = 8
 """The scale of a task's modules in the text tower is rounded to this many parts, so that texts are encoded once per level."""
@@ -45,6 +46,11 @@ class ByTask(Strategy):
             features: unit features [B, d] of the images without modules.
         """
         raise NotImplementedError
+
+    def statistics(self, task: int) -> Statistics:
+        """Return the statistics that a task has added in `grow` for the choice. There must be one module of them."""
+        [found] = [module for module in self.modules_of(task).values() if isinstance(module, Statistics)]
+        return found
 
     def training_route(self) -> Share:
         """Return the current task's modules, with a scale of 1."""

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from models import places
 from models.candidates import Candidates
 from models.context_modules import Context
-from models.contexts import placeholder
 from models.route import PLAIN, routed
-from models.setting import setting
-from strategies.engine.strategy import Strategy
+from strategies.learned_context import LearnedContext
 
 CONTEXT = "context"
 """The route of texts with the learned context."""
 
 
-class CoOp(Strategy):
+class CoOp(LearnedContext):
     """CoOp: the words before the class name are learned vectors. Both towers are frozen.
 
     A class prompt is [context] NAME. with n vectors in place of the embeddings of the words `context`. One context serves all
@@ -40,26 +35,6 @@ class CoOp(Strategy):
     Command:
         `python cli.py bench mtil --strategy coop`
     """
-
-    options: Options
-    default_tuning = "frozen"
-
-    @dataclass(frozen=True)
-    class Options(Strategy.Options):
-        """Options of `coop`."""
-
-        context: str = setting("a photo of a", "words that the context starts from, before the class name")
-        random_tokens: int = setting(0, "if above 0, this many random vectors in place of the words", least=0, most=64)
-        optimizer: Literal["adamw", "sgd"] = "sgd"
-        lr: float = 0.01
-        epochs: int = 30
-        warmup: int = 0
-        label_smoothing: float = 0.0
-
-    @property
-    def template(self) -> str:
-        """The template whose words the context replaces."""
-        return placeholder(self.options.random_tokens) if self.options.random_tokens else f"{self.options.context} {{}}."
 
     def before_run(self) -> None:
         """Place the context."""

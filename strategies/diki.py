@@ -91,7 +91,7 @@ class DIKI(ByTask):
         super().before_experience()
         with routed(PLAIN):
             mean, factor = gaussian(self.task_features().features)
-        self._gaussian(self.experience.current_experience).fill(mean=mean, factor=factor)
+        self.statistics(self.experience.current_experience).fill(mean=mean, factor=factor)
 
     def learning_rate(self, step: int, peak: float, updates: int) -> float:
         """Return a rate whose cosine ends at `lr_last`."""
@@ -100,18 +100,13 @@ class DIKI(ByTask):
 
     def choose(self, features: Tensor) -> Choice:
         """Return the task of the largest log-density and its scale."""
-        tasks = [Gaussian(*self._gaussian(task).buffers()) for task in range(self.trained)]
+        tasks = [Gaussian(*self.statistics(task).buffers()) for task in range(self.trained)]
         densities = log_densities(features, tasks)
         chosen = densities.argmax(dim=1)
         if self.options.batchwise:
             chosen = majority(chosen)
         log_density = densities.gather(1, chosen[:, None]).squeeze(1)
         return Choice(chosen, density_scale(log_density, features.shape[1]).to(features.dtype))
-
-    def _gaussian(self, task: int) -> Statistics:
-        statistics = self.modules_of(task)["gaussian"]
-        assert isinstance(statistics, Statistics)
-        return statistics
 
     @staticmethod
     def _name(path: str) -> str:

@@ -133,7 +133,7 @@ class MoEAdapters(ByTask):
             inputs = self._inputs(features)
             tensors = auto_encoder(inputs, self._code, mixed_seed(self.seed, task, 10))
             scores = -reconstruction_errors(inputs, [tensors])[:, 0]
-        self._statistics(task).fill(**tensors._asdict(), limit=torch.quantile(scores, 1 - self.options.accept))
+        self.statistics(task).fill(**tensors._asdict(), limit=torch.quantile(scores, 1 - self.options.accept))
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Return the cross-entropy plus the balance term."""
@@ -160,7 +160,7 @@ class MoEAdapters(ByTask):
         if self.options.task == "oracle":
             # `predict` knows the task from the candidates.
             return Choice(torch.full((len(features),), -1, device=features.device), features.new_ones(len(features)))
-        tasks = [self._statistics(task) for task in range(self.trained)]
+        tasks = [self.statistics(task) for task in range(self.trained)]
         limits = torch.stack([task.get_buffer("limit") for task in tasks])
         tensors = [[buffer for name, buffer in task.named_buffers() if name != "limit"] for task in tasks]
         if self.options.task == "gaussian":
@@ -183,11 +183,6 @@ class MoEAdapters(ByTask):
     @property
     def _code(self) -> int:
         return int(self.options.code or self.encoder.feature_dim // 2)
-
-    def _statistics(self, task: int) -> Statistics:
-        statistics = self.modules_of(task)["choice"]
-        assert isinstance(statistics, Statistics)
-        return statistics
 
     @staticmethod
     def _inputs(features: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,15 +11,16 @@ from benchmarks.scenario import DomainExperience
 from models import places
 from models.blocks import blocks
 from models.context_modules import Context, ContextOfTask, ImagePrompt, ImagePromptOfTask
-from models.contexts import context_span, placeholder
+from models.contexts import context_span
 from models.route import PLAIN, routed
 from models.setting import setting
 from strategies.by_task import ByTask, Choice
 from strategies.engine.batches import mixed_seed
+from strategies.learned_context import LearnedContext
 from strategies.task_choice import Statistics, k_means, nearest_task
 
 
-class SPrompts(ByTask):
+class SPrompts(LearnedContext, ByTask):
     """S-Prompts: each task learns its own image tokens and its own context of class prompts. Both towers are frozen.
 
     A task has P learned tokens at the input of the image tower's first block, after the class token, and a context of n vectors
@@ -45,23 +45,11 @@ class SPrompts(ByTask):
     options: Options
 
     @dataclass(frozen=True)
-    class Options(ByTask.Options):
+    class Options(LearnedContext.Options):
         """Options of `s-prompts`."""
 
         image_tokens: int = setting(10, "learned tokens in the image tower", least=0, most=1024)
         centres: int = setting(5, "centres per task", least=1, most=1024)
-        context: str = setting("a photo of a", "words that the context starts from, before the class name")
-        random_tokens: int = setting(0, "if above 0, this many random vectors in place of the words", least=0, most=64)
-        optimizer: Literal["adamw", "sgd"] = "sgd"
-        lr: float = 0.01
-        epochs: int = 30
-        warmup: int = 0
-        label_smoothing: float = 0.0
-
-    @property
-    def template(self) -> str:
-        """The template whose words the context replaces."""
-        return placeholder(self.options.random_tokens) if self.options.random_tokens else f"{self.options.context} {{}}."
 
     def before_run(self) -> None:
         """Place the prompts."""
@@ -91,14 +79,9 @@ class SPrompts(ByTask):
         found = k_means(features, self.options.centres, mixed_seed(self.seed, task, 9))
         # Fewer different images than centres: the first centre again.
         padding = found[:1].expand(self.options.centres - len(found), -1)
-        self._centres(task).fill(centres=torch.cat([found, padding]))
+        self.statistics(task).fill(centres=torch.cat([found, padding]))
 
     def choose(self, features: Tensor) -> Choice:
         """Return the task of the nearest centre."""
-        tasks = nearest_task(features, [self._centres(task).get_buffer("centres") for task in range(self.trained)])
+        tasks = nearest_task(features, [self.statistics(task).get_buffer("centres") for task in range(self.trained)])
         return Choice(tasks, features.new_ones(len(features)))
-
-    def _centres(self, task: int) -> Statistics:
-        statistics = self.modules_of(task)["centres"]
-        assert isinstance(statistics, Statistics)
-        return statistics

@@ -57,7 +57,7 @@ def gaussian(features: Tensor, ridge: float = RIDGE) -> Gaussian:
         The distribution in float64.
 
     Raises:
-        ValueError: there are no rows.
+        ValueError: `features` is empty.
     """
     if not len(features):
         raise ValueError("a Gaussian needs at least one image")
@@ -115,7 +115,7 @@ def k_means(features: Tensor, count: int, seed: int, rounds: int = 100) -> Tenso
         rounds: most rounds; it ends earlier when no row changes its centre.
 
     Raises:
-        ValueError: there are no rows.
+        ValueError: `features` is empty.
     """
     if not len(features):
         raise ValueError("K-means needs at least one image")

@@ -67,16 +67,12 @@ def judge(results: Sequence[str | Path], study: str | None = None, recorded: boo
     every = {
         (edition, SEVERAL): Evidence(
             tuple(run for key in keys if key[0] == edition for run in groups.get(key, ())),
-            _together([part for key, part in studied.items() if key[0] == edition]),
+            table[table.model.isin([model for of_edition, model in studied if of_edition == edition])],
         )
         for edition in editions
     }
     known = _recorded() if recorded else {}
     return [_row(claim, every if claim.compares_models else evidence, known.get(claim.name)) for claim in CLAIMS]
-
-
-def _together(parts: list[pd.DataFrame]) -> pd.DataFrame | None:
-    return pd.concat(parts, ignore_index=True) if parts else None
 
 
 def _row(claim: Claim, evidence: dict[tuple[str, str], Evidence], recorded: Row | None) -> Row:

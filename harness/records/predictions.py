@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from harness.records.files import reading
 from harness.records.run_check import Contradiction
 from harness.records.runs import Run
-from metrics import matrix
+from harness.records.summary import summary_of
 from metrics.calibration import auroc, expected_calibration_error
 from metrics.prediction_scores import PROTOCOLS, TaskScores, answers, competing, confidence_among
 from metrics.seen_unseen import seen_unseen
@@ -132,13 +132,8 @@ def rescore(run: Run, protocol: str | None = None) -> Rescored:
     rows = pd.DataFrame(table)
     for place, name in enumerate(("seen", "unseen", "harmonic")):
         rows.insert(1 + place, name, [np.nan, *getattr(kinds, name)])
-    R = accuracy[1:]
     numbers = {
-        "transfer": matrix.transfer(R),
-        "average": matrix.average(R),
-        "last": matrix.last(R),
-        "forgetting": matrix.forgetting(R),
-        "bwt": matrix.backward_transfer(R),
+        **summary_of(accuracy[1:]),
         "seen_average": _mean(kinds.seen),
         "unseen_average": _mean(kinds.unseen),
         "harmonic_average": _mean(kinds.harmonic),

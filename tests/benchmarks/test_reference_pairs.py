@@ -31,7 +31,7 @@ def greys(reference):
     return [f"grey {int(image.float().mean())}" for image in reference.images[torch.arange(len(reference.images))]]
 
 
-@pytest.mark.parametrize("named", ["{}.png", "./data/other/root/{}.png"])
+@pytest.mark.parametrize("named", ["{}.png", "./data/other/images/{}.png"])
 def test_a_sentence_belongs_to_its_image(tmp_path, named):
     folder = write(tmp_path / "made", (200, 10, 90), named=named)
     # A row without an image file, as in a table with more prompts than pictures, and a row without a sentence.

@@ -52,3 +52,31 @@ def test_a_larger_weight_stays_nearer(toy_encoder, stream, trained):
 def test_option_errors(l2):
     with pytest.raises(ValueError, match="l2 must be"):
         L2.Options(l2=l2)
+
+
+def test_squared_distance():
+    parameters = [torch.nn.Parameter(torch.tensor([1.0, 2.0])), torch.nn.Parameter(torch.tensor([[3.0]]))]
+    distance = squared_distance(parameters, [torch.tensor([0.0, 4.0]), torch.tensor([[1.0]])])
+    assert distance.item() == 1 + 4 + 4
+    distance.backward()
+    assert parameters[0].grad.tolist() == [2.0, -4.0]
+
+
+def test_all_tensors_at_once_are_autograd_to_the_bit():
+    torch.manual_seed(0)
+    shapes = [(257, 33), (5,), (3, 4, 7), ()]
+    start = [torch.randn(shape) for shape in shapes]
+    anchor = [tensor + 1e-3 * torch.randn_like(tensor) for tensor in start]
+
+    def gradients(distance):
+        parameters = [torch.nn.Parameter(tensor.clone()) for tensor in start]
+        value = distance(parameters)
+        (0.7 * value + sum(p.sin().sum() for p in parameters)).backward()
+        return value.detach(), [p.grad for p in parameters]
+
+    found, of_all = gradients(lambda parameters: squared_distance(parameters, anchor))
+    autograd, one_by_one = gradients(
+        lambda parameters: torch.stack([(p - a).square().sum() for p, a in zip(parameters, anchor, strict=True)]).sum()
+    )
+    assert torch.equal(found, autograd)
+    assert all(torch.equal(a, b) for a, b in zip(of_all, one_by_one, strict=True))
