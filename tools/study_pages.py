@@ -7,7 +7,7 @@ from functools import cache
 
 import pandas as pd
 
-from harness.study.confirmatory import EXPLORATORY_MODELS, IIMM, SUPPORTED
+from harness.study.confirmatory import IIMM, SUPPORTED, of_families
 from harness.study.markdown import number, span, table
 from harness.study.trial import SHOWN, summary_markdown
 from metrics.study_table import SHIPPED
@@ -47,17 +47,16 @@ def cells() -> str:
 OUTCOME_HEADS = {"gain": "gain", "gain_over_error": "gain over error", "forgetting": "forgetting"}
 
 
-def lines_of(name: str, measure: str = IIMM) -> str:
-    """Return the signed R2 of a measure with its interval, per model and tuning, one column per outcome. Supported: bold."""
-    rows = stored(name)
-    lines = stored("confirmatory")
-    keys = lines.loc[lines.verdict == SUPPORTED, ["model", "tuning", "outcome", "measure"]]
+def iimm_lines() -> str:
+    """Return the signed R2 of IIMM with its interval, per model and tuning, one column per outcome. Supported: bold."""
+    rows, lines = stored("measures"), stored("confirmatory")
+    keys = lines.loc[lines.verdict == SUPPORTED, ["model", "tuning", "outcome"]]
     supported = {*keys.itertuples(index=False, name=None)}
     body = []
-    for (model, tuning), group in rows[rows.measure == measure].groupby(["model", "tuning"], sort=False):
+    for (model, tuning), group in rows[rows.measure == IIMM].groupby(["model", "tuning"], sort=False):
         cells = []
         for r in group.set_index("outcome").loc[list(OUTCOME_HEADS)].reset_index().itertuples():
-            text, key = span(r.r2, r.r2_low, r.r2_high), (model, tuning, r.outcome, measure)
+            text, key = span(r.r2, r.r2_low, r.r2_high), (model, tuning, r.outcome)
             cells.append(f"**{text}**" if key in supported else text)
         body.append((f"`{model}`", f"`{tuning}`", *cells))
     return table(("model", "tuning", *OUTCOME_HEADS.values()), body)
@@ -77,8 +76,7 @@ def rivals() -> str:
 
 def adds() -> str:
     """Return how many lines of the families keep a slope of IIMM above or below 0, given other predictors."""
-    rows = stored("partial")
-    rows = rows[~rows.model.isin(EXPLORATORY_MODELS)]
+    rows = of_families(stored("partial"))
     body = [
         (OUTCOME_HEADS[str(outcome)], given, len(group), int((group.low > 0).sum()), int((group.high < 0).sum()))
         for (outcome, given), group in rows.groupby(["outcome", "given"], sort=False)
@@ -130,7 +128,7 @@ RIVALS = {
 """The predictors of docs/study.md next to IIMM: its image part, and those that lead the summary of the families."""
 
 TABLES: dict[str, Callable[[], str]] = {
-    "broad_lines": lambda: lines_of("measures"),
+    "broad_lines": iimm_lines,
     "broad_rivals": rivals,
     "broad_adds": adds,
     "broad_difficulty_short": difficulty_short,

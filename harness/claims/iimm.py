@@ -44,10 +44,10 @@ def _best(outcome: str, evidence: Evidence) -> Verdict:
 
 def has_families(evidence: Evidence) -> str | None:
     """Need studies of the four families of the plan."""
-    from harness.study.confirmatory import EXPLORATORY_MODELS, FAMILIES
+    from harness.study.confirmatory import FAMILIES, of_families
 
-    models = set() if evidence.study is None else {*evidence.study.model} - {*EXPLORATORY_MODELS}
-    return None if len(models) >= FAMILIES else f"studies of {FAMILIES} families are needed, and there are {len(models)}"
+    found = 0 if evidence.study is None else of_families(evidence.study).model.nunique()
+    return None if found >= FAMILIES else f"studies of {FAMILIES} families are needed, and there are {found}"
 
 
 def works_across_families(evidence: Evidence) -> Verdict:

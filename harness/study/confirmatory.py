@@ -38,6 +38,11 @@ KEYS = ("model", "tuning", "outcome", "measure")
 COLUMNS = (*KEYS, *LINE, "p_holm", "p_maximum", "verdict", "useful")
 
 
+def of_families(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table without those of `EXPLORATORY_MODELS`."""
+    return rows[~rows.model.isin(EXPLORATORY_MODELS)]
+
+
 def line_cells(points: pd.DataFrame, measure: str, outcome: str) -> dict[str, Any]:
     """Return the numbers of one line (`LINE`). Numbers that are undefined are NaN, with a `reason`.
 
@@ -88,11 +93,11 @@ def confirmatory(rows: pd.DataFrame, shuffles: int = SHUFFLES, seed: int = 0) ->
     """Return the confirmatory lines with corrected p and verdicts, with the columns `COLUMNS`.
 
     Args:
-        rows: table of one or several studies. Models of `EXPLORATORY_MODELS` are left out.
+        rows: table of one or several studies. Only those of the families count (`of_families`).
         shuffles: number of random permutations.
         seed: seed of the permutations.
     """
-    rows = rows[~rows.model.isin(EXPLORATORY_MODELS)]
+    rows = of_families(rows)
     lines = line_table(rows, [IIMM]).assign(p_holm=math.nan, p_maximum=math.nan)
     for outcome, group in lines.groupby("outcome", sort=False):
         lines.loc[group.index, "p_holm"] = holm(group.p)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.study.confirmatory import EXPLORATORY_MODELS, IIMM, KEYS, LINE, line_table, outcome_blocks
+from harness.study.confirmatory import IIMM, KEYS, LINE, line_table, of_families, outcome_blocks
 from harness.study.forecast import PREDICTED
 from harness.study.predictors import BEFORE, CLASSES, PER_CLASS, groups, predictors
 from metrics.line_quality import signed_r2
@@ -90,12 +90,12 @@ def pooled_lines(rows: pd.DataFrame, measure: str = IIMM, shuffles: int = SHUFFL
     interval are for new families too.
 
     Args:
-        rows: table of studies of at least two models. Those of `EXPLORATORY_MODELS` are left out.
+        rows: table of studies of at least two models. Only those of the families count (`of_families`).
         measure: column of the measure, standardised within each model.
         shuffles: number of random permutations.
         seed: seed of the permutations.
     """
-    rows = rows[~rows.model.isin(EXPLORATORY_MODELS)]
+    rows = of_families(rows)
     cells = []
     for tuning, of_tuning in rows.groupby("tuning", sort=False):
         for outcome in PREDICTED:

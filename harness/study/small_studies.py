@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from harness.study.confirmatory import EXPLORATORY_MODELS, IIMM, KEYS
+from harness.study.confirmatory import IIMM, KEYS, of_families
 from harness.study.forecast import PREDICTED
 from harness.study.predictors import groups
 from metrics.study_table import task_means
@@ -26,7 +26,7 @@ def small_studies(
     """Return how the signed R2 of a measure is spread over studies of few tasks.
 
     Args:
-        rows: table of one or several studies. Models of `EXPLORATORY_MODELS` are left out.
+        rows: table of one or several studies. Only those of the families count (`of_families`).
         measure: column of the measure.
         size: tasks of a small study.
         draws: number of small studies, the same choices of tasks for every model, tuning and outcome.
@@ -38,7 +38,7 @@ def small_studies(
         (`positive`) and with a negative slope of p < 0.05 (`negative`). NaN with fewer than `size` tasks.
     """
     cells = []
-    for model, tuning, group in groups(rows[~rows.model.isin(EXPLORATORY_MODELS)]):
+    for model, tuning, group in groups(of_families(rows)):
         points = task_means(group, (measure, *PREDICTED))
         for outcome in PREDICTED:
             known = points[[measure, outcome]].dropna()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.records.files import write_table
-from harness.study.confirmatory import EXPLORATORY_MODELS, IIMM, confirmatory, overall
+from harness.study.confirmatory import IIMM, confirmatory, of_families, overall
 from harness.study.difficulty import difficulty
 from harness.study.exploratory import component_lines, measure_lines, partial_lines, pooled_lines, trade_off
 from harness.study.forecast import predictor_label
@@ -52,7 +52,7 @@ def trial_tables(
         "difficulty": difficulty(rows),
         "small_studies": small_studies(rows),
     }
-    if rows[~rows.model.isin(EXPLORATORY_MODELS)].model.nunique() > 1:
+    if of_families(rows).model.nunique() > 1:
         tables["families"] = pooled_lines(rows, shuffles=shuffles, seed=seed)
     return tables
 
@@ -99,13 +99,13 @@ def predictor_summary(lines: pd.DataFrame) -> pd.DataFrame:
     """Return how well each predictor does over all families and tunings, the best of each outcome first.
 
     Args:
-        lines: the table `measures` of `trial_tables`. Models of `EXPLORATORY_MODELS` are left out.
+        lines: the table `measures` of `trial_tables`. Only those of the families count (`of_families`).
 
     Returns:
         One row per outcome and predictor: number of lines, means of the signed R2 and of the R2 on left-out tasks, lines with
         an R2 on left-out tasks above 0, and lines whose p of the permutation maximum is below 0.05.
     """
-    lines = lines[~lines.model.isin(EXPLORATORY_MODELS)]
+    lines = of_families(lines)
     marked = lines.assign(above=lines.left_out_r2 > 0, significant=lines.p_maximum < 0.05)
     groups = marked.groupby(["outcome", "measure"], sort=False)
     found = groups.agg(
