@@ -30,6 +30,8 @@ CIL: dict[str, dict[str, Any]] = {
         "candidates": 10_000,
         "memory_batch": 64,
     },
+    # RAPF's released code.
+    "rapf": {"epochs": 15, "lr": 1e-3, "warmup": 0, "batch_size": 100, "label_smoothing": 0.0},
 }
 # Its ImageNet-100 configurations have no label smoothing.
 CIL_IMAGENET100: dict[str, dict[str, Any]] = {
@@ -59,19 +61,18 @@ MINI: dict[str, dict[str, Any]] = {
     "diki": {"epochs": 0},
     "coop": {"epochs": 0},
     "s-prompts": {"epochs": 0},
-    # The rate was chosen on validation images of one task.
-    "moe-adapters": {"experts": 8, "lr": 0.01},
+    "moe-adapters": {"experts": 8},
     # A batch has as many pairs as task images. The weights of the losses are the released ones.
     "gift": {"reference_batch": 32},
     "joint": {"joint_budget": "task"},
-    "keep-lora": {"epochs": 0, "lr": 1e-3},
-    "moram": {"lr": 5e-4},
+    "keep-lora": {"epochs": 0},
     "paint-single": _SEARCH,
     "paint-sequential": _SEARCH,
     "paint-joint": {**_SEARCH, "joint_budget": "task"},
     "paint-parallel": _SEARCH,
     "task-arithmetic": _SEARCH,
     "ranpac": {"width": 1024},
+    "rapf": {"epochs": 0},
     "rail": {"width": 1024},
 }
 
@@ -92,7 +93,7 @@ def mtil() -> dict[str, dict[str, Any]]:
     # A batch of several tasks has one rate. PAINT's methods use one rate for all tasks (our choice).
     single = ("joint", "paint-single", "paint-sequential", "paint-joint", "paint-parallel", "task-arithmetic")
     # They were published with one rate for all tasks.
-    published = ("keep-lora", "moram")
+    published = ("keep-lora", "moram", "rapf")
     return {"finetune": {"lr_by_task": rates}, **{name: {"lr_by_task": {}} for name in (*single, *published)}}
 
 

@@ -70,6 +70,7 @@ _TABLE = {
     "simple-cil": ("strategies.simple_cil:SimpleCIL", "the nearest class mean of frozen features; no updates (2303.07338)"),
     "ranpac": ("strategies.ranpac:RanPAC", "ridge regression on random features of a frozen encoder; no updates (2307.02251)"),
     "rail": ("strategies.rail:RAIL", "ridge regression of all learned classes mixed with zero-shot; no updates (2406.18868)"),
+    "rapf": ("strategies.rapf:RAPF", "a linear map of image features, trained with samples of earlier classes (2407.14143)"),
     "coop": ("strategies.coop:CoOp", "one learned context of the class prompts (2109.01134)"),
     "s-prompts": (
         "strategies.s_prompts:SPrompts",

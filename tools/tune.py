@@ -60,9 +60,23 @@ _RATE = MethodSearch(("lr",), (3e-4, 1e-3, 3e-3, 1e-2), {})
 _IMAGE_RATE = MethodSearch(("lr",), (1e-4, 3e-4, 6e-4, 1e-3), {})
 _LOW_RATE = MethodSearch(("lr",), (1e-5, 3e-5, 1e-4, 3e-4), {})
 _SGD_RATE = MethodSearch(("lr",), (10.0, 30.0, 100.0, 300.0), {})
-_CONTEXT_RATE = MethodSearch(("lr",), (0.01, 0.03, 0.1, 0.3), {})
+_CONTEXT_RATE = MethodSearch(("lr",), (0.001, 0.003, 0.01, 0.03), {})
+# Updates outside the subspaces of the weights and of the earlier tasks are small.
+_SUBSPACE_RATE = MethodSearch(("lr",), (1e-3, 1e-2, 3e-2, 1e-1), {})
 _L2 = MethodSearch(("l2",), (0.001, 0.01, 0.1, 1.0), {})
 _RIDGE = MethodSearch(("ridge",), (0.01, 0.1, 1.0, 10.0), {})
+# The methods after ZSCL.
+_LATER = {
+    "keep-lora": _SUBSPACE_RATE,
+    "moram": MethodSearch(("lr",), (5e-4, 3e-3, 1e-2, 3e-2), {}),
+    "moe-adapters": MethodSearch(("lr",), (0.003, 0.01, 0.03), {}),
+    "diki": _SGD_RATE,
+    "rapf": _RATE,
+    "gift": _DISTILLATION,
+    "coop": _CONTEXT_RATE,
+    "s-prompts": _CONTEXT_RATE,
+    "rail": _RIDGE,
+}
 _OTHERS = {
     "lwf": _DISTILLATION,
     "icarl": _DISTILLATION,
@@ -78,11 +92,8 @@ _OTHERS = {
     "bitfit": _RATE,
     "adapter": _RATE,
     "probe": _RATE,
-    "diki": _SGD_RATE,
-    "coop": _CONTEXT_RATE,
-    "s-prompts": MethodSearch(("lr",), (0.01, 0.03, 0.1), {}),
     "iimm-guided": MethodSearch(("weight",), (1.0, 3.0, 10.0, 30.0), {}),
-    "rail": _RIDGE,
+    **_LATER,
 }
 SEARCHES = {
     "mtil": Search(
@@ -98,7 +109,7 @@ SEARCHES = {
             "wise-ft": _ALPHA,
             "zscl": MethodSearch(("image_loss", "text_loss"), (1.0, 2.0, 5.0, 10.0), {"l2": 0.0}),
             "lwf": _DISTILLATION,
-            "rail": _RIDGE,
+            **_LATER,
         },
     ),
 }
