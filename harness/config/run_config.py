@@ -21,6 +21,8 @@ PRECISIONS = {
     "bf16": "the towers in bfloat16 (autocast); weights, features and losses in float32",
 }
 
+KEEP = {"last": "the weights after the last task", "all": "the weights after every task"}
+
 
 def _benchmarks() -> Iterable[str]:
     from benchmarks import BENCHMARKS
@@ -188,6 +190,13 @@ class RunConfig(Ask):
         "decode evaluation images in every run, without a cache",
         group="evaluation",
         flag="--no-cache",
+        recorded=False,
+    )
+    keep: str = setting(
+        "last",
+        "tasks whose weights stay after the run: last (default) or all",
+        group="output",
+        choices=lambda: KEEP,
         recorded=False,
     )
     out: str = setting("results", "folder of the records (default: results)", group="output", metavar="DIR", recorded=False)

@@ -7,7 +7,7 @@
     checkpoint/latest.json                      {"after": j, ...}, written last, so it always names a complete checkpoint
     checkpoint/previous.json                    the latest.json before it, for the case that a file of the latest is damaged
 
-A running run keeps its last two checkpoints.
+A running run keeps its last two checkpoints, and with `--keep all` one per experience, which `kept` in latest.json names.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def save_state(
     committed = latest(folder)
     if committed is not None:
         # Free the disk space of older checkpoints before the new one needs it.
-        _keep_only(folder, {committed["after"]})
+        _keep_only(folder, _kept(committed))
     try:
         with naming(target):
             unfinished.mkdir(parents=True)
@@ -93,21 +93,30 @@ def save_state(
         raise
 
 
-def commit(folder: Path, after: int, **counters: Any) -> None:
-    """Make `after` the checkpoint to resume from, with its counters. The checkpoint before it is kept."""
+def commit(folder: Path, after: int, keep_all: bool = False, **counters: Any) -> None:
+    """Make `after` the checkpoint to resume from, with its counters. The checkpoint before it is kept.
+
+    Args:
+        folder: the folder of checkpoints.
+        after: number of the experience, or of the update for a checkpoint within a task.
+        keep_all: keep the checkpoints of all experiences so far, without the one before training (0).
+        counters: JSON values of the run.
+    """
     before = latest(folder)
     if before is not None:
         write_json(folder / PREVIOUS, _with_digest(before))
+    if keep_all:
+        counters["kept"] = [*sorted(number for number in _kept(before) if 0 < number < after), *([after] if after else [])]
     write_json(folder / LATEST, _with_digest(plain({"after": after, **counters})))
-    _keep_only(folder, {after} if before is None else {after, before["after"]})
+    _keep_only(folder, {after, *counters.get("kept", ()), *(() if before is None else (before["after"],))})
 
 
 def prune(folder: Path) -> None:
-    """Keep only the latest checkpoint of a finished run, and none within a task."""
+    """Keep only the latest checkpoint of a finished run, or with `--keep all` that of every experience; none within a task."""
     committed = latest(folder)
     if committed is None:
         return
-    _keep_only(folder, {committed["after"]})
+    _keep_only(folder, _kept(committed))
     remove_named(folder, re.escape(PREVIOUS))
     if (folder / MID_TASK).is_dir():
         clear(folder / MID_TASK, committed.get("key"))
@@ -118,6 +127,11 @@ def prune(folder: Path) -> None:
 def latest(folder: Path) -> dict[str, Any] | None:
     """Return the experience to resume after ("after") and its counters, or None. Raises UserError for a damaged file."""
     return _read_counters(folder / LATEST)
+
+
+def kept(folder: Path) -> tuple[int, ...]:
+    """Return the experiences, in order, whose checkpoints a finished run keeps. Raises UserError for a damaged file."""
+    return tuple(sorted(_kept(latest(folder))))
 
 
 def last_undamaged(folder: Path, key: str | None = None) -> Committed | None:
@@ -189,7 +203,8 @@ def clear(folder: Path, key: str | None) -> list[Path]:
     checkpoints = _checkpoints_in(folder)
     if through_link:
         indices = [name for name in indices if _belongs_to(folder / name, key)]
-        checkpoints = [folder / f"after-{counters['after']}" for name in indices if (counters := _read_counters(folder / name))]
+        numbers = {number for name in indices for number in _kept(_read_counters(folder / name))}
+        checkpoints = [folder / f"after-{number}" for number in sorted(numbers)]
         if linked and not indices:
             target = Path(os.path.realpath(folder))
             folder.unlink()
@@ -213,6 +228,11 @@ def _belongs_to(index: Path, key: str | None) -> bool:
         counters = _read_counters(index)
         return counters is not None and key is not None and counters.get("key") == key
     return False
+
+
+def _kept(counters: Mapping[str, Any] | None) -> set[int]:
+    """Return the experiences whose checkpoints latest.json or previous.json names."""
+    return set() if counters is None else {counters["after"], *counters.get("kept", ())}
 
 
 def _damaged(path: Path, why: str) -> UserError:

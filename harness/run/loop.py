@@ -114,6 +114,15 @@ def _finished(resolved: Resolved, screen: Screen) -> RunResult | None:
         return None
     if resolved.config.save_predictions and not (resolved.folder / run_files.PREDICTIONS).is_dir():
         screen.say("warning: predictions are saved while a run evaluates, and this run has finished without", style="yellow")
+    if resolved.config.keep == "all" and len(kept := checkpoint.kept(resolved.folder / run_files.CHECKPOINTS)) < len(
+        resolved.tasks
+    ):
+        tasks = f"task {', '.join(map(str, kept))}" if kept else "no task"
+        screen.say(
+            f"warning: this run has finished and kept the weights after {tasks} of {len(resolved.tasks)}; --fresh --keep all "
+            "repeats it and keeps those of every task",
+            style="yellow",
+        )
     screen.say(f"finished already, nothing to do (--fresh repeats it): {resolved.folder}")
     return RunResult(resolved.folder, document["summary"], True)
 

@@ -166,6 +166,7 @@ class RunState:
         checkpoint.commit(
             self.folder / CHECKPOINTS,
             after,
+            keep_all=self.resolved.config.keep == "all",
             key=self.resolved.key,
             tables={name: table.digest for name, table in self.tables.items()},
             timings=self.timings,

@@ -60,6 +60,29 @@ def test_the_last_two_are_kept_and_the_end_keeps_one(tmp_path):
     assert checkpoint.last_undamaged(tmp_path).after == 2
 
 
+def test_every_experience_is_kept_if_asked_for(tmp_path):
+    """The checkpoint before training is not kept. A run that goes on without the flag keeps the last one only."""
+    for after in range(4):
+        checkpoint.save_state(tmp_path, after, {"a": torch.full((1,), float(after))}, {})
+        checkpoint.commit(tmp_path, after, keep_all=True)
+    assert sorted(p.name for p in tmp_path.glob("after-*")) == ["after-1", "after-2", "after-3"]
+    checkpoint.prune(tmp_path)
+    assert checkpoint.kept(tmp_path) == (1, 2, 3) and checkpoint.load_state(tmp_path, 1)[0]["a"] == 1
+    committed(tmp_path, 4)
+    checkpoint.prune(tmp_path)
+    assert checkpoint.kept(tmp_path) == (4,) and [p.name for p in tmp_path.glob("after-*")] == ["after-4"]
+
+
+def test_behind_a_link_all_kept_checkpoints_of_the_run_are_cleared(tmp_path):
+    (tmp_path / "disk" / "after-9").mkdir(parents=True)
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    for after in (1, 2):
+        checkpoint.save_state(tmp_path / "run", after, {"a": torch.ones(1)}, {})
+        checkpoint.commit(tmp_path / "run", after, keep_all=True, key="k")
+    assert checkpoint.clear(tmp_path / "run", "k") == []
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["after-9"]
+
+
 def test_the_oldest_makes_room_before_the_next_is_written(tmp_path, monkeypatch):
     committed(tmp_path, 0, 1)
     there = []

@@ -53,6 +53,18 @@ def table(folder, name="accuracy"):
 
 
 @pytest.mark.slow
+def test_the_weights_of_every_task_are_kept_if_asked_for(config, quiet, tmp_path):
+    folder = run(replace(config, strategy="finetune"), quiet).folder
+    assert checkpoint.kept(folder / "checkpoint") == (3,)
+    said = io.StringIO()
+    every = replace(config, strategy="finetune", keep="all")
+    assert run(every, Screen(console=Console(file=said))).skipped
+    assert "kept the weights after task 3 of 3; --fresh --keep all repeats it" in said.getvalue()
+    assert run(replace(every, fresh=True), quiet).folder == folder, "the same key"
+    assert checkpoint.kept(folder / "checkpoint") == (1, 2, 3)
+
+
+@pytest.mark.slow
 def test_the_record(config, quiet):
     result = run(config, quiet)
     rows = table(result.folder)
