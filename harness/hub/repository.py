@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.files import ENVIRONMENT_ERRNOS, reason
 from models.loading.hub import quiet
@@ -51,7 +51,7 @@ def list_files(repository: str, kind: str = "dataset", revision: str | None = No
     """
     check_name(repository)
     with _requests(repository, kind, "read") as api:
-        info = api.repo_info(repository, repo_type=kind, revision=revision, files_metadata=True)
+        info: Any = api.repo_info(repository, repo_type=kind, revision=revision, files_metadata=True)
     return Listing(str(info.sha), {file.rfilename: file.size or 0 for file in info.siblings or ()})
 
 
@@ -117,7 +117,7 @@ def _requests(repository: str, kind: str, action: str) -> Iterator[HfApi]:
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     where = f"hub {kind} {repository!r}"
     shown = not are_progress_bars_disabled()
