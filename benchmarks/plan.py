@@ -100,9 +100,9 @@ class Ask:
     )
 
     def refuse(self, benchmark: str, *names: str) -> None:
-        """Raise UserError if any of the named settings was given."""
+        """Raise UserError if any of the named settings was given. Records give the order "default" to every such benchmark."""
         for name in names:
-            if getattr(self, name) is not None:
+            if getattr(self, name) is not None and (name, self.order) != ("order", "default"):
                 raise UserError(f"The benchmark {benchmark!r} takes no --{name}.")
 
 

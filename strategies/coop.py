@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -48,7 +50,11 @@ class CoOp(LearnedContext):
         """Return the route of texts with the context."""
         return CONTEXT
 
+    def test_route(self) -> Any:
+        """Return the route of texts with the context; before the first task, that of zero-shot."""
+        return CONTEXT if self.trained else PLAIN
+
     def predict(self, features: Tensor, candidates: Candidates) -> Tensor:
         """Return logits with the context; before the first task, zero-shot's."""
-        with routed(CONTEXT if self.trained else PLAIN):
+        with routed(self.test_route()):
             return super().predict(features, candidates)

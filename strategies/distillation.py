@@ -223,6 +223,9 @@ class Distillation(Strategy):
         super().before_run()
         o = self.options
         self.images = self.teacher = self.negatives = self._run_texts = self._run_images = None
+        self.distils = False
+        if self.evaluates_only:
+            return
         sentences = [] if self.reference is None else self.reference.sentences
         if o.negatives == "captions" and not sentences:
             raise ValueError("negatives=captions needs reference sentences; set reference_sentences")

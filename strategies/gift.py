@@ -143,7 +143,7 @@ class GIFT(Strategy):
     def before_run(self) -> None:
         """Check the pairs, and keep the initial weights if they are the teacher's."""
         super().before_run()
-        self.distils = self.uses_reference(self.options)
+        self.distils = self.uses_reference(self.options) and not self.evaluates_only
         if not self.distils:
             return
         self.refuse_probe("the towers, which the pairs' losses act on, do not train")

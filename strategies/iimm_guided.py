@@ -101,6 +101,8 @@ class IIMMGuided(Interpolation):
     def before_run(self) -> None:
         """Read the study's rows of this model and tuning."""
         super().before_run()
+        if self.evaluates_only:
+            return
         o, rows = self.options, study_table.read(self.files(self.options)["study"])
         rows = study_table.of_model(rows, self.encoder.name, self.encoder.pretrained)
         study_table.check_model(rows, self.encoder.name, self.encoder.pretrained)

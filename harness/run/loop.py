@@ -21,6 +21,7 @@ from harness.run import batch_check, checkpoint, costs, process_group, resume, r
 from harness.run.announce import announce, report_choices, show_summary
 from harness.run.build import build_scenario, build_strategy, load_encoder, load_reference
 from harness.run.environment import device_of, set_precision
+from harness.run.heads import Heads
 from harness.run.locks import locked
 from harness.run.mid_task_checkpoints import MidTaskCheckpoints
 from harness.run.start_over import start_over, unsaved_warning
@@ -151,6 +152,7 @@ def _run(resolved: Resolved, encoder: DualEncoder, scenario: CLScenario, device:
     plugins = {name: make_plugin(name, options) for name, options in resolved.plugins.items()}
     reference = load_reference(resolved, encoder, scenario, screen)
     state.predictions = PredictionLog() if config.save_predictions else None
+    state.heads = Heads.of(scenario)
     metrics = meters if state.predictions is None else [*meters, state.predictions]
     strategy = build_strategy(resolved, encoder, reference, metrics, plugins, device, screen)
     if (recorded := None if config.fresh else resume.recorded_document(resolved)) and recorded["status"] == "finished":

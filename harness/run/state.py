@@ -17,7 +17,9 @@ from harness.records.run_check import read_accuracy, read_measures
 from harness.records.summary import summarise
 from harness.run import checkpoint
 from harness.run.environment import peak_memory_mb
+from harness.run.heads import Heads
 from harness.run.process_group import leads
+from harness.run.restore import restore
 from harness.run.run_files import CHECKPOINTS, PREDICTIONS, PREDICTIONS_FILE, RECORD, TABLES
 from metrics.evaluate import Accuracy
 from metrics.plugins import Row
@@ -28,7 +30,6 @@ from models.loading.description import describe
 from models.registry import UserError
 from strategies.engine.batches import without_traceback
 from strategies.engine.strategy import Strategy
-from strategies.engine.unsaved_state import StartOver
 from strategies.plugins import built_in
 
 COLUMNS = dict(zip(TABLES, (ACCURACY_COLUMNS, MEASURE_COLUMNS, TRAIN_COLUMNS), strict=True))
@@ -49,8 +50,9 @@ def check_no_link(folder: Path) -> None:
 class RunState:
     """Everything a run has done so far. `load` reads it from the folder, `save` writes it after each experience.
 
-    `rows[after]` is a row of the accuracy matrix, `done` the last experience with a checkpoint (-1 before the first one), and
-    `damage` a warning if the latest checkpoint was damaged and the one before it is used.
+    `rows[after]` is a row of the accuracy matrix, `done` the last experience with a checkpoint (-1 before the first one),
+    `damage` a warning if the latest checkpoint was damaged and the one before it is used, and `heads` the classes that
+    checkpoints record.
     """
 
     def __init__(self, resolved: Resolved):
@@ -65,6 +67,7 @@ class RunState:
         self.done = -1
         self.damage: str | None = None
         self.predictions: PredictionLog | None = None
+        self.heads: Heads | None = None
         self.document: dict[str, Any] = {}
         self.tables = {name: GrowingTable(self.folder / name, columns) for name, columns in COLUMNS.items()}
 
@@ -108,22 +111,10 @@ class RunState:
     def restore(self, strategy: Strategy, plugins: Mapping[str, Any], experiences: Sequence[Any]) -> None:
         """Give a new strategy and new plugins the state of the last checkpoint. `experiences` are the finished ones.
 
-        Raises StartOver for state that the checkpoint does not hold, such as parameters that the method has added to the
-        encoder and does not make again.
+        Raises StartOver as `harness.run.restore.restore`.
         """
         weights, state = checkpoint.load_state(self.folder / CHECKPOINTS, self.done, strategy.device)
-        strategy.make_modules(experiences)
-        strategy.freeze_modules()
-        if unmatched := sorted(strategy.encoder.state_dict().keys() ^ weights.keys()):
-            raise StartOver([f"encoder.{name}" for name in unmatched], within=False)
-        strategy.encoder.load_state_dict(weights)
-        strategy.classifier.load_head_state(state["heads"])
-        strategy.load(state["method"])
-        for name, plugin in plugins.items():
-            built_in.load_state(plugin, state["plugins"][name], strategy, experiences)
-        if strategy.own_state is not None:
-            strategy.own_state.compare(state.get("attributes", {}))
-        strategy.trained = self.done
+        restore(weights, state, strategy, plugins, experiences)
 
     def add_training(self, after: int, strategy: Strategy, measuring_seconds: float) -> None:
         """Add the losses and the cost of an experience. The time of measuring the trained model is not training time."""
@@ -147,6 +138,7 @@ class RunState:
             "heads": strategy.classifier.head_state(),
             "plugins": {name: built_in.state(plugin) for name, plugin in plugins.items()},
             "attributes": {} if strategy.own_state is None else strategy.own_state.changed(),
+            "benchmark": None if self.heads is None else self.heads.state(),
         }
         weights, description = strategy.encoder.state_dict(), describe(strategy.encoder)
         try:

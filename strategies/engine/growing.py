@@ -41,6 +41,10 @@ class Growing:
         """
         return None
 
+    def test_route(self) -> Any:
+        """Return the route of the class prompts in evaluation, if it is the same for all images. Here: none."""
+        return None
+
     def add_module_for(self, task: int, name: str, module: nn.Module, tower: Tower = "both") -> nn.Module:
         """Add a module that trains with its task and is frozen after it. It is saved with the encoder's weights.
 

@@ -109,6 +109,7 @@ class Strategy(Template):
         history: a record per update of the last task, for train.csv.
         seconds: training time of the last task.
         images_seen: training images of the last task's batches.
+        evaluates_only: whether it only evaluates a checkpoint. There is no reference data then, and `before_run` may skip it.
         trains: whether the method makes updates. If not, each task calls only `before_experience` and `after_experience`.
         learns: whether a task changes anything. If not, each row of the matrix repeats the first one.
         needs_reference: whether it reads `reference`; `reference_count` says how many images.
@@ -123,6 +124,7 @@ class Strategy(Template):
     options: Options
     experience: DomainExperience
     reference: Reference | None
+    evaluates_only = False
     trains = True
     learns = True
     needs_reference = False
@@ -177,8 +179,7 @@ class Strategy(Template):
         self.between_steps: Callable[[Callable[[], dict[str, Any]], bool], None] | None = None
         # Weights and snapshot from which the next task continues.
         self.middle: tuple[dict[str, Tensor], dict[str, Any]] | None = None
-        # In a run of the command line: finds what a user's method keeps and does not save.
-        self.own_state: OwnState | None = None
+        self.own_state: OwnState | None = None  # in a run: finds what a user's method keeps and does not save
         self._prepared = False
         self._start: dict[str, Tensor] | None = None
         self._stop_training: bool = False

@@ -31,6 +31,8 @@ def test_the_control_differs_only_in_its_task():
     assert control.version() != plan.version()
     with pytest.raises(UserError, match="'typographic-control' takes no --order"):
         typographic.control(Ask(order="II"))
+    # The order that records of the benchmark name.
+    assert typographic.control(Ask(order="default", data_root="nowhere")).names == control.names
 
 
 @pytest.mark.slow
