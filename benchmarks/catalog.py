@@ -159,7 +159,7 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
     Args:
         name: the name as the user wrote it.
         edition: "mini" or "full" allows only the names of that edition. "own" and None allow every name, also of the suite
-            `broad` and of `benchmarks.shifts`, and a name of both editions means the mini one.
+            `broad` and of `benchmarks.shifts`. Of equal names the mini edition comes first, then `benchmarks.shifts`.
         data_root: the data folder.
 
     Raises:
@@ -168,12 +168,12 @@ def find(name: str, edition: str | None = None, data_root: str = "data") -> Sour
     check_text(name, "dataset name")
     if edition in (None, "mini", "own") and name in MINI:
         return Source(name, "mini", name, data_root)
+    if edition in (None, "own") and name in shifts.COPIES:
+        return Source(name, "own", str(shifts.folder_of(name, data_root)), data_root)
     if edition in (None, "full", "own") and name in FULL:
         return Source(name, "full", name, data_root)
     if edition in (None, "own") and name in BROAD:
         return Source(name, "broad", name, data_root)
-    if edition in (None, "own") and name in shifts.COPIES:
-        return Source(name, "own", str(shifts.folder_of(name, data_root)), data_root)
     if edition in ("mini", "full"):
         if name in BROAD:
             raise UserError(f"{name!r} belongs to the suite broad, not to the {edition} edition: leave out --edition.")
@@ -254,7 +254,8 @@ def versions(sources: Sequence[DomainSource], *facts: object) -> str | None:
 def held_out(ask: Ask, edition: str, names: Sequence[str], default: Sequence[str]) -> list[Source]:
     """Return the held-out sources: the given ones, or the default without the trained domains.
 
-    Given names mean domains of the stream's edition before others. The name "none" stands for no domain.
+    Given names mean copies of `benchmarks.shifts` first, then domains of the stream's edition, then others. The name "none"
+    stands for no domain.
     """
     if ask.heldout == ("none",):
         return []
@@ -263,7 +264,8 @@ def held_out(ask: Ask, edition: str, names: Sequence[str], default: Sequence[str
     sources = []
     for name in ask.heldout:
         try:
-            sources.append(find(name, edition if edition in ("mini", "full") else None, ask.data_root))
+            named = edition in ("mini", "full") and name not in shifts.COPIES
+            sources.append(find(name, edition if named else None, ask.data_root))
         except UserError:
             sources.append(find(name, None, ask.data_root))
     return sources

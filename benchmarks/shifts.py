@@ -12,6 +12,14 @@ from pathlib import Path
 
 from models.registry import UserError
 
+ABOUT: Mapping[str, str] = {
+    "imagenet1k": "ImageNet-1k, the validation images",
+    "imagenetv2": "ImageNet-V2, new photographs of ImageNet's classes",
+    "imagenet-sketch": "ImageNet-Sketch, drawings of ImageNet's classes",
+    "imagenet-a": "ImageNet-A, photographs that a ResNet-50 misclassifies, 200 classes",
+    "imagenet-r": "ImageNet-R, renditions, 200 classes",
+    "objectnet": "ObjectNet, household objects in unusual views, the 113 classes that ImageNet has too",
+}
 COPIES: Mapping[str, str] = {
     "imagenet1k": "clip-benchmark/wds_imagenet1k",
     "imagenetv2": "clip-benchmark/wds_imagenetv2",
@@ -27,8 +35,12 @@ def folder_of(name: str, data_root: str | Path) -> Path:
     """Return the folder of a copy. Raises UserError with the command that downloads it if it is missing."""
     folder = Path(data_root) / "wds" / name
     if not folder.is_dir():
-        # The test split only: some copies have a training split of ImageNet's size too.
-        files = "--include 'test/*' --include '*.txt'"
-        command = f"hf download {COPIES[name]} --repo-type dataset {files} --local-dir {shlex.quote(str(folder))}"
+        command = how_to_get(name, data_root)
         raise UserError(f"{folder} is missing. Download the copy from the Hugging Face hub with `{command}`.")
     return folder
+
+
+def how_to_get(name: str, data_root: str | Path = "data") -> str:
+    """Return the command that downloads a copy: its test split only, because some have a large training split too."""
+    folder = shlex.quote(str(Path(data_root) / "wds" / name))
+    return f"hf download {COPIES[name]} --repo-type dataset --include 'test/*' --include '*.txt' --local-dir {folder}"

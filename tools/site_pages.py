@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import cli
 import models
-from benchmarks import mini
+from benchmarks import mini, shifts
 from benchmarks.broad.task_table import TASKS
 from benchmarks.full.dataset_table import ENTRIES
 from benchmarks.mini.domain_table import ENTRIES as MINI_ENTRIES
@@ -314,7 +314,10 @@ def datasets() -> str:
     ]
     broad = "## Broad suite\n\n[The list and its sources](../broad.md)."
     title, full = "# Datasets\n\n## Mini edition", "## Full edition\n\n[How to get them](../data.md#the-papers-datasets)."
+    shifted = [[code(name), cell(about), code(shifts.COPIES[name])] for name, about in shifts.ABOUT.items()]
+    heldout = "## Held out by name\n\n[How to get them](../benchmarks.md#held-out-domains)."
     parts = [title, markdown(headings, small), broad, markdown(headings, drawn), full, markdown(headings, large)]
+    parts += [heldout, markdown(["name", "about", "copy on the hub"], shifted)]
     return "\n\n".join(parts)
 
 

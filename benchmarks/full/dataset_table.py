@@ -111,8 +111,8 @@ class Entry:
     def counted_splits(self) -> dict[str, int | None]:
         """Images per split of the data on disk, or of "all" for a set that the benchmark splits; None if not stated."""
         if self.cut:
-            return {"all": sum(filter(None, self.sizes.values()))}
-        return {split: size for split, size in self.sizes.items() if size is not None or split == "train"}
+            return {"all": sum(filter(None, self.sizes.values())) or None}
+        return {split: size for split, size in self.sizes.items() if size is not None or split != "val"}
 
     @property
     def fixed(self) -> dict[str, str]:

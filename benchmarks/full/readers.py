@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.full import clevr, kitti, read_arrays, read_folders
+from benchmarks.full import clevr, kitti, read_arrays, read_cil, read_folders
 from benchmarks.full.coop_splits import split_file
 from benchmarks.full.dataset_files import DatasetFiles
 from benchmarks.full.dataset_table import Entry
@@ -78,6 +78,9 @@ READERS: dict[str, Reader] = {
     "clevr": Reader(clevr.read, unchanged),
     "tinyimagenet": Reader(read_folders.tinyimagenet),
     "imagenet100": Reader(read_folders.imagenet),
+    "cub": Reader(read_cil.cub, read_cil.bird),
+    "imagenet-r": Reader(read_cil.imagenet_r, read_cil.imagenet_name),
+    "objectnet": Reader(read_cil.objectnet, unchanged),
     "coop-aircraft": Reader(read_folders.aircraft),
     "coop-caltech101": Reader(split_file("split_zhou_Caltech101.json", "101_ObjectCategories")),
     "coop-cars": Reader(split_file("split_zhou_StanfordCars.json", "cars_{}")),

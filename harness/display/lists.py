@@ -75,11 +75,12 @@ def _print_strategies(console: Console) -> None:
 
 
 def _domains_table(long: bool) -> Table:
-    """Return the domains of the mini edition, the suite `broad` and the papers' datasets: classes, images per split, templates.
+    """Return the domains: the mini edition, the suite `broad`, the papers' datasets, and ImageNet's test sets to be held out.
 
-    With `long`, also licences, sources and how to get the data.
+    Columns are classes, images per split and templates, with `long` also licences, sources and how to get the data. A copy of
+    one of ImageNet's test sets brings its class names, images and templates, so they are not counted.
     """
-    from benchmarks import mini
+    from benchmarks import mini, shifts
     from benchmarks.broad.task_table import TASKS, how_to_make
     from benchmarks.full.dataset_table import ENTRIES
     from benchmarks.mini.domain_table import ENTRIES as MINI_ENTRIES
@@ -105,6 +106,11 @@ def _domains_table(long: bool) -> Table:
         details = (entry.licence, entry.source, entry.get) if long else ()
         counts = map(_count, (entry.classes, entry.train, entry.val, entry.test, len(entry.templates)))
         table.add_row(f"  {entry.name}", f"full, {entry.suite}", *counts, entry.about, *details)
+    for name, about in shifts.ABOUT.items():
+        details = (
+            ("see source", f"https://huggingface.co/datasets/{shifts.COPIES[name]}", shifts.how_to_get(name)) if long else ()
+        )
+        table.add_row(f"  {name}", "held out", *["-"] * 5, f"for --heldout: {about}", *details)
     return table
 
 

@@ -6,11 +6,12 @@ import tarfile
 import pytest
 from PIL import Image
 
+from benchmarks import cil
 from benchmarks.catalog import find
 from benchmarks.data.dataset import targets_of
 from benchmarks.mtil import stream
 from benchmarks.plan import Ask
-from benchmarks.shifts import COPIES
+from benchmarks.shifts import ABOUT, COPIES
 from models.registry import UserError
 
 NAMES = ("tench", "goldfish", "great white shark")
@@ -59,3 +60,18 @@ def test_a_missing_copy_names_its_download(tmp_path):
         UserError, match=r"imagenet-r is missing.*`hf download clip-benchmark/wds_imagenet-r --repo-type dataset"
     ):
         stream(Ask(heldout=("imagenet-r",), data_root=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["imagenet-r", "objectnet"])
+def test_the_name_of_a_dataset_in_steps_still_means_the_copy_when_held_out(name, full_data, tmp_path):
+    write_copy(tmp_path / "wds" / name)
+    assert find(name, None, str(tmp_path)).edition == "own" and find(name, "full", str(full_data)).edition == "full"
+    held = cil.stream(Ask(dataset="cub", edition="full", heldout=(name,), data_root=str(tmp_path)))
+    # The three classes of the copy, as no dataset in steps is in this folder.
+    assert held.heldout == (name,) and find(name, None, str(tmp_path)).build(("test",)).classnames == NAMES
+    with pytest.raises(UserError, match=f"{name} cannot be both trained and held out"):
+        cil.stream(Ask(dataset=name, heldout=(name,), data_root=str(tmp_path)))
+
+
+def test_every_copy_is_described():
+    assert list(ABOUT) == list(COPIES)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.full import data_folder
-from benchmarks.full.dataset_table import ENTRIES, Hub
+from benchmarks.full.dataset_table import ENTRIES, Hub, suite
 from benchmarks.full.downloads import fetchable
 from benchmarks.reference_lookup import CAPTIONS
 from models.registry import UserError
@@ -34,7 +34,8 @@ def sized(monkeypatch):
 def test_counts_are_those_of_the_made_up_data(name, full_made, sized):
     root, made = full_made
     state = data_folder.state(name, root)
-    assert state.kind == "incomplete" and state.notes == () and not state.complete
+    stated = any(ENTRIES[name].sizes.values())
+    assert (state.kind, state.complete) == (("incomplete", False) if stated else ("complete", True)) and state.notes == ()
     sizes = made[name].sizes
     assert state.counts == ({"all": sum(sizes.values())} if ENTRIES[name].cut else sizes)
     sized(name, made[name])
@@ -197,7 +198,7 @@ def test_a_hub_copy_saved_without_splits(full_roots, tmp_path):
 
 
 def test_chosen():
-    assert data_folder.chosen(["cil", "Food", "tinyimagenet"]) == ["cifar100", "tinyimagenet", "imagenet100", "Food"]
+    assert data_folder.chosen(["cil", "Food", "cub"]) == [*suite("cil"), "Food"]
     assert len(data_folder.chosen(["mtil"])) == 11
     with pytest.raises(UserError, match="Did you mean Flowers"):
         data_folder.chosen(["Flower"])
@@ -205,7 +206,7 @@ def test_chosen():
 
 def test_fetchable():
     by_hand = {name for name, row in ENTRIES.items() if not fetchable(row)}
-    assert by_hand == {"imagenet", "imagenet100"}
+    assert by_hand == {"imagenet", "imagenet100", "objectnet"}
 
 
 def test_size(tmp_path):

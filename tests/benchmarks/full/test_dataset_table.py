@@ -22,7 +22,8 @@ TEMPLATES = {
     "Aircraft": 2, "Caltech101": 34, "CIFAR100": 18, "DTD": 8, "EuroSAT": 3, "Flowers": 1, "Food": 1, "MNIST": 1,
     "OxfordPet": 1, "StanfordCars": 9, "SUN397": 2, "cars": 8, "dtd": 8, "eurosat": 3, "gtsrb": 3, "kitti": 1, "mnist": 1,
     "resisc45": 18, "sun397": 2, "svhn": 1, "imagenet": 80, "cifar10": 18, "cifar100": 18, "stl10": 2, "food101": 1,
-    "fashion_mnist": 8, "tinyimagenet": 1, "imagenet100": 1, "clevr": 1, "coop-aircraft": 2, "coop-caltech101": 34,
+    "fashion_mnist": 8, "tinyimagenet": 1, "imagenet100": 1, "clevr": 1,
+    "cub": 1, "imagenet-r": 1, "objectnet": 1, "coop-aircraft": 2, "coop-caltech101": 34,
     "coop-cars": 9, "coop-dtd": 8, "coop-eurosat": 3, "coop-flowers": 1, "coop-food101": 1, "coop-pets": 1, "coop-sun397": 2,
     "coop-ucf101": 1,
 }  # fmt: skip
@@ -33,11 +34,12 @@ SUPPORTED = ("imagenet", "cifar10", "cifar100", "stl10", "food101")
 def test_names_and_suites():
     assert table.suite("mtil") == MTIL
     assert set(table.suite("paint")) == {*PATCHING, *SUPPORTED, "fashion_mnist"}
-    assert table.suite("cil") == ("cifar100", "tinyimagenet", "imagenet100")
+    zscl = ("cifar100", "tinyimagenet", "imagenet100")
+    assert table.suite("cil") == (*zscl, "cub", "imagenet-r", "objectnet")
     assert table.suite("cases") == ("clevr",)
     assert set(table.suite("coop")) == {name for name in ENTRIES if name.startswith("coop-")}
-    assert tuple(DATASETS) == (*table.suite("cil"), "imagenet"), "ImageNet belongs to PAINT's suite"
-    assert set(CLIP_DATASETS) <= set(ENTRIES)
+    assert tuple(DATASETS) == (*zscl, "imagenet"), "ImageNet belongs to PAINT's suite"
+    assert {*table.suite("cil")} - {*zscl} <= set(CLIP_DATASETS) <= set(ENTRIES)
     assert set(ENTRIES) == set(TEMPLATES)
 
 
@@ -63,6 +65,7 @@ def test_kitti_and_merged_sizes():
     assert ENTRIES["coop-sun397"].test == ENTRIES["sun397"].test and ENTRIES["coop-cars"].test == ENTRIES["cars"].test
     assert sum(ENTRIES["coop-pets"].sizes.values()) == ENTRIES["OxfordPet"].train + ENTRIES["OxfordPet"].test
     assert ENTRIES["tinyimagenet"].test == 200 * 50 and ENTRIES["imagenet100"].test == 100 * 50
+    assert sum(filter(None, ENTRIES["cub"].sizes.values())) == 11788
 
 
 def test_learning_rates():

@@ -44,6 +44,6 @@ def test_every_piece_makes_what_the_readers_need(full_roots, tmp_path):
         assert made and all(file.missing(tmp_path / name) == [] for file in downloads.remote_files(row)), name
     extra = {key for key in downloads.table()} - {row.torchvision for row in ENTRIES.values()}
     lists = {name for name, row in ENTRIES.items() if row.suite == "coop"} - {"coop-aircraft"}
-    assert extra == {"sun397", "kitti", "tinyimagenet", *lists}
+    assert extra == {"sun397", "kitti", "tinyimagenet", "cub", "imagenet-r", *lists}
     assert [file.file for file in downloads.remote_files(ENTRIES["kitti"])][-1] == "devkit_object.zip"
     assert not downloads.remote_files(ENTRIES["StanfordCars"]) and not downloads.remote_files(ENTRIES["resisc45"])

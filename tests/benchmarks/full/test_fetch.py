@@ -1,4 +1,4 @@
-"""Fetching whole datasets from a test server and from a hub: unfinished data is never published."""
+"""Fetching whole datasets from a test server: unfinished data is never published."""
 
 import io
 import runpy
@@ -19,50 +19,13 @@ from benchmarks.full.fetch import fetch
 from models.registry import UserError
 
 FAKES = runpy.run_path(str(Path(__file__).parents[2] / "fakes" / "downloads.py"))
-md5, tar_of, zip_of = (FAKES[name] for name in ("md5", "tar_of", "zip_of"))
+EUROSAT, get, md5, tar_of, zip_of = (FAKES[name] for name in ("EUROSAT", "get", "md5", "tar_of", "zip_of"))
 
-
-def quiet(*_):
-    pass
-
-
-@pytest.fixture
-def offered(server, full_roots, tmp_path, monkeypatch):
-    """A function that offers a made-up dataset on the server as its authors do, and sets the table's sizes to its sizes."""
-
-    def offer(name, *archives, md5s=True):
-        made = full_roots.write(tmp_path / "authors", [name])[name]
-        sizes = {split: made.sizes.get(split) for split in ("train", "val", "test")}
-        monkeypatch.setitem(ENTRIES, name, replace(ENTRIES[name], classes=made.classes, **sizes))
-        ours = []
-        for file, folder, paths, makes in archives:
-            base = tmp_path / "authors" / folder
-            if file.endswith(".zip"):
-                data = zip_of(base)
-            elif file.endswith(".tar.gz"):
-                data = tar_of(base, *paths)
-            else:
-                data = (base / file).read_bytes()
-            server.files[file] = data
-            ours.append(RemoteFile((server.url(file),), makes, md5(data) if md5s else None, folder))
-        key = ENTRIES[name].torchvision or name
-        monkeypatch.setattr(downloads, "table", lambda: {key: tuple(ours)})
-        return tmp_path / "data"
-
-    return offer
-
-
-EUROSAT = ("EuroSAT", ("EuroSAT.zip", "eurosat", (), ("eurosat/2750",)))
 PETS = (
     "OxfordPet",
     ("images.tar.gz", "oxford-iiit-pet", ("images",), ("oxford-iiit-pet/images",)),
     ("annotations.tar.gz", "oxford-iiit-pet", ("annotations",), ("oxford-iiit-pet/annotations",)),
 )
-
-
-def get(name, root, source="torchvision"):
-    lines = []
-    return fetch(name, root, source, quiet, lines.append), lines
 
 
 def test_fetch(offered, server):
@@ -87,6 +50,24 @@ def test_a_list_is_saved_under_its_own_name(offered, server, tmp_path, monkeypat
     assert state.kind == "complete" and set(state.counts) == {"train", "val", "test"}
     assert lines == [f"{name} has no published checksum: only its length is checked."]
     assert sorted(path.name for path in (root / "eurosat").iterdir()) == ["2750", name]
+
+
+def test_the_lists_of_imagenet_r_go_into_its_folder(offered, server, tmp_path):
+    lists = [
+        (f"imagenet-r_{split}.yaml", "imagenet-r", (), (f"imagenet-r/imagenet-r_{split}.yaml",)) for split in ("train", "test")
+    ]
+    archive = ("imagenet-r.tar.gz", "", tuple(f"imagenet-r/{wnid}" for wnid in ("n01443537", "n01484850", "n02007558")))
+    root = offered("imagenet-r", (*archive, ("imagenet-r/n01443537",)), *lists)
+    state, _ = get("imagenet-r", root)
+    assert (state.kind, state.counts) == ("complete", {"train": 12, "test": 3})
+    assert sorted(path.name for path in root.iterdir()) == ["imagenet-r"]
+    next((root / "imagenet-r" / "n01443537").iterdir()).unlink()
+    assert data_folder.state("imagenet-r", root).kind == "incomplete"
+
+
+def test_the_archive_of_cub(offered, server):
+    root = offered("cub", ("CUB_200_2011.tar.gz", "", ("CUB_200_2011",), ("CUB_200_2011/images",)))
+    assert get("cub", root)[0].complete and sorted(path.name for path in root.iterdir()) == ["CUB_200_2011"]
 
 
 def test_a_truncated_archive_is_never_read(offered, server, tmp_path):
@@ -141,7 +122,7 @@ def test_interrupted_in_the_middle(offered, server, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch("OxfordPet", root, None, interrupt, quiet)
+        fetch("OxfordPet", root, None, interrupt, print)
     assert data_folder.state("OxfordPet", root).kind == "missing"
     left = {path.name for path in (root / ".partial" / "OxfordIIITPet").iterdir()}
     assert left == {"images.tar.gz.tree", "annotations.tar.gz"}
@@ -265,8 +246,12 @@ def test_no_network_leaves_nothing(no_names, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_fetched_says_what_to_do(tmp_path):
-    for name in ("imagenet", "imagenet100"):
-        with pytest.raises(UserError, match=rf"{name} cannot be fetched: Ask for access at image-net\.org"):
+    for name, words in (
+        ("imagenet", "Ask for access"),
+        ("imagenet100", "Ask for access"),
+        ("objectnet", r"Download objectnet-1\.0"),
+    ):
+        with pytest.raises(UserError, match=f"{name} cannot be fetched: {words}"):
             get(name, tmp_path, None)
     with pytest.raises(UserError, match="StanfordCars cannot be fetched from torchvision: The authors' links are dead"):
         get("StanfordCars", tmp_path)
@@ -288,115 +273,3 @@ def test_a_file_in_the_way(offered):
     (root / "eurosat").write_text("")
     with pytest.raises(UserError, match=r"eurosat must be a folder"):
         get("EuroSAT", root)
-
-
-# Copies from the hub.
-
-
-@pytest.fixture
-def hub(monkeypatch, full_roots):
-    """A function that makes a hub with one dataset and returns the list of its requests."""
-    import datasets
-
-    monkeypatch.setattr(fetch_module, "offline", lambda: False)
-    asked = []
-
-    def hold(splits, image="image", label="label", classes="0123456789"):
-        features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(names=list(classes))})
-
-        def rows(count):
-            labels = [number % len(classes) for number in range(count)]
-            return {image: [full_roots.picture(n, i) for i, n in enumerate(labels)], label: labels}
-
-        made = {name: datasets.Dataset.from_dict(rows(count), features=features) for name, count in splits.items()}
-
-        def load(path, config, cache_dir, **_):
-            asked.append((path, config, cache_dir))
-            return datasets.DatasetDict(made)
-
-        monkeypatch.setattr(datasets, "load_dataset", load)
-        return asked
-
-    return hold
-
-
-def test_hub_copy(hub, tmp_path, monkeypatch):
-    from benchmarks import full
-
-    asked = hub({"train": 20, "test": 10, "extra": 4})
-    monkeypatch.setitem(ENTRIES, "svhn", replace(ENTRIES["svhn"], train=20, test=10))
-    state, lines = get("svhn", tmp_path, "hub")
-    assert (state.kind, state.counts) == ("hub copy", {"train": 20, "test": 10})
-    assert asked == [("ufldl-stanford/svhn", "cropped_digits", str(tmp_path / ".partial/hub-svhn/cache"))]
-    assert lines == ["loading ufldl-stanford/svhn (cropped_digits) from the Hugging Face hub ..."]
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["hub", "svhn", "test", "train"]
-    domain = full.build("svhn", tmp_path)
-    assert (len(domain.train), len(domain.test)) == (20, 10) and domain.train[0][0].size == (16, 16)
-    get("svhn", tmp_path, "hub")
-    assert len(asked) == 1
-
-
-def test_an_incomplete_hub_copy_is_replaced(hub, full_roots, tmp_path, monkeypatch):
-    hub({"train": 20, "test": 10})
-    monkeypatch.setitem(ENTRIES, "StanfordCars", replace(ENTRIES["StanfordCars"], train=20, test=10))
-    full_roots.write_hub(tmp_path / "hub/StanfordCars", {"train": 2}, ["a", "b"], "image", "label")
-    assert get("StanfordCars", tmp_path, None)[0].kind == "hub copy"
-    assert [path.name for path in tmp_path.iterdir()] == ["hub"]
-
-
-def test_a_hub_copy_does_not_stop_the_authors_files(hub, offered, full_roots):
-    root = offered(*EUROSAT)
-    full_roots.write_hub(root / "hub/EuroSAT", {"train": 30}, ["a", "b"], "image", "label")
-    assert get("EuroSAT", root, None)[0].kind == "hub copy"
-    assert get("EuroSAT", root, "torchvision")[0].kind == "complete"
-
-
-@pytest.mark.parametrize(
-    ("held", "words"),
-    [
-        ({"splits": {"train": 2}}, r"has no split test \(test\); it has train"),
-        ({"splits": {"train": 2, "test": 2}, "image": "img"}, "has no column 'image' in train: it has img, label"),
-    ],
-)
-def test_another_hub_copy_than_expected(held, words, hub, tmp_path):
-    hub(**held)
-    with pytest.raises(UserError, match=words):
-        get("StanfordCars", tmp_path / "data", None)
-    assert not (tmp_path / "data").exists()
-
-
-def test_a_hub_copy_without_class_names_is_not_kept(hub, tmp_path, monkeypatch):
-    """For a dataset whose class names the table does not have: its labels would be numbers."""
-    import datasets
-
-    hub({"train": 2, "test": 2})
-    load = datasets.load_dataset
-
-    def nameless(*arguments, **options):
-        return load(*arguments, **options).cast_column("label", datasets.Value("int64"))
-
-    monkeypatch.setattr(datasets, "load_dataset", nameless)
-    with pytest.raises(UserError, match="has no class names: its column 'label'"):
-        get("StanfordCars", tmp_path / "data", None)
-    assert not (tmp_path / "data").exists()
-    assert get("svhn", tmp_path / "data", "hub")[0].is_hub_copy, "whose digits are known"
-
-
-def test_a_hub_that_fails_says_how_to_get_it_by_hand(tmp_path, monkeypatch):
-    import datasets
-
-    monkeypatch.setattr(fetch_module, "offline", lambda: False)
-    errors = {
-        datasets.exceptions.DatasetNotFoundError("Dataset 'x' is a gated dataset."): "requires consent and a login",
-        ConnectionError("no route\nto host"): "cannot be reached: no route",
-        RuntimeError("server\nsays no"): "cannot be loaded: server",
-    }
-    for error, words in errors.items():
-
-        def fail(*_, error=error, **__):
-            raise error
-
-        monkeypatch.setattr(datasets, "load_dataset", fail)
-        with pytest.raises(UserError, match=rf"StanfordCars could not be fetched: .*{words}.*To get it by hand: .*vision#7545"):
-            get("StanfordCars", tmp_path / "data", None)
-        assert not (tmp_path / "data").exists()

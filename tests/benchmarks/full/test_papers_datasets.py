@@ -83,7 +83,8 @@ def test_evaluation_needs_no_training_data(name, full_roots, tmp_path):
             Path(path).unlink()
     for path in tmp_path.rglob("*"):
         relative = path.relative_to(tmp_path).as_posix()
-        if path.is_file() and re.search(r"train|data_batch|valid", relative, re.I) and not relative.startswith("Kitti"):
+        of_training = re.search(r"train(?!_test)|data_batch|valid", relative, re.I)
+        if path.is_file() and of_training and not relative.startswith("Kitti"):
             path.unlink()
     again = full.build(name, tmp_path, ("test",))
     assert again.train is None and again.val is None
@@ -181,6 +182,9 @@ def test_class_names_follow_the_papers(full_data):
     assert names["sun397"] == ("abbey", "airplane cabin", "apartment building outdoor")
     assert names["kitti"][3] == "a photo i took with no car."
     assert names["imagenet"][:2] == ("tench", "goldfish") and names["tinyimagenet"][0] == "Egyptian Mau"
+    assert names["cub"] == ("Black footed Albatross", "Laysan Albatross", "Spotted Catbird")
+    assert names["imagenet-r"] == ("goldfish", "great white shark", "flamingo")
+    assert names["objectnet"] == ("Air freshener", "Banana", "T-shirt")
     assert names["Flowers"][0] == "pink primrose" and names["gtsrb"][14] == "stop"
 
 

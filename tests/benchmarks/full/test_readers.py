@@ -25,7 +25,7 @@ def test_missing_data_says_what_is_expected_and_how_to_get_it(name, tmp_path):
     message = str(caught.value)
     assert str(tmp_path / row.folder[0]) in message and row.get in message
     assert isinstance(caught.value, full.Missing)
-    assert ("data fetch" in message) == (name != "imagenet100")
+    assert ("data fetch" in message) == (name not in ("imagenet100", "objectnet"))
     if name == "imagenet":
         assert "data fetch imagenet --data-root" in message and "--from hub` (requires a Hugging Face login" in message
 
@@ -52,6 +52,10 @@ DAMAGED = [
     ("svhn", "svhn/test_32x32.mat"),
     ("stl10", "stl10_binary/test_X.bin"),
     ("cifar10", "cifar-10-batches-py/test_batch"),
+    ("cub", "CUB_200_2011/image_class_labels.txt"),
+    ("cub", "CUB_200_2011/images.txt"),
+    ("imagenet-r", "imagenet-r/imagenet-r_test.yaml"),
+    ("objectnet", "objectnet-1.0/mappings/folder_to_objectnet_label.json"),
 ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .arrays import cifar10, cifar100, cifar_arrays, fashion_mnist, mnist, stl10, svhn
+from .cil import cub, imagenet_r, objectnet
 from .coop import LAYOUTS, writer
 from .files import Made, idx, pickled, picture, save, text
 from .folders import (
@@ -67,6 +68,9 @@ WRITERS: dict[str, Callable[[Path], Made]] = {
     "clevr": clevr,
     "tinyimagenet": tinyimagenet,
     "imagenet100": imagenet100,
+    "cub": cub,
+    "imagenet-r": imagenet_r,
+    "objectnet": objectnet,
     "coop-aircraft": aircraft_coop,
     **{name: writer(name) for name in LAYOUTS},
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import cli
+from benchmarks.shifts import COPIES
 from harness.commands.list import LISTS
 
 ROOT = Path(__file__).parents[3]
@@ -144,6 +145,9 @@ def test_lists(what, capsys):
     expected = {"benchmarks": "mtil", "strategies": "zscl", "domains": "mnist", "models": "tiny", "measures": "2407.15731"}
     assert expected.get(what, "") in shown
     assert shown.strip()
+    if what == "domains":
+        rows = [line.split() for line in shown.splitlines()]
+        assert [row[0] for row in rows if row[1:3] == ["held", "out"]] == list(COPIES)
 
 
 @pytest.mark.slow

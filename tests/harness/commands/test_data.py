@@ -94,7 +94,7 @@ def test_status_of_all(full_data, data, papers, full_roots, tmp_path):
     papers(**made)
     status, out, _ = data("status", "--data-root", full_data)
     found = rows(out)
-    assert status == 0 and f"mtil: 2 of 11 complete in {full_data}" in out and f"cil: 0 of 3 complete in {full_data}" in out
+    assert status == 0 and f"mtil: 2 of 11 complete in {full_data}" in out and f"cil: 2 of 6 complete in {full_data}" in out
     assert found["MNIST"][:2] == ["complete", "30"] and found["EuroSAT"][:2] == ["complete", "30"]
     assert found["Aircraft"][:8] == ["incomplete", "train", "9", "of", "3,334,", "test", "6", "of"]
     assert found["Aircraft"][-1] == "fetch" and found["imagenet"][-2:] == ["by", "hand"]
@@ -117,7 +117,11 @@ def test_status_of_some(data, full_data, tmp_path):
         "cifar100: incomplete",
         "tinyimagenet: incomplete",
         "imagenet100: incomplete",
+        "cub: incomplete",
+        "imagenet-r: complete",
+        "objectnet: complete",
     ]
+    assert "the paper's: train 5,994, test 5,794, in 200 classes" in out
     assert "the paper's: train 6,347, val 423, test 711, in 4 classes" in out and "licence: CC BY-NC-SA 3.0" in out
     assert f"get it: python cli.py data fetch kitti --data-root {full_data}" in out
     _, out, _ = data("status", "stl10", "--data-root", tmp_path / "with space")
@@ -248,7 +252,7 @@ def test_what_is_fetched(data, gets, tmp_path):
     asked, _ = gets
     status, out, error = data("fetch", "cil", "DTD", "tinyimagenet", "--from", "hub", "--data-root", tmp_path)
     assert (status, error) == (0, "")
-    assert asked == [(name, str(tmp_path), "hub") for name in ("cifar100", "tinyimagenet", "DTD")]
+    assert asked == [(name, str(tmp_path), "hub") for name in ("cifar100", "tinyimagenet", "cub", "imagenet-r", "DTD")]
     assert "licence: research only" in out and f"complete: 3 images in {tmp_path / 'DTD'}" in out
     data("fetch", "svhn")
     assert asked[-1] == ("svhn", "data", None)
@@ -258,15 +262,16 @@ def test_what_needs_consent_does_not_fail_a_suite(data, gets, full_roots, papers
     asked, errors = gets
     errors["imagenet100"] = UserError("imagenet100 cannot be fetched: Ask for access.")
     status, out, error = data("fetch", "cil", "--data-root", tmp_path)
-    assert (status, error) == (0, "") and [name for name, *_ in asked] == ["cifar100", "tinyimagenet"]
+    assert (status, error) == (0, "") and [name for name, *_ in asked] == ["cifar100", "tinyimagenet", "cub", "imagenet-r"]
     assert f"  by hand: {ENTRIES['imagenet100'].get}" in out.splitlines()
     mistake(data("fetch", "imagenet100", "--data-root", tmp_path), "imagenet100 cannot be fetched")
-    mistake(data("fetch", "cil", "imagenet100", "--data-root", tmp_path), "1 of 3 datasets could not be fetched: imagenet100.")
+    mistake(data("fetch", "cil", "imagenet100", "--data-root", tmp_path), "1 of 6 datasets could not be fetched: imagenet100.")
     papers(**full_roots.write(tmp_path, ["imagenet100"]))
     asked.clear()
     del errors["imagenet100"]
     data("fetch", "cil", "--data-root", tmp_path)
-    assert [name for name, *_ in asked] == ["cifar100", "tinyimagenet", "imagenet100"], "what is there is said to be"
+    expected = ["cifar100", "tinyimagenet", "imagenet100", "cub", "imagenet-r"]
+    assert [name for name, *_ in asked] == expected, "what is there is said to be"
 
 
 def test_what_could_not_be_fetched_is_listed_at_the_end(data, gets, tmp_path):
