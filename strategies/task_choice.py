@@ -165,8 +165,9 @@ def held_out_scores(
         score: returns the scores of rows under statistics.
         folds: number of parts; at most N. A single image is scored by its own statistics.
     """
-    part = torch.arange(len(features), device=features.device) % min(folds, len(features))
     if len(features) < 2:
         return score(features, fit(features))
-    scores = [score(features[part == each], fit(features[part != each])) for each in part.unique()]
-    return torch.cat(scores)[torch.cat([(part == each).nonzero().squeeze(1) for each in part.unique()]).argsort()]
+    parts = min(folds, len(features))
+    part = torch.arange(len(features), device=features.device) % parts
+    scores = [score(features[part == each], fit(features[part != each])) for each in range(parts)]
+    return torch.cat(scores)[part.argsort(stable=True).argsort()]
