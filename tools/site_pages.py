@@ -28,6 +28,7 @@ from harness.config.resolve import outline
 from harness.config.run_config import RunConfig
 from harness.display.lists import RECORDED
 from harness.display.strategy_help import read_docstring
+from harness.records.schema import PATH as SCHEMA
 from metrics import matrix
 from metrics.suite import MEASURES, RUN_DEFAULTS
 from models.registry import UserError
@@ -38,8 +39,7 @@ from strategies import ABOUT, TARGETS
 from strategies.engine.declared import declared
 from strategies.engine.training_options import TrainingOptions
 from strategies.plugins import built_in
-from tools.mini_pages import CIL_METRICS, METRICS, label, result_table, results
-from tools.tables import markdown
+from tools.pages import CIL_METRICS, METRICS, label, markdown, result_table, results
 
 STATE = "**Not verified at full size.** The method has not been run on the paper's full datasets or on a GPU."
 # Sections of a docstring with a heading on the card, and those that the card has elsewhere.
@@ -53,12 +53,7 @@ TRAINING_IMAGES = {
 # Methods that search alpha on the current task and the held-out domains only.
 CURRENT_TASK_ONLY = ("paint-single",)
 SKIPPED = ("Command", "Hooks", "Example", "Examples", "Attributes", "Args", "Raises")
-# Title, benchmark, protocol and metrics of the results on a card.
-MEASURED = (
-    ("MTIL, Order I", "mtil", "", METRICS),
-    ("MTIL, Order I, `--protocol agnostic`", "mtil", "agnostic", METRICS),
-    ("Class-incremental, `nature` in five steps", "cil-nature-5", "", CIL_METRICS),
-)
+BENCHMARKS = {"mtil": METRICS, "cil-nature-5": CIL_METRICS}
 
 
 def cell(text: object) -> str:
@@ -172,8 +167,9 @@ def card(name: str) -> str:
     """Return the page of a method: docstring, results, state against the paper, options."""
     target = TARGETS[name]
     measured = []
-    for title, benchmark, protocol, metrics in MEASURED:
-        if rows := [row for row in results(benchmark, protocol) if row["strategy"] == name]:
+    for benchmark, metrics in BENCHMARKS.items():
+        if rows := [row for row in results(benchmark) if row["strategy"] == name]:
+            title = {"mtil": "MTIL, Order I", "cil-nature-5": "Class-incremental, `nature` in five steps"}[benchmark]
             commands_used = "\n".join(f"- {label(row)}: `{row['command']}`" for row in rows)
             measured.append(f"{title}:\n\n{result_table(rows, metrics, {})}\n\nMeasured with\n\n{commands_used}")
     return "\n\n".join(
@@ -334,6 +330,7 @@ def pages() -> dict[str, str]:
         "reference/measures.md": measures(),
         "reference/datasets.md": datasets(),
         "contributing.md": (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        "record.schema.json": SCHEMA.read_text(encoding="utf-8").rstrip(),
         "methods/index.md": cards(),
         **{f"methods/{name}.md": card(name) for name in TARGETS},
     }

@@ -30,6 +30,7 @@ examples:
   python cli.py claims                                          the papers' claims and the verdicts of your runs
   python cli.py sweep --strategies zscl,lora --seeds 0-4        a grid of runs, on one machine or a cluster
   python cli.py leaderboard --csv leaderboard.csv               all finished runs, one row per method
+  python cli.py leaderboard results --from OWNER/NAME           next to the records of a hub dataset
   python cli.py rescore --protocol task                         the same predictions among each task's own classes
   python cli.py measure PHOTOS digits                           IIMM and other measures, before any training
   python cli.py predict PHOTOS                                  what fine-tuning on it will gain and cost

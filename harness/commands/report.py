@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", nargs="*", metavar="RESULTS", help=RESULTS)
     parser.add_argument("--html", metavar="FILE", default="report.html", help="the page (default: report.html)")
     parser.add_argument("--figures", metavar="FOLDER", help="write every figure as SVG and PNG too, with its data as CSV")
+    parser.add_argument("--leaderboard", metavar="FILE", help="write the page of the leaderboard too, and link to it")
     parser.add_argument(
         "--study",
         nargs="+",
@@ -35,10 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     results = list(names_from_words(arguments.results)) or ([] if arguments.study else ["results"])
     check_table(arguments.html)
+    check_table(arguments.leaderboard)
     if results and not find(present(results), say=lambda sentence: None):
         raise UserError(f"There is no run in {', '.join(results)}: nothing to report.")
-    page = write(results, arguments.html, arguments.figures, arguments.study or ())
+    page = write(results, arguments.html, arguments.figures, arguments.study or (), arguments.leaderboard)
     if not arguments.quiet:
         figures = f" and figures in {arguments.figures}" if arguments.figures else ""
-        make_console().print(f"wrote {page}{figures}", soft_wrap=True)
+        board = f" and {arguments.leaderboard}" if arguments.leaderboard else ""
+        make_console().print(f"wrote {page}{board}{figures}", soft_wrap=True)
     return 0

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from models.files import ENVIRONMENT_ERRNOS, reason
 from models.loading.hub import quiet
@@ -73,6 +74,13 @@ def download(repository: str, commit: str, names: Sequence[str], kind: str = "da
         return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind), paths
 
 
+def create(repository: str, kind: str = "dataset", private: bool = False) -> None:
+    """Create a repository unless it exists. Raises UserError as `upload`."""
+    check_name(repository)
+    with _requests(repository, kind, "write") as api:
+        api.create_repo(repository, repo_type=kind, private=private or None, exist_ok=True)
+
+
 def upload(
     repository: str, files: Mapping[str, Path | bytes], message: str, kind: str = "dataset", private: bool = False
 ) -> str:
@@ -88,11 +96,10 @@ def upload(
     Raises:
         UserError: the hub cannot be reached, or it refuses, for example without a token that may write.
     """
-    check_name(repository)
+    create(repository, kind, private)
     with _requests(repository, kind, "write") as api:
         from huggingface_hub import CommitOperationAdd
 
-        api.create_repo(repository, repo_type=kind, private=private or None, exist_ok=True)
         operations = [
             CommitOperationAdd(name, content if isinstance(content, bytes) else str(content)) for name, content in files.items()
         ]
@@ -104,6 +111,13 @@ def endpoint() -> str:
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
+
+
+def web_address(address: str) -> str:
+    """Return the page of a file of a hub dataset, from its address hf://datasets/OWNER/NAME@COMMIT/PATH."""
+    repository, _, rest = address.removeprefix("hf://datasets/").partition("@")
+    commit, _, path = rest.partition("/")
+    return f"{endpoint()}/datasets/{repository}/blob/{commit}/{quote(path)}"
 
 
 @contextmanager

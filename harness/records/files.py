@@ -77,15 +77,18 @@ def _line(values: Sequence[str]) -> str:
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as CSV with six significant digits. Texts are escaped so that no spreadsheet runs them as formulas.
-
-    Raises UserError if the file cannot be written.
-    """
-    table = table.assign(**{name: table[name].map(spreadsheet_text) for name in table.select_dtypes(exclude="number")})
+    """Write a table as CSV (`table_bytes`). Raises UserError if the file cannot be written."""
     try:
-        write_output(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+        write_output(path, table_bytes(table))
     except OSError as error:
         raise UserError(f"Cannot write {path}: {reason(error)}.") from error
+
+
+def table_bytes(table: pd.DataFrame) -> bytes:
+    """Return a table as CSV with six significant digits. Texts are escaped so that no spreadsheet runs them as formulas."""
+    table = table.assign(**{name: table[name].map(spreadsheet_text) for name in table.select_dtypes(exclude="number")})
+    text: str = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return text.encode()
 
 
 def check_table(path: str | None) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 
 from benchmarks.registry import usual_settings
 from harness.config.run_config import RunConfig
+from harness.records.elsewhere import read_all
 from harness.records.run_json import COSTS, TEST_COSTS
-from harness.records.runs import Run, read
+from harness.records.runs import Run
 from harness.records.summary import summary_of
 from harness.records.titles import ordered_names, stream_title
 from metrics import matrix
@@ -69,7 +70,9 @@ METHOD = ("model", "pretrained", "strategy", "tuning")
 SORT = [*TABLE, "model", "average"]
 
 
-def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool = False) -> pd.DataFrame:
+def leaderboard(
+    roots: Sequence[str | Path] = ("results",), with_published: bool = False, elsewhere: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return one row per method and setting, with means and standard deviations over seeds. The columns are always the same.
 
     Runs that agree in everything but the seed form one row. A copy of a run counts once. Columns at the end mark runs with
@@ -87,6 +90,7 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
         roots: result folders, run folders or `run.json` files, searched downwards. Only finished runs count. A path that does
             not exist has no runs.
         with_published: add the rows of the papers.
+        elsewhere: hub datasets (OWNER/NAME), folders and `run.json` files of others (`harness.records.elsewhere`).
 
     Returns:
         A table with the columns `COLUMNS`, then `<metric>_std` for each metric, the marks, `settings` and `LATER`.
@@ -94,7 +98,7 @@ def leaderboard(roots: Sequence[str | Path] = ("results",), with_published: bool
     Raises:
         UserError: naming the file, for a record that is damaged or contradicts itself.
     """
-    return table_of([run for run in read(roots) if run.finished], with_published)[0]
+    return table_of([run for run in read_all(roots, elsewhere) if run.finished], with_published)[0]
 
 
 def table_of(runs: Sequence[Run], with_published: bool = False) -> tuple[pd.DataFrame, list[list[Run]]]:
@@ -150,7 +154,8 @@ def _values(run: Run) -> dict[str, Any]:
         "heldout": ", ".join(identity["heldout"]) or "none",
         "data_version": identity.get("data_version"),
         "differing": flat({k: v for k, v in shared.items() if k not in (*TABLE, *METHOD, *MARKS)}),
-        "run": run.folder,
+        "source": run.source,
+        "run": run.address or shown(run.folder),
     }
 
 
@@ -224,8 +229,8 @@ def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
         row[name] = float(values.mean())
         if name in METRICS and len(group) > 1:
             row[f"{name}_std"] = float(values.std(ddof=1))
-    row["source"] = "run"
-    row["run"] = ";".join(_shown(record["run"]) for record in group)
+    row["source"] = ";".join(dict.fromkeys(record["source"] for record in group))
+    row["run"] = ";".join(record["run"] for record in group)
     return row
 
 
@@ -266,7 +271,7 @@ def _published_elsewhere(row: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """Return a folder relative to the working directory if possible, so that a leaderboard can be shared."""
     try:
         here, absolute = os.getcwd(), os.path.abspath(path)

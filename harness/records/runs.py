@@ -33,7 +33,8 @@ FEW_UPDATES = 10
 class Run:
     """A run: its document and its tables. Accuracies are in percent. Values that were not recorded are missing or NaN.
 
-    `cells[after, stream, task]` is an accuracy. `measures` holds (experience, measure, value).
+    `cells[after, stream, task]` is an accuracy. `measures` holds (experience, measure, value). `source` tells where a record is
+    from (`harness.records.elsewhere`), and `address` is the address of its folder on the hub.
     """
 
     folder: Path
@@ -41,6 +42,8 @@ class Run:
     cells: dict[tuple[int, str, str], float] = field(default_factory=dict)
     measures: list[tuple[int, str, float]] = field(default_factory=list)
     losses: dict[str, list[tuple[int, float]]] | None = None
+    source: str = "run"
+    address: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -119,15 +122,32 @@ def read(roots: Sequence[str | Path], say: Callable[[str], None] = complain) -> 
         UserError: naming the file, for a damaged record, one that contradicts itself, or one whose numbers are those of another
             run under another identity.
     """
-    runs = [read_one(path) for path in find(roots, say)]
+    return merged([read_one(path) for path in find(roots, say)], say)
+
+
+def merged(runs: Sequence[Run], say: Callable[[str], None] = complain) -> list[Run]:
+    """Return each run once. Of several runs with one key, a finished one is preferred, then the first one.
+
+    Of two runs with the same numbers and times under different keys, one is a copy whose identity was changed. If it is from
+    elsewhere it is left out. `say` is called with a sentence for each run that is left out for its numbers.
+
+    Raises:
+        Contradiction: for a copy that is not from elsewhere.
+    """
     preferred = {run.key: run for run in sorted(reversed(runs), key=lambda run: run.finished)}
     for run in runs:
         shown = preferred[run.key]
         if run is not shown and run.finished and run.cells != shown.cells:
             say(f"{run.folder} and {shown.folder} are the same run with different numbers; the second is shown.")
-    runs = [run for run in runs if preferred[run.key] is run]
-    check_copies([run for run in runs if run.finished])
-    return runs
+    unique = [run for run in runs if preferred[run.key] is run]
+    forged: set[str] = set()
+    for run, other in _copies([run for run in unique if run.finished]):
+        error = _contradiction(run, other)
+        if run.source == "run":
+            raise error
+        say(f"{error.path} contradicts itself: {error.problem}. It is left out.")
+        forged.add(run.key)
+    return [run for run in unique if run.key not in forged]
 
 
 def read_one(path: Path) -> Run:
@@ -169,6 +189,12 @@ def _number(text: str) -> float:
 
 def check_copies(runs: Sequence[Run]) -> None:
     """Raise Contradiction for two runs with different keys where one is a copy of the other with its identity changed."""
+    for run, other in _copies(runs):
+        raise _contradiction(run, other)
+
+
+def _copies(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
+    """Yield each run that is a copy of an earlier one with its identity changed, and that one."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(repr(sorted(run.cells.items())), []).append(run)
@@ -182,18 +208,21 @@ def check_copies(runs: Sequence[Run]) -> None:
                 # Options without effect give the same losses, but another seed draws other batches.
                 reseeded = run.identity["seed"] != other.identity["seed"]
                 if other.key != run.key and (fingerprint is _document_fingerprint or reseeded):
-                    raise Contradiction(run.folder / "run.json", _copy_problem(run, other))
+                    yield run, other
 
 
-def _copy_problem(run: Run, other: Run) -> str:
-    """Return the message for a run that is a copy of another run."""
+def _contradiction(run: Run, other: Run) -> Contradiction:
+    """Return the error for a run that is a copy of another run."""
     names = [*dict.fromkeys([*run.identity, *other.identity])]
     differences = [
         f"{name} {other.identity.get(name)!r:.40} and {run.identity.get(name)!r:.40}"
         for name in names
         if run.identity.get(name) != other.identity.get(name)
     ]
-    return f"it has every number of {other.folder}, also its times or losses, but another identity ({', '.join(differences)})"
+    return Contradiction(
+        run.folder / "run.json",
+        f"it has every number of {other.folder}, also its times or losses, but another identity ({', '.join(differences)})",
+    )
 
 
 def _document_fingerprint(run: Run) -> str | None:

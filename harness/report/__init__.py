@@ -5,8 +5,6 @@ Imports neither torch nor Avalanche.
 
 from __future__ import annotations
 
-import datetime
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def write(
-    results: Sequence[str | Path], html: str | Path, figures: str | Path | None = None, studies: Sequence[str] = ()
+    results: Sequence[str | Path],
+    html: str | Path,
+    figures: str | Path | None = None,
+    studies: Sequence[str] = (),
+    leaderboard: str | Path | None = None,
 ) -> Path:
     """Write a page about all runs in `results`.
 
@@ -29,6 +31,7 @@ def write(
         html: path of the page.
         figures: folder for every figure as SVG, PNG and CSV; None writes no figures.
         studies: folders of studies or their tables, which are drawn together at the end of the page.
+        leaderboard: path of the leaderboard's page, which is written too. Both pages link to each other.
 
     Returns:
         The path of the page.
@@ -39,17 +42,18 @@ def write(
     """
     from harness.records.runs import present, read
     from harness.report.figure import save
-    from harness.report.page import Provenance, page
+    from harness.report.html import folder_of, link, provenance
+    from harness.report.page import page
     from harness.report.sections import sections
-    from harness.run.version import git_revision, project_version
     from models.files import reason, write_output
     from models.registry import UserError
 
     runs = read([*present(results)]) if results else []
     words = [*map(str, results), *(["--study", *studies] if studies else [])]
-    provenance = Provenance(_today(), project_version(), git_revision(), f"report {shlex.join(words)}")
-    of_studies = _study_figures(studies) if studies else []
-    text, drawn = page(sections(runs), [run for run in runs if not run.finished], provenance, of_studies)
+    command, of_studies = f"report {shlex.join(words)}", _study_figures(studies) if studies else []
+    address = None if leaderboard is None else link(leaderboard, folder_of(html))
+    unfinished = [run for run in runs if not run.finished]
+    text, drawn = page(sections(runs), unfinished, provenance(command), of_studies, address, folder_of(html))
     try:
         write_output(html, text.encode())
         if figures is not None:
@@ -57,6 +61,12 @@ def write(
                 save(figure, Path(figures))
     except OSError as error:
         raise UserError(f"Cannot write {error.filename or html}: {reason(error)}.") from error
+    if leaderboard is not None:
+        from harness.records.leaderboard import table_of
+        from harness.report import leaderboard_page
+
+        table, by_row = table_of([run for run in runs if run.finished])
+        leaderboard_page.write(table, by_row, leaderboard, f"leaderboard {shlex.join(map(str, results))}", report=html)
     return Path(html)
 
 
@@ -65,10 +75,3 @@ def _study_figures(studies: Sequence[str]) -> list[Figure]:
     from harness.study.predictors import read_studies
 
     return study_figures(read_studies(studies))
-
-
-def _today() -> str:
-    """Return the date in words. SOURCE_DATE_EPOCH (reproducible-builds.org) replaces today's date."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    day = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC) if epoch.isdecimal() else datetime.datetime.now()
-    return f"{day.day} {day:%B %Y}"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from harness.records.runs import Run
 from harness.report import sentences
@@ -18,14 +15,14 @@ from harness.report.comparison import cost, curves, learning
 from harness.report.figure import Figure, inline, settled
 from harness.report.generalisation_figures import generalisation
 from harness.report.heat_map import CAPTION, columns, grid, matrix, shades
+from harness.report.html import Provenance, file, record_link, render
 from harness.report.iimm_prediction import prediction
 from harness.report.patch_figures import patch_curves
 from harness.report.scale_figure import scale
 from harness.report.sections import Section, unique
-from harness.report.tables import Cell, Table, clean, number, table
+from harness.report.tables import Cell, Table, number, table
 from harness.report.training_figures import alphas, losses
 from harness.report.transfer_figures import paint_table, transfer
-from harness.run.version import short_revision
 
 SHADES = 41
 MAX_LEVEL_HEADINGS = 6
@@ -39,24 +36,13 @@ MAX_OPEN = 4
 MAX_OPEN_SEARCHES = 2
 
 
-class Provenance(NamedTuple):
-    """The date of a report, the version and commit of the project, and the command."""
-
-    date: str
-    version: str
-    commit: str | None
-    command: str
-
-    def __str__(self) -> str:
-        commit = f"commit {short_revision(self.commit)}" if self.commit else "unknown commit"
-        return f"Made on {self.date} with Perennial {self.version} ({commit}): {self.command}"
-
-
 def page(
     sections: Sequence[Section],
     unfinished: Sequence[Run],
     provenance: Provenance | None = None,
     studies: Sequence[Figure] = (),
+    leaderboard: str | None = None,
+    folder: Path | None = None,
 ) -> tuple[str, list[Figure]]:
     """Return the HTML of the page and all figures in it.
 
@@ -65,40 +51,36 @@ def page(
         unfinished: runs that are not finished, shown at the end.
         provenance: date, version and command; None leaves them out.
         studies: figures of studies, shown after the sections.
+        leaderboard: address of the leaderboard's page, which is linked.
+        folder: the folder of the page, for links to records; None leaves them out.
     """
-    parts = _Parts(sections)
+    parts = _Parts(sections, folder)
     finished = [run for section in sections for method in section.measured for run in method.runs]
     counts = f"{len(finished)} finished run{'s' * (len(finished) != 1)}" + f", {len(unfinished)} unfinished" * bool(unfinished)
-    style, script = _file("page.css") + _heat_rules(), _file("page.js")
-    environment = Environment(
-        loader=PackageLoader("harness.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-    )
-    html = environment.get_template("page.html").render(
+    style, script = file("page.css") + _heat_rules(), file("page.js")
+    html = render(
+        "page.html",
+        style,
+        script,
         sections=[parts.section(section) for section in sections],
         studies=[parts.block(figure.title, figure) for figure in studies],
         unfinished=[parts.unfinished(run) for run in unfinished],
         provenance=provenance,
+        leaderboard=leaderboard,
         counts=counts,
         origin=sentences.origin([*finished, *unfinished]),
         definitions=sentences.DEFINITIONS,
         matrix_caption=CAPTION,
         max_open=MAX_OPEN,
-        style=Markup(style),
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    return html.lstrip() + "\n", parts.figures
+    return html, parts.figures
 
 
 class _Parts:
     """The data of the templates, with all figures made so far and the anchors and file names in use."""
 
-    def __init__(self, sections: Sequence[Section]):
+    def __init__(self, sections: Sequence[Section], folder: Path | None = None):
+        self.folder = folder
         self.figures: list[Figure] = []
         self.slugs = {section.slug: 1 for section in sections}
 
@@ -192,12 +174,9 @@ class _Parts:
             figure = matrix(run, unique(name, self.slugs), title)
             heat = {**self._download(figure), **_heat(run, figure.title)}
         wide = bool(run.cells) and len(columns(run)) > MAX_COLUMNS
-        return {"title": title, "notes": notes, "heat": heat, "open": opened, "wide": wide}
-
-
-def _finalize(value: Any) -> Any:
-    """Replace characters that no file can hold, in every text of the page."""
-    return value if isinstance(value, Markup) else clean(str(value))
+        return {
+            "title": title, "notes": notes, "heat": heat, "open": opened, "wide": wide, "record": record_link(run, self.folder),
+        }  # fmt: skip
 
 
 def _numbers(figure: Figure) -> Table:
@@ -244,10 +223,6 @@ def _heat(run: Run, title: str) -> dict[str, Any]:
 def _heat_cell(value: float, trained: bool) -> tuple[str, str]:
     shade = f"h{round(min(100, max(0, value)) / 100 * (SHADES - 1))}" if value == value else ""
     return f"{shade}{' trained' * trained}".strip(), f"{value:z.1f}" if value == value else "-"
-
-
-def _file(name: str) -> str:
-    return files("harness.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _heat_rules() -> str:

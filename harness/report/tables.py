@@ -16,10 +16,14 @@ def clean(text: str) -> str:
 
 
 class Cell(NamedTuple):
-    """Text of a table cell, and the number or text that it is sorted by. The key None means the text."""
+    """Text of a table cell, and the number or text that it is sorted by. The key None means the text.
+
+    `links` are texts and addresses, which are shown instead of the text.
+    """
 
     text: str
     key: str | None = None
+    links: tuple[tuple[str, str], ...] = ()
 
 
 class Table(NamedTuple):

@@ -32,6 +32,7 @@ def test_a_model_repository_and_a_private_one(hub):
     assert hub.private == {"me/model"} and list_files("me/model", "model").sizes == {"README.md": 21}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "where", "message"),
     [

@@ -75,7 +75,8 @@ def results(tmp_path_factory, record):
 @pytest.fixture(scope="module")
 def written(results, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    assert report.write([results], folder / "report.html", folder / "figures") == folder / "report.html"
+    page, board = folder / "report.html", folder / "board" / "leaderboard.html"
+    assert report.write([results], page, folder / "figures", leaderboard=board) == page
     return folder
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.records.leaderboard import table_of
 from harness.records.runs import Run
+from harness.report import leaderboard_page
 from harness.report.page import page
 from harness.report.sections import Method, Section
 
@@ -191,6 +193,34 @@ def test_tables_sort(opened):
     assert click("Average") == ["ascending", 1, ["b10", "b9", EVIL]]
     assert click("method") == ["ascending", 1, [EVIL, "b9", "b10"]]
     assert opened.messages() == []
+
+
+@pytest.mark.slow
+def test_filters_of_the_leaderboard(browser, tmp_path):
+    table, by_row = table_of([], with_published=True)
+    (tmp_path / "board.html").write_text(leaderboard_page.page(table, by_row, tmp_path), encoding="utf-8")
+    browser.show()
+    browser.open(tmp_path / "board.html")
+    shown = """[...document.querySelectorAll('main > section:not([hidden])')].map(s => [s.dataset.benchmark, s.dataset.protocol,
+        [...s.querySelectorAll('tbody tr')].filter(r => r.checkVisibility()).map(r => r.cells[0].textContent)])"""
+
+    def choose(**fields):
+        for name, value in fields.items():
+            browser.value(f"""(() => {{
+                const field = document.querySelector("[data-filter='{name}']");
+                field.value = '{value}';
+                field.dispatchEvent(new Event('input', {{bubbles: true}}));
+            }})()""")
+        return browser.value(shown)
+
+    assert len(browser.value(shown)) > 10
+    assert {benchmark for benchmark, *_ in choose(benchmark="mtil")} == {"mtil"}
+    assert all(protocol == "agnostic" for _, protocol, _ in choose(benchmark="", protocol="agnostic"))
+    named = choose(benchmark="mtil", protocol="task", method="WISE")
+    assert named and all(rows == ["wise-ft"] for *_, rows in named)
+    nothing = "document.querySelector('.nothing').hidden"
+    assert browser.value(nothing) and choose(method="nobody") == [] and not browser.value(nothing)
+    assert browser.messages() == []
 
 
 # WCAG contrast of two colours "rgb(r, g, b)".

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from urllib.parse import unquote
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_the_page_needs_no_network(elements, written):
     assert not re.search(r"url\((?!#)", text)
     for tag, attributes in elements.tags:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form") and "src" not in attributes, tag
-        assert attributes.get("href", "#").startswith(("#", "data:text/csv;base64,"))
+        assert attributes.get("href", "#").startswith(("#", "data:text/csv;base64,", "../", "board/"))
     [policy] = [a["content"] for t, a in elements.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'") and "script-src 'sha256-" in policy
 
@@ -30,6 +31,15 @@ def test_names_are_text(elements, evil):
     assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
     shown = "".join(elements.text)
     assert evil in shown and f"weird/{NAME}" in shown and f"RuntimeError: {NAME}" in shown
+
+
+def test_links_to_records_and_to_the_leaderboard_and_back(elements, written, parse):
+    links = [a["href"] for _, a in elements.tags if a.get("class") == "record"]
+    assert len(links) == 6 and all((written / unquote(link)).name == "run.json" for link in links), "also of the unfinished run"
+    assert all((written / unquote(link)).is_file() for link in links)
+    assert "board/leaderboard.html" in [a.get("href") for _, a in elements.tags]
+    board = parse((written / "board" / "leaderboard.html").read_text(encoding="utf-8"))
+    assert "../report.html" in [a.get("href") for _, a in board.tags]
 
 
 def test_identifiers_are_unique_and_links_have_targets(elements):
@@ -100,7 +110,7 @@ def test_matrices_are_heat_maps_with_a_zero_shot_row(elements):
 
 @pytest.mark.slow
 def test_the_same_records_give_the_same_page(results, written, tmp_path):
-    again = report.write([results], tmp_path / "again.html")
+    again = report.write([results], tmp_path / "again.html", leaderboard=tmp_path / "board" / "leaderboard.html")
     assert again.read_bytes() == (written / "report.html").read_bytes()
 
 

@@ -17,6 +17,7 @@ from harness.display.screen import Screen
 from harness.records import files as records
 from harness.records.files import read_csv
 from harness.records.leaderboard import leaderboard
+from harness.records.schema import check_schema, schema
 from harness.run import checkpoint, state
 from harness.run import loop as runner
 from harness.run.loop import run
@@ -112,6 +113,11 @@ def test_the_record(config, quiet):
     values = [float(m["value"]) for m in measures if m["measure"] == "retention"]
     assert np.mean(values) == pytest.approx(document["summary"]["retention"])
     assert checkpoint.latest(result.folder / "checkpoint")["after"] == 3
+    # The published schema describes every field that a run writes.
+    check_schema(result.folder)
+    declared = schema()["properties"]["run.json"]["properties"]
+    assert set(document) <= set(declared)
+    assert all(set(document[name]) <= set(declared[name]["properties"]) for name in ("identity", "request", "summary"))
 
 
 @pytest.mark.slow
