@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.data.dataset import targets_of
 from models.adapter import LinearAdapter
 from models.route import PLAIN, routed
 from models.setting import setting
 from strategies.engine.batches import mixed_seed
 from strategies.engine.strategy import Batch, Strategy
+from strategies.engine.training_features import FeatureRows, feature_loader, same_in_training
 
 LEAST_VARIANCE = 1e-6
 """Added to the diagonal of a covariance of unit features. The released code adds 1e-4 for features of norm about 10."""
@@ -29,6 +31,8 @@ class RAPF(Strategy):
 
     The pairs are earlier classes a and new classes b with |t_a - t_b| < threshold, and w = W g / |W g| are samples of a.
     After each task but the first, W is fused with its value before the task (`fused`).
+
+    The towers are frozen, so without augmentation each training image passes the image tower once, and updates read its f.
 
     Source:
         Huang et al. 2024, ECCV 2024, arXiv 2407.14143, and its released code.
@@ -81,6 +85,17 @@ class RAPF(Strategy):
         self.encoder.image_adapter = LinearAdapter(width).to(self.encoder.mean)
         self.means = self.encoder.mean.new_zeros(0, width)
         self.factors = self.encoder.mean.new_zeros(0, width, width)
+
+    def make_train_dataloader(self, *arguments: Any, **options: Any) -> None:
+        """Make a loader of features, in the order of the images', where these are the same in every pass."""
+        super().make_train_dataloader(*arguments, **options)
+        again = self.options.augmentation != "none" or not same_in_training(self.encoder)
+        if self.plain or again or self.order.training is not None:
+            return
+        encoder, domain = self.encoder, self.experience.domain
+        labels = torch.tensor(targets_of(domain.train), dtype=torch.int64)
+        rows = FeatureRows(lambda: self._task_images.raw(encoder, domain).features, labels, self.experience.task_label)
+        self.dataloader = feature_loader(self.dataloader, rows)
 
     @property
     def map(self) -> Tensor:
@@ -136,7 +151,6 @@ class RAPF(Strategy):
         if self.old is not None:
             with torch.no_grad():
                 self.map.copy_(fused(self.old, self.map, self.options.bias))
-            self.encoder.touch_images(tower=False)
         with routed(PLAIN):
             features, labels = self.task_features()
         learned = normals(features, labels, len(self.experience.domain.classnames))

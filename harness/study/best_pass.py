@@ -22,13 +22,14 @@ from benchmarks.scenario import scenario
 from harness.study.evaluation import RawImages, Score, score, with_prompts
 from harness.study.protocol import Choice, rungs
 from harness.study.study_config import Technique
-from harness.study.training_features import TrainOnFeatures, same_in_training
+from harness.study.training_features import TrainOnFeatures
 from models import tuning
 from models.encoder import DualEncoder
 from models.registry import UserError
 from strategies.engine.losses import NonFiniteLoss
 from strategies.engine.schedule import seed_everything
 from strategies.engine.strategy import Strategy
+from strategies.engine.training_features import same_in_training
 
 Report = Callable[[int, int], None]
 """Called with the updates done and the updates of the whole search."""

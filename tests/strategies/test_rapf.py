@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from models.modes import evaluating
 from strategies.engine.strategy import Batch
 from strategies.rapf import RAPF, fused, near_pairs, normals, pair_loss
 from strategies.zero_shot import ZeroShot
@@ -126,6 +127,52 @@ def test_the_loss_by_formula(trained, encoder, stream, monkeypatch):
     ]
     expected = F.cross_entropy(logits, labels) + sum(hinges) / 8
     assert loss.requires_grad and loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.fixture
+def run(trained, toy_encoder, stream, monkeypatch):
+    """Both tasks, each followed by an evaluation: the strategy, and the images that passed the image tower in training."""
+
+    def train(**changes):
+        encoder, passed = toy_encoder(), []
+        raw_images = encoder.raw_images
+
+        def alone(pixels):
+            """Image by image and in evaluation mode, so that the batch does not decide how features are rounded."""
+            if pixels.dim() == 2:
+                return pixels
+            passed.append(len(pixels))
+            with evaluating(encoder):
+                return torch.cat([raw_images(image[None]) for image in pixels])
+
+        monkeypatch.setattr(encoder, "raw_images", alone)
+        options = RAPF.Options(**{**QUICK, "iterations": 9, **changes})
+        strategy = RAPF(encoder=encoder, options=options, tuning_name="frozen")
+        losses, seen = [], []
+        for experience in stream.train_stream:
+            passed.clear()
+            strategy.train(experience, eval_streams=[])
+            seen.append(sum(passed))
+            losses += [record["loss"] for record in strategy.history]
+            strategy.eval(stream.test_stream)
+        passed.clear()
+        strategy.eval(stream.test_stream)
+        return strategy, losses, seen, sum(passed)
+
+    return train
+
+
+@pytest.mark.slow
+def test_kept_features_give_the_numbers_of_the_images(run, monkeypatch):
+    fast, losses, passed, later = run()
+    assert passed == [48, 48] and later == 0, "each training image once per task, each test image once per run"
+    # Augmented images are different in every pass, and so are features of a tower with dropout.
+    assert run(augmentation="crop", iterations=1)[2] == [8 + 48] * 2 == run(exactness="plain", iterations=1)[2]
+    monkeypatch.setattr("strategies.rapf.same_in_training", lambda encoder: False)
+    slow, same, passed, _ = run()
+    assert passed == [9 * 8 + 48] * 2 and same == losses and len(losses) == 18
+    for name in ("map", "means", "factors"):
+        assert torch.equal(getattr(fast, name), getattr(slow, name))
 
 
 def test_a_random_start_is_seeded(trained, toy_encoder, stream):

@@ -11,12 +11,13 @@ from harness.study.best_pass import Search, Trial
 from harness.study.evaluation import Heads, RawImages, of_kind, score, with_prompts
 from harness.study.protocol import LARGE, TINY, Choice, Grid, check_changes, paper, rungs
 from harness.study.study_config import technique
-from harness.study.training_features import TrainOnFeatures, same_in_training
+from harness.study.training_features import TrainOnFeatures
 from metrics.evaluate import evaluate
 from models import TUNINGS
 from models.classifier import PromptClassifier
 from models.registry import UserError
 from strategies.engine.strategy import Strategy
+from strategies.engine.training_features import same_in_training
 
 
 def test_a_grid_is_all_combinations_in_ascending_order():
