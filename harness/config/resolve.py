@@ -273,7 +273,8 @@ def _frozen_refusal(resolved: Resolved) -> str | None:
     if (kind.default_tuning == "frozen") == (resolved.tuning == "frozen") or not kind.learns:
         return None
     if resolved.tuning != "frozen":
-        return f"{name} leaves the encoder frozen, so --tuning {resolved.tuning} has no effect. Leave --tuning out."
+        does = "trains only modules that it adds" if kind.trains else "leaves the encoder frozen"
+        return f"{name} {does}, so --tuning {resolved.tuning} has no effect. Leave --tuning out."
     if not kind.trains:
         return None
     return f"{name} trains the encoder, and under --tuning frozen nothing trains. Choose another tuning, or leave --tuning out."

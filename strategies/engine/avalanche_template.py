@@ -73,6 +73,11 @@ class Template(MixedEvaluation, Growing):
         return list(self.experience.origin_stream)[: self.experience.current_experience + 1]
 
     @property
+    def trained_together(self) -> list[DomainExperience]:
+        """The training experiences whose images make up the batches of the current task, the current one last."""
+        return [self.experience]
+
+    @property
     def plain(self) -> bool:
         """True if every exact shortcut is off (`exactness`)."""
         return self.options.exactness == "plain"

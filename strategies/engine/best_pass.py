@@ -1,9 +1,10 @@
-"""Keep the weights of the pass with the best validation accuracy on the task: the option `best_pass` of every method."""
+"""Keep the weights of the pass with the best validation accuracy: the option `best_pass` of every method."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -18,44 +19,48 @@ from strategies.engine.training_options import TrainingOptions
 
 
 class BestPass:
-    """The best weights of a task so far, by the accuracy on its validation images among its own classes.
+    """The best weights of a task so far, by the accuracy on validation images, each among the classes of its own task.
 
+    With several tasks, as in joint training, it is the mean of their accuracies, and a pass is over the images of all.
     Of passes with the same accuracy the earliest is kept. The model before training is not a candidate. Validation draws no
     random number and changes no weight, so the losses are the same with and without it.
 
     Args:
         classifier: the model that trains.
-        experience: the task.
+        experiences: the tasks that train, the current one last.
         batch_size: images per update.
         route: the route of training batches (`Strategy.training_route`), under which the validation images are classified.
 
     Raises:
-        UserError: the task has no validation images.
+        UserError: a task has no validation images.
     """
 
-    def __init__(self, classifier: PromptClassifier, experience: DomainExperience, batch_size: int, route: Any = None):
-        self._classifier, self._experience, self._route = classifier, experience, route
-        self._per_pass = math.ceil(len(experience.dataset) / batch_size)
+    def __init__(
+        self, classifier: PromptClassifier, experiences: Sequence[DomainExperience], batch_size: int, route: Any = None
+    ):
+        self._classifier, self._experiences, self._route = classifier, experiences, route
+        self._per_pass = sum(math.ceil(len(experience.dataset) / batch_size) for experience in experiences)
         self.accuracies: dict[int, float] = {}
-        self._correct = -1
         self._weights: dict[str, Tensor] = {}
         self._heads: dict[str, Tensor] = {}
-        if experience.domain.val is None or not len(experience.domain.val):
-            raise UserError(
-                f"best_pass needs validation images of {experience.domain.name!r}. Add a validation split, or set "
-                "best_pass=false."
-            )
+        for domain in (experience.domain for experience in experiences):
+            if domain.val is None or not len(domain.val):
+                raise UserError(
+                    f"best_pass needs validation images of {domain.name!r}. Add a validation split, or set best_pass=false."
+                )
 
     def after_update(self, updates: int, last: bool) -> None:
         """Validate if a pass, or the training of the task, ends after this many updates."""
         if updates % self._per_pass and not last:
             return
-        label, domain = self._experience.task_label, self._experience.domain
         with routed(self._route):
-            accuracy = evaluate(self._classifier, domain, "val", task_label=label)
-        self.accuracies[updates] = accuracy.percent
-        if accuracy.correct > self._correct:
-            self._correct = accuracy.correct
+            accuracy = fmean(
+                evaluate(self._classifier, experience.domain, "val", task_label=experience.task_label).percent
+                for experience in self._experiences
+            )
+        best = accuracy > max(self.accuracies.values(), default=-1.0)
+        self.accuracies[updates] = accuracy
+        if best:
             self._weights = {name: t.detach().clone() for name, t in self._classifier.encoder.state_dict().items()}
             self._heads = self._classifier.head_state()
 
@@ -69,17 +74,17 @@ class BestPass:
         """Return the record for `Strategy.searches`: validation accuracy in percent by updates, and the chosen updates."""
         chosen = max(self.accuracies, key=self.accuracies.__getitem__, default=None)
         passes = [{"updates": updates, "val": percent} for updates, percent in self.accuracies.items()]
-        return {"task": self._experience.domain.name, "passes": passes, "best_updates": chosen}
+        return {"task": self._experiences[-1].domain.name, "passes": passes, "best_updates": chosen}
 
     def state(self) -> dict[str, Any]:
         """Return what a continued run needs."""
         accuracies = {str(updates): percent for updates, percent in self.accuracies.items()}
-        return {"accuracies": accuracies, "correct": self._correct, "weights": {**self._weights}, "heads": {**self._heads}}
+        return {"accuracies": accuracies, "weights": {**self._weights}, "heads": {**self._heads}}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
         self.accuracies = {int(updates): percent for updates, percent in state["accuracies"].items()}
-        self._correct, self._weights, self._heads = int(state["correct"]), {**state["weights"]}, {**state["heads"]}
+        self._weights, self._heads = {**state["weights"]}, {**state["heads"]}
 
 
 @torch.no_grad()
@@ -90,7 +95,7 @@ def load_heads(classifier: PromptClassifier, heads: Mapping[str, Tensor]) -> Non
 
 
 def best_pass(
-    classifier: PromptClassifier, experience: DomainExperience, options: TrainingOptions, route: Any
+    classifier: PromptClassifier, experiences: Sequence[DomainExperience], options: TrainingOptions, route: Any
 ) -> BestPass | None:
     """Return a `BestPass` with the option `best_pass`, otherwise None."""
-    return BestPass(classifier, experience, options.batch_size, route) if options.best_pass else None
+    return BestPass(classifier, experiences, options.batch_size, route) if options.best_pass else None

@@ -35,6 +35,11 @@ class JointTraining(Strategy):
         """Return the initial weights."""
         return self.initial
 
+    @property
+    def trained_together(self) -> list[DomainExperience]:
+        """All tasks so far."""
+        return self.experiences
+
     def before_experience(self) -> None:
         """Prepare the classifier for all tasks so far."""
         super().before_experience()

@@ -318,7 +318,7 @@ class Strategy(Template):
         losses: list[Tensor] = []
         rates = Rates(self.optimizer, self.options, experience.domain.name, self.learning_rate, self._enter_stage)
         total = self.budget(experience)
-        self.best = best_pass(self.classifier, experience, self.options, self.training_route())
+        self.best = best_pass(self.classifier, self.trained_together, self.options, self.training_route())
         if self.middle is not None:
             (weights, saved), self.middle = self.middle, None
             rates.enter(saved["step"] - 1, total)

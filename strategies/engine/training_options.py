@@ -24,7 +24,7 @@ class TrainingOptions:
     then one to lr / 250,000. The momentum does not change.
 
     `best_pass` reads the task's validation images after each pass over its training images, whatever the protocol among the
-    task's own classes, and after the last update.
+    task's own classes, and after the last update. Joint training takes the mean accuracy over all tasks that it trains.
 
     `augmentation` "none" prepares training images as evaluation images, for a comparison with other code.
     """

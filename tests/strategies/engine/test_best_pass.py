@@ -9,6 +9,7 @@ from benchmarks.scenario import scenario
 from metrics.evaluate import evaluate
 from models.registry import UserError
 from strategies.engine.strategy import Strategy
+from strategies.joint import Joint
 from strategies.paint import PaintSequential
 from strategies.zscl import ZSCL
 
@@ -54,6 +55,36 @@ def test_the_best_pass_needs_validation_images(encoder, toy_domain):
     stream.train_stream[0].domain = replace(stream.train_stream[0].domain, val=None)
     with pytest.raises(UserError, match="best_pass needs validation images of 'a'"):
         strategy.train(stream.train_stream[0], eval_streams=[])
+
+
+@pytest.mark.slow
+def test_joint_training_validates_on_all_its_tasks(toy_encoder, toy_domain):
+    """Three and two updates are a pass over both tasks. Accuracies by hand after each pass and at the end."""
+    stream = scenario([toy_domain("a", 4, train=20, val=24), toy_domain("b", 3, seed=1, train=16, val=10)])
+    options = Joint.Options(epochs=0, iterations=9, batch_size=8, warmup=0, lr=3e-2, best_pass=True, joint_budget="task")
+
+    class Spy(Joint):
+        after = None
+
+        def after_step(self, step):
+            super().after_step(step)
+            if self.after is not None and step + 1 in (5, 9):
+                shares = [evaluate(self.classifier, e.domain, "val", task_label=e.task_label) for e in stream.train_stream]
+                self.after[step + 1] = (shares[0].correct / 24 + shares[1].correct / 10) / 2
+
+    strategy = Spy(encoder=toy_encoder(), options=options)
+    strategy.train(stream.train_stream[0], eval_streams=[])
+    strategy.after = {}
+    strategy.train(stream.train_stream[1], eval_streams=[])
+    first, second = strategy.searches
+    assert [entry["updates"] for entry in first["passes"]] == [3, 6, 9]
+    assert {entry["updates"]: entry["val"] for entry in second["passes"]} == pytest.approx(
+        {updates: 100 * mean for updates, mean in strategy.after.items()}
+    )
+    assert second["best_updates"] == max(strategy.after, key=strategy.after.get) and second["task"] == "b"
+    stream.train_stream[0].domain = replace(stream.train_stream[0].domain, val=None)
+    with pytest.raises(UserError, match="best_pass needs validation images of 'a'"):
+        strategy.train(stream.train_stream[1], eval_streams=[])
 
 
 def test_methods_that_select_the_best_pass():

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from avalanche.core import SupervisedPlugin
 
 from benchmarks.scenario import scenario
 from models import tuning
@@ -19,28 +18,17 @@ def stream(toy_domain):
     return scenario([toy_domain("a", 3), toy_domain("b", 5, seed=1)], [toy_domain("h", 4, seed=2)])
 
 
-class Logits(SupervisedPlugin):
-    """Keeps the logits of every evaluated batch."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def after_eval_iteration(self, strategy, **kwargs):
-        self.seen.append(strategy.mb_output.clone())
-
-
 def all_tests(stream):
     return [*stream.streams["test"], *stream.streams["heldout"]]
 
 
 @pytest.fixture
-def run(toy_encoder, stream, monkeypatch):
+def run(toy_encoder, stream, monkeypatch, kept_logits):
     """Rows 0, 1, 2 under a tuning: the strategy, all logits in order, and images through the tower in each evaluation."""
 
     def run(name, strategy_class=Strategy, eval_batch_size=10):
         torch.manual_seed(3)
-        logits, encoder, passed = Logits(), toy_encoder(), []
+        logits, encoder, passed = kept_logits(), toy_encoder(), []
         raw_images = encoder.raw_images
         monkeypatch.setattr(encoder, "raw_images", lambda pixels: (passed.append(len(pixels)), raw_images(pixels))[1])
         options = strategy_class.Options(iterations=4, lr=1e-2, batch_size=8, warmup=1)

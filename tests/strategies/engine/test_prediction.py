@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from avalanche.core import SupervisedPlugin
 
 from benchmarks.scenario import DomainExperience, scenario
 from models.candidates import Candidate, Candidates
@@ -24,15 +23,6 @@ class Passes(Strategy):
         return super().predict(features, candidates)
 
 
-class Logits(SupervisedPlugin):
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def after_eval_iteration(self, strategy, **kwargs):
-        self.seen.append(strategy.mb_output.clone())
-
-
 @pytest.fixture
 def domains(toy_domain):
     """Three tasks, of which the last shares a class with the first, and a held-out domain."""
@@ -41,11 +31,11 @@ def domains(toy_domain):
 
 
 @pytest.fixture
-def logits(toy_encoder):
+def logits(toy_encoder, kept_logits):
     """The logits of every test batch after a number of tasks."""
 
     def evaluate(method, streams, trained=1):
-        plugin = Logits()
+        plugin = kept_logits()
         strategy = method(encoder=toy_encoder(), plugins=[plugin], eval_batch_size=10)
         strategy.trained = trained
         strategy.eval([*streams.streams["test"], *streams.streams["heldout"]])
@@ -167,9 +157,9 @@ class Tries(Strategy):
 
 
 @pytest.mark.parametrize("protocol", ["class", "agnostic"])
-def test_a_method_that_tries_does_not_reach_the_task(protocol, domains, toy_encoder, truth):
+def test_a_method_that_tries_does_not_reach_the_task(protocol, domains, toy_encoder, truth, kept_logits):
     streams = scenario(*domains, protocol=protocol)
-    strategy = Tries(encoder=toy_encoder(), plugins=[Logits()], eval_batch_size=10)
+    strategy = Tries(encoder=toy_encoder(), plugins=[kept_logits()], eval_batch_size=10)
     strategy.eval([*streams.streams["test"], *streams.streams["heldout"]])
     assert Truth.batch is not None and Tries.found == ()
     # Afterwards everything is in its place, and the search does find it.

@@ -62,3 +62,5 @@ def test_a_tuning_that_does_not_fit_the_method_is_refused(tmp_path):
     with pytest.raises(UserError, match="leaves the encoder frozen, so --tuning visual has no effect"):
         resolve(RunConfig("mtil", strategy=f"{file}:Free", tuning="visual"))
     assert resolve(RunConfig("mtil", strategy=f"{file}:Free")).tuning == "frozen"
+    with pytest.raises(UserError, match=r"keep-lora trains only modules that it adds, so --tuning lora has no effect\. Leave"):
+        resolve(RunConfig("mtil", strategy="keep-lora", tuning="lora"))
