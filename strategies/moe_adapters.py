@@ -22,7 +22,7 @@ from strategies.auto_encoders import AutoEncoder, auto_encoder, reconstruction_e
 from strategies.by_task import ByTask, Choice
 from strategies.engine.batches import mixed_seed
 from strategies.engine.strategy import Batch
-from strategies.task_choice import Gaussian, Statistics, gaussian, log_densities
+from strategies.task_choice import Gaussian, Statistics, gaussian, held_out_scores, log_densities
 
 
 class MoEAdapters(ByTask):
@@ -39,7 +39,8 @@ class MoEAdapters(ByTask):
     At test time an image needs the routers of one task, or plain CLIP. `task` decides how the task is chosen, from features
     without experts: by "gaussian", the largest log-density under a normal distribution per task (as in `diki`); by "ddas", the
     smallest reconstruction error of an auto-encoder per task; or "oracle", the true task, which only --protocol task allows. An
-    image gets plain CLIP if the score of its task is worse than those of a share `accept` of the task's training images.
+    image gets plain CLIP if the score of its task is worse than those of a share `accept` of the task's training images, each
+    scored by what is fitted on others (five parts).
 
     Source:
         Yu et al. 2024, CVPR 2024, arXiv 2403.11549, and its released code (JiazuoYu/MoE-Adapters4CL).
@@ -128,11 +129,15 @@ class MoEAdapters(ByTask):
         tensors: AutoEncoder | Gaussian
         if self.options.task == "gaussian":
             tensors = gaussian(features)
-            scores = log_densities(features, [tensors])[:, 0]
+            scores = held_out_scores(features, gaussian, lambda rows, fitted: log_densities(rows, [fitted])[:, 0])
         else:
             inputs = self._inputs(features)
-            tensors = auto_encoder(inputs, self._code, mixed_seed(self.seed, task, 10))
-            scores = -reconstruction_errors(inputs, [tensors])[:, 0]
+
+            def fit(rows: Tensor) -> AutoEncoder:
+                return auto_encoder(rows, self._code, mixed_seed(self.seed, task, 10))
+
+            tensors = fit(inputs)
+            scores = held_out_scores(inputs, fit, lambda rows, fitted: -reconstruction_errors(rows, [fitted])[:, 0])
         self.statistics(task).fill(**tensors._asdict(), limit=torch.quantile(scores, 1 - self.options.accept))
 
     def compute_loss(self, batch: Batch) -> Tensor:

@@ -8,8 +8,8 @@ off a batch whose images belong to one task, as DIKI's released configuration do
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -146,3 +146,28 @@ def nearest_task(features: Tensor, tasks: Sequence[Tensor]) -> Tensor:
     """
     distances = [torch.cdist(features.double(), task.double()).amin(dim=1) for task in tasks]
     return torch.stack(distances, dim=1).argmin(dim=1)
+
+
+Fitted = TypeVar("Fitted")
+
+
+def held_out_scores(
+    features: Tensor, fit: Callable[[Tensor], Fitted], score: Callable[[Tensor, Fitted], Tensor], folds: int = 5
+) -> Tensor:
+    """Return the score of each image of a task, by statistics of the task's other images [N].
+
+    Images i with the same i modulo `folds` are scored together, by what is fitted on all others. Statistics of few images fit
+    these images better than new ones, so their own scores would be a limit that new images of the task hardly reach.
+
+    Args:
+        features: features [N, d]; at least one row.
+        fit: returns statistics of rows.
+        score: returns the scores of rows under statistics.
+        folds: number of parts; at most N. A single image is scored by its own statistics.
+    """
+    if len(features) < 2:
+        return score(features, fit(features))
+    parts = min(folds, len(features))
+    part = torch.arange(len(features), device=features.device) % parts
+    scores = [score(features[part == each], fit(features[part != each])) for each in range(parts)]
+    return torch.cat(scores)[part.argsort(stable=True).argsort()]

@@ -19,118 +19,25 @@ Imports neither torch nor Avalanche, unless a page has a table of the study.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from models.loading.local_files import FAMILIES
 from tools import study_pages
+from tools.mini_pages import CIL_METRICS, COSTS, METRICS, result_table, results, short_leaderboard
+from tools.tables import TABLE_FOLDER, columns, markdown, number, rows, value
 
 ROOT = Path(__file__).parent.parent
-TABLE_FOLDER = ROOT / "reference_data" / "tables"
-Row = dict[str, str]
-# Columns that identify a row, by file.
-KEYS = {
-    "mini_results": ("benchmark", "strategy", "options"),
-    "mini_gains": ("domain",),
-    "mini_zero_shot": ("domain",),
-    "broad_tasks": ("task",),
-    "speed": ("measurement", "case", "quantity"),
-    "full_run_cost": ("part", "quantity"),
-    "gpu_speed": ("precision", "exactness"),
-}
-METRICS = {"transfer": "Transfer", "average": "Average", "last": "Last", "forgetting": "Forgetting", "retention": "Retention"}
-CIL_METRICS = {"average": "cil_average", "last": "cil_last", "forgetting": "Forgetting", "bwt": "BWT", "transfer": "Transfer"}
-SECONDS = {"train_seconds": "training s", "eval_seconds": "evaluation s"}
-COSTS = {"trainable_params": "parameters trained", **SECONDS}
-TOP = 5
-"""Rows of the short leaderboard, before the references."""
-REFERENCES = ("zero-shot", "finetune")
 CASES = ("paint", "typographic", "typographic-control", "counting", "vqa", "transfer-study")
 PAPERS = ("ZSCL", "PAINT", "IIMM", "A-CLIP")
 STUDY_TABLES = ("outcomes", "best", "lines", "predictions")
-NUMERIC = re.compile(r"(\*{0,2})(?:-?|-?[\d.,]+(?: (?:±|to) [\d.,]+)?)\1")
-"""A cell of a column of numbers: a number, also bold or italic, with a spread or a range, or a dash."""
 REGION = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 READ_WITH = re.compile(r"<!-- read with: (\S+) (\S+) -->")
 VALUE = re.compile(r"(<!-- value: (\S+) (.+?) (\S+) -->).*?(<!-- /value -->)", re.DOTALL)
-
-
-@cache
-def rows(name: str) -> tuple[Row, ...]:
-    """Return the rows of reference_data/tables/NAME.csv."""
-    with (TABLE_FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
-        return tuple(csv.DictReader(file))
-
-
-def value(name: str, key: str, column: str) -> str:
-    """Return one cell as a page shows it. Raises KeyError for a row or column that the file does not have."""
-    for row in rows(name):
-        parts = [row[part] for part in KEYS[name]]
-        if key in ("/".join(parts), "/".join(filter(None, parts))):
-            return number(row[column])
-    raise KeyError(f"{name}.csv has no row {key!r}")
-
-
-def number(text: str) -> str:
-    """Return a number with thousands separators, other text as it is."""
-    return f"{int(text):,}" if text.isdigit() else text
-
-
-def markdown(headings: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; columns of numbers are right-aligned."""
-    body = list(body)
-    numeric = [all(NUMERIC.fullmatch(cell) for cell in column) for column in zip(*body, strict=True)]
-    lines = [headings, ["---:" if right else "---" for right in numeric], *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def with_spread(row: Row, metric: str) -> str:
-    """Return "mean ± standard deviation", or the value of a single seed."""
-    spread = row.get(f"{metric}_std")
-    return f"{row[metric]} ± {spread}" if spread else row[metric] or "-"
-
-
-def results(benchmark: str) -> list[Row]:
-    """Return the rows of a benchmark, best Average first."""
-    return sorted((row for row in rows("mini_results") if row["benchmark"] == benchmark), key=lambda r: -float(r["average"]))
-
-
-def label(row: Row, cards: str | None = None) -> str:
-    """Return the name of a strategy, with the note that tells two rows of one strategy apart.
-
-    `cards` is the folder of the method cards as the page links it, with a slash at its end. None: no link.
-    """
-    name = f"`{row['strategy']}`"
-    linked = name if cards is None else f"[{name}]({cards}{row['strategy']}.md)"
-    return linked + (f" ({row['note']})" if row["options"] else "")
-
-
-def result_table(selected: Iterable[Row], metrics: dict[str, str], costs: dict[str, str], cards: str | None = None) -> str:
-    """Return rows of mini_results.csv with metrics and costs; `command s` is the wall time of the whole command."""
-    body = []
-    for row in selected:
-        first, last = row["command_seconds_min"], row["command_seconds_max"]
-        seconds = [first if first == last else f"{first} to {last}"] if costs else []
-        cells = (*(with_spread(row, m) for m in metrics), *(number(row[c]) or "-" for c in costs), *seconds)
-        body.append([label(row, cards), row["seeds"], *cells])
-    return markdown(["strategy", "seeds", *metrics.values(), *costs.values(), *(["command s"] if costs else [])], body)
-
-
-def short_leaderboard() -> str:
-    """Return the best methods of the mini edition's MTIL and the two references."""
-    ranked = results("mtil")
-    best = [row for row in ranked if row["strategy"] not in REFERENCES][:TOP]
-    return result_table([row for row in ranked if row in best or row["strategy"] in REFERENCES], METRICS, {})
-
-
-def columns(name: str, headings: dict[str, str]) -> str:
-    """Return some columns of a file as a table."""
-    return markdown(list(headings.values()), [[number(row[column]) or "-" for column in headings] for row in rows(name)])
 
 
 def speed(measurement: str) -> str:
@@ -279,6 +186,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "leaderboard": short_leaderboard,
     "mini_mtil": lambda: result_table(results("mtil"), METRICS, {}, "methods/"),
     "mini_mtil_cost": lambda: result_table(results("mtil"), {}, COSTS),
+    "mini_mtil_agnostic": lambda: result_table(results("mtil", "agnostic"), METRICS, {}, "methods/"),
     "mini_cil": lambda: result_table(
         results("cil-nature-5"), CIL_METRICS, {n: COSTS[n] for n in COSTS if n != "trainable_params"}
     ),

@@ -39,7 +39,8 @@ from strategies import ABOUT, TARGETS
 from strategies.engine.declared import declared
 from strategies.engine.training_options import TrainingOptions
 from strategies.plugins import built_in
-from tools.pages import CIL_METRICS, METRICS, label, markdown, result_table, results
+from tools.mini_pages import CIL_METRICS, METRICS, label, result_table, results
+from tools.tables import markdown
 
 STATE = "**Not verified at full size.** The method has not been run on the paper's full datasets or on a GPU."
 # Sections of a docstring with a heading on the card, and those that the card has elsewhere.
@@ -53,7 +54,12 @@ TRAINING_IMAGES = {
 # Methods that search alpha on the current task and the held-out domains only.
 CURRENT_TASK_ONLY = ("paint-single",)
 SKIPPED = ("Command", "Hooks", "Example", "Examples", "Attributes", "Args", "Raises")
-BENCHMARKS = {"mtil": METRICS, "cil-nature-5": CIL_METRICS}
+# Title, benchmark, protocol and metrics of the results on a card.
+MEASURED = (
+    ("MTIL, Order I", "mtil", "", METRICS),
+    ("MTIL, Order I, `--protocol agnostic`", "mtil", "agnostic", METRICS),
+    ("Class-incremental, `nature` in five steps", "cil-nature-5", "", CIL_METRICS),
+)
 
 
 def cell(text: object) -> str:
@@ -167,9 +173,8 @@ def card(name: str) -> str:
     """Return the page of a method: docstring, results, state against the paper, options."""
     target = TARGETS[name]
     measured = []
-    for benchmark, metrics in BENCHMARKS.items():
-        if rows := [row for row in results(benchmark) if row["strategy"] == name]:
-            title = {"mtil": "MTIL, Order I", "cil-nature-5": "Class-incremental, `nature` in five steps"}[benchmark]
+    for title, benchmark, protocol, metrics in MEASURED:
+        if rows := [row for row in results(benchmark, protocol) if row["strategy"] == name]:
             commands_used = "\n".join(f"- {label(row)}: `{row['command']}`" for row in rows)
             measured.append(f"{title}:\n\n{result_table(rows, metrics, {})}\n\nMeasured with\n\n{commands_used}")
     return "\n\n".join(

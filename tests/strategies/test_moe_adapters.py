@@ -8,7 +8,8 @@ from benchmarks.scenario import scenario
 from models.registry import UserError
 from models.route import routed
 from models.scaled import Share
-from strategies.auto_encoders import AutoEncoder, reconstruction_errors
+from strategies.auto_encoders import AutoEncoder, auto_encoder, reconstruction_errors
+from strategies.engine.batches import mixed_seed
 from strategies.moe_adapters import MoEAdapters
 from strategies.task_choice import gaussian, log_densities
 
@@ -109,15 +110,29 @@ def test_each_image_gets_its_task_or_none(task, toy_encoder, toy_domain):
     plain = toy_encoder()
     with torch.no_grad():
         features = [plain.encode_images(torch.stack([image for image, _ in d.train])) for d in domains]
-        choice = strategy.choose(torch.cat(features)).tasks
+        # Training images, and directions opposite to theirs, which are unlike both tasks.
+        asked = torch.cat([*features, -features[0][:6]])
+        choice = strategy.choose(asked).tasks
         stored = [strategy.modules_of(t)["choice"] for t in (0, 1)]
         if task == "gaussian":
-            scores = log_densities(torch.cat(features), [gaussian(rows) for rows in features])
+            scores = log_densities(asked, [gaussian(rows) for rows in features])
         else:
             parts = [AutoEncoder(s.down, s.down_bias, s.up, s.up_bias) for s in stored]
-            scores = -reconstruction_errors(torch.cat(features) * 32**0.5, parts)
-        # Half of the task's training images reach its limit.
-        limits = torch.stack([scores[48 * t : 48 * (t + 1), t].median() for t in (0, 1)])
+            scores = -reconstruction_errors(asked * 32**0.5, parts)
+        # Half of the task's training images reach its limit, each scored by what is fitted on the other four parts.
+        limits = []
+        for t, rows in enumerate(features):
+            part, parts_scores = torch.arange(48) % 5, torch.zeros(48, dtype=scores.dtype)
+            for each in range(5):
+                if task == "gaussian":
+                    under = log_densities(rows[part == each], [gaussian(rows[part != each])])[:, 0]
+                else:
+                    inputs = rows * 32**0.5
+                    fitted = auto_encoder(inputs[part != each], 16, mixed_seed(strategy.seed, t, 10))
+                    under = -reconstruction_errors(inputs[part == each], [fitted])[:, 0]
+                parts_scores[part == each] = under
+            limits.append(torch.quantile(parts_scores, 0.5))
+        limits = torch.stack(limits)
         best, task_of_best = scores.max(dim=1)
         assert choice.tolist() == task_of_best.where(best > limits[task_of_best], -1).tolist()
         assert set(choice.tolist()) == {-1, 0, 1}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from strategies.auto_encoders import AutoEncoder, auto_encoder, reconstruction_errors
-from strategies.task_choice import density_scale, gaussian, k_means, log_densities, majority, nearest_task
+from strategies.task_choice import density_scale, gaussian, held_out_scores, k_means, log_densities, majority, nearest_task
 
 
 def test_a_gaussian_has_the_mean_and_covariance_of_the_rows():
@@ -91,3 +91,22 @@ def test_an_auto_encoder_knows_the_features_that_it_was_trained_on():
     assert reconstruction_errors(other, tasks).argmin(dim=1).tolist() == [1] * 20
     with pytest.raises(ValueError, match="at least one image"):
         auto_encoder(one[:0], code=2, seed=0)
+
+
+def test_an_image_is_scored_by_the_others_of_its_task():
+    rows = torch.tensor([[1.0], [2.0], [4.0], [8.0], [16.0]])
+    # Two parts: rows 0, 2, 4 and rows 1, 3. The score is the distance to the mean of the other part: 5, or 7.
+    scores = held_out_scores(rows, lambda x: x.mean(), lambda x, mean: (x - mean).abs()[:, 0], folds=2)
+    assert scores.tolist() == [4.0, 5.0, 1.0, 1.0, 11.0]
+    assert held_out_scores(rows[:1], lambda x: x.mean(), lambda x, mean: (x - mean)[:, 0]).tolist() == [0.0]
+
+
+def test_a_limit_from_few_images_is_reached_by_new_ones_of_the_task():
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda n: torch.randn(n, 32, generator=generator) / 32**0.5  # noqa: E731
+    train, new = draw(60), draw(400)
+    fitted = gaussian(train)
+    score = lambda x, one: log_densities(x, [one])[:, 0]  # noqa: E731
+    reached = lambda limit: float((score(new, fitted) >= limit).double().mean())  # noqa: E731
+    assert reached(torch.quantile(held_out_scores(train, gaussian, score), 0.05)) > 0.9
+    assert reached(torch.quantile(score(train, fitted), 0.05)) < 0.2
