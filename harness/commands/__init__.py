@@ -8,6 +8,7 @@ COMMANDS = {
     "study": "fine-tune each domain with each tuning: what predicts gain and forgetting",
     "predict": "predict what fine-tuning on a dataset will gain and cost, from a study",
     "data": "show, download and verify the papers' datasets",
+    "classify": "classify images with the model of a finished run",
     "leaderboard": "show one table of all finished runs",
     "rescore": "score saved predictions under another protocol: seen, unseen, calibration",
     "compare": "compare two methods on the same data and seeds, with intervals",
@@ -29,6 +30,7 @@ examples:
   python cli.py bench counting --seed 0 1 2                     a case study of PAINT; `list benchmarks` names the others
   python cli.py claims                                          the papers' claims and the verdicts of your runs
   python cli.py sweep --strategies zscl,lora --seeds 0-4        a grid of runs, on one machine or a cluster
+  python cli.py classify --run results/.../zscl-52556192e1 PHOTOS   the likeliest classes of your images
   python cli.py leaderboard --csv leaderboard.csv               all finished runs, one row per method
   python cli.py leaderboard results --from OWNER/NAME           next to the records of a hub dataset
   python cli.py rescore --protocol task                         the same predictions among each task's own classes

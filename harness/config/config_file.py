@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,33 @@ def read_file(path: str) -> dict[str, Any]:
     # Both parsers raise ValueError, also for huge numbers, and RecursionError for deeply nested brackets.
     except (ValueError, RecursionError) as error:
         raise UserError(f"The configuration {path} is not valid: {first_line(error)}.") from error
-    settings, hints = declared(RunConfig), typing.get_type_hints(RunConfig)
-    values = {name: value for name, value in values.items() if value is not None}
-    for name in values:
-        if name not in settings:
-            raise unknown(f"setting in {path}", name, settings)
+    _check_known(values, f"setting in {path}")
     try:
-        root = convert("data_root", values.get("data_root", "data"), str)
-        return {name: _value(name, value, settings[name], hints[name], root) for name, value in values.items()}
+        return _converted(values)
     except UserError as error:
         raise UserError(f"In the configuration {path}: {error}") from error
+
+
+def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of Python code as the types of the fields of `RunConfig`, without those that are None.
+
+    Raises UserError for an unknown setting and a value of the wrong type.
+    """
+    _check_known(values, "setting")
+    return _converted(values)
+
+
+def _check_known(values: Mapping[str, Any], kind: str) -> None:
+    settings = declared(RunConfig)
+    for name in (name for name, value in values.items() if value is not None):
+        if name not in settings:
+            raise unknown(kind, name, settings)
+
+
+def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
+    settings, hints = declared(RunConfig), typing.get_type_hints(RunConfig)
+    root = convert("data_root", values.get("data_root") or "data", str)
+    return {name: _value(name, value, settings[name], hints[name], root) for name, value in values.items() if value is not None}
 
 
 def _value(name: str, value: Any, setting: Setting, hint: Any, data_root: str) -> Any:
@@ -54,7 +72,7 @@ def _value(name: str, value: Any, setting: Setting, hint: Any, data_root: str) -
         if isinstance(value, str):
             return seeds_in([value], name)
         return [convert(name, item, int) for item in value] if isinstance(value, list) else convert(name, value, int)
-    if setting.items is not None and isinstance(value, list):
+    if setting.items is not None and isinstance(value, (list, tuple)):
         return tuple(convert(name, item, str) for item in value)
     if setting.items is not None and str not in value_types(hint):
         return names_from_words([convert(name, value, str)], data_root if setting.items == "data" else None)

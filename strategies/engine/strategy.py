@@ -177,8 +177,7 @@ class Strategy(Template):
         self.best: BestPass | None = None
         # Called after each update with a function that returns `mid_task.snapshot`, and whether it was the last update.
         self.between_steps: Callable[[Callable[[], dict[str, Any]], bool], None] | None = None
-        # Weights and snapshot from which the next task continues.
-        self.middle: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.middle: tuple[dict[str, Tensor], dict[str, Any]] | None = None  # weights and snapshot to continue a task from
         self.own_state: OwnState | None = None  # in a run: finds what a user's method keeps and does not save
         self._prepared = False
         self._start: dict[str, Tensor] | None = None
