@@ -8,7 +8,12 @@ Load (`models.load`):
     loading/architectures       check the name of a model without importing open_clip
     loading/model_config        check the configuration of a directory or repository
     loading/building            build open_clip's classes from a checked configuration
-    loading/read_weights        read weights files of other programs and fit them by name and shape
+    loading/read_weights        read weights files of other programs
+    loading/fit_weights         fit their tensors to a model by name and shape
+    loading/positions           interpolate position embeddings to another image size
+    loading/declared            the activation and the run that the files around a weights file declare
+    loading/transformers_models configuration of transformers' CLIP and SigLIP as open_clip's
+    loading/transformers_names  names of their tensors as open_clip's
     loading/small_towers        image towers of the tiny SigLIP and EVA-02
     loading/torchscript         tensors of a TorchScript archive, without running it
     loading/tokenizers          build tokenizers without running code

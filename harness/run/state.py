@@ -26,6 +26,7 @@ from metrics.plugins import Row
 from metrics.prediction_log import PredictionLog
 from metrics.suite import Measure
 from models.files import remove_named
+from models.loading.declared import RUN
 from models.loading.description import describe
 from models.registry import UserError
 from strategies.engine.batches import without_traceback
@@ -140,7 +141,9 @@ class RunState:
             "attributes": {} if strategy.own_state is None else strategy.own_state.changed(),
             "benchmark": None if self.heads is None else self.heads.state(),
         }
-        weights, description = strategy.encoder.state_dict(), describe(strategy.encoder)
+        weights = strategy.encoder.state_dict()
+        own_answers = type(strategy).predict is not Strategy.predict
+        description = {**describe(strategy.encoder), RUN: {"tuning": strategy.encoder.tuning, "own_answers": own_answers}}
         try:
             checkpoint.save_state(self.folder / CHECKPOINTS, after, weights, state, description)
         except TypeError as error:

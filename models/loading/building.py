@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from models.encoder import DualEncoder
-from models.loading import read_weights
+from models.loading import fit_weights
 from models.loading.model_config import ModelConfig, invalid
 from models.loading.read_weights import Weights
 from models.registry import UserError, first_line, out_of_memory
@@ -21,7 +21,7 @@ from models.registry import UserError, first_line, out_of_memory
 TEXTS = ("a photo of a cat.", "two red boats on the sea")
 
 
-def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.Module, dict[str, Any]]:
+def build(config: ModelConfig, weights: Weights | None, name: str, base: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """Build the model with random weights, in float32, and return it with its complete preprocessing settings.
 
     The model is first built without data. Tensors that do not fit the weights file, and models larger than the memory, are
@@ -31,6 +31,7 @@ def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.M
         config: the checked configuration.
         weights: the weights that will be copied into the model; None: it keeps its random weights.
         name: the model's name, for messages.
+        base: the name of weights that the weights may be put over (`fit_weights.match`).
 
     Raises:
         UserError: open_clip cannot build the settings, the weights do not fit, or the memory is too small.
@@ -42,7 +43,7 @@ def build(config: ModelConfig, weights: Weights | None, name: str) -> tuple[nn.M
     hollow = _without_data(config, name)
     if hollow is not None:
         if weights is not None:
-            read_weights.match(hollow.state_dict(), read_weights.unsaved(hollow), weights, name)
+            fit_weights.match(hollow.state_dict(), fit_weights.unsaved(hollow), weights, name, base)
         _check_memory(hollow, name)
     clip = _construct(config, name)
     if weights is None:

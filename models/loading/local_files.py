@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ FAMILIES = {"tiny-siglip": "siglip", "tiny-coca": "coca", "tiny-eva02": "eva02",
 SHIPPED = {name: TINY.with_name(name) for name in ("tiny", "tiny-words", *FAMILIES)}
 """The model directories that ship with the project, by name."""
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+TRANSFORMERS_CONFIG = "config.json"
+# `--pretrained TAG+FILE`: a file over the weights of a tag.
+TAG_AND_FILE = re.compile(r"([\w-]+)\+(.+)")
 # Stems of weights files in a model directory, in open_clip's order of preference.
 WEIGHTS = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model", "*")
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
@@ -32,8 +36,10 @@ def weights_sha256(name: str, pretrained: str | None = None) -> str | None:
     if directory is not None:
         files = sorted(f for f in directory.iterdir() if f.suffix in HASHED and f.is_file())
     else:
-        file = weights_file(name, pretrained)
-        files = [file] if file is not None and path_is(file, Path.is_file) else []
+        files = []
+    file = weights_file(name, pretrained)
+    if file is not None and path_is(file, Path.is_file):
+        files.append(file)
     digest = hashlib.sha256()
     for path in files:
         try:
@@ -48,10 +54,10 @@ def directory_of(name: str, pretrained: str | None) -> Path | None:
     """Return the local model directory that `name` means, or None.
 
     Raises:
-        UserError: the directory has no configuration, or no weights (except for random weights).
+        UserError: the directory has no configuration, or no weights although `pretrained` is None.
     """
     if name in SHIPPED:
-        if pretrained != "random" and not is_here(name):
+        if pretrained is None and not is_here(name):
             raise UserError(
                 f"The weights of {name!r} are not in this copy of the project ({SHIPPED[name]}). Make them with "
                 f"`python -m tools.pretrain --family {FAMILIES.get(name, 'clip')}`, or give --model tiny, or --pretrained "
@@ -61,20 +67,16 @@ def directory_of(name: str, pretrained: str | None) -> Path | None:
     path = user_path(name)
     if not path_is(path, Path.is_dir):
         return None
-    if not (path / OPEN_CLIP_CONFIG).is_file():
-        if (path / "config.json").is_file():
-            raise UserError(
-                f"The directory {name!r} has config.json but no {OPEN_CLIP_CONFIG}. It seems to be a model of transformers, "
-                "which is not supported. Use open_clip's release of the same model (openai/clip-vit-base-patch16 is "
-                "--model ViT-B-16 --pretrained openai), or convert it to open_clip."
-            )
+    if not any((path / config).is_file() for config in (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG)):
         if (checkpoint := path / "encoder.safetensors").is_file():
             raise UserError(
                 f"{name!r} is a checkpoint of a run, not a model directory. Give the run's --model with --pretrained "
                 f"{checkpoint}, or put that file next to a {OPEN_CLIP_CONFIG}."
             )
-        raise UserError(f"The model directory {name!r} has no {OPEN_CLIP_CONFIG}.")
-    if pretrained != "random" and weights_in(path) is None:
+        raise UserError(
+            f"The model directory {name!r} has no {OPEN_CLIP_CONFIG}, and no {TRANSFORMERS_CONFIG} of transformers."
+        )
+    if pretrained is None and weights_in(path) is None:
         raise no_weights(name)
     return path
 
@@ -110,9 +112,14 @@ def weights_in(directory: Path) -> Path | None:
 
 
 def weights_file(name: str, pretrained: str | None) -> Path | None:
-    """Return the file that `pretrained` means, or None for a tag of the model. Tags have neither folders nor suffixes."""
+    """Return the file that `pretrained` means, or None for a tag of the model. Tags have neither folders nor suffixes.
+
+    Of "TAG+FILE" it is the file.
+    """
     if pretrained is None or pretrained == "random":
         return None
+    if base_tag(pretrained) is not None:
+        pretrained = pretrained.partition("+")[2]
     path = user_path(pretrained)
     if path.suffix or os.sep in pretrained or "/" in pretrained:
         return path
@@ -121,3 +128,9 @@ def weights_file(name: str, pretrained: str | None) -> Path | None:
     import open_clip
 
     return None if pretrained in open_clip.list_pretrained_tags_by_model(name) else path
+
+
+def base_tag(pretrained: str | None) -> str | None:
+    """Return the tag of "TAG+FILE", the weights that a file is put over; None for a tag or a file alone."""
+    both = TAG_AND_FILE.fullmatch(pretrained or "")
+    return both[1] if both is not None and not path_is(user_path(pretrained or ""), Path.exists) else None

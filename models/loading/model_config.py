@@ -199,9 +199,9 @@ def read(path: Path) -> ModelConfig:
     Raises:
         UserError: the file cannot be read or is not JSON, or a setting is missing, unknown or out of its range.
     """
-    document = _document(path)
-    model, preprocess = document.get("model_cfg"), document.get("preprocess_cfg")
-    if model is None and all(name in document for name in NEEDED):
+    values = document(path)
+    model, preprocess = values.get("model_cfg"), values.get("preprocess_cfg")
+    if model is None and all(name in values for name in NEEDED):
         raise invalid(path, 'its settings must be under "model_cfg", as in {"model_cfg": {...}, "preprocess_cfg": {...}}')
     if not isinstance(model, dict):
         raise invalid(path, "it has no object model_cfg with embed_dim, vision_cfg and text_cfg")
@@ -211,7 +211,7 @@ def read(path: Path) -> ModelConfig:
             raise invalid(path, f"model_cfg.{name} is missing")
     if "multimodal_cfg" in model and not model.get("custom_text"):
         raise invalid(path, "model_cfg.multimodal_cfg needs model_cfg.custom_text to be true")
-    _check_patches(model["vision_cfg"], path)
+    check_patches(model["vision_cfg"], path)
     preprocess = {} if preprocess is None else _checked(preprocess, PREPROCESS, "preprocess_cfg", path)
     return ModelConfig(model, preprocess, path)
 
@@ -226,7 +226,7 @@ def invalid(path: Path, problem: str) -> UserError:
     return UserError(f"The model configuration {path} is not valid: {problem}.")
 
 
-def _check_patches(vision: Mapping[str, Any], path: Path) -> None:
+def check_patches(vision: Mapping[str, Any], path: Path) -> None:
     """Raise UserError for images with too many patches."""
     size, patch = vision.get("image_size", 224), vision.get("patch_size") or 16
     rows, columns = size if isinstance(size, list) else (size, size)
@@ -237,14 +237,14 @@ def _check_patches(vision: Mapping[str, Any], path: Path) -> None:
         raise invalid(path, problem)
 
 
-def _document(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file."""
+def document(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a configuration file. Raises UserError if it cannot be read or is none."""
     try:
         with open_file(path) as opened:
             content = opened.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
-        document = json.loads(content.decode("utf-8-sig"), parse_constant=_no_constant)
+        values = json.loads(content.decode("utf-8-sig"), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"The model configuration {path} cannot be read: {reason(error)}.") from error
     except UnicodeDecodeError as error:
@@ -252,9 +252,9 @@ def _document(path: Path) -> dict[str, Any]:
     # ValueError: not JSON, or a number with too many digits. RecursionError: too deeply nested brackets.
     except (ValueError, RecursionError) as error:
         raise invalid(path, f"it is not JSON ({first_line(error)})") from error
-    if not isinstance(document, dict):
-        raise invalid(path, f"it is a JSON {type(document).__name__}, not an object")
-    return document
+    if not isinstance(values, dict):
+        raise invalid(path, f"it is a JSON {type(values).__name__}, not an object")
+    return values
 
 
 def _no_constant(name: str) -> NoReturn:

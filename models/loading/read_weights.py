@@ -1,9 +1,10 @@
-"""Read weights files of other programs without running anything in them, and fit them to an open_clip model.
+"""Read weights files of other programs without running anything in them.
 
 A mapping of tensors is looked for at the top level and under the keys of `WRAPPERS` ("state_dict" of open_clip's trainer and
 ZSCL's code, "model_state_dict", ...). Path components that wrappers of modules add ("module." of distributed training,
 "_orig_mod." of compiled models) are removed from names. So is a prefix that all names of the model share ("model." of
-Lightning, "clip." of `DualEncoder`). Tensors are matched by name and shape.
+Lightning, "clip." of `DualEncoder`). Names of transformers' CLIP and SigLIP become open_clip's
+(`models.loading.transformers_names`). `models.loading.fit_weights` matches the tensors with a model by name and shape.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.files import reason
-from models.loading import torchscript
+from models.loading import torchscript, transformers_names
 from models.registry import UserError, first_line, out_of_memory
-from models.towers import UNPACKED_TEXT
 
 # Entries next to the weights that only OpenAI's release has.
 OPENAI_EXTRAS = {"input_resolution", "context_length", "vocab_size"}
@@ -31,17 +31,12 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weight
 # Path components of wrapped modules, at any place in a name.
 COMPONENTS = ("module.", "_orig_mod.")
 PREFIXES = ("clip.", "model.")
-# A buffer that older versions of transformers saved.
-POSITION_IDS = "text.transformer.embeddings.position_ids"
 DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile)
 # The entry of a safetensors file's metadata where `harness.run.checkpoint` stores `models.loading.description.describe`.
 DESCRIPTION = "perennial"
-# Names of the towers in transformers' CLIP and SigLIP.
-TRANSFORMERS = ("vision_model.", "text_model.")
 # Parts of tensor names in the files of tunings that store their update separately.
 TUNED = ("parametrizations.", "image_adapter.", "text_adapter.")
 ADDED = ("added.", "grown.")
-TENSOR_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Weights(NamedTuple):
@@ -80,149 +75,12 @@ def read(path: Path) -> Weights:
     state = {_without_components(name): tensor for name, tensor in _tensors(content, path).items()}
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    if transformers_names.is_transformers(state):
+        state = transformers_names.to_open_clip(state)
     bare = {name.rpartition(".")[2]: name for name in state}
     openai = bare.keys() >= OPENAI_EXTRAS
     extras = {bare[name] for name in OPENAI_EXTRAS} if openai else set()
     return Weights({name: t for name, t in state.items() if name not in extras}, path, openai, description)
-
-
-class Matched(NamedTuple):
-    """The tensors of a model by the model's names, and the names of the file that are not part of the model."""
-
-    state: dict[str, Tensor]
-    left_out: list[str]
-
-
-def match(expected: Mapping[str, Tensor], unsaved: set[str], weights: Weights, name: str) -> Matched:
-    """Find the tensors of a model in a file. Nothing is copied.
-
-    Position embeddings are not resized to other image sizes or contexts (our choice; open_clip does it silently). The text
-    tower may be named as in CLIP, or with `text.` before it.
-
-    Args:
-        expected: the model's state dict. Its tensors need no data.
-        unsaved: names of buffers that a file may have although the model does not save them.
-        weights: the result of `read`.
-        name: the model's name, for messages.
-
-    Raises:
-        UserError: naming the first tensor, in the model's order, that is missing, has another shape or is not floating point,
-            else the first tensor that the model does not have.
-    """
-    tensors, left_out = _of_one_model(expected, weights)
-    state = _named_as(expected, tensors)
-    problem = None
-    for key, model_tensor in expected.items():
-        if key not in state:
-            problem = f"{key!r} is missing"
-        elif state[key].numel() == model_tensor.numel() == 1:
-            # Scalars are saved as [] or as [1].
-            state[key] = state[key].reshape(model_tensor.shape)
-        elif state[key].shape != model_tensor.shape:
-            problem = (
-                f"{key!r} is {list(state[key].shape)} in the file and {list(model_tensor.shape)} in the model{_cause(key)}"
-            )
-        if not problem and model_tensor.is_floating_point() and state[key].dtype not in TENSOR_TYPES:
-            kind = str(state[key].dtype).removeprefix("torch.")
-            problem = f"{key!r} is {kind} in the file, and weights must be float16, bfloat16, float32 or float64"
-        if problem:
-            break
-    extra = [key for key in state if key not in expected and key not in unsaved]
-    extra += [key for key in left_out if any(part in key for part in TUNED)]
-    if not problem and extra:
-        problem = f"the model has no {extra[0]!r}"
-    if problem:
-        raise UserError(f"The weights in {weights.path} do not fit {name}: {problem}.{_hint(weights)}")
-    return Matched({key: state[key] for key in expected}, left_out)
-
-
-def fit(clip: nn.Module, weights: Weights, name: str) -> list[str]:
-    """Copy the weights into a model, converted to its precision (`match`).
-
-    Returns:
-        The file's names that are left out.
-
-    Raises:
-        UserError: the weights do not fit, or have values that are not finite.
-    """
-    matched = match(clip.state_dict(), unsaved(clip), weights, name)
-    clip.load_state_dict(matched.state)
-    for key, tensor in clip.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise UserError(f"The weights in {weights.path} cannot be used: {key!r} has NaN or infinite values.")
-    return matched.left_out
-
-
-def unsaved(clip: nn.Module) -> set[str]:
-    """Return names that files of a model may have although its state dict does not."""
-    return {buffer for buffer, _ in clip.named_buffers()} | {POSITION_IDS}
-
-
-def _cause(key: str) -> str:
-    """Return the setting that decides the shape of a tensor, for a message."""
-    if not key.endswith("positional_embedding"):
-        return ""
-    return ": another image_size or patch_size" if key.startswith("visual.") else ": another context_length"
-
-
-def _hint(weights: Weights) -> str:
-    """Return a hint for a file whose names are those of another program."""
-    if all(any(part in key for key in weights.state) for part in TRANSFORMERS):
-        return (
-            " It is a model of transformers (names such as 'vision_model.'), which is not supported. Use open_clip's release "
-            "of the same model (openai/clip-vit-base-patch16 is --model ViT-B-16 --pretrained openai), or rename the tensors "
-            "to open_clip's names."
-        )
-    if any(part in key for key in weights.state for part in TUNED):
-        return (
-            " It comes from a run with --tuning lora or adapter, which stores its update separately from the weights. In "
-            "Python, call models.tuning.apply with that tuning before load_state_dict."
-        )
-    if any(key.startswith(ADDED) for key in weights.state):
-        return (
-            " It comes from a run whose tuning or method adds modules to the towers. In Python, add them to the model in the "
-            "same way before load_state_dict."
-        )
-    if re.search(r"-\d{5}-of-\d{5}", weights.path.name):
-        return " It is one of several parts of the weights. Join them into one file."
-    return ""
-
-
-def _of_one_model(expected: Mapping[str, Tensor], weights: Weights) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the tensors under the prefix of the model in the file, without the prefix, and the names of all others.
-
-    Raises:
-        UserError: the file has several models, such as a student and its teacher.
-    """
-    state = weights.state
-    # The towers' names may differ (`_named_as`); those of the image tower do not.
-    first = next((key for key in expected if key.startswith("visual.")), None)
-    if first is None or first in state:
-        return state, []
-    prefixes = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
-    if len(prefixes) > 1:
-        raise UserError(
-            f"The weights in {weights.path} are of several models ({', '.join(map(repr, prefixes))}). "
-            "Save the state dict of one."
-        )
-    if not prefixes:
-        return state, []
-    [prefix] = prefixes
-    inside = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-    return inside, [key for key in state if not key.startswith(prefix)]
-
-
-def _named_as(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state with the text tower's names as the model has them: under `text.`, or unpacked."""
-    packed = "text.positional_embedding" in expected
-    unpacked = "positional_embedding" in expected
-    named = {}
-    for key, tensor in state.items():
-        bare = key.removeprefix("text.")
-        if bare.split(".")[0] in UNPACKED_TEXT and (packed or unpacked):
-            key = f"text.{bare}" if packed else bare
-        named[key] = tensor
-    return named
 
 
 def _start(path: Path) -> bytes:
@@ -312,11 +170,23 @@ def _pickled(path: Path) -> object:
             pickled = opened.read(1) == pickle.PROTO
         # Newer protocols stop the reader before it sees a name. Only a pickle starts with its protocol.
         if isinstance(error, pickle.UnpicklingError) and (named or pickled):
-            raise UserError(
-                f"The weights file {path} is a pickle that could run code when it is read{f' ({named[1]})' if named else ''}, "
-                "so it is refused. If you trust it, save only its state dict with torch.save(STATE_DICT, NEW_FILE)."
-            ) from error
+            raise UserError(_refusal(path, named[1] if named else None)) from error
         raise _unreadable(path, error, "file of PyTorch") from error
+
+
+def _refusal(path: Path, named: str | None) -> str:
+    """Return the message for a file that could run code, with the two lines that convert it.
+
+    Such are the checkpoints of wise-ft (`ImageClassifier`) and task_vectors (`ImageEncoder`): whole models, pickled.
+    """
+    new = path.with_name(f"{path.stem}-state.pt")
+    return (
+        f"The weights file {path} is a pickle that could run code when it is read{f' ({named})' if named else ''}, so it is "
+        "refused. If you trust it, save only its state dict, in a Python that can import the program that wrote it (such as "
+        "the folder of wise-ft or task_vectors):\n"
+        f"import torch; content = torch.load({str(path)!r}, map_location='cpu', weights_only=False)\n"
+        f"torch.save(content.state_dict() if hasattr(content, 'state_dict') else content['state_dict'], {str(new)!r})"
+    )
 
 
 def _unreadable(path: Path, error: BaseException, kind: str) -> UserError:
