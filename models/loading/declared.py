@@ -1,4 +1,4 @@
-"""What the files around a weights file declare about it: its activation, and the run that wrote it.
+"""Read declarations from the files around a weights file: the activation, and the run that wrote it.
 
 QuickGELU and GELU have no parameters. If one is computed with weights of the other, accuracies are too low on every dataset and
 nothing fails. A run's own files record the activation in their metadata (`models.loading.description`). For other files, the
@@ -23,7 +23,7 @@ QUICK_ACTIVATION = "quick_gelu"
 
 
 class Activation(NamedTuple):
-    """Whether weights were trained with QuickGELU, and what says so."""
+    """The declared activation: QuickGELU or not, and the source of the declaration."""
 
     quick: bool
     source: str
@@ -46,7 +46,9 @@ def activation(weights: Weights) -> Activation | None:
         return Activation(own.get("quick_gelu") is True, "open_clip_config.json next to it")
     theirs = _json(folder / "config.json")
     acts = [
-        tower.get("hidden_act") for key in ("vision_config", "text_config") if isinstance(tower := theirs.get(key), Mapping)
+        tower.get("hidden_act")
+        for tower in (theirs.get("vision_config"), theirs.get("text_config"))
+        if isinstance(tower, Mapping)
     ]
     if any(isinstance(act, str) for act in acts):
         return Activation(QUICK_ACTIVATION in acts, "config.json next to it")
@@ -83,9 +85,9 @@ def check_whole(weights: Weights) -> tuple[str, ...]:
     python = f"In Python, `perennial.load_run({run!r})` loads the whole model."
     if any(part in name for name in names for part in TUNED):
         raise UserError(
-            f"The weights in {weights.path} come from a run with --tuning {tuning or 'lora or adapter'}, which stores its update "
-            f"separately from the weights. `python cli.py export {run} --out DIR` writes the whole model for other programs. "
-            f"{python}"
+            f"The weights in {weights.path} come from a run with --tuning {tuning or 'lora or adapter'}, which stores its "
+            f"update separately from the weights. `python cli.py export {run} --out DIR` writes the whole model for other "
+            f"programs. {python}"
         )
     if any(name.startswith(ADDED) for name in names):
         raise UserError(
@@ -93,13 +95,13 @@ def check_whole(weights: Weights) -> tuple[str, ...]:
         )
     if tuning == "probe":
         raise UserError(
-            f"The weights in {weights.path} come from a run with --tuning probe, whose heads are in strategy.safetensors. The "
-            f"encoder alone is the model that the run started from. `python cli.py export {run} --out DIR` writes it with its "
+            f"The weights in {weights.path} come from a run with --tuning probe, whose heads are in strategy.safetensors. Its "
+            f"encoder is the model that the run started from. `python cli.py export {run} --out DIR` writes it with its "
             f"heads. {python}"
         )
     if own_answers:
         return (
-            f"the run of {weights.path} classifies with more than its encoder, which is used here without it. {python}"[:-1],
+            f"the run of {weights.path} classifies with more than its encoder, which is used here without it. {python[:-1]}",
         )
     return ()
 
@@ -122,7 +124,7 @@ def _run(weights: Weights) -> tuple[str | None, bool]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; empty if there is none."""
+    """Return the JSON object in a file; empty if the file has another content or cannot be read."""
     try:
         content = json.loads(_text(path))
     except (ValueError, RecursionError):

@@ -20,7 +20,7 @@ TENSOR_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Matched(NamedTuple):
-    """What a file gives to a model.
+    """The tensors that a model takes from a file.
 
     Attributes:
         state: tensors by the model's names.

@@ -33,10 +33,8 @@ def weights_sha256(name: str, pretrained: str | None = None) -> str | None:
     if pretrained == "random":
         return None
     directory = directory_of(name, pretrained)
-    if directory is not None:
-        files = sorted(f for f in directory.iterdir() if f.suffix in HASHED and f.is_file())
-    else:
-        files = []
+    inside = () if directory is None else directory.iterdir()
+    files = sorted(f for f in inside if f.suffix in HASHED and f.is_file())
     file = weights_file(name, pretrained)
     if file is not None and path_is(file, Path.is_file):
         files.append(file)
@@ -73,9 +71,7 @@ def directory_of(name: str, pretrained: str | None) -> Path | None:
                 f"{name!r} is a checkpoint of a run, not a model directory. Give the run's --model with --pretrained "
                 f"{checkpoint}, or put that file next to a {OPEN_CLIP_CONFIG}."
             )
-        raise UserError(
-            f"The model directory {name!r} has no {OPEN_CLIP_CONFIG}, and no {TRANSFORMERS_CONFIG} of transformers."
-        )
+        raise UserError(f"The model directory {name!r} has no {OPEN_CLIP_CONFIG} and no {TRANSFORMERS_CONFIG}.")
     if pretrained is None and weights_in(path) is None:
         raise no_weights(name)
     return path
@@ -131,6 +127,6 @@ def weights_file(name: str, pretrained: str | None) -> Path | None:
 
 
 def base_tag(pretrained: str | None) -> str | None:
-    """Return the tag of "TAG+FILE", the weights that a file is put over; None for a tag or a file alone."""
+    """Return the tag of "TAG+FILE", the weights that a file is put over; None for only a tag or only a file."""
     both = TAG_AND_FILE.fullmatch(pretrained or "")
     return both[1] if both is not None and not path_is(user_path(pretrained or ""), Path.exists) else None

@@ -238,7 +238,7 @@ def check_patches(vision: Mapping[str, Any], path: Path) -> None:
 
 
 def document(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a configuration file. Raises UserError if it cannot be read or is none."""
+    """Return the JSON object in a configuration file. Raises UserError if it cannot be read or has no object."""
     try:
         with open_file(path) as opened:
             content = opened.read(LARGEST_FILE + 1)

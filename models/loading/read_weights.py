@@ -175,15 +175,17 @@ def _pickled(path: Path) -> object:
 
 
 def _refusal(path: Path, named: str | None) -> str:
-    """Return the message for a file that could run code, with the two lines that convert it.
+    """Return the message for a file that could run code. If it names a class, two lines follow that convert the file.
 
-    Such are the checkpoints of wise-ft (`ImageClassifier`) and task_vectors (`ImageEncoder`): whole models, pickled.
+    wise-ft and task_vectors save whole models so, as their classes `ImageClassifier` and `ImageEncoder`.
     """
+    refused = f"The weights file {path} is a pickle that could run code when it is read"
+    if named is None:
+        return f"{refused}, so it is refused. If you trust it, save only its state dict with torch.save(STATE_DICT, NEW_FILE)."
     new = path.with_name(f"{path.stem}-state.pt")
     return (
-        f"The weights file {path} is a pickle that could run code when it is read{f' ({named})' if named else ''}, so it is "
-        "refused. If you trust it, save only its state dict, in a Python that can import the program that wrote it (such as "
-        "the folder of wise-ft or task_vectors):\n"
+        f"{refused} ({named}), so it is refused. If you trust it, convert it with these two lines, in a Python that can import "
+        "the program that wrote it (for wise-ft and task_vectors, in the folder of their code):\n"
         f"import torch; content = torch.load({str(path)!r}, map_location='cpu', weights_only=False)\n"
         f"torch.save(content.state_dict() if hasattr(content, 'state_dict') else content['state_dict'], {str(new)!r})"
     )

@@ -1,8 +1,8 @@
 """Small image towers for timm: those of SigLIP and EVA-02 for 48 x 48 pixels, four blocks deep and 128 wide.
 
 open_clip takes these towers from timm by name, and its configurations have no place for their sizes. Importing this module adds
-two names to timm's registry, and `siglip` adds towers of other sizes, those of transformers' models. Every other setting is timm's for the tower of `ViT-B-16-SigLIP` and `EVA02-B-16`. Sizes: our
-choice, those of `models/tiny`.
+two names to timm's registry. Every other setting is timm's for the tower of `ViT-B-16-SigLIP` and `EVA02-B-16`. Sizes: our
+choice, those of `models/tiny`. `siglip` adds towers of SigLIP of any other size, for models of transformers.
 
 Example:
     >>> import models.loading.small_towers

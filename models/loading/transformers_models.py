@@ -1,8 +1,8 @@
 """Read the configuration of a model directory of transformers, CLIP or SigLIP, as settings of open_clip.
 
-`config.json` gives the architecture, `preprocessor_config.json` (or `processor_config.json`) the preprocessing of images, and the
-tokenizer's files stay those of the directory. Only numbers and names from the tables below are read, so nothing in the files can
-name code (`models.loading.model_config`). A setting that open_clip cannot compute is refused.
+`config.json` gives the architecture, and `preprocessor_config.json` (or `processor_config.json`) the preprocessing of images.
+The tokenizer is made of the directory's files. Only numbers and names from the tables below are read, so nothing in the files
+can name code (`models.loading.model_config`). A setting that open_clip cannot compute is refused.
 """
 
 from __future__ import annotations
@@ -143,13 +143,20 @@ def _siglip(config: Mapping[str, Any], vision: dict[str, Any], text: dict[str, A
             raise invalid(path, f"{tower}.{key} is {str(value)[:60]}, which is not read; only SigLIP's own value is")
     if vision["hidden_size"] != text["hidden_size"]:
         raise invalid(path, "the towers have different widths (hidden_size)")
-    sizes = (vision[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"))
-    tanh = vision["hidden_act"] == "gelu_pytorch_tanh"
-    tower = SigLIPTower(*sizes, vision["patch_size"], vision["image_size"], tanh, vision["layer_norm_eps"])
+    sizes = SigLIPTower(
+        width=vision["hidden_size"],
+        depth=vision["num_hidden_layers"],
+        heads=vision["num_attention_heads"],
+        hidden=vision["intermediate_size"],
+        patch=vision["patch_size"],
+        side=vision["image_size"],
+        tanh=vision["hidden_act"] == "gelu_pytorch_tanh",
+        eps=vision["layer_norm_eps"],
+    )
     image = {
         "image_size": vision["image_size"],
         "patch_size": vision["patch_size"],
-        "timm_model_name": siglip(tower),
+        "timm_model_name": siglip(sizes),
         "timm_model_pretrained": False,
         "timm_pool": "map",
         "timm_proj": "none",
@@ -196,7 +203,7 @@ def _blocks(values: Mapping[str, Any], usual_eps: float | None) -> dict[str, Any
 
 
 def _tower(config: Mapping[str, Any], family: str, tower: str, path: Path) -> dict[str, Any]:
-    """Return the checked settings of a tower, with transformers' defaults. Settings that do not change features are left out."""
+    """Return the checked settings of a tower, with transformers' defaults."""
     # Early versions stored the difference from the defaults a second time.
     values = {**_mapping(config, tower, path), **_mapping(config, f"{tower}_dict", path)}
     defaults = DEFAULTS[family, tower]
@@ -246,7 +253,7 @@ def _preprocessing(folder: Path, family: str, side: int) -> dict[str, Any]:
 def _resize_mode(values: Mapping[str, Any], side: int, path: Path) -> str:
     """Return how images become squares: "shortest" (resize the shortest edge and cut the centre) or "squash"."""
     size, crop = values.get("size", {"shortest_edge": side}), values.get("crop_size", side)
-    cuts = values.get("do_center_crop", True if "crop_size" in values else False)
+    cuts = values.get("do_center_crop", "crop_size" in values)
     squash = {"height": side, "width": side}
     if isinstance(size, Mapping) and dict(size) == squash:
         return "squash"
@@ -255,5 +262,5 @@ def _resize_mode(values: Mapping[str, Any], side: int, path: Path) -> str:
         return "shortest"
     raise invalid(
         path,
-        f"size {str(size)[:60]} and crop_size {str(crop)[:60]} do not give whole images of {side} pixels, the model's size",
+        f"size {str(size)[:60]} with crop_size {str(crop)[:60]} does not give the {side} pixels of the model",
     )
