@@ -58,4 +58,4 @@ def number(value: Any, digits: int = 1, sd: Any = None) -> Cell:
     if value is None or value != value:
         return Cell("-", "")
     deviation = "" if sd is None or sd != sd else f" ± {sd:,.{digits}f}"
-    return Cell(f"{value:,.{digits}f}{deviation}", f"{value:.6g}")
+    return Cell(f"{value:z,.{digits}f}{deviation}", f"{value:.6g}")

@@ -11,6 +11,7 @@ import cli
 from harness.records.leaderboard import COLUMNS, table_of
 from harness.records.runs import read
 from harness.report.leaderboard_page import page
+from harness.report.tables import number
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,10 @@ def test_rows_records_and_commands(board, results):
     [csv] = [a["href"] for t, a in elements.tags if a.get("download") == "leaderboard.csv"]
     rows = base64.b64decode(csv.partition("base64,")[2]).decode().splitlines()
     assert rows[0].startswith(",".join(COLUMNS)) and f"{len(rows) - 1} rows from 5 finished runs" in shown
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign():
+    assert number(-0.01, 1, 0.04).text == "0.0 ± 0.0" and number(-1234.5, 1).text == "-1,234.5"
 
 
 def test_an_empty_leaderboard_has_a_page(parse):
