@@ -60,4 +60,4 @@ def usual_settings(benchmark: str) -> dict[str, Any]:
         "odcl": {"protocol": "class", "duplicates": "merge"},
     }
     protocol = "class" if benchmark.startswith("cil-") else "task"
-    return {"protocol": protocol, "duplicates": "own", **usual.get(benchmark, {})}
+    return {"protocol": protocol, "duplicates": "own", "split": "test", **usual.get(benchmark, {})}

@@ -161,6 +161,8 @@ def assemble(
     cache: bool = True,
     select: bool = False,
     hold_out: bool | None = None,
+    scored: str = "test",
+    val_limit: int | None = None,
     splits: Sequence[str] = ("train", "val", "test"),
     progress: Progress | None = None,
 ) -> CLScenario:
@@ -181,6 +183,10 @@ def assemble(
             benchmark's protocol, also of held-out domains, and cached.
         hold_out: take missing validation splits out of the training data. None: as the benchmark's protocol does. If False,
             `val` is a part of the training data, and such a protocol does not use it.
+        scored: "test", or "val": the streams `test` and `heldout` have the validation images, which are held out of the
+            training data as with `select`. No test image is read. Targets of the benchmark have only test images and are
+            left out.
+        val_limit: at most this number of validation images per domain (a seeded choice in proportion to the classes).
         splits: the splits of trained domains to read. ("test",) needs no training data and leaves `train` empty.
         progress: called as progress(done, total, what) while data is rendered or read.
 
@@ -189,13 +195,17 @@ def assemble(
         the prompts.
 
     Raises:
-        UserError: for missing or damaged data, for a class with fewer images than shots, if `select` needs validation images
-            and none can be held out, and for classes with equal prompts for the encoder.
+        UserError: for missing or damaged data, for a class with fewer images than shots, if `select` or `scored` needs
+            validation images and none can be held out, and for classes with equal prompts for the encoder.
     """
+    validates = scored == "val"
+    select = select or validates
     preprocess = preparation(encoder, preprocess)
     shots = stream.shots if shots is None else shots
     shots_seed = seed if stream.shots_seed is None else stream.shots_seed
     built = stream.build(progress, splits, SPLITS) if select else stream.build(progress, splits)
+    if validates:
+        built = built._replace(heldout=[d for d in built.heldout if d.name in stream.heldout and d.name not in stream.targets])
     if encoder is not None:  # before images are decoded
         check_prompts(encoder.reader, (*built.trained, *built.heldout))
     hold_out = select or not stream.whole_train if hold_out is None else hold_out
@@ -211,15 +221,19 @@ def assemble(
             else:
                 domain = with_validation(domain, seed, hold_out)
         if select and domain.val is None and domain.name not in stream.targets:
-            raise UserError(_nothing_held_out(domain, shots))
+            raise UserError(_nothing_held_out(domain, shots, validates))
+        if validates:
+            domain = replace(domain, test=domain.val, ood=None)
         domain = limited(domain, limit, seed) if limit is not None else domain
+        if val_limit is not None:
+            domain = limited(domain, val_limit, seed, ("val", "test") if validates else ("val",))
         if cache:
-            wanted = ("val", "test") if select and domain.val is not None else ("test",)
+            wanted = ("val",) if validates else ("val", "test") if select and domain.val is not None else ("test",)
             # Steps of a class-incremental stream have the same names whatever the dataset.
             steps = stream.benchmark.startswith("cil-") and i < len(built.trained)
             label = f"{stream.benchmark}-{domain.name}" if steps else domain.name
             cached = cached_domain(replace(domain, name=label), preprocess, splits=wanted, progress=progress)
-            domain = replace(cached, name=domain.name)
+            domain = replace(cached, name=domain.name, test=cached.val if validates else cached.test)
         domains.append(domain)
     count = len(built.trained)
     made = scenario(
@@ -229,14 +243,16 @@ def assemble(
     return made
 
 
-def _nothing_held_out(domain: Domain, shots: int | None) -> str:
+def _nothing_held_out(domain: Domain, shots: int | None, validates: bool) -> str:
+    use = "validation images are scored" if validates else "the method selects options by validation images"
     if domain.train is None:
-        return f"{domain.name} has neither validation nor training images, but the method selects options by validation images."
+        other = " Leave it out of --heldout." if validates else ""
+        return f"{domain.name} has neither validation nor training images, but {use}.{other}"
     cause = "every class has a single training image" if shots is None else f"the {shots} shots take every training image"
     alternative = "" if shots is None else ", or use fewer --shots"
     return (
-        f"{domain.name} has no validation images and none can be held out, since {cause}. The method selects options by "
-        f"validation images: add a validation split{alternative}."
+        f"{domain.name} has no validation images and none can be held out, since {cause}. {use[:1].upper()}{use[1:]}: add a "
+        f"validation split{alternative}."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -176,8 +176,10 @@ def with_validation(domain: Domain, seed: int = 0, take: bool = True, leave: int
     )
 
 
-def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
-    """Return the domain with at most `limit` images per split: a seeded choice in proportion to the classes.
+def limited(
+    domain: Domain, limit: int, seed: int = 0, splits: Collection[str] = ("train", "val", "test", "ood")
+) -> Domain:
+    """Return the domain with at most `limit` images in each of `splits`: a seeded choice in proportion to the classes.
 
     Every class keeps at least one image, unless there are more classes than `limit`. In that case `warnings` has the number of
     classes without a training image. A domain with questions keeps only the questions that are left.
@@ -199,13 +201,14 @@ def limited(domain: Domain, limit: int, seed: int = 0) -> Domain:
             chosen += [indices[i] for i in class_permutation(name, len(indices), seed)[:number]]
         return Subset(dataset, sorted(chosen))
 
-    smaller = replace(domain, **{split: cut(split) for split in ("train", "val", "test", "ood")})
+    smaller = replace(domain, **{split: cut(split) for split in splits})
     sources = dict(domain.split_sources)
+    flag = "--limit" if "train" in splits else "--val-limit"
     for split in ("train", "val", "test"):
         before, after = getattr(domain, split), getattr(smaller, split)
         if before is not after:
             known = f"{sources[split]}; " if split in sources else ""
-            sources[split] = f"{known}{len(after):,} of {len(before):,} images (--limit), seed {seed}"
+            sources[split] = f"{known}{len(after):,} of {len(before):,} images ({flag}), seed {seed}"
     smaller = with_asked_questions(replace(smaller, split_sources=sources))
     if domain.train is None or smaller.train is None or domain.groups is not None:
         return smaller

@@ -234,7 +234,13 @@ def check_names(config: RunConfig) -> StreamPlan:
             check_source(name, kind)
     check_distinct_items(config.plugins, "--plugin")
     select_measures(config.measures or (), AFTER_TRAINING)
+    if config.val_limit is not None and config.split != "val":
+        raise UserError("--val-limit limits the images that --split val scores: add --split val, or use --limit.")
     plan: StreamPlan = BENCHMARKS.get(config.benchmark)(config.ask())
+    if config.split == "val":
+        # Targets have only test images.
+        heldout = tuple(name for name in plan.heldout if name not in plan.targets)
+        return dataclasses.replace(plan, heldout=heldout, targets=())
     return plan
 
 

@@ -173,6 +173,25 @@ class RunConfig(Ask):
         identity=True,
         usual=list(RUN_DEFAULTS),
     )
+    split: str = setting(
+        "test",
+        "images that are scored: test (default), or val, to choose options without a look at test images",
+        group="evaluation",
+        choices=lambda: ("test", "val"),
+        identity=True,
+        usual="test",
+        banner="{} images are scored",
+        title="scored on {} images",
+    )
+    val_limit: int | None = setting(
+        None,
+        "with --split val: score at most N images per task",
+        group="evaluation",
+        metavar="N",
+        least=1,
+        identity=True,
+        usual=None,
+    )
     save_predictions: bool = setting(
         False,
         "save the five likeliest classes of every test image, and what `rescore` needs, after every task (parquet)",

@@ -49,7 +49,7 @@ COLUMNS = [
     "source",
     "run",
 ]
-LATER = (*TEST_COSTS, "batch_dependent", "reported", "duplicates")
+LATER = (*TEST_COSTS, "batch_dependent", "reported", "duplicates", "split")
 """Columns after all others, in the order in which they were added."""
 METRICS = ("transfer", "average", "last", "forgetting", "bwt", "retention", "iimm_mean")
 LESS_IS_BETTER = ("forgetting",)

@@ -47,6 +47,8 @@ def build_scenario(resolved: Resolved, encoder: DualEncoder, screen: Screen) -> 
             seed=resolved.config.seed,
             cache=resolved.config.cache,
             select=resolved.strategy_class.selects(resolved.options),
+            scored=resolved.config.split,
+            val_limit=resolved.config.val_limit,
             splits=splits,
             progress=stoppable(screen.data),
         )
@@ -54,7 +56,7 @@ def build_scenario(resolved: Resolved, encoder: DualEncoder, screen: Screen) -> 
     try:
         return scenario(("train", "val", "test"))
     except Missing:
-        if resolved.strategy_class.learns:
+        if resolved.strategy_class.learns or resolved.config.split == "val":
             raise
     test_only = scenario(("test",))
     screen.say("no training data found: the measures before training are left out", style="dim")

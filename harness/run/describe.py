@@ -74,7 +74,7 @@ def banner(resolved: Resolved, encoder: DualEncoder, strategy: Strategy, scenari
         )
         lines.append(f"{span} updates per task, {changed}batch {options.batch_size}, lr {options.lr:g}{rates}")
     for name, setting in declared(RunConfig).items():
-        if setting.banner and resolved.request[name] is not None:
+        if setting.banner and resolved.request[name] not in (None, setting.usual):
             lines.append(setting.banner.format(resolved.request[name]))
     if (reference := _reference(resolved, strategy)) is not None:
         counts = [f"{data['n']:,} reference {kind} ({data['name']})" for kind, data in reference.items() if data["n"]]

@@ -44,7 +44,7 @@ def test_columns_and_empty(tmp_path):
     assert ",".join(ALL[len(COLUMNS) :]) == (
         "transfer_std,average_std,last_std,forgetting_std,bwt_std,retention_std,iimm_mean_std,"
         "protocol,shots,limit,data,heldout,data_version,settings,stored_per_task,test_ms_per_image,batch_dependent,reported,"
-        "duplicates"
+        "duplicates,split"
     )
 
 
