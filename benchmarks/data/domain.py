@@ -176,9 +176,7 @@ def with_validation(domain: Domain, seed: int = 0, take: bool = True, leave: int
     )
 
 
-def limited(
-    domain: Domain, limit: int, seed: int = 0, splits: Collection[str] = ("train", "val", "test", "ood")
-) -> Domain:
+def limited(domain: Domain, limit: int, seed: int = 0, splits: Collection[str] = ("train", "val", "test", "ood")) -> Domain:
     """Return the domain with at most `limit` images in each of `splits`: a seeded choice in proportion to the classes.
 
     Every class keeps at least one image, unless there are more classes than `limit`. In that case `warnings` has the number of

@@ -3,6 +3,7 @@
 COMMANDS = {
     "bench": "run a benchmark with a strategy",
     "sweep": "run a grid of strategies, orders and seeds, on one machine or a cluster",
+    "tune": "choose options of a strategy on validation images",
     "check": "check that your method survives an interruption",
     "measure": "measure datasets with one forward pass, before any training",
     "study": "fine-tune each domain with each tuning: what predicts gain and forgetting",
@@ -31,6 +32,7 @@ examples:
   python cli.py claims                                          the papers' claims and the verdicts of your runs
   python cli.py sweep --strategies zscl,lora --seeds 0-4        a grid of runs, on one machine or a cluster
   python cli.py classify --run results/.../zscl-52556192e1 PHOTOS   the likeliest classes of your images
+  python cli.py tune --strategy zscl --space l2=log:0.01:10     options chosen on validation images
   python cli.py leaderboard --csv leaderboard.csv               all finished runs, one row per method
   python cli.py leaderboard results --from OWNER/NAME           next to the records of a hub dataset
   python cli.py rescore --protocol task                         the same predictions among each task's own classes

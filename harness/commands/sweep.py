@@ -20,6 +20,8 @@ from models.setting import setting
 if TYPE_CHECKING:
     from harness.display.screen import Screen
     from harness.sweep.grid import Run
+    from harness.sweep.local_backend import Local
+    from harness.sweep.ray_backend import Ray
     from harness.sweep.scheduler import Backend
 
 ONLY = {
@@ -32,10 +34,10 @@ ONLY = {
 }
 """Flags that only one backend has."""
 ABOUT = """\
-Run a grid: every strategy with every order and every seed, each as `bench` in a separate process. All flags of `bench` are
-valid and hold for every run; `bench --help` lists them. The same command again, or with more names, runs what is missing:
-finished runs are skipped, interrupted and failed runs continue from their last checkpoint. A failed run does not stop the
-others. The exit status is 1 if any run is not finished.
+Run a grid: every strategy with every order, every seed and every value of an option in --set, each as `bench` in a separate
+process. All flags of `bench` are valid and hold for every run; `bench --help` lists them. The same command again, or with more
+names, runs what is missing: finished runs are skipped, interrupted and failed runs continue from their last checkpoint. A
+failed run does not stop the others. The exit status is 1 if any run is not finished.
 """
 EXAMPLES = """\
 examples:
@@ -44,10 +46,15 @@ examples:
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --devices cuda:0,cuda:1        one on each GPU (--jobs 4: two on each)
   python cli.py sweep cil --strategies zscl,lwf --seeds 0,1,2 --set iterations=80       with flags of bench
   python cli.py sweep --strategies zscl,wise-ft --set wise-ft.alpha=0.3                 an option of one of the strategies
+  python cli.py sweep --strategies zscl --set l2=0.1,1,10 lr=1e-4,3e-4 --split val      six runs on validation images
+  python cli.py sweep --strategies rapf --set step_at=0.3,0.7 step_at=0.5               two runs: the option takes a list
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --status                       the state of each run
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --shard 2/4                    the second of four machines
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --backend ray --ray-address HOST:6379 --gpus-per-run 0.5
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --backend slurm --slurm partition=gpu gpus_per_node=1 cpus_per_task=8
+
+A comma separates the values of an option that takes a number, a switch or one of a few names. In an option that takes a text or
+a list, the comma is part of the value: give the option once per value.
 
 The output of each run is in OUT/logs/<benchmark>-<edition>-<order>-<strategy>-seed<N>-<key>.log.
 Ctrl-C (or SIGTERM) lets every run save its state and stops; the same command continues.
@@ -56,8 +63,27 @@ GRID, ACTION, PLACE = "grid", "action", "machines"
 """Headings of `sweep --help`."""
 
 
-@dataclass(frozen=True)
-class SweepConfig:
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """The settings of the machines that `sweep` and `tune` share."""
+
+    jobs: int | None = setting(
+        None, "run at most N at a time (default for local: one, or one per device)", group=PLACE, metavar="N", least=1
+    )
+    devices: tuple[str, ...] | None = setting(
+        None, "local: devices to distribute the runs over", group=PLACE, metavar="cuda:0,cuda:1", items="names"
+    )
+    ray_address: str | None = setting(
+        None, "ray: the address of a cluster (default: one is started on this machine)", group=PLACE, metavar="ADDRESS"
+    )
+    cpus_per_run: float = setting(1.0, "ray: processors per run (default: 1)", group=PLACE, metavar="N", least=0)
+    gpus_per_run: float | None = setting(
+        None, "ray: GPUs per run, also a fraction (default: 1 if there are any)", group=PLACE, metavar="N", least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(Machines):
     """The settings of a sweep, in addition to those of its runs."""
 
     strategies: tuple[str, ...] | None = setting(
@@ -78,19 +104,6 @@ class SweepConfig:
     dry_run: bool = setting(False, "only print the state and the command of each run", group=ACTION)
     retries: int = setting(1, "start a failed or lost run again up to N times (default: 1)", group=ACTION, metavar="N", least=0)
     backend: str = setting("local", "local (default), ray or slurm", group=PLACE, choices=lambda: ("local", "ray", "slurm"))
-    jobs: int | None = setting(
-        None, "run at most N at a time (default for local: one, or one per device)", group=PLACE, metavar="N", least=1
-    )
-    devices: tuple[str, ...] | None = setting(
-        None, "local: devices to distribute the runs over", group=PLACE, metavar="cuda:0,cuda:1", items="names"
-    )
-    ray_address: str | None = setting(
-        None, "ray: the address of a cluster (default: one is started on this machine)", group=PLACE, metavar="ADDRESS"
-    )
-    cpus_per_run: float = setting(1.0, "ray: processors per run (default: 1)", group=PLACE, metavar="N", least=0)
-    gpus_per_run: float | None = setting(
-        None, "ray: GPUs per run, also a fraction (default: 1 if there are any)", group=PLACE, metavar="N", least=0
-    )
     slurm: Mapping[str, str] = setting(
         {},
         "slurm: parameters of submitit (timeout_min, mem_gb, cpus_per_task, gpus_per_node) or Slurm (partition, qos, ...)",
@@ -149,18 +162,23 @@ def checked(arguments: argparse.Namespace) -> SweepConfig:
     check_values(config)
     if config.status and config.dry_run:
         raise UserError("--status and --dry-run cannot be combined: leave one out.")
-    for name, backend in ONLY.items():
-        if getattr(arguments, name) not in (None, False) and config.backend != backend:
-            raise UserError(f"--{name.replace('_', '-')} is only for --backend {backend}.")
+    check_machines(config, config.backend, arguments)
+    if config.shard is not None:
+        parse_shard(config.shard)
+    return config
+
+
+def check_machines(config: Machines, backend: str, arguments: argparse.Namespace) -> None:
+    """Raise UserError for flags of another backend, and for devices that cannot exist."""
+    for name, only in ONLY.items():
+        if getattr(arguments, name, None) not in (None, False) and backend != only:
+            raise UserError(f"--{name.replace('_', '-')} is only for --backend {only}.")
     if config.devices is not None and arguments.device is not None:
         raise UserError("--devices and --device cannot be combined: leave one out.")
     if config.devices == ():
         raise UserError("--devices names nothing.")
     for name in config.devices or ():
         check_device(name)
-    if config.shard is not None:
-        parse_shard(config.shard)
-    return config
 
 
 def dry_run(runs: list[Run], arguments: argparse.Namespace, config: SweepConfig) -> int:
@@ -211,14 +229,19 @@ def fill_grid(runs: list[Run], arguments: argparse.Namespace, config: SweepConfi
 
 def make_backend(config: SweepConfig, folder: Path) -> Backend:
     """Return the backend that starts the runs. Raises UserError if it is not available."""
-    if config.backend == "ray":
-        from harness.sweep.ray_backend import Ray
-
-        return Ray(config.ray_address, config.cpus_per_run, config.gpus_per_run, config.jobs)
     if config.backend == "slurm":
         from harness.sweep.slurm_backend import Slurm
 
         return Slurm(folder, dict(config.slurm), config.slurm_local, config.jobs)
+    return local_or_ray(config, config.backend)
+
+
+def local_or_ray(config: Machines, backend: str) -> Local | Ray:
+    """Return the backend "local" or "ray". Raises UserError if there is no cluster."""
+    if backend == "ray":
+        from harness.sweep.ray_backend import Ray
+
+        return Ray(config.ray_address, config.cpus_per_run, config.gpus_per_run, config.jobs)
     from harness.sweep.local_backend import Local
 
     return Local(config.jobs, config.devices or ())

@@ -65,6 +65,8 @@ def _details(setting: Setting, hint: Any, default: Any) -> dict[str, Any]:
     if bool in kinds:
         switch = {"action": "store_false", "default": None} if default is True else {"action": "store_true", "default": False}
         return {"help": setting.help, **switch}
+    if setting.items == "words":
+        return {**details, "nargs": "+", "action": "extend"}
     if setting.items is not None:
         return {**details, "nargs": setting.nargs or "+"}
     if Mapping in kinds:

@@ -7,7 +7,7 @@ import difflib
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from benchmarks.names import join_names, names_from_words, split_names
 from benchmarks.plan import StreamPlan
 from harness.config.config_file import read_file
-from harness.config.options import seeds_in
+from harness.config.options import parse_assignments, seeds_in
 from harness.config.resolve import check_names, order_label, outline, resolve, unchanged_data
 from harness.config.run_config import RunConfig
+from harness.sweep.option_values import combinations, comma_rule
 from harness.sweep.recorded_runs import recorded_place
 from models.registry import UserError
 
@@ -30,7 +31,10 @@ NOT_PASSED_ON = ("benchmark", "strategy", "order", "seed", "fresh", "quiet")
 
 
 class Run(NamedTuple):
-    """One run of the grid: its coordinates, the folder of its record, its log, and the arguments of `bench`."""
+    """One run of the grid: its coordinates, the folder of its record, its log, and the arguments of `bench`.
+
+    `varied` are the options in which it differs from other runs of the grid: ("l2=0.1",).
+    """
 
     strategy: str
     order: str
@@ -38,9 +42,15 @@ class Run(NamedTuple):
     folder: Path
     log: Path
     arguments: tuple[str, ...]
+    varied: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The strategy and the varied options: "zscl l2=0.1"."""
+        return " ".join((self.strategy, *self.varied))
 
     def __str__(self) -> str:
-        return f"{self.strategy}, order {self.order}, seed {self.seed}"
+        return f"{self.label}, order {self.order}, seed {self.seed}"
 
 
 Command = Callable[[Run, bool, str | None], list[str]]
@@ -122,9 +132,10 @@ def grid(
     configs: Callable[[argparse.Namespace], list[RunConfig]],
     runs_code: bool = True,
 ) -> list[Run]:
-    """Return all runs of a grid, seeds outermost and strategies innermost, so that one seed of everything comes first.
+    """Return all runs of a grid, seeds outermost, so that one seed of everything comes first. Values of options are innermost.
 
-    Names, options and data of every run are checked before any run starts.
+    An option with several values in `--set` is an axis of the grid (`harness.sweep.option_values`). Names, options and data of
+    every run are checked before any run starts.
 
     Args:
         parser: the parser of `bench`.
@@ -142,33 +153,38 @@ def grid(
     orders = axis("--orders", parse_orders(arguments.orders) if arguments.orders else None, "--order", order)
     seeds_of_bench = seeds_in(arguments.seed, "--seed") if arguments.seed else None
     seeds = axis("--seeds", seeds_in(arguments.seeds) if arguments.seeds else None, "--seed", seeds_of_bench)
-    flags = {name: flags_for(parser, _for_strategy(arguments, name, strategies), NOT_PASSED_ON) for name in strategies}
-    benchmark = [arguments.benchmark or "mtil"]
-    if arguments.benchmark is None and arguments.config and "benchmark" in read_file(arguments.config):
-        benchmark = []
-    requested: list[tuple[RunConfig, tuple[str, ...]]] = []
-    for seed, order, strategy in itertools.product(seeds, orders, strategies):
+    file = read_file(arguments.config) if arguments.config else {}
+    flags = {name: _flags_and_options(parser, arguments, name, strategies, file) for name in strategies}
+    benchmark = [] if arguments.benchmark is None and "benchmark" in file else [arguments.benchmark or "mtil"]
+    requested: list[tuple[RunConfig, tuple[str, ...], tuple[str, ...]]] = []
+    cells = (
+        (seed, order, strategy, *each)
+        for seed, order, strategy in itertools.product(seeds, orders, strategies)
+        for each in flags[strategy]
+    )
+    for seed, order, strategy, flags_of_run, varied in cells:
         coordinates = (("--strategy", strategy), ("--order", order), ("--seed", seed))
         words = [str(word) for flag, value in coordinates if value is not None for word in (flag, value)]
-        words = [*benchmark, *words, *flags[strategy]]
+        words = [*benchmark, *words, *flags_of_run]
         # A configuration file may name several seeds, and a case study has several strategies by default.
         asked = configs(parser.parse_args(words))
         several_strategies = len({config.strategy for config in asked}) > 1
         for config in asked:
             run_line = [*words, *(["--strategy", config.strategy] if several_strategies else [])]
-            requested.append((config, tuple(run_line if seed is not None else [*run_line, "--seed", str(config.seed)])))
+            run_line = run_line if seed is not None else [*run_line, "--seed", str(config.seed)]
+            requested.append((config, tuple(run_line), varied))
     runs: dict[Path, Run] = {}
     several = len(requested) > 1
     with unchanged_data():
         plans = []
-        for config, _ in requested:
+        for config, *_ in requested:
             with _naming_run(config, several):
                 plans.append(check_names(config))
                 plans[-1].check()
-        for (config, run_words), plan in zip(requested, plans, strict=True):
+        for (config, run_words, varied), plan in zip(requested, plans, strict=True):
             with _naming_run(config, several):
                 folder, log = _folder_and_log(config, plan, runs_code)
-            runs.setdefault(folder, Run(config.strategy, order_label(plan), config.seed, folder, log, run_words))
+            runs.setdefault(folder, Run(config.strategy, order_label(plan), config.seed, folder, log, run_words, varied))
     return list(runs.values())
 
 
@@ -183,18 +199,40 @@ def _folder_and_log(config: RunConfig, plan: StreamPlan, runs_code: bool) -> tup
     return folder, Path(config.out) / "logs" / name
 
 
-def _for_strategy(arguments: argparse.Namespace, strategy: str | None, strategies: Sequence[str | None]) -> argparse.Namespace:
-    """Return the arguments for the runs of one strategy: `--set wise-ft.alpha=0.3` becomes `alpha=0.3` for wise-ft only.
+def _flags_and_options(
+    parser: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    strategy: str | None,
+    strategies: Sequence[str | None],
+    file: Mapping[str, Any],
+) -> list[tuple[list[str], tuple[str, ...]]]:
+    """Return the flags of each run of one strategy without its coordinates, and the options in which they differ."""
+    words = _options_of(arguments, strategy, strategies)
+    name = strategy or file.get("strategy") or RunConfig.strategy
+    rule = comma_rule(name, arguments.tuning or file.get("tuning"), names_from_words(arguments.plugins or ()))
+    result = []
+    for choice in combinations(words, rule):
+        own = argparse.Namespace(**{**vars(arguments), "options": list(choice.words) or None})
+        result.append((flags_for(parser, own, NOT_PASSED_ON), choice.varied))
+    return result
 
-    A plugin with the name of a strategy (Avalanche's lwf) keeps its options if it is used.
+
+def _options_of(arguments: argparse.Namespace, strategy: str | None, strategies: Sequence[str | None]) -> list[str]:
+    """Return the words of --set for one strategy: `wise-ft.alpha=0.3` becomes `alpha=0.3` for wise-ft only.
+
+    Such a word takes precedence over a word for all strategies. A plugin with the name of a strategy (Avalanche's lwf) keeps
+    its options if it is used.
     """
     prefixes = {f"{name}.": name for name in strategies if name is not None and name not in (arguments.plugins or ())}
-    words = []
+    general, own = [], []
     for word in arguments.options or ():
         prefix = next((prefix for prefix in prefixes if word.startswith(prefix)), "")
-        if not prefix or prefixes[prefix] == strategy:
-            words.append(word.removeprefix(prefix))
-    return argparse.Namespace(**{**vars(arguments), "options": words or None})
+        if not prefix:
+            general.append(word)
+        elif prefixes[prefix] == strategy:
+            own.append(word.removeprefix(prefix))
+    replaced = parse_assignments(own).keys()
+    return [*(word for word in general if not parse_assignments([word]).keys() & replaced), *own]
 
 
 def _names(words: Sequence[str] | None) -> list[str] | None:

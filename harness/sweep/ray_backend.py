@@ -89,6 +89,9 @@ class Ray:
             if wanted > resources.get(name, 0):
                 self.close()
                 raise UserError(f"{flag} {wanted:g} is more than the Ray cluster has: {resources.get(name, 0):g} {name}s.")
+        shares = [resources.get(name, 0) / wanted for name, wanted in (("CPU", cpus), ("GPU", gpus)) if wanted]
+        self.capacity = max(1, int(min(shares, default=1)))
+        """The number of runs that the cluster can have at a time."""
         self.ray.cloudpickle.register_pickle_by_value(child_process)
         # A new worker for each task, which inherits nothing from the last task.
         self.task = self.ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(child_process.run)

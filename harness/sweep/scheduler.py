@@ -96,12 +96,23 @@ class Display(Protocol):
         """Leave the live display."""
 
 
+class Source(Protocol):
+    """Adds runs while others run (`harness.tune.search.Search`)."""
+
+    def next_run(self) -> Run | None:
+        """Return a further run, or None if there is none at the moment."""
+
+    def look(self, outcomes: Sequence[Outcome]) -> None:
+        """Look at all runs, and set `stop` of those that are not worth finishing. Called often."""
+
+
 @dataclass
 class Outcome:
     """A run of the sweep so far.
 
-    `state` is waiting, running, elsewhere (another process has it), finished, failed or interrupted. `here` says whether this
-    sweep has started it. `old_stamps` are the stamps of the results to be replaced, if the run starts over.
+    `state` is waiting, running, elsewhere (another process has it), finished, failed, interrupted or stopped. `here` says
+    whether this sweep has started it. `stop` asks to end it before it is finished, which makes it "stopped". `old_stamps` are
+    the stamps of the results to be replaced, if the run starts over.
     """
 
     run: Run
@@ -112,6 +123,7 @@ class Outcome:
     began: float = 0.0
     seconds: float = 0.0
     not_before: float = 0.0
+    stop: bool = False
     status: Status = field(default_factory=lambda: Status("missing"))
     old_stamps: dict[str, Stamp] = field(default_factory=dict)
 
@@ -132,7 +144,14 @@ Active = dict[Run, tuple[Outcome, Handle]]
 
 
 def run_missing(
-    runs: Sequence[Run], backend: Backend, screen: Display, *, fresh: bool = False, retries: int = 1, pause: float = 0.2
+    runs: Sequence[Run],
+    backend: Backend,
+    screen: Display,
+    *,
+    fresh: bool = False,
+    retries: int = 1,
+    pause: float = 0.2,
+    source: Source | None = None,
 ) -> list[Outcome]:
     """Start the runs that are not finished, start failed and lost runs again, and return how every run ended.
 
@@ -144,6 +163,7 @@ def run_missing(
             that old results never pass for new ones.
         retries: how often a run is started again.
         pause: seconds between looks at the running processes.
+        source: adds runs when the backend has a free slot. The backend needs a number of slots.
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, when all processes have saved.
@@ -165,13 +185,19 @@ def run_missing(
     # SIGTERM is an interrupt too, as schedulers mean it. A shell may have set SIGINT to be ignored.
     with handled(_interrupt):
         try:
-            while waiting or active:
+            while True:
+                if source is not None:
+                    _add_runs(source, outcomes, waiting, active, backend)
+                if not waiting and not active:
+                    break
                 _start_waiting(waiting, active, backend, screen, fresh, retries)
                 for outcome, handle in list(active.values()):
                     ending = handle.poll()
                     if ending is not None:
                         del active[outcome.run]
                         _settle(outcome, ending, retries, waiting, screen)
+                if source is not None:
+                    _stop_some(source, outcomes, active)
                 screen.update(outcomes)
                 time.sleep(pause)
         except KeyboardInterrupt:
@@ -187,6 +213,23 @@ def run_missing(
     return outcomes
 
 
+def _add_runs(source: Source, outcomes: list[Outcome], waiting: deque[Outcome], active: Active, backend: Backend) -> None:
+    """Add runs of a source for the free slots of the backend."""
+    while len(waiting) + len(active) < (backend.slots or 1) and (run := source.next_run()) is not None:
+        check_writable(run.log.parent)
+        outcomes.append(Outcome(run, status=status_of(run)))
+        waiting.append(outcomes[-1])
+
+
+def _stop_some(source: Source, outcomes: list[Outcome], active: Active) -> None:
+    """Interrupt the runs that a source stops."""
+    before = {outcome.run for outcome in outcomes if outcome.stop}
+    source.look(outcomes)
+    for outcome, handle in active.values():
+        if outcome.stop and outcome.run not in before:
+            handle.interrupt()
+
+
 def _start_waiting(
     waiting: deque[Outcome], active: Active, backend: Backend, screen: Display, fresh: bool, retries: int
 ) -> None:
@@ -195,6 +238,9 @@ def _start_waiting(
         if backend.slots is not None and len(active) >= backend.slots:
             return
         outcome = waiting.popleft()
+        if outcome.stop:
+            outcome.state = "stopped"
+            continue
         now = time.monotonic()
         if outcome.not_before > now:
             waiting.append(outcome)
@@ -241,6 +287,9 @@ def _settle(outcome: Outcome, ending: Ending, retries: int, waiting: deque[Outco
         # A refused process has not finished the run: another process did.
         outcome.here = ending.status != MISTAKE
         screen.finished(outcome)
+        return
+    if outcome.stop:
+        outcome.state = "stopped"
         return
     # The lock is checked twice: while another sweep looks at it, it appears to be held.
     if ending.status == MISTAKE and outcome.status.state == "running" and at_work(outcome.run.folder):

@@ -204,7 +204,7 @@ def elapsed(seconds: float) -> str:
 def _add_row(table: Table, run: Run, status: Status) -> None:
     tasks = f"{status.done} of {status.total}" if status.total else ""
     state = Text(status.state, style=STYLES.get(status.state, ""))
-    table.add_row(run.strategy, run.order, str(run.seed), state, tasks, Text(status.note))
+    table.add_row(run.label, run.order, str(run.seed), state, tasks, Text(status.note))
 
 
 def _remaining(outcomes: Sequence[Outcome], running: int) -> str:

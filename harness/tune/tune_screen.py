@@ -1,0 +1,136 @@
+"""Show a search: the trials at work, the best one so far, and the remaining time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from harness.display.plain_table import plain_table
+from harness.display.screen import Screen, time_left
+from harness.sweep.run_status import status_of
+from harness.sweep.scheduler import Outcome
+from harness.sweep.sweep_screen import STYLES, count_runs, elapsed
+from harness.tune.search import Search
+from harness.tune.trial_study import FAILED, FINISHED, Entry
+
+BEST_SHOWN = 5
+"""Rows of the table at the end."""
+
+
+class TuneScreen:
+    """A live table of the trials at work on a terminal, and one line per trial that has ended."""
+
+    def __init__(self, screen: Screen, search: Search, slots: int, live: bool | None = None):
+        self.screen, self.search, self.slots = screen, search, slots
+        self._use_live = (screen.console.is_terminal if live is None else live) and not screen.quiet
+        self._live: Live | None = None
+        self._shown = len(search.ended)
+        self._last_update = 0.0
+
+    def begin(self, outcomes: Sequence[Outcome]) -> None:
+        """Show how many trials there are to do."""
+        done, total = len(self.search.ended), self.search.trials
+        self.screen.say(f"{total} trial{'s' * (total != 1)}, {done} done already, {max(0, total - done)} to do")
+        if self._use_live:
+            self._live = Live(self._table(outcomes), console=self.screen.console, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def started(self, outcome: Outcome) -> None:
+        """Show that a run has started, and its log."""
+        if self._live is None:
+            attempt = f", attempt {outcome.attempts}" if outcome.attempts > 1 else ""
+            self.screen.say(f"started {outcome.run}{attempt}: {outcome.run.log}", style="dim")
+
+    def finished(self, outcome: Outcome) -> None:
+        """Do nothing: `update` shows the trial."""
+
+    def retrying(self, outcome: Outcome) -> None:
+        """Show why a run is started again."""
+        self.screen.say(f"{outcome.run} is started again: {outcome.note}", style="yellow")
+
+    def failed(self, outcome: Outcome) -> None:
+        """Show the log of a failed run."""
+        self.screen.say(f"failed {outcome.run}: {outcome.run.log}", style="bold red")
+
+    def skipped(self, outcome: Outcome) -> None:
+        """Show why a run is skipped."""
+        self.screen.say(f"skipped {outcome.run}: {outcome.note}", style="yellow")
+
+    def stopping(self, running: int) -> None:
+        """Show that the search waits for running processes to save."""
+        if running:
+            self.screen.say(f"stopping: waiting for {count_runs(running)} to save; Ctrl-C again stops at once", style="yellow")
+
+    def update(self, outcomes: Sequence[Outcome]) -> None:
+        """Show the trials that have ended, and refresh the live table at most once per second."""
+        for entry in self.search.ended[self._shown :]:
+            self.screen.say(self._line(entry, outcomes), style="yellow" if entry.state == FAILED else None)
+        self._shown = len(self.search.ended)
+        if self._live is None or time.monotonic() < self._last_update + 1:
+            return
+        self._last_update = time.monotonic()
+        for outcome in outcomes:
+            if outcome.state == "running":
+                outcome.status = status_of(outcome.run)
+        self._live.update(self._table(outcomes))
+
+    def end(self, outcomes: Sequence[Outcome]) -> None:
+        """Leave the live display."""
+        if self._live is not None:
+            self._live.stop()
+        self._live = None
+
+    def summary(self, baseline: str) -> None:
+        """Show the best trials, and how the others ended. `baseline` describes the options that are not searched."""
+        sign = self.search.metric.sign
+        finished = [entry for entry in self.search.ended if entry.state == FINISHED and entry.score is not None]
+        table = plain_table(f"the best trials by {self.search.metric.name} on validation images{baseline}")
+        for name, justify in (("trial", "right"), (self.search.metric.name, "right"), ("options", "left"), ("", "left")):
+            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        for entry in sorted(finished, key=lambda e: -sign * (e.score or 0.0))[:BEST_SHOWN]:
+            table.add_row(str(entry.number), f"{entry.score:.2f}", options_text(entry.values), entry.note)
+        if finished:
+            self.screen.show(table)
+        states = [entry.state for entry in self.search.ended]
+        self.screen.say(", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no trial has ended")
+
+    def _line(self, entry: Entry, outcomes: Sequence[Outcome]) -> str:
+        """Return the line of a trial that has ended."""
+        number = f"trial {entry.number}, {options_text(entry.values)}"
+        end = f"{self.search.metric.name} {entry.score:.2f}" if entry.state == FINISHED else f"{entry.state}: {entry.note}"
+        return f"{number}: {end} in {elapsed(entry.seconds)}; {self._progress(outcomes)}"
+
+    def _progress(self, outcomes: Sequence[Outcome]) -> str:
+        """Return how many trials have ended, the best score and the remaining time."""
+        best, done = self.search.best, len(self.search.ended)
+        words = [f"{done} of {max(done, self.search.trials)} trials"]
+        if best is not None:
+            words.append(f"best {best.score:.2f} (trial {best.number}, {options_text(best.values)})")
+        here = [entry.seconds for entry in self.search.ended[self.search.before :] if entry.seconds]
+        if here and done < self.search.trials:
+            mean, now = sum(here) / len(here), time.monotonic()
+            spent = sum(min(mean, now - outcome.began) for outcome in outcomes if outcome.state == "running")
+            words.append(f"about {time_left(((self.search.trials - done) * mean - spent) / self.slots)}")
+        return ", ".join(words)
+
+    def _table(self, outcomes: Sequence[Outcome]) -> Table:
+        table = plain_table()
+        for name in ("trial", "seed", "state", "tasks", "time"):
+            table.add_column(name, no_wrap=True)
+        for outcome in outcomes:
+            if outcome.state == "running":
+                status = outcome.status
+                tasks = f"{status.done} of {status.total}" if status.total else ""
+                state, time_text = Text("running", style=STYLES["running"]), elapsed(time.monotonic() - outcome.began)
+                table.add_row(" ".join(outcome.run.varied), str(outcome.run.seed), state, tasks, time_text)
+        table.caption, table.caption_justify = self._progress(outcomes), "left"
+        return table
+
+
+def options_text(values: Mapping[str, str]) -> str:
+    """Return the values of a trial as words: "l2=0.1 lr=0.0003"."""
+    return " ".join(f"{name}={value}" for name, value in values.items())
