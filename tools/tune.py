@@ -4,34 +4,33 @@ First, learning rate, iterations and batch size are chosen for `finetune`, by th
 training it. This is the choice of a user who has only the data so far. Every method uses these values. Then one option of
 each method is searched in four runs, by the benchmark's average on validation images.
 
-All runs use Order I or the default class order, seed 0, and at most 100 validation images per task. Values that the papers
-tie to the length of training keep their proportion: warm-up and the interval between weight snapshots are a tenth of the
-iterations, and the reference batch is as large as the batch. Ties go to the first candidate. Test images are never read.
+A candidate is a run of `bench --split val`, scored as `tune` scores its trials, with Order I or the default class order,
+seed 0, and at most 100 validation images per task. Values that the papers tie to the length of training keep their proportion:
+warm-up and the interval between weight snapshots are a tenth of the iterations, and the reference batch is as large as the
+batch. Ties go to the first candidate. Test images are never read.
 
 The results are `settings_<benchmark>.json` (the settings of runs) and `search_<benchmark>.csv` (every candidate and its
-score) in benchmarks/mini. A run takes about 45 seconds on two cores. `--method` searches only some methods.
+score) in benchmarks/mini. A run takes about 45 seconds on two cores. `--method` searches only some methods. Records are kept in
+`--out`, so the same command continues.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from benchmarks.settings import MINI
+from harness.config.run_config import RunConfig
+from harness.display.screen import Screen
+from harness.tune.score import METRICS, score_of
 from models.registry import unknown
-
-if TYPE_CHECKING:
-    from avalanche.benchmarks import CLScenario
-
-    from benchmarks.data.domain import Domain
-    from metrics.evaluate import Accuracy
-    from reference_data import Reference
+from strategies.engine.declared import declared
 
 HERE = Path(__file__).parents[1] / "benchmarks" / "mini"
 IMAGES = 100
@@ -130,40 +129,13 @@ def method_options(method: str, search: MethodSearch, training: dict[str, Any], 
     return options
 
 
-def validation_score(
-    method: str, options: dict[str, Any], benchmark: str, scenario: CLScenario, reference: Reference, whole: bool
-) -> float:
-    """Return the score of one run on the validation stream, in percent.
+def candidate(benchmark: str, method: str, options: dict[str, Any], out: str) -> RunConfig:
+    """Return the validation run of a candidate. Options that are not given have the defaults of the method's class.
 
-    If `whole` is true, the score is the mean of the accuracy matrix; for `cil` it is the mean over the steps of the accuracy on
-    all classes seen. Otherwise it is the mean of the diagonal.
+    The settings of the benchmark, which this search makes, do not hold.
     """
-    import models
-    from metrics.plugins import AccuracyMatrix
-    from strategies import STRATEGIES
-
-    strategy_class = STRATEGIES.get(method)
-    accuracy = AccuracyMatrix()
-    strategy = strategy_class(
-        encoder=models.load("tiny"),
-        options=strategy_class.Options(**options),
-        reference=reference if strategy_class.needs_reference else None,
-        metrics=[accuracy],
-    )
-    validation = scenario.streams["val"]
-    for i, experience in enumerate(scenario.streams["train"]):
-        strategy.train(experience, eval_streams=[])
-        strategy.eval((validation[: i + 1] if benchmark == "cil" else validation) if whole else validation[i])
-    rows = [list(row.values()) for row in accuracy.rows.values()]
-    if whole and benchmark == "cil":
-        return sum(pooled(row) for row in rows) / len(rows)
-    cells = [cell.percent for row in rows for cell in row]
-    return sum(cells) / len(cells)
-
-
-def pooled(cells: Sequence[Accuracy]) -> float:
-    """Return the percentage of correct predictions over all images of several cells."""
-    return 100 * sum(cell.correct for cell in cells) / sum(cell.n for cell in cells)
+    every = dataclasses.asdict(declared(method).Options(**options))
+    return RunConfig(benchmark, method, options=every, split="val", val_limit=IMAGES, measures=("iimm",), measure_n=2, out=out)
 
 
 def main() -> None:
@@ -171,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.tune", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("benchmark", choices=SEARCHES, help="the benchmark to tune")
     parser.add_argument("--method", nargs="+", metavar="NAME", help="search only these methods and keep the other settings")
+    parser.add_argument("--out", default="tuned/mini", help="folder of the records (default: tuned/mini)")
     parser.add_argument("--dry-run", action="store_true", help="search, but write no files")
     arguments = parser.parse_args()
     benchmark, search = arguments.benchmark, SEARCHES[arguments.benchmark]
@@ -178,28 +151,16 @@ def main() -> None:
         if name not in search.methods:
             raise SystemExit(str(unknown("method", name, search.methods)))
 
-    import models
-    from benchmarks import make
-    from benchmarks.mini import reference as mini_reference
-    from benchmarks.scenario import scenario as make_scenario
     from harness.records.files import read_csv, write_csv, write_json
-    from reference_data import Reference
-    from strategies.engine.declared import declared
+    from harness.run import run
 
     console, began = Console(), time.perf_counter()
-    encoder = models.load("tiny")
-    full_scenario = make(benchmark, "mini", select=True, encoder=encoder)
-    # Some methods choose alpha by the held-out domains.
-    trained, held = ([limited_validation(e.domain) for e in full_scenario.streams[s]] for s in ("train", "heldout"))
-    scenario = make_scenario(trained, held, protocol=full_scenario.streams["train"][0].protocol, encoder=encoder)
-    reference = Reference(mini_reference.images(), mini_reference.sentences())
-    pairs = Reference(*mini_reference.pairs())
     rows: list[dict[str, Any]] = []
 
     def score(method: str, options: dict[str, Any], whole: bool) -> float:
         start = time.perf_counter()
-        data = pairs if declared(method).needs_pairs else reference
-        percent = validation_score(method, options, benchmark, scenario, data, whole)
+        metric = METRICS["diagonal" if not whole else "cil_average" if benchmark == "cil" else "average"]
+        percent = score_of(run(candidate(benchmark, method, options, arguments.out), Screen(quiet=True)).folder, metric)
         rows.append({"method": method, "merit": "average" if whole else "diagonal", "score": round(percent, 3), **options})
         shown = " ".join(f"{k}={v}" for k, v in options.items())
         console.print(f"{percent:6.2f}  {method} {shown}  ({time.perf_counter() - start:.0f} s)", highlight=False)
@@ -225,15 +186,6 @@ def main() -> None:
     if not arguments.dry_run:
         write_json(HERE / f"settings_{benchmark}.json", settings)
         write_csv(HERE / f"search_{benchmark}.csv", ("method", "merit", "score", *training), [*earlier, *rows])
-
-
-def limited_validation(domain: Domain) -> Domain:
-    """Return the domain with its whole training split and few validation images."""
-    from dataclasses import replace
-
-    from benchmarks.data.domain import limited
-
-    return replace(limited(domain, IMAGES), train=domain.train)
 
 
 if __name__ == "__main__":

@@ -84,16 +84,17 @@ class TuneScreen:
             self._live.stop()
         self._live = None
 
-    def summary(self, baseline: str) -> None:
-        """Show the best trials, and how the others ended. `baseline` describes the options that are not searched."""
+    def summary(self, more: str = "") -> None:
+        """Show the best trials, and how many ended in each way. `more` follows the heading."""
         sign = self.search.metric.sign
         finished = [entry for entry in self.search.ended if entry.state == FINISHED and entry.score is not None]
-        table = plain_table(f"the best trials by {self.search.metric.name} on validation images{baseline}")
+        table = plain_table()
         for name, justify in (("trial", "right"), (self.search.metric.name, "right"), ("options", "left"), ("", "left")):
             table.add_column(name, justify=justify)  # type: ignore[arg-type]
         for entry in sorted(finished, key=lambda e: -sign * (e.score or 0.0))[:BEST_SHOWN]:
             table.add_row(str(entry.number), f"{entry.score:.2f}", options_text(entry.values), entry.note)
         if finished:
+            self.screen.say(f"the best trials by {self.search.metric.name} on validation images{more}:")
             self.screen.show(table)
         states = [entry.state for entry in self.search.ended]
         self.screen.say(", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no trial has ended")

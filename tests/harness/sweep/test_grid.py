@@ -10,6 +10,7 @@ from harness.commands.bench import configs, run_parser
 from harness.config.options import MOST_SEEDS, seeds_in
 from harness.config.resolve import resolve
 from harness.sweep import grid as plan
+from harness.sweep.option_values import combinations, comma_rule
 from models.registry import UserError
 
 
@@ -93,6 +94,65 @@ def test_an_option_of_one_strategy(grid):
     }
     (other,) = grid("--strategies finetune --set finetune.lr=0.5")
     assert other.folder == grid("--strategies finetune --set lr=0.5")[0].folder
+
+
+def test_several_values_of_an_option_are_an_axis(grid):
+    runs = grid("--strategies zscl,wise-ft --seeds 0,1 --set lr=1e-4,3e-4 zscl.l2=0.1,1 iterations=3")
+    assert [(run.seed, run.label) for run in runs] == [
+        (seed, f"{strategy} {values}")
+        for seed in (0, 1)
+        for strategy, more in (("zscl", [" l2=0.1", " l2=1"]), ("wise-ft", [""]))
+        for values in (f"lr={lr}{value}" for lr in ("1e-4", "3e-4") for value in more)
+    ]
+    assert len({run.folder for run in runs}) == len({run.log for run in runs}) == 12
+    assert str(runs[1]) == "zscl lr=1e-4 l2=1, order I, seed 0"
+    for run in runs:
+        (config,) = configs(cli.parser().parse_args(plan.command_of(run)[2:]))
+        assert resolve(config).folder == run.folder and config.options["iterations"] == "3"
+        assert set(run.varied) <= {f"{name}={value}" for name, value in config.options.items()}
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("step_at=0.3,0.7 schedule=step", [("step_at", "0.3,0.7")]),
+        ("step_at=0.3,0.7 step_at=0.5 schedule=step", [("step_at", "0.3,0.7"), ("step_at", "0.5")]),
+        ("reference_sentences=a,b", [("reference_sentences", "a,b")]),
+        ("lr_by_task.digits=1e-5,1e-4", [("lr_by_task.digits", "1e-5"), ("lr_by_task.digits", "1e-4")]),
+        ("schedule=cosine,constant", [("schedule", "cosine"), ("schedule", "constant")]),
+        ("best_pass=true,false", [("best_pass", "true"), ("best_pass", "false")]),
+        ("tuning.rank=4,8", [("tuning.rank", "4"), ("tuning.rank", "8")]),
+        ("tuning.targets=q,v", [("tuning.targets", "q,v")]),
+        ("ewc.ewc_lambda=1,10", [("ewc.ewc_lambda", "1"), ("ewc.ewc_lambda", "10")]),
+        ("ewc.decay_factor=none ewc.decay_factor=none", [("ewc.decay_factor", "none")]),
+        ("l2=1,1", [("l2", "1")]),
+        ("mine.weight=1,2", [("mine.weight", "1,2")]),
+    ],
+)
+def test_commas_belong_to_the_values_of_texts_and_lists(words, options):
+    choices = combinations(words.split(), comma_rule("zscl", "lora", ("ewc",)))
+    name = options[0][0]
+    assert [next(w for w in choice.words if w.startswith(f"{name}=")) for choice in choices] == ["=".join(o) for o in options]
+    assert all(len(choice.varied) == (len(options) > 1) for choice in choices)
+
+
+def test_commas_in_options_of_a_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("class Options:\n    weight: float = 1.0\n    parts: tuple[int, ...] = (1,)\n    l2: 'str' = ''\n")
+    rule = comma_rule(f"{path}:Mine", None, ())
+    assert [rule(name) for name in ("weight", "parts", "iterations", "step_at", "other")] == [False, True, False, True, True]
+    assert comma_rule("nowhere.py", "nowhere.py", ())("tuning.rank"), "unknown types keep their commas"
+
+
+def test_a_word_for_one_strategy_takes_precedence(grid):
+    (run,) = grid("--strategies zscl --set zscl.l2=1 l2=0.1,2")
+    assert run.varied == () and run.folder == grid("--strategies zscl --set l2=1")[0].folder
+
+
+def test_too_many_values(grid):
+    values = ",".join(map(str, range(1, 102)))
+    with pytest.raises(UserError, match=r"--set gives 10,201 combinations of values; a command takes at most 10,000 runs"):
+        grid(f"--strategies zscl --set iterations={values} batch_size={values}")
 
 
 def test_a_repeated_name_runs_once(grid):

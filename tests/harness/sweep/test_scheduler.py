@@ -60,6 +60,32 @@ def test_everything_missing_is_run_once(make, sweep):
     assert len(attempts(runs[0])) == 2, "not started again"
 
 
+class Some:
+    """A source of runs that stops the second one when its first step is saved."""
+
+    def __init__(self, runs):
+        self.left, self.most = list(runs), 0
+
+    def next_run(self):
+        return self.left.pop(0) if self.left else None
+
+    def look(self, outcomes):
+        self.most = max(self.most, sum(outcome.state == "running" for outcome in outcomes))
+        for outcome in outcomes[1:2]:
+            outcome.stop = outcome.stop or len(attempts(outcome.run)) > 0
+
+
+def test_a_source_adds_runs_and_stops_one(make, sweep, tmp_path):
+    first, second, third = make("good", "good", "good")
+    slow = second._replace(arguments=("4", "60", "good"))
+    source = Some([first, slow, third])
+    states, shown = sweep([], source=source)
+    assert states == ["finished", "stopped", "finished"] and source.most == 1
+    assert [e["how"] for e in attempts(slow)] == ["began", "interrupted"], "asked to save, and not started again"
+    states, _ = sweep([], source=Some([first]))
+    assert states == ["finished"] and len(attempts(first)) == 2, "a finished run is not started"
+
+
 @pytest.mark.slow
 def test_a_failure_is_reported_and_stops_nothing_else(make, sweep):
     good, bad, mistake, last = runs = make("good", "bad", "mistake", "good")

@@ -213,9 +213,8 @@ def test_the_settings_file(tmp_path):
     assert path.read_text().startswith('# Chosen by something\nbenchmark = "mtil"\n')
     assert tomllib.loads(path.read_text())["options"] == {**options, "l2": 1e-05, "iterations": 40, "best_pass": True}
     read = read_file(str(path))
-    assert read.pop("options") and read == {
-        "benchmark": "mtil", "strategy": "lora.py:Mine", "order": ("a", "b"), "tuning": "lora", "limit": 40, "plugins": ("ewc",),
-    }  # fmt: skip
+    assert read.pop("options") and (read.pop("benchmark"), read.pop("strategy")) == ("mtil", "lora.py:Mine")
+    assert read == {"order": ("a", "b"), "tuning": "lora", "limit": 40, "plugins": ("ewc",)}
 
 
 def test_a_damaged_journal_and_a_missing_optuna(tmp_path, monkeypatch):
