@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search. Return 0 if a trial has finished, 1 if none has, 130 after an interrupt. Raises UserError."""
+    """Search. Return 0 if any trial has finished, otherwise 1, and 130 after an interrupt. Raises UserError."""
     config = checked(arguments)
     from harness.config.resolve import unchanged_data
     from harness.config.trust import check_code

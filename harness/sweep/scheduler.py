@@ -100,7 +100,7 @@ class Source(Protocol):
     """Adds runs while others run (`harness.tune.search.Search`)."""
 
     def next_run(self) -> Run | None:
-        """Return a further run, or None if there is none at the moment."""
+        """Return a further run, or None to wait."""
 
     def look(self, outcomes: Sequence[Outcome]) -> None:
         """Look at all runs, and set `stop` of those that are not worth finishing. Called often."""

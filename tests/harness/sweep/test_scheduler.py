@@ -79,7 +79,7 @@ def test_a_source_adds_runs_and_stops_one(make, sweep, tmp_path):
     first, second, third = make("good", "good", "good")
     slow = second._replace(arguments=("4", "60", "good"))
     source = Some([first, slow, third])
-    states, shown = sweep([], source=source)
+    states, _ = sweep([], source=source)
     assert states == ["finished", "stopped", "finished"] and source.most == 1
     assert [e["how"] for e in attempts(slow)] == ["began", "interrupted"], "asked to save, and not started again"
     states, _ = sweep([], source=Some([first]))
