@@ -33,6 +33,8 @@ JSON_TYPES = {
 }
 LONGEST = 4096
 """Characters of a name or a path."""
+MOST_NAMES = 100_000
+"""Tasks, domains or classes of a run."""
 COUNT = {"type": "integer", "minimum": 0}
 NUMBER = {"type": ["number", "null"]}
 COST = {"type": ["number", "null"], "minimum": 0}
@@ -57,12 +59,13 @@ def described(schema: Mapping[str, Any], description: str) -> dict[str, Any]:
 def identity() -> dict[str, Any]:
     """Return the schema of `identity`: texts, names, and the settings that decide the numbers."""
     helps = {name: setting.help for name, setting in declared(RunConfig).items()}
-    names = {"type": "array", "items": NAMED}
+    names = {"type": "array", "items": NAMED, "maxItems": MOST_NAMES}
     properties = {name: typed(kinds, helps.get(name, "")) for name, kinds in {**SETTINGS, **VALUES}.items()}
     properties |= {name: described(NAMED, helps.get(name, "")) for name in TEXT}
     properties["order"] = described(NAMED, "I, II, default, or custom- and a digest of the names")
     properties["tasks"] = described({**names, "minItems": 1}, "the tasks in order")
     properties["heldout"] = described(names, "domains that are evaluated and never trained")
+    properties["class_order"] = {**names, "type": ["array", "null"], "description": "the classes in a given order"}
     properties["targets"] = described(names, "held-out domains that do not count for Retention")
     properties["seed"] = described(COUNT, "the seed of the run")
     properties["reference"] = {**TEXTS, "type": ["array", "null"], "description": "names of the reference images and sentences"}
@@ -107,7 +110,7 @@ def run() -> dict[str, Any]:
         "trainable_params": COST,
         **{name: COST for name in COSTS},
         **{name: NUMBER for name in TEST_COSTS},
-        "batch_check": {"type": ["object", "null"], "properties": {"dependent": NUMBER}},
+        "batch_check": {"type": ["object", "null"], "required": ["dependent"], "properties": {"dependent": NUMBER}},
         "device": {"type": "string"},
         "processes": COUNT,
         "torch_threads": COUNT,

@@ -20,7 +20,7 @@ from harness.records.run_check import Contradiction
 from harness.records.runs import Run, merged, read, read_one
 from harness.records.schema import RECORD, SchemaError, check_schema
 from models.files import reason
-from models.registry import UserError, check_text, escaped, printable
+from models.registry import UserError, check_text, escaped, printable, shortened
 
 TABLES = ("accuracy.csv", "measures.csv", "train.csv")
 FILES = (RECORD, *TABLES)
@@ -29,6 +29,7 @@ LARGEST = {RECORD: 8 << 20, **dict.fromkeys(TABLES, 64 << 20), "checkpoint/lates
 LARGEST_DATASET = 4 << 30
 """Largest size of the records of a hub dataset, in bytes."""
 MOST_RECORDS = 20_000
+LONGEST_SENTENCE = 600
 MOST_SENTENCES = 5
 """Sentences per place on records that are left out."""
 IN_DATASET = re.compile(rf"((?:[A-Za-z0-9_][\w.+-]*/){{0,6}})({'|'.join(map(re.escape, FILES))})", re.ASCII)
@@ -114,7 +115,7 @@ def problem(error: UserError, record: Record) -> str:
         text = f"{error.path}: {error.problem}"
     place = record.address or str(record.folder)
     text = text.partition("; --fresh")[0].rstrip(".").replace(str(record.folder), place)
-    return text if place in text else f"{place}: {text}"
+    return shortened(text if place in text else f"{place}: {text}", LONGEST_SENTENCE)
 
 
 def _local(path: Path, place: str) -> list[Record]:

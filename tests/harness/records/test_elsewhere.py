@@ -138,6 +138,17 @@ def test_records_that_fail_are_left_out(record, tmp_path):
         read_all([yours])
 
 
+def test_a_run_in_two_places_is_shown_once(record, tmp_path):
+    mine, yours = record(tmp_path / "mine"), record(tmp_path / "yours", correct=7)
+    runs, [sentence] = said([tmp_path / "mine"], [str(tmp_path / "yours")])
+    assert [run.folder for run in runs] == [mine] and runs[0].source == "run"
+    assert sentence == f"{yours} and {mine} are the same run with different numbers; the second is shown."
+    # A finished run of somebody else is shown in place of mine that is not finished.
+    other = record(tmp_path / "unfinished", status="running")
+    runs, sentences = said([other], [str(tmp_path / "yours")])
+    assert [run.folder for run in runs] == [yours] and sentences == []
+
+
 def test_many_bad_records_are_counted(record, tmp_path):
     for seed in range(8):
         (record(tmp_path / "yours", seed=seed) / "accuracy.csv").unlink()

@@ -74,6 +74,8 @@ def test_the_script_that_validates(folder, tmp_path, monkeypatch):
         ("status", "done", "status must be one of running, interrupted, failed, finished, and is 'done'"),
         ("summary.average", "99", "summary.average must be number or null, and is '99'"),
         ("summary", None, "summary must be object, and is None"),
+        ("batch_check", {}, "batch_check.dependent is missing"),
+        ("identity.class_order", ["a", 1], "identity.class_order.1 must be string, and is 1"),
         ("train_seconds", -1, "train_seconds must be at least 0, and is -1"),
         ("started", "yesterday", "started must be a text that matches"),
         ("samples", {"train": [1, "2"]}, "samples.train.1 must be integer, and is '2'"),
