@@ -69,6 +69,9 @@ class SavedRun:
         strategy.model.eval()
         strategy.is_training = False
 
+    def __repr__(self) -> str:
+        return f"SavedRun({str(self.folder)!r}, {self.config.strategy}, after task {self.after} of {len(self.tasks)})"
+
     @property
     def own_predict(self) -> bool:
         """True if the method has its own `predict` or `test_features`, so that its answers need more than text features."""

@@ -130,6 +130,16 @@ def test_what_a_saved_run_answers(finished, domains, tmp_path):
 
 
 @pytest.mark.slow
+def test_every_task_that_was_kept(finished):
+    folder = finished("ranpac", {"width": 24}, protocol="agnostic", keep="all")
+    for after, learned in ((1, "red"), (2, "red green")):
+        saved = load_run(folder / "run.json", after)
+        assert evaluated(saved) == counts(folder, after)
+        assert {task for task, _ in saved.classes()} == {*learned.split()}
+        assert repr(saved).endswith(f"ranpac, after task {after} of 2)")
+
+
+@pytest.mark.slow
 def test_a_class_of_several_tasks_counts_once(finished, model_directory, toy_benchmark, domains, monkeypatch):
     folder = finished()
     path = folder / "checkpoint" / "after-2" / "strategy.json"
@@ -161,6 +171,16 @@ def test_code_of_the_user_is_trusted_unchanged_and_complete(finished, tmp_path):
     code.write_text(MINE.replace("self.shift = torch", "self.other = self.reference.images\n        self.shift = torch"))
     with pytest.raises(UserError, match=r"The code .*mine\.py has changed since the run .* so its model cannot be rebuilt"):
         load_run(folder, trust_code=True)
+    forgets = MINE.partition("    def state")[0]
+    needs_more = MINE.replace("super().before_run()", "super().before_run(); assert not self.evaluates_only")
+    for text, message in (
+        (forgets, r"does not hold the whole state of Mine \(Mine\.shift\), so its model cannot be rebuilt"),
+        (needs_more, r"Mine\.before_run fails outside of training \(AssertionError"),
+    ):
+        code.write_text(text)
+        folder = finished(f"{code}:Mine")
+        with pytest.raises(UserError, match=message):
+            load_run(folder, trust_code=True).evaluate()
     code.unlink()
     with pytest.raises(UserError, match=r"needs the code .*mine\.py, which cannot be read"):
         load_run(folder, trust_code=True)
