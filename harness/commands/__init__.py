@@ -15,6 +15,7 @@ COMMANDS = {
     "compare": "compare two methods on the same data and seeds, with intervals",
     "claims": "show every claim of the four abstracts, with the command that tests it and the verdict",
     "report": "write one page about finished runs, with figures",
+    "export": "write the model of a run for open_clip, transformers, plain torch or ONNX",
     "list": "list benchmarks, strategies, tunings, measures, ...",
 }
 """The line of each command in `--help`. The module of the same name has `add_arguments(parser)` and `run(arguments)`."""
@@ -41,6 +42,7 @@ examples:
   python cli.py compare zscl finetune                           paired differences with 95 % intervals
   python cli.py report --html report.html                       one page about all finished runs
   python cli.py check my_method.py:MyMethod                     does the method survive an interruption?
+  python cli.py export RUN --to open_clip --out model           the model of a run for other programs
   python cli.py list strategies                                 what --strategy takes
 """
 """The examples at the end of `--help`."""

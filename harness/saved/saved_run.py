@@ -110,6 +110,10 @@ class SavedRun:
                 raise unknown("task of the run", task, names)
         return sorted({names.index(task) for task in tasks})
 
+    def rivals(self, label: int) -> list[int]:
+        """Return the labels of the tasks whose classes compete with those of a task under the run's protocol."""
+        return list(self._experiences[label].rivals(self.after))
+
     def classes(self, tasks: Sequence[str] | None = None) -> list[tuple[str, str]]:
         """Return the task and the name of each class, in the order of the columns of `predict`."""
         heads = [*self.heads().values()]

@@ -242,6 +242,19 @@ def prompt_reader(name: str) -> PromptReader:
     return PromptReader(tokenizers.build(open_clip.get_model_config(name)["text_cfg"], name), name)
 
 
+def architecture(name: str) -> dict[str, Any] | None:
+    """Return `model_cfg` of a model in open_clip's form; None for a name that `load` does not know. Raises UserError."""
+    directory = directory_of(name, "random")
+    if directory is None and name.startswith(HUB):
+        directory = _transformers_repository(name)
+    if directory is not None or name.startswith(HUB):
+        return _configuration(name, directory)[0].model
+    import open_clip
+
+    known: dict[str, Any] | None = open_clip.get_model_config(name)
+    return known
+
+
 def _check_description(encoder: DualEncoder, weights: Weights, matched: Matched) -> None:
     """Raise UserError if the model computes something else than the model that the weights were trained in."""
     if weights.description is None:

@@ -61,7 +61,7 @@ def test_the_last_two_are_kept_and_the_end_keeps_one(tmp_path):
 
 
 def test_every_experience_is_kept_if_asked_for(tmp_path):
-    """The checkpoint before training is not kept. A run that goes on without the flag keeps the last one only."""
+    """The checkpoint before training is not kept. A run that continues without the flag keeps only the last one."""
     for after in range(4):
         checkpoint.save_state(tmp_path, after, {"a": torch.full((1,), float(after))}, {})
         checkpoint.commit(tmp_path, after, keep_all=True)
