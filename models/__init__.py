@@ -22,6 +22,7 @@ Load (`models.load`):
 
 Encode (`models.DualEncoder`):
     encoder                     the encoder: images and texts to unit vectors
+    wrapped                     a module of your own as a `DualEncoder` (`models.wrap`)
     transforms                  images to the pixels that the encoder takes
     towers                      the part of the model that a parameter belongs to
     attention                   self-attention in training without copies
@@ -57,11 +58,12 @@ from models.registry import lazy
 if TYPE_CHECKING:
     from models.encoder import DualEncoder as DualEncoder
     from models.loading.load import load as load
+    from models.wrapped import wrap as wrap
 
 # Called here, because every other package of the project imports this one before it imports Avalanche.
 defer()
 
-__getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.loading.load"})
+__getattr__ = lazy(__name__, {"DualEncoder": "models.encoder", "load": "models.loading.load", "wrap": "models.wrapped"})
 
 # For `list models`: the architectures that the papers use. Any open_clip name works.
 KNOWN = {
