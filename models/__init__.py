@@ -22,7 +22,7 @@ Load (`models.load`):
 
 Encode (`models.DualEncoder`):
     encoder                     the encoder: images and texts to unit vectors
-    wrapped                     a module of your own as a `DualEncoder` (`models.wrap`)
+    wrapped                     any module with two encode methods (`models.wrap`)
     transforms                  images to the pixels that the encoder takes
     towers                      the part of the model that a parameter belongs to
     attention                   self-attention in training without copies

@@ -1,4 +1,4 @@
-"""`wrap`: a dual encoder of your own, any module with two encode methods, as a `DualEncoder`."""
+"""`wrap`: a `DualEncoder` made of any module with two encode methods."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class WrappedModel(nn.Module):
         bias: nn.Parameter | None,
     ):
         super().__init__()
-        # Not through nn.Module, which would register the module a second time.
+        # Not through nn.Module, which would register the module twice.
         object.__setattr__(self, "module", module)
         self._methods = methods
         self._units = tuple(units)
@@ -137,7 +137,7 @@ def wrap(
     interpolation: str = "bicubic",
     name: str | None = None,
 ) -> DualEncoder:
-    """Return a dual encoder made of a module of your own: any architecture with two encode methods.
+    """Return a dual encoder made of a module of any architecture with two encode methods.
 
     Every strategy, measure and evaluation takes it. Which parameters belong to which tower is found by a backward pass of each
     encode method; the towers must not share parameters. The tunings `full`, `visual`, `text`, `adapter`, `probe` and `frozen`

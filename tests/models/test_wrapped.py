@@ -1,4 +1,4 @@
-"""A module of one's own with two encode methods: features, towers, training, and every mistake in one sentence."""
+"""Any module with two encode methods as an encoder: features, towers, training, and every mistake in one sentence."""
 
 import copy
 
