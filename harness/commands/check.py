@@ -15,7 +15,7 @@ from harness.config.options import merge_options
 from harness.config.run_config import RunConfig
 from harness.run.run_files import RECORD, TABLES
 
-FLAGS = ("plugins", "tuning", "options", "device")
+FLAGS = ("plugins", "tuning", "model", "pretrained", "options", "device")
 """Settings of a run that the user may choose."""
 TASKS = ("letters", "nature", "shapes")
 SHORT = {"iterations": 6, "epochs": 0, "batch_size": 8, "warmup": 1, "lr": 1e-3}

@@ -19,7 +19,7 @@ from strategies.engine.training_options import TrainingOptions
 
 
 class BestPass:
-    """The best weights of a task so far, by the accuracy on validation images, each among the classes of its own task.
+    """The best weights of a task so far, by the accuracy on validation images, each among its task's classes.
 
     With several tasks, as in joint training, it is the mean of their accuracies, and a pass is over the images of all.
     Of passes with the same accuracy the earliest is kept. The model before training is not a candidate. Validation draws no

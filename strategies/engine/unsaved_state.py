@@ -192,14 +192,25 @@ def shared_data(kinds: Iterable[type]) -> Iterator[tuple[str, Any]]:
                 yield f"module {each.__name__.removeprefix('perennial_user_')}.{name}", value
 
 
+_SEEN: dict[str, tuple[dict[str, Any], dict[str, types.ModuleType]]] = {}
+"""For the last folder of a user's file: all modules looked at by name, and those of them that are in it."""
+
+
 def neighbours(module: types.ModuleType) -> list[types.ModuleType]:
     """Return the imported modules in the folder of a user's file and in packages there."""
     path = getattr(module, "__file__", None)
     if path is None or not module.__name__.startswith("perennial_user_"):
         return []
-    folder, near = os.path.dirname(path), []
-    # There are thousands of modules, so the text is compared before paths are split.
+    folder = os.path.dirname(path)
+    if folder not in _SEEN:
+        _SEEN.clear()
+    seen, near = _SEEN.setdefault(folder, ({}, {}))
+    # There are thousands of modules, so each is looked at once, and the text is compared before paths are split.
     for name, other in list(sys.modules.items()):
+        if seen.get(name) is other:
+            continue
+        seen[name] = other
+        near.pop(name, None)
         # Not getattr, for which a package of lazy modules searches them all.
         file = getattr(other, "__dict__", {}).get("__file__")
         if not isinstance(file, str) or not file.startswith(folder):
@@ -207,8 +218,8 @@ def neighbours(module: types.ModuleType) -> list[types.ModuleType]:
         excluded = name.partition(".")[0] in ELSEWHERE or name.startswith("perennial_user_")
         parent = os.path.dirname(file)
         if not excluded and folder in (parent, os.path.dirname(parent)):
-            near.append(other)
-    return near
+            near[name] = other
+    return [other for name, other in near.items() if sys.modules.get(name) is other]
 
 
 def _is_data(value: Any) -> bool:

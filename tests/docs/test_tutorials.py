@@ -71,7 +71,7 @@ def execute(command, model=None):
     if "--jobs" in words:
         # Each run of a sweep is a process that imports torch. One seed of each strategy shows the same.
         words[words.index("--seeds") + 1] = "0"
-    if model and words[0] in ("bench", "sweep"):
+    if model and words[0] in ("bench", "sweep", "check"):
         words += ["--model", str(model)]
     status = cli.main(words)
     assert status == 0, command

@@ -12,6 +12,7 @@ from rich.console import Console
 from harness.display.leaderboard_table import print_leaderboard
 from harness.display.screen import Screen
 from harness.records.leaderboard import leaderboard
+from harness.run.batch_check import sentence
 from harness.run.loop import run
 from models.registry import UserError
 
@@ -36,6 +37,22 @@ class Heard(Screen):
         self.lines.append(message)
 
 
+def passes(*rows):
+    return [dict(zip(("batches", "images", "changed", "dependent"), row, strict=True)) for row in rows]
+
+
+def test_what_the_check_reports_is_one_sentence():
+    alike = passes(("other sizes and order", 1200, 0, 0), ("single images", 64, 0, 0))
+    start = "no prediction of 1,200 test images depends on its batch (other sizes and order, single images"
+    assert sentence({"images": 1200, "dependent": 0, "passes": alike}) == f"{start})."
+    ties = passes(("other sizes and order", 1200, 3, 0), ("single images", 64, 1, 0))
+    assert sentence({"images": 1200, "dependent": 0, "passes": ties}) == f"{start}; rounding decides 3 near ties)."
+    worse = passes(("other sizes and order", 1200, 9, 7), ("one task per batch", 1200, 40, 38), ("single images", 64, 2, 2))
+    assert sentence({"images": 1200, "dependent": 38, "passes": worse}) == (
+        "38 of 1,200 predictions depend on the other images of their batch (changed by: one task per batch)."
+    )
+
+
 @pytest.mark.slow
 def test_a_finished_run_is_checked_from_its_checkpoint(config):
     folder = run(config, Screen(quiet=True)).folder
@@ -45,7 +62,10 @@ def test_a_finished_run_is_checked_from_its_checkpoint(config):
     assert run(checked, screen).skipped
     after = json.loads((folder / "run.json").read_text())
     result = after.pop("batch_check")
-    assert after == before and result["dependent"] == 0
+    assert after == before and (result["images"], result["dependent"]) == (96, 0)
+    counted = {each["batches"]: (each["images"], each["dependent"]) for each in result["passes"]}
+    assert set(counted) == {"other sizes and order", "single images"} and set(counted.values()) == {(96, 0)}
+    assert all({*each} == {"batches", "images", "changed", "dependent"} for each in result["passes"])
     assert any(re.match("batch check: no prediction of 96 test images depends on its batch", line) for line in screen.lines)
     assert leaderboard([folder]).batch_dependent.tolist() == ["no"]
     screen.lines.clear()

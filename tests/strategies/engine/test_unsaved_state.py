@@ -3,6 +3,8 @@
 import json
 import re
 import runpy
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from harness.display.screen import Screen
 from harness.run.loop import run
 from models.registry import UserError
 from strategies.engine.strategy import Strategy
+from strategies.engine.unsaved_state import neighbours
 
 METHODS = Path(__file__).parents[2] / "fakes" / "methods.py"
 FAKES = runpy.run_path(str(METHODS))
@@ -134,3 +137,16 @@ def test_the_tutorials_example_passes(config, tmp_path):
     (block,) = re.findall(r'```python title="ema_teacher.py"\n(.*?)```', text, re.DOTALL)
     (tmp_path / "ema_teacher.py").write_text(block)
     assert all(finding.passed for finding in findings(replace(config, strategy=f"{tmp_path}/ema_teacher.py:EMATeacher")))
+
+
+def test_neighbours_are_the_modules_that_are_imported_now(tmp_path, monkeypatch):
+    method, beside, elsewhere = (types.ModuleType(name) for name in ("perennial_user_m", "beside_m", "beside_m"))
+    method.__file__, beside.__file__, elsewhere.__file__ = (
+        str(tmp_path / name) for name in ("m.py", "beside_m.py", "a/b/x.py")
+    )
+    assert neighbours(method) == []
+    for module, expected in ((beside, [beside]), (elsewhere, []), (beside, [beside])):
+        monkeypatch.setitem(sys.modules, "beside_m", module)
+        assert neighbours(method) == expected == neighbours(method)
+    del sys.modules["beside_m"]
+    assert neighbours(method) == []
