@@ -12,11 +12,12 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from harness.config.run_config import RunConfig
 from harness.config.settings import declared
 from harness.report.figure import Figure, Numbers
-from harness.report.figure_style import COLOURS, INK, OTHERS, legend, panels
+from harness.report.figure_style import COLOURS, INK, OTHERS, legend, panels, short
 from harness.tune.score import Metric
 from harness.tune.space import Dimension
 from harness.tune.trial_study import FINISHED, STOPPED, Entry
@@ -118,10 +119,19 @@ def trials_figure(entries: Sequence[Entry], space: Sequence[Dimension], metric: 
 def _positions(axis: Axes, dimension: Dimension | None, entries: Sequence[Entry]) -> Mapping[int, float]:
     """Return the horizontal place of each trial, and set the scale of the axis."""
     if dimension is None:
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         return {entry.number: float(entry.number) for entry in entries}
     if dimension.values:
-        axis.set_xticks(range(len(dimension.values)), dimension.values)
+        axis.set_xticks(range(len(dimension.values)), [short(value, 12) for value in dimension.values])
         return {entry.number: float(dimension.values.index(entry.values[dimension.name])) for entry in entries}
     if dimension.log:
         axis.set_xscale("log")
+        low, high = math.ceil(math.log10(dimension.low)), math.floor(math.log10(dimension.high))
+        powers = [10.0**power for power in range(low, high + 1, max(1, (high - low + 2) // 3))]
+        ticks = powers if len(powers) > 1 else [dimension.low, dimension.high]
+        # The labels of a logarithmic axis are formulas, which the style switches off.
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        margin = (dimension.high / dimension.low) ** 0.05
+        axis.set_xlim(dimension.low / margin, dimension.high * margin)
     return {entry.number: float(entry.values[dimension.name]) for entry in entries}

@@ -196,6 +196,7 @@ def test_results(tmp_path):
     assert list(rows[0]) == ["trial", "state", "score", "tasks", "seconds", "l2", "lr", "iterations", "note"]
     assert [row["score"] for row in rows] == ["60.123456789", "61.0", "10.0", ""] and rows[3]["note"] != "=1+1"
     svg = (tmp_path / "trials.svg").read_text()
+    assert "mathdefault" not in svg and ">0.01<" in svg and ">10<" in svg
     assert "best so far" in svg and "stopped" in svg and "average on validation images" in svg
     assert trials_figure(entries[2:], space, AVERAGE, "Search") is None
 
