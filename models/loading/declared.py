@@ -84,10 +84,12 @@ def check_whole(weights: Weights) -> tuple[str, ...]:
     names = list(weights.state)
     python = f"In Python, `perennial.load_run({run!r})` loads the whole model."
     if any(part in name for name in names for part in TUNED):
+        lora = all(TUNED[0] in name for name in names if any(part in name for part in TUNED))
+        writer = f"a run with --tuning {'lora' if lora else 'adapter'} or a method of that kind"
         raise UserError(
-            f"The weights in {weights.path} come from a run with --tuning {tuning or 'lora or adapter'}, which stores its "
-            f"update separately from the weights. `python cli.py export {run} --out DIR` writes the whole model for other "
-            f"programs. {python}"
+            f"The weights in {weights.path} come from {writer}, which stores its update separately from the weights. "
+            f"`python cli.py export {run} --to {'open_clip' if lora else 'safetensors'} --out DIR` writes the whole model. "
+            f"{python}"
         )
     if any(name.startswith(ADDED) for name in names):
         raise UserError(
@@ -96,8 +98,8 @@ def check_whole(weights: Weights) -> tuple[str, ...]:
     if tuning == "probe":
         raise UserError(
             f"The weights in {weights.path} come from a run with --tuning probe, whose heads are in strategy.safetensors. Its "
-            f"encoder is the model that the run started from. `python cli.py export {run} --out DIR` writes it with its "
-            f"heads. {python}"
+            f"encoder is the model that the run started from. `python cli.py export {run} --to safetensors --out DIR` writes "
+            f"it with its heads. {python}"
         )
     if own_answers:
         return (

@@ -301,7 +301,7 @@ def test_two_models_in_a_file_and_tunings_that_are_kept_apart(toy, tmp_path):
     with pytest.raises(UserError, match=r"are of several models \('student\.', 'teacher\.'\)"):
         models.load("Toy", str(path))
     torch.save({f"clip.{k}": v for k, v in toy.items()} | {"image_adapter.down.weight": torch.ones(2, 2)}, path)
-    with pytest.raises(UserError, match=r"a run with --tuning lora or adapter, which stores .*export RUN --out"):
+    with pytest.raises(UserError, match=r"a run with --tuning adapter or a method .*export RUN --to safetensors --out"):
         models.load("Toy", str(path))
 
 

@@ -237,8 +237,11 @@ def checkpoint(folder, encoder, record=None, metadata=None):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lora", r"a run with --tuning lora, which stores its update separately .*`python cli\.py export .*run --out DIR`"),
-        ("adapter", "a run with --tuning adapter, which stores"),
+        (
+            "lora",
+            r"a run with --tuning lora or a method .*`python cli\.py export .*run --to open_clip --out",
+        ),
+        ("adapter", "a run with --tuning adapter or .* --to safetensors"),
         ("probe", r"a run with --tuning probe, whose heads are in strategy\.safetensors.*perennial\.load_run\('.*run'\)"),
     ],
 )
