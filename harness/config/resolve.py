@@ -19,6 +19,7 @@ from harness.config.run_config import RunConfig
 from harness.config.settings import check_distinct_items, check_values, declared, in_identity
 from harness.config.user_file import check_source, check_strategy, is_file, load_strategy, load_tuning, source_sha256
 from harness.config.user_plugins import class_name, plugin_settings, user_plugins
+from harness.loggers import check_loggers
 from harness.records.files import file_sha256
 from harness.records.run_json import digest_of, key_of, retained
 from metrics.suite import AFTER_TRAINING, RUN_DEFAULTS, select_measures
@@ -229,10 +230,17 @@ def check_names(config: RunConfig) -> StreamPlan:
     from benchmarks import BENCHMARKS
 
     check_values(config)
-    for kind, names in (("strategy", [config.strategy]), ("tuning", [config.tuning or ""]), ("plugin", config.plugins)):
+    for kind, names in (
+        ("strategy", [config.strategy]),
+        ("tuning", [config.tuning or ""]),
+        ("plugin", config.plugins),
+        ("logger", config.log),
+    ):
         for name in filter(is_file, names):
             check_source(name, kind)
     check_distinct_items(config.plugins, "--plugin")
+    check_distinct_items(config.log, "--log")
+    check_loggers(name for name in config.log if not is_file(name))
     select_measures(config.measures or (), AFTER_TRAINING)
     if config.val_limit is not None and config.split != "val":
         raise UserError("--val-limit limits the images that --split val scores: add --split val, or use --limit.")

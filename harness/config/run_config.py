@@ -42,6 +42,12 @@ def _tunings() -> Iterable[str]:
     return REGISTRY.names()
 
 
+def _loggers() -> Iterable[str]:
+    from harness.loggers import LOGGERS
+
+    return LOGGERS.names()
+
+
 def _plugins() -> Iterable[str]:
     from strategies.plugins.built_in import PLUGINS
 
@@ -219,6 +225,17 @@ class RunConfig(Ask):
         recorded=False,
     )
     out: str = setting("results", "folder of the records (default: results)", group="output", metavar="DIR", recorded=False)
+    log: tuple[str, ...] = setting(
+        (),
+        "also log to tensorboard, wandb, trackio, mlflow, csv, or FILE.py:Class, which is run as code (default: none)",
+        group="output",
+        metavar="NAME",
+        items="names",
+        choices=_loggers,
+        code=True,
+        noun="logger",
+        recorded=False,
+    )
     fresh: bool = setting(False, "start over, even if the run is finished", group="output", recorded=False)
 
     def ask(self) -> Ask:

@@ -31,7 +31,7 @@ def check_code(arguments: argparse.Namespace) -> None:
     for path in sorted({path for path in map(file_of, _from_file(arguments)) if path.resolve() not in named}):
         fact = f"{arguments.config} names {path.resolve()} (SHA-256 {_sha256(path)}), whose code would be run"
         if not _agrees(fact, arguments.quiet):
-            raise UserError(f"{fact}. Read it, then add --trust-code, or name it with --strategy, --tuning or --plugin.")
+            raise UserError(f"{fact}. Read it, then add --trust-code, or name it with --strategy, --tuning, --plugin or --log.")
         arguments.trust_code = True
 
 
@@ -42,6 +42,7 @@ def _named(arguments: argparse.Namespace) -> list[str]:
         arguments.strategy or "",
         arguments.tuning or "",
         *(arguments.plugins or ()),
+        *(arguments.log or ()),
     ]
     return [name for name in names_from_words(words) if is_file(name)]
 
@@ -56,6 +57,8 @@ def _from_file(arguments: argparse.Namespace) -> list[str]:
         names.append(settings.get("tuning") or "")
     if arguments.plugins is None:
         names += settings.get("plugins", ())
+    if arguments.log is None:
+        names += settings.get("log", ())
     return [name for name in names if is_file(name)]
 
 

@@ -1,4 +1,4 @@
-"""Load a user's strategy, tuning or plugin: a class in a Python file, which is run as code."""
+"""Load a user's strategy, tuning, plugin or logger: a class in a Python file, which is run as code."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from models.paths import user_path
 from models.registry import UserError, first_line, unknown
 
 if TYPE_CHECKING:
+    from harness.loggers.logger import Logger
     from models.tuning_options import TuningOptions
 
 SLOW = 10.0
@@ -39,7 +40,7 @@ _loaded: dict[tuple[str, str], _Loaded] = {}
 
 
 def is_file(name: str) -> bool:
-    """Return whether a strategy, tuning or plugin is given as a file, not by its registered name."""
+    """Return whether a strategy, tuning, plugin or logger is given as a file, not by its registered name."""
     return name.partition(":")[0].endswith(".py")
 
 
@@ -54,7 +55,7 @@ def check_source(reference: str, kind: str) -> None:
 
     Args:
         reference: `file.py` or `file.py:Class`.
-        kind: "strategy", "tuning" or "plugin", for messages.
+        kind: "strategy", "tuning", "plugin" or "logger", for messages.
 
     Raises:
         UserError: for a file that is missing, is not Python or does not define the class.
@@ -107,6 +108,13 @@ def load_plugin(reference: str) -> tuple[type, str]:
     from avalanche.core import BasePlugin
 
     return _load(reference, BasePlugin, "plugin", "plugins", "avalanche.core.SupervisedPlugin")
+
+
+def load_logger(reference: str) -> type[Logger]:
+    """Return the logger class of `file.py:Class`. Raises UserError as `load_strategy` does."""
+    from harness.loggers.logger import Logger
+
+    return _load(reference, Logger, "logger", "loggers", "harness.loggers.Logger")[0]
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -61,7 +61,7 @@ def _below(root: Path, visited: set[Place], say: Callable[[str], None]) -> Itera
         is_run = (folder / RECORD).is_file()
         if is_run:
             yield folder / RECORD
-        folders = [entry for entry in inside if _is_folder(entry, say) and not (is_run and entry.name == "checkpoint")]
+        folders = [entry for entry in inside if _is_folder(entry, say) and not (is_run and entry.name in ("checkpoint", "log"))]
         waiting += [(folder / entry.name, parents | {here}) for entry in reversed(folders)]
 
 

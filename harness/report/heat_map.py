@@ -32,6 +32,34 @@ def grid(run: Run) -> NDArray[np.float64]:
     return np.concatenate([run.rows(stream, [name]) for stream, name, _ in columns(run)], axis=1)
 
 
+def row_names(tasks: Sequence[str]) -> list[str]:
+    """Return the headings of the rows of a matrix."""
+    return ["zero-shot", *(f"{i} {task}" for i, task in enumerate(tasks, start=1))]
+
+
+def drawing(values: NDArray[np.float64], heads: Sequence[str], names: Sequence[str]) -> Drawing:
+    """Draw an accuracy matrix.
+
+    Args:
+        values: [rows, columns] in percent. A missing value is NaN and stays white.
+        heads: headings of the columns.
+        names: headings of the rows.
+    """
+    size = (max(3.0, min(30, 0.55 * len(heads) + 1.8)), max(1.6, min(30, 0.3 * len(names) + 1.4)))
+    figure = Drawing(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    axis.grid(False)
+    image = axis.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    figure.colorbar(image, label="accuracy, %")
+    axis.set_xticks(range(len(heads)), [short(head) for head in heads], rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(len(names)), [short(n) for n in names])
+    axis.axhline(0.5, color="white", linewidth=2)
+    for (j, i), value in np.ndenumerate(values) if values.size <= 400 else ():
+        if value == value:
+            axis.text(i, j, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 46 else "black")
+    return figure
+
+
 def matrix(run: Run, slug: str, label: str) -> Figure:
     """Return the accuracy matrix as a heat map. The page shows it as a table in the same colours.
 
@@ -41,23 +69,7 @@ def matrix(run: Run, slug: str, label: str) -> Figure:
         label: name of the method and seed.
     """
     values, heads = grid(run), columns(run)
-    names = ["zero-shot", *(f"{i} {task}" for i, task in enumerate(run.tasks, start=1))]
-
-    def draw() -> Drawing:
-        size = (max(3.0, min(30, 0.55 * len(heads) + 1.8)), max(1.6, min(30, 0.3 * len(names) + 1.4)))
-        figure = Drawing(figsize=size, layout="constrained")
-        axis = figure.subplots()
-        axis.grid(False)
-        image = axis.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-        figure.colorbar(image, label="accuracy, %")
-        axis.set_xticks(range(len(heads)), [short(h) for *_, h in heads], rotation=45, ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(len(names)), [short(n) for n in names])
-        axis.axhline(0.5, color="white", linewidth=2)
-        for (j, i), value in np.ndenumerate(values) if values.size <= 400 else ():
-            if value == value:
-                axis.text(i, j, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 46 else "black")
-        return figure
-
+    names = row_names(run.tasks)
     rows = [
         (j, stream, name, float(values[j, i]))
         for j in range(len(names))
@@ -65,7 +77,12 @@ def matrix(run: Run, slug: str, label: str) -> Figure:
         if values[j, i] == values[j, i]
     ]
     return Figure(
-        slug, f"Accuracy matrix of {label}", CAPTION, "", Numbers(("after", "stream", "task", "accuracy"), rows), draw
+        slug,
+        f"Accuracy matrix of {label}",
+        CAPTION,
+        "",
+        Numbers(("after", "stream", "task", "accuracy"), rows),
+        lambda: drawing(values, [head for *_, head in heads], names),
     )
 
 

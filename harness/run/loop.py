@@ -17,12 +17,16 @@ from harness.config.resolve import Resolved, resolve
 from harness.config.run_config import RunConfig
 from harness.config.user_plugins import make_plugin
 from harness.display.screen import Screen
+from harness.loggers import Logger
+from harness.loggers.live_updates import LiveUpdates
+from harness.loggers.run_log import RunLog
 from harness.run import batch_check, checkpoint, costs, process_group, resume, run_files
 from harness.run.announce import announce, report_choices, show_summary
 from harness.run.build import build_scenario, build_strategy, load_encoder, load_reference
 from harness.run.environment import device_of, set_precision
 from harness.run.heads import Heads
 from harness.run.locks import locked
+from harness.run.loggers_of_run import log_finished, logger_classes, make_log
 from harness.run.mid_task_checkpoints import MidTaskCheckpoints
 from harness.run.start_over import start_over, unsaved_warning
 from harness.run.state import RunState, check_no_link
@@ -71,10 +75,13 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
     if screen is None or not process_group.leads():
         screen = Screen(quiet=not process_group.leads())
     resolved = resolve(config)
+    loggers = logger_classes(resolved)
     if config.fresh:
         check_no_link(resolved.folder)
     if (finished := _finished(resolved, screen)) is not None:
         _remove_unneeded(resolved.folder)
+        if loggers and (document := resume.recorded_document(resolved)) is not None:
+            log_finished(resolved, loggers, document, screen)
         return finished
     resolved.plan.check()
     if resolved.reference is not None and resolved.reads_reference:
@@ -98,7 +105,7 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
             if (finished := _finished(resolved, screen)) is not None:
                 return finished
             try:
-                return _run(resolved, encoder, scenario, process_device, screen)
+                return _run(resolved, encoder, scenario, process_device, loggers, screen)
             except StartOver as error:
                 next_config = start_over(resolved, error, screen)
         return run(next_config, screen)
@@ -135,7 +142,14 @@ def _remove_unneeded(folder: Path) -> None:
             run_files.remove(run_files.find_unneeded(folder))
 
 
-def _run(resolved: Resolved, encoder: DualEncoder, scenario: CLScenario, device: torch.device, screen: Screen) -> RunResult:
+def _run(
+    resolved: Resolved,
+    encoder: DualEncoder,
+    scenario: CLScenario,
+    device: torch.device,
+    loggers: Mapping[str, type[Logger]],
+    screen: Screen,
+) -> RunResult:
     """Prepare a run in its locked folder, train, and show the summary."""
     config, state = resolved.config, RunState(resolved)
     if process_group.leads():
@@ -166,8 +180,10 @@ def _run(resolved: Resolved, encoder: DualEncoder, scenario: CLScenario, device:
         for warning in resume.note_continuation(state.document, resume.recorded_document(resolved), state.done, state.damage):
             screen.say(f"warning: {warning}", style="yellow")
     mid_task = MidTaskCheckpoints(state.folder, config.checkpoint_minutes, lambda: dict(encoder.state_dict()), resolved.key)
-    with state.recording_failures(), mid_task.answering_signals():
-        _loop(state, strategy, plugins, scenario, meters, mid_task, screen)
+    with state.recording_failures(), mid_task.answering_signals(), make_log(loggers, state, screen) as log:
+        if log:
+            strategy.plugins.append(LiveUpdates(log, len(state.losses)))
+        _loop(state, strategy, plugins, scenario, meters, mid_task, log, screen)
     show_summary(state, screen)
     return RunResult(state.folder, state.document["summary"], False)
 
@@ -179,6 +195,7 @@ def _loop(
     scenario: CLScenario,
     meters: Meters,
     mid_task: MidTaskCheckpoints,
+    log: RunLog,
     screen: Screen,
 ) -> None:
     """Evaluate row 0, then for each experience: measure, train, evaluate, record and save a checkpoint."""
@@ -208,6 +225,8 @@ def _loop(
         _evaluate(state, strategy, tests)
         screen.row(0, state.rows[0])
         state.save(0, strategy, plugins)
+    log.updates(state.losses)
+    log.rows(state.rows, state.measures)
 
     for experience in remaining:
         after, task = experience.current_experience + 1, experience.domain.name
@@ -227,6 +246,8 @@ def _loop(
         meters.measures.reset()
         screen.row(after, state.rows[after])
         state.save(after, strategy, plugins)
+        log.updates(state.losses)
+        log.rows(state.rows, state.measures)
         if after == 1 and strategy.own_state is not None and (warning := unsaved_warning(strategy.own_state)) is not None:
             screen.say(f"warning: {warning}", style="yellow")
         if resumable:
@@ -238,6 +259,7 @@ def _loop(
     if state.resolved.config.check_batch:
         state.document["batch_check"] = batch_check.check(strategy, tests, screen)
     state.write_document("finished")
+    log.finish(state.document["summary"])
     if process_group.leads():
         checkpoint.prune(state.folder / run_files.CHECKPOINTS)
         run_files.remove(run_files.find_unneeded(state.folder))

@@ -18,6 +18,8 @@ CHECKPOINTS, MID_TASK = "checkpoint", "within"
 """The folder of checkpoints, and in it the folder of checkpoints within a task."""
 PREDICTIONS = "predictions"
 """The folder of saved predictions, with one file per row of the accuracy matrix (`harness.records.predictions`)."""
+LOG, LOG_PROGRESS = "log", "progress.json"
+"""The folder of the loggers, and in it the file with what each of them has received (`harness.loggers`)."""
 PREDICTIONS_FILE = r"after-\d+\.parquet"
 LATEST, PREVIOUS, DIGESTS = "latest.json", "previous.json", "sha256.json"
 CHECKPOINT_FILES = ("encoder.safetensors", "strategy.safetensors", "strategy.json")

@@ -20,7 +20,7 @@ from harness.run.environment import peak_memory_mb
 from harness.run.heads import Heads
 from harness.run.process_group import leads
 from harness.run.restore import restore
-from harness.run.run_files import CHECKPOINTS, PREDICTIONS, PREDICTIONS_FILE, RECORD, TABLES
+from harness.run.run_files import CHECKPOINTS, LOG, LOG_PROGRESS, PREDICTIONS, PREDICTIONS_FILE, RECORD, TABLES
 from metrics.evaluate import Accuracy
 from metrics.plugins import Row
 from metrics.prediction_log import PredictionLog
@@ -215,4 +215,6 @@ class RunState:
         left += remove_named(self.folder / PREDICTIONS, PREDICTIONS_FILE)
         with suppress(OSError):
             (self.folder / PREDICTIONS).rmdir()
+        # What loggers have written stays, but a run that starts over is a new run to them.
+        left += remove_named(self.folder / LOG, re.escape(LOG_PROGRESS))
         return [*left, *checkpoint.clear(self.folder / CHECKPOINTS, self.resolved.key)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,6 +110,23 @@ def overflow(task: str, step: int) -> Iterator[None]:
         raise NonFiniteLoss(
             f"The update of {task!r} overflowed at iteration {step + 1}; a smaller lr usually helps (--set lr=...)."
         ) from error
+
+
+def numbers(history: Sequence[Mapping[str, Any]], losses: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """Return the records of updates with their losses, all as numbers. Waits for the device once, whatever they hold.
+
+    Args:
+        history: a record per update. Records that `settle` has completed are returned as they are.
+        losses: the loss of each update.
+    """
+    records = [{**record, "loss": record.get("loss", loss)} for record, loss in zip(history, losses, strict=True)]
+    places = [(record, name) for record in records for name, value in record.items() if isinstance(value, Tensor)]
+    if places:
+        device = losses[0].device
+        values = torch.stack([record[name].to(device, torch.float64).reshape(()) for record, name in places]).tolist()
+        for (record, name), value in zip(places, values, strict=True):
+            record[name] = value
+    return records
 
 
 def settle(history: list[dict[str, Any]], losses: Sequence[Tensor]) -> None:

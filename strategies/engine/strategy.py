@@ -24,7 +24,7 @@ from reference_data import Reference
 from strategies.engine.avalanche_template import Template, silent_loggers
 from strategies.engine.batches import Batch as Batch
 from strategies.engine.best_pass import BestPass, best_pass
-from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, check_loss, overflow, settle
+from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, check_loss, numbers, overflow, settle
 from strategies.engine.method_checks import check_class
 from strategies.engine.mid_task import Batches, restore_snapshot, snapshot
 from strategies.engine.order import Order
@@ -183,6 +183,7 @@ class Strategy(Template):
         self._start: dict[str, Tensor] | None = None
         self._stop_training: bool = False
         self._terms: dict[str, Tensor | float] = {}
+        self._losses: list[Tensor] = []
         check_plugins(plugins)
         check_metrics(metrics)
         encoder.cuts_texts = not self.plain
@@ -314,14 +315,14 @@ class Strategy(Template):
         self._before_training_epoch(**kwargs)
         # Read only now: replay replaces the loader in its `before_training_exp`.
         batches = Batches(self.dataloader)
-        losses: list[Tensor] = []
+        self._losses = losses = list[Tensor]()
         rates = Rates(self.optimizer, self.options, experience.domain.name, self.learning_rate, self._enter_stage)
         total = self.budget(experience)
         self.best = best_pass(self.classifier, self.trained_together, self.options, self.training_route())
         if self.middle is not None:
             (weights, saved), self.middle = self.middle, None
             rates.enter(saved["step"] - 1, total)
-            losses = restore_snapshot(self, weights, saved, batches)
+            self._losses = losses = restore_snapshot(self, weights, saved, batches)
             began -= saved["seconds"]
         self._note_towers()
 
@@ -381,6 +382,10 @@ class Strategy(Template):
         self._after_training_epoch(**kwargs)
         # `settle` has waited for the device, so the time is right on a GPU too.
         self.seconds = time.perf_counter() - began
+
+    def records_since(self, update: int) -> list[dict[str, Any]]:
+        """Return the records of the task's updates after the first `update` ones, as numbers. Waits for the device."""
+        return numbers(self.history[update:], self._losses[update:])
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         self._check()
