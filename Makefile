@@ -1,6 +1,6 @@
-# `make bench` and `make test` set up .venv on first use. Python 3.11 or 3.12 is needed; where there is none, uv fetches one.
-PYTHON := $(shell for p in python3.12 python3.11 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+# `make bench` and `make test` set up .venv on first use. Python 3.11 to 3.13 is needed; where there is none, uv fetches one.
+PYTHON := $(shell for p in python3.12 python3.13 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -40,7 +40,7 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 else
 $(INSTALLED):
-	@echo "Perennial needs Python 3.11 or 3.12 (found: $$(python3 --version 2>&1)): install one, or uv, which fetches it."; exit 1
+	@echo "Perennial needs Python 3.11, 3.12 or 3.13 (found: $$(python3 --version 2>&1)): install one, or uv, which fetches it."; exit 1
 endif
 
 clean:

@@ -12,9 +12,9 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 from collections.abc import Sequence
 
-if not (3, 11) <= sys.version_info[:2] < (3, 13):
+if not (3, 11) <= sys.version_info[:2] < (3, 14):
     raise SystemExit(
-        f"perennial: Python 3.11 or 3.12 is needed, and this is {sys.version.split()[0]}. `make bench` sets up the environment "
+        f"perennial: Python 3.11, 3.12 or 3.13 is needed, and this is {sys.version.split()[0]}. `make bench` sets up the environment "
         ".venv with one of them; activate it with `source .venv/bin/activate`."
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from avalanche.core import SupervisedPlugin
 
 from harness.loggers.run_log import RunLog
-from strategies.engine.losses import CHECK_EVERY
+from strategies.engine.losses import CHECK_EVERY, numbers
 
 if TYPE_CHECKING:
     from strategies.engine.strategy import Strategy
@@ -53,4 +53,5 @@ class LiveUpdates(SupervisedPlugin, supports_distributed=True):  # type: ignore[
 
     def _deliver(self, strategy: Strategy) -> None:
         new = max(0, self._log.received - self._before)
-        self._log.updates(strategy.records_since(new), self._before + new + 1)
+        records = numbers(strategy.history[new:], strategy.update_losses[new:])
+        self._log.updates(records, self._before + new + 1)

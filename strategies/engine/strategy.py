@@ -24,7 +24,7 @@ from reference_data import Reference
 from strategies.engine.avalanche_template import Template, silent_loggers
 from strategies.engine.batches import Batch as Batch
 from strategies.engine.best_pass import BestPass, best_pass
-from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, check_loss, numbers, overflow, settle
+from strategies.engine.losses import CHECK_EVERY, PromptCrossEntropy, check_finite, check_loss, overflow, settle
 from strategies.engine.method_checks import check_class
 from strategies.engine.mid_task import Batches, restore_snapshot, snapshot
 from strategies.engine.order import Order
@@ -106,7 +106,7 @@ class Strategy(Template):
         searches: a record per task of a choice made by data. It is saved and written to run.json.
         notes: sentences for the user (`note`). They are saved and written to run.json.
         trained: the number of tasks trained so far.
-        history: a record per update of the last task, for train.csv.
+        history, update_losses: a record per update of the last task, for train.csv, and the loss of each update.
         seconds: training time of the last task.
         images_seen: training images of the last task's batches.
         evaluates_only: whether it only evaluates a checkpoint. There is no reference data then, and `before_run` may skip it.
@@ -164,15 +164,14 @@ class Strategy(Template):
         self.options = options if options is not None else type(self).Options()  # type: ignore[assignment]  # the class's own
         self.reference = reference
         self.order = order or Order()
-        self.seed = seed
-        self.workers = workers
+        self.seed, self.workers = seed, workers
         self.progress: Progress = progress or (lambda done, total, what: None)  # long work other than training and evaluation
         self.searches: list[dict[str, Any]] = []
         self.notes: list[str] = []
         self.trained = 0
         self.history: list[dict[str, Any]] = []
-        self.seconds = 0.0
-        self.images_seen = 0
+        self.update_losses: list[Tensor] = []
+        self.seconds, self.images_seen = 0.0, 0
         self.companion_features, self.stage = None, 0
         self.best: BestPass | None = None
         # Called after each update with a function that returns `mid_task.snapshot`, and whether it was the last update.
@@ -183,7 +182,6 @@ class Strategy(Template):
         self._start: dict[str, Tensor] | None = None
         self._stop_training: bool = False
         self._terms: dict[str, Tensor | float] = {}
-        self._losses: list[Tensor] = []
         check_plugins(plugins)
         check_metrics(metrics)
         encoder.cuts_texts = not self.plain
@@ -315,14 +313,14 @@ class Strategy(Template):
         self._before_training_epoch(**kwargs)
         # Read only now: replay replaces the loader in its `before_training_exp`.
         batches = Batches(self.dataloader)
-        self._losses = losses = list[Tensor]()
+        self.update_losses = losses = list[Tensor]()
         rates = Rates(self.optimizer, self.options, experience.domain.name, self.learning_rate, self._enter_stage)
         total = self.budget(experience)
         self.best = best_pass(self.classifier, self.trained_together, self.options, self.training_route())
         if self.middle is not None:
             (weights, saved), self.middle = self.middle, None
             rates.enter(saved["step"] - 1, total)
-            self._losses = losses = restore_snapshot(self, weights, saved, batches)
+            self.update_losses = losses = restore_snapshot(self, weights, saved, batches)
             began -= saved["seconds"]
         self._note_towers()
 
@@ -382,10 +380,6 @@ class Strategy(Template):
         self._after_training_epoch(**kwargs)
         # `settle` has waited for the device, so the time is right on a GPU too.
         self.seconds = time.perf_counter() - began
-
-    def records_since(self, update: int) -> list[dict[str, Any]]:
-        """Return the records of the task's updates after the first `update` ones, as numbers. Waits for the device."""
-        return numbers(self.history[update:], self._losses[update:])
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         self._check()
