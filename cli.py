@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 if not (3, 11) <= sys.version_info[:2] < (3, 14):
     raise SystemExit(
-        f"perennial: Python 3.11, 3.12 or 3.13 is needed, and this is {sys.version.split()[0]}. `make bench` sets up the environment "
-        ".venv with one of them; activate it with `source .venv/bin/activate`."
+        f"perennial: Python 3.11, 3.12 or 3.13 is needed, and this is {sys.version.split()[0]}. `make bench` sets up the "
+        "environment .venv with one of them; activate it with `source .venv/bin/activate`."
     )
 
 from harness.commands.main import main as run_command

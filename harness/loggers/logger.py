@@ -13,7 +13,7 @@ Update = tuple[int, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What a logger is told about its run.
+    """The facts about a run that its logger receives.
 
     Attributes:
         id: a text that no other run of the logger has. A continued run keeps it; --fresh makes a new one.

@@ -23,7 +23,7 @@ Rows = Mapping[int, Mapping[tuple[str, str], HasPercent]]
 class RunLog:
     """The loggers of a run. Without loggers, nothing happens.
 
-    `log/progress.json` in the folder of the run holds what each logger has received, so a continued run goes on there, and a
+    `log/progress.json` in the folder of the run holds what each logger has received, so a continued run continues there, and a
     logger that is added later receives everything from the start. Use it as a context: it starts the loggers, and ends those
     whose run has not finished.
     """

@@ -1,4 +1,4 @@
-"""What loggers receive from whole runs: everything once, also after interruptions and failures."""
+"""Whole runs reach their loggers: everything once, also after interruptions and failures."""
 
 import itertools
 import runpy
