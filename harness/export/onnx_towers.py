@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from harness.export import head, tokenizers
 from harness.export.exporters import Code, Exporter
@@ -90,8 +91,7 @@ class OnnxTowers(Exporter):
 
     def write(self, folder: Path) -> None:
         """Write both towers and the tokenizer."""
-        encoder = copy.deepcopy(self.model.encoder).cpu().eval()
-        lora.merge(encoder)
+        encoder = merged_copy(self.model.encoder)
         for name in ("image_adapter", "text_adapter"):
             if isinstance(adapter := getattr(encoder, name), Adapter):
                 setattr(encoder, name, _Mixture(adapter))
@@ -114,6 +114,19 @@ class OnnxTowers(Exporter):
             size=preprocess.size, interpolation=preprocess.interpolation.upper(), fill=preprocess.fill
         )
         return Code(load + head.functions(self.model, adapters=False), photo, ENCODE, TEXTS, numpy=True)
+
+
+def merged_copy(encoder: DualEncoder) -> DualEncoder:
+    """Return a copy of an encoder on the CPU, in evaluation mode, with LoRA merged. The encoder does not change."""
+    copied = copy.deepcopy(encoder).cpu().eval()
+    for module in copied.modules():
+        if parametrize.is_parametrized(module):
+            # A copied layer shares its class, and removing a parametrisation changes the class.
+            kind = type(module)
+            members = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+            module.__class__ = type(kind.__name__, kind.__bases__, members)
+    lora.merge(copied)
+    return copied
 
 
 class _Mixture(nn.Module):

@@ -11,6 +11,7 @@ import models
 from harness.export import EXPORTERS, head, lora_adapter, tokenizers
 from harness.export.check import TOLERANCE, check, random_batches
 from harness.export.exportable import Exportable, Head
+from harness.export.onnx_towers import merged_copy
 from models import lora, tuning
 from models.classifier import PromptClassifier, Prompts
 from models.registry import UserError
@@ -149,6 +150,19 @@ def test_a_wrong_file_is_refused(fresh, model_directory, tmp_path):
 def test_an_architecture_that_a_target_does_not_know(name, target, message):
     with pytest.raises(UserError, match=message):
         EXPORTERS.get(target)(made(models.load(name))[0]).check()
+
+
+def test_a_merged_copy_leaves_the_model_as_it_is(encoder):
+    tuning.apply(encoder, "lora")
+    with torch.no_grad():
+        for site in lora.sites(encoder):
+            site.update.B.normal_(std=0.1)
+    pixels = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+    before = encoder.encode_images(pixels)
+    copied = merged_copy(encoder)
+    assert not lora.sites(copied) and lora.sites(encoder) and not torch.equal(before, encoder.encode_images(255 - pixels))
+    assert torch.equal(encoder.encode_images(pixels), before)
+    assert torch.allclose(copied.encode_images(pixels), before, atol=1e-6)
 
 
 def test_an_adapter_needs_lora_and_transformers():
