@@ -230,12 +230,8 @@ def check_names(config: RunConfig) -> StreamPlan:
     from benchmarks import BENCHMARKS
 
     check_values(config)
-    for kind, names in (
-        ("strategy", [config.strategy]),
-        ("tuning", [config.tuning or ""]),
-        ("plugin", config.plugins),
-        ("logger", config.log),
-    ):
+    code = {"strategy": [config.strategy], "tuning": [config.tuning or ""], "plugin": config.plugins, "logger": config.log}
+    for kind, names in code.items():
         for name in filter(is_file, names):
             check_source(name, kind)
     check_distinct_items(config.plugins, "--plugin")
