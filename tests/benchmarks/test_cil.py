@@ -242,7 +242,7 @@ def test_a_recorded_seed_is_the_same_run(full_data):
 @pytest.mark.parametrize(("name", "note"), [("cub", None), ("imagenet-r", "lists of mammoth"), ("objectnet", "licence")])
 def test_datasets_of_class_incremental_clip(name, note, full_data):
     assert len(stream(Ask(dataset=name)).names) == 10
-    # Of the few made-up images of ObjectNet, which a seed splits, some classes have none for testing.
+    # Of the few made-up images of ObjectNet, which a seed splits, some classes have no image for testing.
     steps = 1 if name == "objectnet" else 3
     plan = stream(Ask(dataset=name, steps=steps, data_root=str(full_data)))
     assert (plan.edition, plan.protocol, plan.order, plan.benchmark) == ("full", "class", "default", f"cil-{name}-{steps}")

@@ -81,7 +81,7 @@ EUROSAT = ("EuroSAT", ("EuroSAT.zip", "eurosat", (), ("eurosat/2750",)))
 
 
 def get(name, root, source="torchvision"):
-    """Fetch a dataset. Return its state and what was said."""
+    """Fetch a dataset. Return its state and what was shown."""
     from benchmarks.full.fetch import fetch
 
     lines = []
