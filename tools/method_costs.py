@@ -26,7 +26,7 @@ ROUNDS = 5
 
 
 def chosen(runs: list[Run]) -> dict[str, Run]:
-    """Return the first run of each strategy. Raises SystemExit if none is of the plain model."""
+    """Return the first run of each strategy. Raises SystemExit if the plain model is not among them."""
     by_name: dict[str, Run] = {}
     for run in runs:
         by_name.setdefault(str(run.identity["strategy"]), run)

@@ -109,6 +109,8 @@ SEARCHES = {
             "zscl": MethodSearch(("image_loss", "text_loss"), (1.0, 2.0, 5.0, 10.0), {"l2": 0.0}),
             "lwf": _DISTILLATION,
             **_LATER,
+            # Two values, whose scores differ by 0.1 points.
+            "gift": MethodSearch(("image_loss", "text_loss"), (0.3, 1.0), {}),
         },
     ),
 }

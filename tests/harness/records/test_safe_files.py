@@ -35,6 +35,8 @@ WITH_CARE = {
     ("harness/config/user_file.py", "exec_module"): "the strategy file that the user names",
     ("strategies/engine/declared.py", "exec"): "the project's own source, of which only declarations are kept",
     ("strategies/engine/declared.py", "compile"): "the same",
+    ("harness/export/reload.py", "exec"): "the lines that the export has written into its model card, before it is published",
+    ("harness/export/reload.py", "compile"): "the same",
     ("benchmarks/full/unpack.py", "extract"): "tests/benchmarks/full/test_unpack.py",
     ("benchmarks/full/read_pickles.py", "pickle.Unpickler"): "CIFAR's own format: arrays and plain types alone",
     ("models/loading/torchscript.py", "pickle.Unpickler"): "tests/models/loading/test_read_weights.py",
