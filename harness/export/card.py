@@ -208,9 +208,10 @@ def _accuracy(saved: SavedRun, checked: Checked) -> str:
             kind = "held out" if stream == "heldout" else "learned" if number < saved.after else "not learned"
             exported = f"{right} of {n}" if n else "not measured"
             rows.append(f"| {task} | {kind} | {cell.percent:.2f} % | {cell.correct} of {cell.n} | {exported} |")
+    recorded = "as the run recorded it" + ("" if saved.config.split == "test" else " on validation images")
     return "\n".join(
         [
-            f"After task {saved.after}, protocol `{saved.config.protocol}`: as the run recorded it, and with these files.",
+            f"After task {saved.after}, protocol `{saved.config.protocol}`: {recorded}, and with these files.",
             "",
             "| task | | accuracy of the run | correct, run | correct, export |",
             "| --- | --- | ---: | ---: | ---: |",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.export import tokenizers
+from harness.export.architecture import model_settings, only_here
 from models.encoder import DualEncoder
 from models.loading import description
 from models.registry import UserError
@@ -35,9 +36,10 @@ def converted(encoder: DualEncoder, weights: Mapping[str, Tensor]) -> Converted:
         return _clip(encoder, clip, text, weights)
     if _is_siglip(clip, text):
         return _siglip(encoder, clip, text, weights)
+    others = "--to onnx or --to safetensors" if only_here(model_settings(encoder)) else "--to open_clip or --to onnx"
     raise UserError(
         f"transformers has no class for the architecture of {encoder.name}: only CLIP with OpenAI's text tower, and SigLIP. "
-        "Export with --to open_clip or --to onnx."
+        f"Export with {others}."
     )
 
 

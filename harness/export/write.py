@@ -123,7 +123,9 @@ def export(request: Request, screen: Screen | None = None) -> Exported:
         screen.say(f"warning: the test data is not at hand, so random images were compared: {why_not}", style="yellow")
     cells = read_accuracy(saved.folder / "accuracy.csv", saved.tasks, saved.heldout)
     recorded = {task: (cell.correct, cell.n) for (after, _, task), cell in cells.items() if after == saved.after}
-    different = [task for task, (right, n) in checked.correct.items() if n == recorded[task][1] and right != recorded[task][0]]
+    # With all test images, if the run has scored them.
+    same = [task for task, (_, n) in checked.correct.items() if saved.config.split == "test" and n == recorded[task][1]]
+    different = [task for task in same if checked.correct[task][0] != recorded[task][0]]
     return Exported(out, checked, different, None if request.push is None else _push(out, request.push))
 
 
