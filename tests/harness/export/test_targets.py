@@ -143,8 +143,8 @@ def test_a_wrong_file_is_refused(fresh, model_directory, tmp_path):
     ("name", "target", "message"),
     [
         ("tiny-eva02", "open_clip", "timm has no image tower 'perennial_eva02_patch8_48' outside of this project"),
-        ("tiny-eva02", "huggingface", "no class for the architecture of tiny-eva02.*--to open_clip or --to onnx"),
-        ("tiny-coca", "huggingface", "no class for the architecture of tiny-coca"),
+        ("tiny-eva02", "huggingface", "no class for the architecture of tiny-eva02.*--to onnx or --to safetensors"),
+        ("tiny-coca", "huggingface", "no class for the architecture of tiny-coca.*--to open_clip or --to onnx"),
     ],
 )
 def test_an_architecture_that_a_target_does_not_know(name, target, message):
