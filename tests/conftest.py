@@ -231,26 +231,6 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A server of this test's own that speaks the hub's API. The process is logged in, and its cache is empty."""
-    import huggingface_hub
-    from huggingface_hub import constants
-
-    made = runpy.run_path(str(FAKES / "hub.py"))["Hub"]()
-    settings = {"HF_ENDPOINT": made.endpoint, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_TOKEN": made.TOKEN, "no_proxy": "*"}
-    for name, value in {**settings, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}.items():
-        monkeypatch.setenv(name, value)
-    # The library reads them when it is imported.
-    monkeypatch.setattr(constants, "ENDPOINT", made.endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", made.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    yield made
-    huggingface_hub.close_session()
-    made.close()
-
-
-@pytest.fixture
 def toy_benchmark(monkeypatch):
     """A registered benchmark `toy`: three domains and a held-out one."""
     from benchmarks import BENCHMARKS

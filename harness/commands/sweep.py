@@ -209,8 +209,9 @@ def dry_run(runs: list[Run], arguments: argparse.Namespace, config: SweepConfig)
 def fill_grid(runs: list[Run], arguments: argparse.Namespace, config: SweepConfig, screen: Screen) -> int:
     """Start the runs that are not finished, and report how they end. Return the exit status."""
     from harness.display.console import complain
+    from harness.sweep.live_runs import count_runs
     from harness.sweep.scheduler import Interrupted, run_missing
-    from harness.sweep.sweep_screen import SweepScreen, count_runs, how_to_continue
+    from harness.sweep.sweep_screen import SweepScreen, how_to_continue
 
     out = str(runs[0].log.parent.parent)
     sweep_screen, backend = SweepScreen(screen), make_backend(config, Path(out) / "logs" / "submitit")

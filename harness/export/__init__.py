@@ -6,8 +6,8 @@ head            class names, templates and classifiers: head.json and head.safet
 tokenizers      tokenizers as files of the libraries `tokenizers` and `transformers`
 open_clip_directory, transformers_directory, state_dict, onnx_towers, lora_adapter       one file per target
 check, reload   the check in a fresh process
-card, push      the model card, and the upload to a hub
-write           all of it, in order
+card            the model card
+write           all of it, in order, and the upload to a hub
 """
 
 from models.registry import Registry

@@ -66,7 +66,7 @@ class Backend(Protocol):
 
 
 class Display(Protocol):
-    """Shows the events of a sweep (`harness.sweep.sweep_screen.SweepScreen`)."""
+    """Shows the events of a sweep or a search (`harness.sweep.live_runs.LiveRuns`)."""
 
     def begin(self, outcomes: Sequence[Outcome]) -> None:
         """Show the work to do."""

@@ -6,13 +6,13 @@ import shlex
 import time
 from collections.abc import Sequence
 
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from harness.display.plain_table import plain_table
 from harness.display.screen import Screen, time_left
 from harness.sweep.grid import Run, command_of
+from harness.sweep.live_runs import LiveRuns, count_runs
 from harness.sweep.run_status import Status, counts, status_of
 from harness.sweep.scheduler import Outcome
 
@@ -32,69 +32,24 @@ MOST_ROWS = 30
 """Rows of the live table. A terminal does not show more."""
 
 
-class SweepScreen:
+class SweepScreen(LiveRuns):
     """A live table of the running runs on a terminal, one line per event in a pipe, and only errors with --quiet."""
-
-    def __init__(self, screen: Screen, live: bool | None = None):
-        self.screen = screen
-        self._use_live = (screen.console.is_terminal if live is None else live) and not screen.quiet
-        self._live: Live | None = None
-        self._last_update = 0.0
 
     def begin(self, outcomes: Sequence[Outcome]) -> None:
         """Show how many runs are finished and how many are to do."""
         finished = sum(outcome.state == "finished" for outcome in outcomes)
         left = len(outcomes) - finished
         self.screen.say(f"{count_runs(len(outcomes))}, {finished} finished already, {left} to do")
-        if self._use_live and left:
-            self._live = Live(self._table(outcomes), console=self.screen.console, refresh_per_second=4, transient=True)
-            self._live.start()
-
-    def started(self, outcome: Outcome) -> None:
-        """Show that a run has started, and its log."""
-        if self._live is None:
-            attempt = f", attempt {outcome.attempts}" if outcome.attempts > 1 else ""
-            where = f" on {outcome.note}" if outcome.note else ""
-            self.screen.say(f"started {outcome.run}{where}{attempt}: {outcome.run.log}")
+        if left:
+            self.start_table(outcomes)
 
     def finished(self, outcome: Outcome) -> None:
         """Show the numbers of a finished run."""
         self.screen.say(f"finished {outcome.run} in {elapsed(outcome.seconds)}: {outcome.note}")
 
-    def retrying(self, outcome: Outcome) -> None:
-        """Show why a run is started again."""
-        self.screen.say(f"{outcome.run} is started again: {outcome.note}", style="yellow")
-
     def failed(self, outcome: Outcome) -> None:
         """Show why a run has failed."""
         self.screen.say(f"failed {outcome.run}: {outcome.note}", style="bold red")
-
-    def skipped(self, outcome: Outcome) -> None:
-        """Show why a run is skipped."""
-        self.screen.say(f"skipped {outcome.run}: {outcome.note}", style="yellow")
-
-    def stopping(self, running: int) -> None:
-        """Show that the sweep waits for running processes to save."""
-        if running:
-            self.screen.say(
-                f"stopping: waiting for {count_runs(running)} to save; press Ctrl-C again to stop at once", style="yellow"
-            )
-
-    def update(self, outcomes: Sequence[Outcome]) -> None:
-        """Refresh the live table at most once per second."""
-        if self._live is None or time.monotonic() < self._last_update + 1:
-            return
-        self._last_update = time.monotonic()
-        for outcome in outcomes:
-            if outcome.state == "running":
-                outcome.status = status_of(outcome.run)
-        self._live.update(self._table(outcomes))
-
-    def end(self, outcomes: Sequence[Outcome]) -> None:
-        """Leave the live display."""
-        if self._live is not None:
-            self._live.stop()
-        self._live = None
 
     def summary(self, outcomes: Sequence[Outcome], out: str, fresh: bool = False) -> None:
         """Show the runs that are not finished, their logs, and how to continue."""
@@ -134,7 +89,7 @@ class SweepScreen:
             command = "the same command without --fresh" if fresh else "the same command"
             self.screen.say(f"{command} continues the failed runs from their last checkpoint and starts the missing ones")
 
-    def _table(self, outcomes: Sequence[Outcome]) -> Table:
+    def table(self, outcomes: Sequence[Outcome]) -> Table:
         """Return the table of running runs, with the number of runs in each state below it."""
         table = runs_table()
         running = [outcome for outcome in outcomes if outcome.state == "running"]
@@ -189,11 +144,6 @@ def runs_table() -> Table:
     table.add_column("tasks", justify="right", no_wrap=True)
     table.add_column("")
     return table
-
-
-def count_runs(runs: int) -> str:
-    """Return "1 run" or "2 runs"."""
-    return f"{runs} run{'s' * (runs != 1)}"
 
 
 def elapsed(seconds: float) -> str:

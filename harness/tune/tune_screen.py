@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from harness.display.plain_table import plain_table
 from harness.display.screen import Screen, time_left
-from harness.sweep.run_status import status_of
+from harness.sweep.live_runs import LiveRuns
 from harness.sweep.scheduler import Outcome
-from harness.sweep.sweep_screen import STYLES, count_runs, elapsed
+from harness.sweep.sweep_screen import STYLES, elapsed
 from harness.tune.search import Search
 from harness.tune.trial_study import FAILED, FINISHED, Entry
 
@@ -21,68 +20,35 @@ BEST_SHOWN = 5
 """Rows of the table at the end."""
 
 
-class TuneScreen:
+class TuneScreen(LiveRuns):
     """A live table of the trials at work on a terminal, and one line per trial that has ended."""
 
+    event_style = "dim"
+
     def __init__(self, screen: Screen, search: Search, slots: int, live: bool | None = None):
-        self.screen, self.search, self.slots = screen, search, slots
-        self._use_live = (screen.console.is_terminal if live is None else live) and not screen.quiet
-        self._live: Live | None = None
+        super().__init__(screen, live)
+        self.search, self.slots = search, slots
         self._shown = len(search.ended)
-        self._last_update = 0.0
 
     def begin(self, outcomes: Sequence[Outcome]) -> None:
         """Show how many trials there are to do."""
         done, total = len(self.search.ended), self.search.trials
         self.screen.say(f"{total} trial{'s' * (total != 1)}, {done} done already, {max(0, total - done)} to do")
-        if self._use_live:
-            self._live = Live(self._table(outcomes), console=self.screen.console, refresh_per_second=4, transient=True)
-            self._live.start()
-
-    def started(self, outcome: Outcome) -> None:
-        """Show that a run has started, and its log."""
-        if self._live is None:
-            attempt = f", attempt {outcome.attempts}" if outcome.attempts > 1 else ""
-            self.screen.say(f"started {outcome.run}{attempt}: {outcome.run.log}", style="dim")
+        self.start_table(outcomes)
 
     def finished(self, outcome: Outcome) -> None:
         """Do nothing: `update` shows the trial."""
-
-    def retrying(self, outcome: Outcome) -> None:
-        """Show why a run is started again."""
-        self.screen.say(f"{outcome.run} is started again: {outcome.note}", style="yellow")
 
     def failed(self, outcome: Outcome) -> None:
         """Show the log of a failed run."""
         self.screen.say(f"failed {outcome.run}: {outcome.run.log}", style="bold red")
 
-    def skipped(self, outcome: Outcome) -> None:
-        """Show why a run is skipped."""
-        self.screen.say(f"skipped {outcome.run}: {outcome.note}", style="yellow")
-
-    def stopping(self, running: int) -> None:
-        """Show that the search waits for running processes to save."""
-        if running:
-            self.screen.say(f"stopping: waiting for {count_runs(running)} to save; Ctrl-C again stops at once", style="yellow")
-
     def update(self, outcomes: Sequence[Outcome]) -> None:
-        """Show the trials that have ended, and refresh the live table at most once per second."""
+        """Show the trials that have ended, and refresh the live table."""
         for entry in self.search.ended[self._shown :]:
             self.screen.say(self._line(entry, outcomes), style="yellow" if entry.state == FAILED else None)
         self._shown = len(self.search.ended)
-        if self._live is None or time.monotonic() < self._last_update + 1:
-            return
-        self._last_update = time.monotonic()
-        for outcome in outcomes:
-            if outcome.state == "running":
-                outcome.status = status_of(outcome.run)
-        self._live.update(self._table(outcomes))
-
-    def end(self, outcomes: Sequence[Outcome]) -> None:
-        """Leave the live display."""
-        if self._live is not None:
-            self._live.stop()
-        self._live = None
+        super().update(outcomes)
 
     def summary(self, more: str = "") -> None:
         """Show the best trials, and how many ended in each way. `more` follows the heading."""
@@ -118,7 +84,8 @@ class TuneScreen:
             words.append(f"about {time_left(((self.search.trials - done) * mean - spent) / self.slots)}")
         return ", ".join(words)
 
-    def _table(self, outcomes: Sequence[Outcome]) -> Table:
+    def table(self, outcomes: Sequence[Outcome]) -> Table:
+        """Return the table of the trials at work, with the progress of the search below it."""
         table = plain_table()
         for name in ("trial", "seed", "state", "tasks", "time"):
             table.add_column(name, no_wrap=True)
