@@ -6,6 +6,7 @@
     python -m tools.pretrain_words  train the tiny CLIP that reads, in models/tiny-words
     python -m tools.attackable      measure how far written words mislead a model
     python -m tools.study_data      make tasks of the suite `broad` from pinned packages
+    python -m tools.result_rows RESULTS    rows of measured results from finished runs
     python -m tools.tune mtil       choose the training options of the mini edition (or `cil`)
 
 Files in reading order: pretrain.py (the training loop), families.py (architectures and losses), sampler.py (batches),

@@ -13,6 +13,7 @@ Row = dict[str, str]
 # Columns that identify a row, by file.
 KEYS = {
     "mini_results": ("benchmark", "strategy", "options"),
+    "batch_check": ("benchmark", "strategy", "options", "batches"),
     "mini_gains": ("domain",),
     "mini_zero_shot": ("domain",),
     "broad_tasks": ("task",),
