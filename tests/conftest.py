@@ -231,6 +231,31 @@ def server(monkeypatch):
 
 
 @pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A local hub of this test's own. The process is logged in as the user who may write, and its cache is empty."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    from tools.local_hub.server import Hub
+
+    with Hub(tmp_path / "repositories") as made:
+        for name, value in made.environment(tmp_path / "huggingface", made.TOKEN).items():
+            monkeypatch.setenv(name, value)
+        # The library reads them when it is imported.
+        template = made.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        for name, value in {
+            "ENDPOINT": made.endpoint,
+            "HUGGINGFACE_CO_URL_TEMPLATE": template,
+            "HF_HUB_CACHE": str(tmp_path / "huggingface" / "hub"),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        yield made
+        huggingface_hub.close_session()
+
+
+@pytest.fixture
 def toy_benchmark(monkeypatch):
     """A registered benchmark `toy`: three domains and a held-out one."""
     from benchmarks import BENCHMARKS

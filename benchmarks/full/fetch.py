@@ -23,6 +23,7 @@ from benchmarks.full.download import Broken, Damaged, Offline, Unreachable, chec
 from benchmarks.full.downloads import RemoteFile, fetchable, remote_files
 from benchmarks.full.unpack import is_archive, unpack
 from models.files import reason
+from models.loading.hub import refusal
 from models.registry import UserError, first_line, unknown
 
 Say = Callable[[str], None]
@@ -180,7 +181,11 @@ def hub_copy(row: Entry, root: Path, say: Say, bars: bool = False) -> None:
         with library_bars(bars):
             data = _load(hub, base)
             wanted = {name: data[name] for names in hub.splits.values() for name in names if name in data}
-            _check(row, hub, wanted, data)
+            try:
+                _check(row, hub, wanted, data)
+            except Damaged:  # a second attempt would fail too
+                shutil.rmtree(base, ignore_errors=True)
+                raise
             import datasets
 
             check_room(base, sum(part.data.nbytes for part in wanted.values()), f"The hub copy of {row.name}")
@@ -212,14 +217,37 @@ def _load(hub: Hub, base: Path) -> Any:
     refuse: dict[str, Any] = {"trust_remote_code": False} if datasets.__version__.startswith("3.") else {}
     what = f"The hub copy {hub.id}"
     try:
-        # A separate cache, deleted afterwards, so the disk does not contain the data twice. The hub's client resumes downloads.
-        return datasets.load_dataset(hub.id, hub.config, cache_dir=str(base / "cache"), **refuse)
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise Unreachable(f"{what} does not exist, or requires consent and a login: {first_line(error)}.") from error
-    except ConnectionError as error:
-        raise Unreachable(f"{what} cannot be reached: {first_line(error)}.") from error
+        # Separate caches, deleted afterwards, so that the disk does not contain the data twice. An interrupted fetch keeps
+        # them: the hub's client continues with the first file that is not complete.
+        with _downloads_in(base / "hub", hub):
+            return datasets.load_dataset(hub.id, hub.config, cache_dir=str(base / "cache"), **refuse)
     except Exception as error:  # the hub's client raises errors of several libraries
-        raise Unreachable(f"{what} cannot be loaded: {first_line(error)}.") from error
+        if known := refusal(error, hub.id, "dataset"):
+            raise Unreachable(known) from error
+        if isinstance(error, datasets.exceptions.DatasetNotFoundError):
+            raise Unreachable(f"{what} does not exist, or requires consent and a login: {first_line(error)}.") from error
+        verb = "reached" if isinstance(error, ConnectionError) else "loaded"
+        raise Unreachable(f"{what} cannot be {verb}: {first_line(error)}.") from error
+
+
+@contextmanager
+def _downloads_in(folder: Path, hub: Hub) -> Iterator[None]:
+    """Let the hub's client keep the files of a copy in a folder, unless its own cache has some of them already.
+
+    `datasets` has no argument for it. The client reads this setting for each file.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    usual = constants.HF_HUB_CACHE
+    if (Path(usual) / repo_folder_name(repo_id=hub.id, repo_type="dataset")).is_dir():
+        yield
+        return
+    constants.HF_HUB_CACHE = str(folder)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_CACHE = usual
 
 
 def _check(row: Entry, hub: Hub, wanted: dict[str, Any], data: Any) -> None:
@@ -269,10 +297,13 @@ def _locked(root: Path, name: str) -> Iterator[Path]:
 
 
 def _sweep(base: Path) -> None:
-    """Delete files that cannot be continued: half unpacked archives, a cache without data, empty folders."""
+    """Delete files that cannot be continued: half unpacked archives, caches without data, empty folders."""
     if base.is_dir():
         if not any((base / "cache").rglob("*.arrow")):
             shutil.rmtree(base / "cache", ignore_errors=True)
+        stored = (base / "hub").glob("*/snapshots/*/**/*")
+        if not any(path.is_file() and path.name != "README.md" for path in stored):
+            shutil.rmtree(base / "hub", ignore_errors=True)
         shutil.rmtree(base / "saved", ignore_errors=True)
         for making in base.glob("*.making"):
             shutil.rmtree(making, ignore_errors=True)

@@ -128,7 +128,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
                 work.end()
             where = ", ".join(map(str, after.places))
             if not after.complete and after.kind != "differs":
-                failures[name] = f"It is incomplete ({images(after)}): {'; '.join(after.notes) or 'images are missing'}."
+                failures[name] = f"{name} is incomplete ({images(after)}): {'; '.join(after.notes) or 'images are missing'}."
                 work.say(f"  fetched, but {after.kind}: {images(after)}, in {where}", "yellow")
             elif after == before:
                 work.say(f"  there already: {images(after)} images in {where} ({after.kind}); nothing to do.")
@@ -140,7 +140,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
         raise UserError(failures[names[0]])
     for name, why in failures.items():
         work.say(why if why.startswith(name) else f"{name}: {why}", "red")
-    raise UserError(f"{len(failures)} of {len(names)} datasets could not be fetched: {', '.join(failures)}.")
+    raise UserError(f"{len(failures)} of {len(names)} datasets are not complete: {', '.join(failures)}.")
 
 
 def _verify(arguments: argparse.Namespace) -> int:

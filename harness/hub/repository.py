@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from models.files import ENVIRONMENT_ERRNOS, reason
-from models.loading.hub import quiet
+from models.loading.hub import quiet, refusal
 from models.registry import UserError, first_line
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _requests(repository: str, kind: str, action: str) -> Iterator[HfApi]:
         action: "read" or "write", for messages.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     where = f"hub {kind} {repository!r}"
@@ -142,14 +142,11 @@ def _requests(repository: str, kind: str, action: str) -> Iterator[HfApi]:
             yield HfApi(library_name="perennial")
     except UserError:
         raise
-    except GatedRepoError as error:
-        raise UserError(
-            f"The {where} is open only to users whom its owner has accepted: ask for access on its page, and run "
-            "`hf auth login`."
-        ) from error
     except RevisionNotFoundError as error:
         raise UserError(f"The {where} does not have that revision: give a branch, a tag or a commit.") from error
     except HfHubHTTPError as error:
+        if known := refusal(error, repository, kind):
+            raise UserError(known) from error
         status = error.response.status_code if error.response is not None else None
         if action == "write" and status in (401, 403):
             owner = repository.partition("/")[0]

@@ -26,6 +26,31 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def refusal(error: BaseException, repository: str, kind: str = "model") -> str | None:
+    """Return a sentence about a repository that asks for consent, or a token that is not valid; None for another error.
+
+    Args:
+        error: an error of the hub's client, or of a library that it caused.
+        repository: OWNER/NAME.
+        kind: "model" or "dataset".
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, GatedRepoError):
+            page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repository}"
+            return (
+                f"The hub {kind} {repository!r} is open only to users whom its owner has accepted: ask for access on {page}, "
+                "then run `hf auth login`."
+            )
+        if isinstance(cause, HfHubHTTPError) and "Invalid credentials" in (cause.response.headers.get("X-Error-Message") or ""):
+            return "The hub does not know your token: run `hf auth login`, or correct HF_TOKEN."
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
 def file(repository: str, names: Sequence[str], what: str) -> Path:
     """Return the local path of the first of the named files that the repository has. Downloads it if it is not in the cache.
 
@@ -71,7 +96,6 @@ def _request(download: Callable[..., str], repository: str, what: str, **argumen
     """Call a function of huggingface_hub, with its errors as UserError except for a missing file."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
-        GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
         RepositoryNotFoundError,
@@ -82,18 +106,17 @@ def _request(download: Callable[..., str], repository: str, what: str, **argumen
             return download(repo_id=repository, **arguments)
     except EntryNotFoundError:
         raise
-    except GatedRepoError as error:
-        raise UserError(
-            f"The hub repository {repository!r} is open only to users whom its owner has accepted: ask for access on its page, "
-            "then run `hf auth login`."
-        ) from error
-    except RepositoryNotFoundError as error:
+    except RepositoryNotFoundError as error:  # also a repository that asks for consent
+        if known := refusal(error, repository):
+            raise UserError(known) from error
         raise UserError(
             f"The hub has no repository {repository!r}, or it is private: check the name, or run `hf auth login`."
         ) from error
     except HFValidationError as error:
         raise UserError(f"{repository!r} is not the name of a hub repository; give hf-hub:OWNER/NAME.") from error
     except HfHubHTTPError as error:
+        if known := refusal(error, repository):
+            raise UserError(known) from error
         raise UserError(f"The hub refused the {what} of {repository!r}: {first_line(error)}.") from error
     except OSError as error:
         if error.errno in ENVIRONMENT_ERRNOS:  # all others are failures of the network

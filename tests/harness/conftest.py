@@ -1,8 +1,6 @@
-"""A finished run of a second, and a local hub."""
+"""A finished run of a second."""
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -30,23 +28,3 @@ def finished(two_tasks, model_directory, tmp_path):
         return run(replace(config, strategy=strategy, options=options | dict(changes), **settings), Screen(quiet=True)).folder
 
     return made
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A server of this test's own that speaks the hub's API. The process is logged in, and its cache is empty."""
-    import huggingface_hub
-    from huggingface_hub import constants
-
-    made = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "hub.py"))["Hub"]()
-    settings = {"HF_ENDPOINT": made.endpoint, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_TOKEN": made.TOKEN, "no_proxy": "*"}
-    for name, value in {**settings, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}.items():
-        monkeypatch.setenv(name, value)
-    # The library reads them when it is imported.
-    monkeypatch.setattr(constants, "ENDPOINT", made.endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", made.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    yield made
-    huggingface_hub.close_session()
-    made.close()

@@ -265,7 +265,7 @@ def test_what_needs_consent_does_not_fail_a_suite(data, gets, full_roots, papers
     assert (status, error) == (0, "") and [name for name, *_ in asked] == ["cifar100", "tinyimagenet", "cub", "imagenet-r"]
     assert f"  by hand: {ENTRIES['imagenet100'].get}" in out.splitlines()
     mistake(data("fetch", "imagenet100", "--data-root", tmp_path), "imagenet100 cannot be fetched")
-    mistake(data("fetch", "cil", "imagenet100", "--data-root", tmp_path), "1 of 6 datasets could not be fetched: imagenet100.")
+    mistake(data("fetch", "cil", "imagenet100", "--data-root", tmp_path), "1 of 6 datasets are not complete: imagenet100.")
     papers(**full_roots.write(tmp_path, ["imagenet100"]))
     asked.clear()
     del errors["imagenet100"]
@@ -278,7 +278,7 @@ def test_what_could_not_be_fetched_is_listed_at_the_end(data, gets, tmp_path):
     asked, errors = gets
     errors |= {"DTD": UserError("DTD could not be fetched: 404."), "svhn": UserError("The disk is full.")}
     found = data("fetch", "DTD", "svhn", "stl10", "--data-root", tmp_path)
-    out = mistake(found, "2 of 3 datasets could not be fetched: DTD, svhn.")
+    out = mistake(found, "2 of 3 datasets are not complete: DTD, svhn.")
     assert [name for name, *_ in asked] == ["DTD", "svhn", "stl10"], "one failure does not stop the others"
     assert out.splitlines()[-2:] == ["DTD could not be fetched: 404.", "svhn: The disk is full."]
     mistake(data("fetch", "DTD", "--data-root", tmp_path), "perennial: DTD could not be fetched: 404.")

@@ -70,14 +70,14 @@ def test_a_task_of_a_run_is_written_with_its_card_and_uploaded(finished, one_pro
 
     data = ModelCard(text).data
     assert data.datasets == ["red"] and data.library_name == "transformers" and len(data.eval_results) == 3
-    assert set(hub.repositories["model", "me/my-model"]) == {path.name for path in out.iterdir()}
-    assert hub.private == {"me/my-model"} and result.address.startswith(hub.endpoint)
+    assert set(hub.files("model", "me/my-model")) == {path.name for path in out.iterdir()}
+    assert hub.answers.private == {("model", "me/my-model")} and result.address.startswith(hub.endpoint)
     # The recorded command asks for the same run.
     document = read_json(folder / "run.json")
     words = bench_command(document).split()[3:]
     [config] = configs(run_parser().parse_args(words))
     assert resolve(replace(config, out=str(folder.parent.parent))).key == document["key"]
-    hub.refused["commit"] = 403
+    hub.faults.refused["commit"] = 403
     with pytest.raises(UserError, match=r"does not let you write to 'me/my-model'.*The export is in .*again"):
         export(request._replace(out=str(tmp_path / "again"), check_images=4))
     # Data that is not at hand, a full disk before and while it is written, and a place that is taken.

@@ -22,14 +22,14 @@ def test_files_come_back_as_they_were_uploaded(hub, tmp_path, capfd):
     assert len(hub.asked) == asked, "a second download comes from the cache"
     # The repository exists, and a file that has not changed is not uploaded again.
     upload("me/records", {"a/run.json": b"{}", "c": b"new"}, "one more", private=True)
-    assert hub.commits[1][3] == ["c"] and hub.private == set()
+    assert hub.commits[1][3] == ["c"] and hub.answers.private == set()
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow
 def test_a_model_repository_and_a_private_one(hub):
     upload("me/model", {"README.md": b"---\nlicense: mit\n---\n"}, "card", kind="model", private=True)
-    assert hub.private == {"me/model"} and list_files("me/model", "model").sizes == {"README.md": 21}
+    assert hub.answers.private == {("model", "me/model")} and list_files("me/model", "model").sizes == {"README.md": 21}
 
 
 @pytest.mark.slow
@@ -42,7 +42,7 @@ def test_a_model_repository_and_a_private_one(hub):
     ],
 )
 def test_an_upload_that_is_refused(hub, status, where, message):
-    hub.refused[where] = status
+    hub.faults.refused[where] = status
     with pytest.raises(UserError, match=re.escape(message)):
         upload("me/records", {"a": b"a"}, "a")
     assert hub.commits == []
@@ -52,7 +52,7 @@ def test_an_upload_that_is_refused(hub, status, where, message):
 def test_a_repository_that_is_not_there(hub, monkeypatch):
     with pytest.raises(UserError, match="The hub has no dataset 'me/none', or it is private"):
         list_files("me/none")
-    hub.repositories["dataset", "me/records"] = {"a": b"a"}
+    hub.put("dataset", "me/records", {"a": b"a"})
     with pytest.raises(UserError, match="does not have that revision"):
         list_files("me/records", revision="v2")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")

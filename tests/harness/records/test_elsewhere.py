@@ -57,7 +57,7 @@ def test_records_go_to_a_hub_dataset_and_come_back(record, hub, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert cli.main(["leaderboard", "--push", "me/records"]) == 0
     assert "uploaded the records of 2 runs to" in capsys.readouterr().out
-    files = hub.repositories["dataset", "me/records"]
+    files = hub.files("dataset", "me/records")
     keys = [run.key for run in read([mine]) if run.finished]
     tables = ("accuracy.csv", "measures.csv", "run.json", "train.csv")
     assert sorted(files) == sorted(["README.md", *(f"mtil-mini-I/zscl-{k}/{n}" for k in keys for n in tables)])
@@ -68,14 +68,14 @@ def test_records_go_to_a_hub_dataset_and_come_back(record, hub, tmp_path, monkey
     record(yours, seed=2, correct=6)
     assert cli.main(["leaderboard", "yours", "--push", "me/records"]) == 0
     assert "uploaded the records of 1 run to" in (out := capsys.readouterr().out) and "; 1 were there before" in out
-    kept = hub.repositories["dataset", "me/records"][f"mtil-mini-I/zscl-{keys[1]}/run.json"]
+    kept = hub.files("dataset", "me/records")[f"mtil-mini-I/zscl-{keys[1]}/run.json"]
     assert json.loads(kept)["summary"]["last"] == 90
 
     capsys.readouterr()
     table = leaderboard(["results"], elsewhere=["me/records"])
     assert list(table.columns)[: len(COLUMNS)] == COLUMNS
     [row] = table.to_dict("records")
-    commit = hub.commit_of(hub.repositories["dataset", "me/records"])
+    commit = hub.commit_of("dataset", "me/records")
     assert row["seeds"] == 3 and row["last"] == pytest.approx((80 + 90 + 60) / 3) and row["source"] == "run;me/records"
     *local, last = row["run"].split(";")
     assert [os.path.dirname(run) for run in local] == ["results"] * 2
@@ -96,10 +96,10 @@ def test_records_go_to_a_hub_dataset_and_come_back(record, hub, tmp_path, monkey
 def test_an_upload_continues_and_names_paths(record, hub, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("harness.records.push.RUNS_PER_COMMIT", 1)
     runs = read([record(tmp_path / "r", seed=seed).parent for seed in (0, 1)])
-    hub.refused["commit"] = 500
+    hub.faults.refused["commit"] = 500
     with pytest.raises(UserError, match="The hub refused to write"):
         push(runs, "me/records")
-    hub.refused.clear()
+    hub.faults.refused.clear()
     assert push(runs[:1], "me/records").uploaded == 1 and push(runs, "me/records")[1:] == (1, 1)
     assert [len(paths) for *_, paths in hub.commits] == [5, 4]
     with pytest.raises(UserError, match="no finished runs to upload"):
@@ -193,15 +193,18 @@ def test_names_and_sizes_of_a_hub_dataset_are_checked_before_the_download(record
     places = ("good", "../up", "/root", ".hidden", "a/../b", "deep/" * 8, "b c", "large", "wrong")
     stored = {f"{place}/{name}".replace("//", "/"): data for place in places for name, data in files.items()}
     stored |= {"good/model.safetensors": b"x", "good/strategy.py": b"raise SystemExit", "wrong/run.json": b"[]"}
-    hub.repositories["dataset", "you/records"], hub.sizes["large/train.csv"] = stored, 1 << 40
+    hub.put("dataset", "you/records", {path: data for path, data in stored.items() if not re.search(r"^/|^\.|\.\.", path)})
+    hub.answers.claimed["dataset", "you/records"] = {path: len(data) for path, data in stored.items()} | {
+        "large/train.csv": 1 << 40
+    }
     runs, sentences = said([], ["you/records"])
     fetched = {path.rpartition("resolve/")[2].partition("/")[2] for _, path in hub.asked if "resolve/" in path}
     assert fetched == {f"{place}/{name}" for place in ("good", "wrong") for name in files}
     assert [run.address.rpartition("/")[2] for run in runs] == ["good"]
     assert len(sentences) == 2 and "large/train.csv has 1,099,511,627,776 bytes" in sentences[0]
-    address = f"hf://datasets/you/records@{hub.commit_of(stored)}/wrong"
+    address = f"hf://datasets/you/records@{hub.commit_of('dataset', 'you/records')}/wrong"
     assert sentences[1] == f"{address}/run.json is damaged (it holds a list, not an object). It is left out."
-    hub.repositories["dataset", "you/none"] = {"README.md": b""}
+    hub.put("dataset", "you/none", {"README.md": b""})
     with pytest.raises(UserError, match="There are no records"):
         read_all([], ["you/none"])
 
