@@ -107,11 +107,11 @@ def test_an_incomplete_folder_is_completed(offered, server, tmp_path):
     root = offered(*PETS)
     images = root / "oxford-iiit-pet" / "images"
     images.mkdir(parents=True)
-    (images / "Bengal_0.jpg").write_bytes(b"half")
+    (images / "Bengal_1.jpg").write_bytes(b"half")
     (images / "notes.txt").write_text("mine")
     state, lines = get("OxfordPet", root)
     assert state.complete and (images / "notes.txt").read_text() == "mine"
-    assert (images / "Bengal_0.jpg").read_bytes() != b"half" and "fetching them again" in lines[0]
+    assert (images / "Bengal_1.jpg").read_bytes() != b"half" and "fetching them again" in lines[0]
 
 
 def test_interrupted_in_the_middle(offered, server, monkeypatch):

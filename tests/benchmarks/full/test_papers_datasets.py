@@ -194,7 +194,7 @@ def test_labels_go_by_folder_name(full_data):
     assert {key: caltech.classnames[label] for key, label in labels.items()} == {
         "Faces": "off-center face", "accordion": "accordion", "yin_yang": "yin and yang symbol",
     }  # fmt: skip
-    assert targets_of(full.build("gtsrb", full_data).test) == [42, 0, 7]
+    assert targets_of(full.build("gtsrb", full_data).test) == [42, 7, 0]
     assert set(targets_of(full.build("resisc45", full_data).test)) == {0, 2}
     assert set(targets_of(full.build("eurosat", full_data).train)) == {0, 1, 9}
 

@@ -1,17 +1,15 @@
-"""Pictures, lists and other files of made-up data."""
+"""Pictures of made-up data, and what a writer returns."""
 
 from __future__ import annotations
 
-import pickle
-import struct
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-PER_CLASS = {"train": 3, "val": 2, "test": 2}
+from tools.rehearsal_data.content import Content
 
 
 class Made(NamedTuple):
@@ -32,17 +30,12 @@ def save(path: Path, label: int, number: int, mode: str = "RGB") -> None:
     picture(label, number, mode=mode).save(path)
 
 
-def text(path: Path, lines: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-
-
-def pickled(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(content, protocol=4))
-
-
-def idx(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    head = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(head + array.astype(np.uint8).tobytes())
+def content(classes: Sequence[str], per_class: Mapping[str, int], grey: Sequence[str] = ()) -> Content:
+    """Return content of these classes, with grey pictures of some of them."""
+    label_of = {key: label for label, key in enumerate(classes)}
+    return Content(
+        tuple(classes),
+        per_class,
+        lambda key, number, size: picture(label_of[key], number, 16 if size is None else size[0]),
+        lambda path, key, number: save(path, label_of[key], number, "L" if key in grey else "RGB"),
+    )

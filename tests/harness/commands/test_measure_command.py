@@ -107,13 +107,13 @@ def test_several_datasets_and_a_limit(trees, ask, full_data):
     assert found.measure.tolist() == ["iimm", "gbc", "zero_shot", "zero_shot_test"] * 3
     firsts = found[found.measure == "iimm"]
     assert firsts.dataset.tolist() == ["trees", "EuroSAT", "kitti"] and firsts.edition.tolist() == ["own", "full", "full"]
-    assert found.n.tolist() == [24, 24, 24, 2] * 3 and firsts.classes.tolist() == [3, 10, 4]
+    assert found.n.tolist() == [24, 24, 24, 2] * 2 + [30, 30, 30, 2] and firsts.classes.tolist() == [3, 10, 4]
 
 
 def test_what_is_not_the_papers_is_said(ask, full_data, model_directory, capsys):
     command = ["measure", "kitti", "--data-root", str(full_data), "--model", str(model_directory), "--measures", "iimm"]
     assert cli.main(command) == 0
-    assert "warning: kitti has 24 train images here" in capsys.readouterr().out
+    assert "warning: kitti has 30 train images here" in capsys.readouterr().out
 
 
 def test_without_training_images_the_test_images_are_measured(trees, ask, full_roots, tmp_path):
