@@ -305,7 +305,11 @@ def scenario(
         together = None if protocol == "task" else duplicates
         warnings = check_prompts(encoder.reader, (*trained, *heldout), together)
     groups = TransformGroups(
-        {"train": (training_transform(preprocess), None), "eval": (evaluation_transform(preprocess), None)}
+        {
+            "train": (training_transform(preprocess), None),
+            "train-torch": (training_transform(preprocess, "torch"), None),
+            "eval": (evaluation_transform(preprocess), None),
+        }
     )
     streams: dict[str, list[DomainExperience]] = {split: [] for split in ("train", "val", "test", "heldout")}
     for label, domain in enumerate((*trained, *heldout)):

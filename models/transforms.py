@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from models.random_crop import crop_box
 from models.registry import UserError
 
 Picture = Image.Image | torch.Tensor
@@ -23,6 +24,10 @@ Picture = Image.Image | torch.Tensor
 Transform = Callable[[Picture], torch.Tensor]
 INTERPOLATIONS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
 RESIZE_MODES = ("shortest", "squash", "longest")
+RESAMPLING = {
+    "pillow": "Pillow resizes training images, as in the papers' code",
+    "torch": "torch resizes them, faster; a few values in a thousand differ by 1 of 255, rarely by 2",
+}
 # A strip longer than this many times its width is cut before "shortest" resizes it. The crop is well inside.
 STRIP = 32
 
@@ -96,7 +101,7 @@ def evaluation_transform(preprocess: int | Preprocess) -> Transform:
     return _Evaluation(Preprocess.of(preprocess))
 
 
-def training_transform(preprocess: int | Preprocess) -> Transform:
+def training_transform(preprocess: int | Preprocess, resampling: str = "pillow") -> Transform:
     """Return the transform of training: image -> uint8 [3, size, size] by a random resized crop, without a flip.
 
     The crop has 0.9 to 1 of the area and an aspect of 3/4 to 4/3. This is ZSCL's training transform (bicubic). RGB comes after
@@ -105,20 +110,18 @@ def training_transform(preprocess: int | Preprocess) -> Transform:
 
     Args:
         preprocess: the model's preprocessing, or a size in pixels (`Preprocess.of`).
+        resampling: a name in `RESAMPLING`. "torch" resizes RGB and greyscale PIL images with torch, whose weights have 15
+            bits where Pillow's have 22. Images of other modes are resized with Pillow, tensors with torch in any case.
     """
-    settings = Preprocess.of(preprocess)
-    crop = v2.RandomResizedCrop(
-        settings.size, scale=(0.9, 1.0), interpolation=INTERPOLATIONS[settings.interpolation], antialias=True
-    )
-    transform: Transform = v2.Compose([eight_bit, crop, to_rgb])
-    return transform
+    return _Training(Preprocess.of(preprocess), resampling)
 
 
 def to_rgb(image: Picture) -> torch.Tensor:
     """Return uint8 [3, H, W] of a PIL image of any mode, or of a uint8 tensor with one or three channels."""
     if isinstance(image, torch.Tensor):
         return image.expand(3, -1, -1) if image.shape[0] == 1 else image[:3]
-    pixels: torch.Tensor = F.pil_to_tensor(eight_bit(image).convert("RGB"))
+    image = eight_bit(image)
+    pixels: torch.Tensor = F.pil_to_tensor(image if image.mode == "RGB" else image.convert("RGB"))
     return pixels
 
 
@@ -176,6 +179,26 @@ class _Evaluation:
         interpolation = INTERPOLATIONS[self.preprocess.interpolation]
         resized: Picture = F.resize(image, size, interpolation=interpolation, antialias=True)
         return resized
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The training transform, as a class for the same reason."""
+
+    preprocess: Preprocess
+    resampling: str
+
+    def __call__(self, image: Picture) -> torch.Tensor:
+        image = eight_bit(image)
+        top, left, height, width = crop_box(*F.get_size(image))
+        if self.resampling == "torch" and isinstance(image, Image.Image) and image.mode in ("RGB", "L"):
+            # Cut out as an array: half of the time of F.pil_to_tensor and a crop.
+            pixels = np.asarray(image)[top : top + height, left : left + width].copy()
+            image = torch.from_numpy(pixels.reshape(height, width, -1)).permute(2, 0, 1)
+            top, left = 0, 0
+        size, interpolation = self.preprocess.size, INTERPOLATIONS[self.preprocess.interpolation]
+        box = (top, left, height, width)
+        return to_rgb(F.resized_crop(image, *box, [size, size], interpolation=interpolation, antialias=True))
 
 
 def _cut_strip(image: Picture, height: int, width: int) -> Picture:

@@ -111,7 +111,15 @@ def own_rgb(image: Image.Image, kind: str | None, depth: Scales | None = None) -
         return _over_white(image, kind)
     # Pillow would warn about the bytes of a palette's transparency. No transparency that matters is left here.
     image.info.pop("transparency", None)
-    return image.convert("RGB")
+    return converted(image, "RGB")
+
+
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    """Return a loaded image in a mode. A JPEG image that has the mode is returned itself; Pillow would copy it.
+
+    Other formats may still map the file into memory, so their images are copied.
+    """
+    return image if image.mode == mode and image.format == "JPEG" else image.convert(mode)
 
 
 def value_range(image: Image.Image, kind: str) -> tuple[float, float]:

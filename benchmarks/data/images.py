@@ -17,8 +17,9 @@ from PIL import Image, ImageOps
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from benchmarks.data.dataset import Relabelled
-from benchmarks.data.depth import Scales, kind_of, mark, own_rgb
+from benchmarks.data.depth import Scales, converted, kind_of, mark, own_rgb
 from benchmarks.data.opening import MISSING, opened
+from benchmarks.data.path_list import PathList
 from benchmarks.data.survey import Depth
 from models.registry import UserError, printable
 from models.transforms import eight_bit
@@ -49,7 +50,7 @@ class ImageFiles(Dataset[tuple[Image.Image, int]]):
     def __init__(self, paths: Sequence[str | Path], targets: Sequence[int], mode: str | None = "RGB", upright: bool = False):
         if len(paths) != len(targets):
             raise ValueError(f"{len(paths)} paths but {len(targets)} targets")
-        self.paths = [str(path) for path in paths]
+        self.paths = PathList(map(str, paths))
         self.targets = [int(target) for target in targets]
         self.mode, self.upright = mode, upright
         self.depth = Depth([self])
@@ -161,7 +162,7 @@ def decode(source: str | Path | bytes, mode: str | None, upright: bool, depth: S
             image.load()
             # It changes no pixel here, but Pillow would warn about it.
             image.info.pop("transparency", None)
-            return image.copy() if mode is None else eight_bit(image).convert(mode)
+            return image.copy() if mode is None else converted(eight_bit(image), mode)
         kind = kind_of(image)
         mark(image)
         image.load()

@@ -215,4 +215,4 @@ def _paths(dataset: Any) -> list[str] | None:
     if isinstance(dataset, Subset):
         inner = _paths(dataset.dataset)
         return None if inner is None else [inner[i] for i in dataset.indices]
-    return dataset.paths if isinstance(dataset, ImageFiles) else None
+    return list(dataset.paths) if isinstance(dataset, ImageFiles) else None

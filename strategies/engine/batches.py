@@ -30,8 +30,10 @@ class Batch(NamedTuple):
 
 
 def training_images(experience: DomainExperience, options: TrainingOptions) -> Any:
-    """Return the training images of an experience as an Avalanche dataset, with or without augmentation."""
-    return experience.dataset.eval() if options.augmentation == "none" else experience.dataset.train()
+    """Return the training images of an experience as an Avalanche dataset, prepared as the options say."""
+    if options.augmentation == "none":
+        return experience.dataset.eval()
+    return experience.dataset.with_transforms("train-torch") if options.resampling == "torch" else experience.dataset.train()
 
 
 def training_loader(

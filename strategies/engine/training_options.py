@@ -27,6 +27,10 @@ class TrainingOptions:
     task's own classes, and after the last update. Joint training takes the mean accuracy over all tasks that it trains.
 
     `augmentation` "none" prepares training images as evaluation images, for a comparison with other code.
+
+    `resampling` "torch" prepares more training images per second (docs/speed.md, "Training images"). A few pixel values in a
+    thousand differ by 1 of 255, rarely by 2, from Pillow's, which the papers' code uses. Test, validation and reference images
+    are always resized with Pillow.
     """
 
     iterations: int = setting(1001, "updates per task", least=1, most=10**9)
@@ -82,6 +86,11 @@ class TrainingOptions:
     augmentation: Literal["crop", "none"] = setting(
         "crop", "random resized crop of training images, or none: the evaluation transform", usual="crop"
     )
+    resampling: Literal["pillow", "torch"] = setting(
+        "pillow",
+        "library that resizes the crops of training images: pillow, or torch, which is faster and rounds differently",
+        usual="pillow",
+    )
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value out of range. A subclass with further checks calls this first."""
@@ -92,5 +101,7 @@ class TrainingOptions:
             shares = getattr(self, name)
             if list(shares) != sorted(set(shares)) or any(not 0 < share < 1 for share in shares):
                 raise ValueError(f"{name} must be increasing numbers between 0 and 1, got {', '.join(map(str, shares))}")
+        if self.resampling == "torch" and self.augmentation == "none":
+            raise ValueError("resampling=torch has no effect with augmentation=none; leave out one of them")
         if self.schedule == "step" and not self.step_at:
             raise ValueError("schedule=step needs step_at, for example step_at=0.3,0.7")

@@ -57,20 +57,23 @@ class Transformed(Dataset):
         return self.transform(self.dataset[index][0])
 
 
-def photographs(folder, n):
-    """N random crops, at least half as wide as the photograph, as JPEG files of quality 90."""
+def photographs(folder, n, size=(WIDTH, HEIGHT), quality=90, grain=0):
+    """N random crops, at least half as wide as the photograph, as JPEG files (4:2:0). Grain makes larger files."""
     package = Path(importlib.util.find_spec("skimage").origin).parent / "data"
     sources = [Image.open(package / name).convert("RGB") for name in PHOTOGRAPHS]
     generator, paths = np.random.default_rng(0), []
     for i in range(n):
         source = sources[i % len(sources)]
-        widest = min(source.width, source.height * WIDTH / HEIGHT)
+        widest = min(source.width, source.height * size[0] / size[1])
         width = generator.uniform(0.5, 1) * widest
-        height = width * HEIGHT / WIDTH
+        height = width * size[1] / size[0]
         left, top = generator.uniform(0, source.width - width), generator.uniform(0, source.height - height)
-        crop = source.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+        crop = source.resize(size, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+        if grain:
+            grained = np.asarray(crop) + generator.normal(0, grain, (size[1], size[0], 1))
+            crop = Image.fromarray(grained.clip(0, 255).astype(np.uint8))
         paths.append(folder / f"{i}.jpg")
-        crop.save(paths[-1], quality=90)
+        crop.save(paths[-1], quality=quality, subsampling="4:2:0")
     return paths
 
 

@@ -146,3 +146,15 @@ def test_damaged_and_missing_images_are_named(photo):
         read_image(photo, upright=True)
     with pytest.raises(UserError, match=r"none\.png is missing"):
         read_image(photo.parent / "none.png")
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp"])
+def test_pixels_are_pillows_and_survive_the_file(tmp_path, name, upright):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(noise).resize((90, 60)).save(tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        expected = np.asarray(image.convert("RGB")).copy()
+    read = read_image(tmp_path / name, upright=upright)
+    (tmp_path / name).write_bytes(b"")
+    assert read.mode == "RGB" and np.array_equal(np.asarray(read.crop((5, 5, 80, 50))), expected[5:50, 5:80])
