@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tools.tables import Row
+from tools.tables import Row, number
 
 BATCH = 64
 """Task images per update. ZSCL's updates have as many reference images too, which are read from the cache."""
@@ -54,6 +54,8 @@ def feeding_rows(speed: Sequence[Row], gpu: Sequence[Row]) -> tuple[list[str], l
                 rate = BATCH / ms * 1e3
                 cores = [math.ceil(rate * items[case] / 1e3) for case in RESAMPLING.values()]
                 basis = "measured" if (name, method) == (MEASURED, "zscl") else "computed"
-                body.append([name, f"`{method}`", step["precision"], f"{ms:.0f}", basis, f"{rate:.0f}", *map(str, cores)])
+                body.append(
+                    [name, f"`{method}`", step["precision"], f"{ms:.0f}", basis, number(f"{rate:.0f}"), *map(str, cores)]
+                )
     headings = ["model", "method", "precision", "ms a step", "basis", "task images / s"]
     return [*headings, *(f"cores, {name}" for name in RESAMPLING)], body

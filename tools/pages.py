@@ -166,6 +166,13 @@ def broad_drawing() -> str:
     return drawing_sentence(rows("broad_tasks"))
 
 
+def input_feeds() -> str:
+    """Return the processor cores that keep a GPU busy, from speed.csv and gpu_speed.csv."""
+    from tools.input_table import feeding_rows
+
+    return markdown(*feeding_rows(rows("speed"), rows("gpu_speed")))
+
+
 def paint_main() -> str:
     """Return PAINT's main table in paint.csv."""
     headings = {
@@ -230,6 +237,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu_launches": lambda: columns(
         "gpu_launches", {name: name for name in ("measurement", "value", "unit")} | {"kernels": "kernels started"}
     ),
+    "input_feeds": input_feeds,
     **study_pages.TABLES,
     "families": lambda: family(None),
     **{name: (lambda name=name: family(name)) for name in FAMILIES},  # type: ignore[misc]
