@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,12 +24,14 @@ from benchmarks.full.download import Broken, Damaged, Offline, Unreachable, chec
 from benchmarks.full.downloads import RemoteFile, fetchable, remote_files
 from benchmarks.full.unpack import is_archive, unpack
 from models.files import reason
-from models.loading.hub import refusal
+from models.loading.hub import is_interruption, refusal
 from models.registry import UserError, first_line, unknown
 
 Say = Callable[[str], None]
 SOURCES = ("torchvision", "hub")
 PARTIAL = ".partial"
+WAITS = (1, 2, 5, 10)
+"""Seconds before each further attempt to load a hub copy after a lost connection."""
 COPY = re.compile(r"(dataset_dict|dataset_info|state)\.json|.*\.arrow")
 """The files of a hub copy as the `datasets` package saves them."""
 
@@ -179,7 +182,7 @@ def hub_copy(row: Entry, root: Path, say: Say, bars: bool = False) -> None:
         base.mkdir(parents=True, exist_ok=True)
         say(f"loading {hub.id}{f' ({hub.config})' if hub.config else ''} from the Hugging Face hub ...")
         with library_bars(bars):
-            data = _load(hub, base)
+            data = _load(hub, base, say)
             wanted = {name: data[name] for names in hub.splits.values() for name in names if name in data}
             try:
                 _check(row, hub, wanted, data)
@@ -210,24 +213,35 @@ def _check_copy(folder: Path) -> None:
             )
 
 
-def _load(hub: Hub, base: Path) -> Any:
+def _load(hub: Hub, base: Path, say: Say) -> Any:
+    """Return the copy's splits. A lost connection is tried again: the client does so for the data of a file only."""
     import datasets
 
     # Version 3 asks on the terminal whether to run a dataset's script. Later versions refuse scripts.
     refuse: dict[str, Any] = {"trust_remote_code": False} if datasets.__version__.startswith("3.") else {}
     what = f"The hub copy {hub.id}"
-    try:
-        # Separate caches, deleted afterwards, so that the disk does not contain the data twice. An interrupted fetch keeps
-        # them: the hub's client continues with the first file that is not complete.
-        with _downloads_in(base / "hub", hub):
-            return datasets.load_dataset(hub.id, hub.config, cache_dir=str(base / "cache"), **refuse)
-    except Exception as error:  # the hub's client raises errors of several libraries
-        if known := refusal(error, hub.id, "dataset"):
-            raise Unreachable(known) from error
-        if isinstance(error, datasets.exceptions.DatasetNotFoundError):
-            raise Unreachable(f"{what} does not exist, or requires consent and a login: {first_line(error)}.") from error
-        verb = "reached" if isinstance(error, ConnectionError) else "loaded"
-        raise Unreachable(f"{what} cannot be {verb}: {first_line(error)}.") from error
+    for wait in (*WAITS, None):
+        try:
+            # Separate caches, deleted afterwards, so that the disk does not contain the data twice. An interrupted fetch keeps
+            # them: the hub's client continues with the first file that is not complete.
+            with _downloads_in(base / "hub", hub):
+                return datasets.load_dataset(hub.id, hub.config, cache_dir=str(base / "cache"), **refuse)
+        except Exception as error:  # the hub's client raises errors of several libraries
+            if known := refusal(error, hub.id, "dataset"):
+                raise Unreachable(known) from error
+            if isinstance(error, datasets.exceptions.DatasetNotFoundError):
+                raise Unreachable(f"{what} does not exist, or requires consent and a login: {first_line(error)}.") from error
+            if not is_interruption(error):
+                verb = "reached" if isinstance(error, ConnectionError) else "loaded"
+                raise Unreachable(f"{what} cannot be {verb}: {first_line(error)}.") from error
+            if wait is None:
+                raise Broken(
+                    f"{what} could not be loaded: the connection was lost {len(WAITS) + 1} times ({first_line(error)}). Run "
+                    "the same command again: files that are complete are kept."
+                ) from error
+            say(f"  the connection was lost ({first_line(error)}): trying again in {wait} s ...")
+            time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
 
 
 @contextmanager

@@ -23,7 +23,9 @@ class Labelling(NamedTuple):
     keys: list[str]
 
 
-def labelling(written: Sequence[str], classnames: list[str] | dict[str, str] | None, where: Callable[[int], str]) -> Labelling:
+def labelling(
+    written: Sequence[str], classnames: list[str] | dict[str, str] | None, where: Callable[[int], str], published: bool = False
+) -> Labelling:
     """Return the class names and the integer labels of written labels.
 
     Whole numbers with a fraction of zero ("1.0") are read as whole numbers ("1"): pandas writes integers like this in a column
@@ -35,6 +37,8 @@ def labelling(written: Sequence[str], classnames: list[str] | dict[str, str] | N
             natural order. With a list, the labels are its names, or integers 0..C-1 in its order, or two truth values. With a
             dictionary, the labels are its keys, in natural order.
         where: where(i) describes the place of label i for messages.
+        published: the class names are a benchmark's. If the labels are integers, two classes may have the same name, as
+            "missile" and "sunglasses" in CLIP's list for ImageNet.
 
     Raises:
         UserError: for a label outside the class names, several labels in one ("cat|dog"), a missing number ("nan"), numbers
@@ -53,10 +57,10 @@ def labelling(written: Sequence[str], classnames: list[str] | dict[str, str] | N
         are_integers = False
     else:
         keys = list(classnames)
-        names = name_classes(keys, classnames, "class name")
         # If the class names are numbers ("0".."9"), labels count as names as long as each of them is one of these.
         known = {clean(key) for key in keys}
         are_integers = not all(clean(label) in known for label in written) and all(map(_is_integer, written))
+        names = name_classes(keys, classnames, "class name", repeated=published and are_integers)
         if len(keys) == 2 and not known & {clean(label) for label in written}:
             written = [keys[_TRUTH[label.lower()]] for label in written] if _are_truth_values(written) else written
     index = {clean(key): c for c, key in enumerate(keys)} | {key: c for c, key in enumerate(keys)}

@@ -28,22 +28,25 @@ class Matched(NamedTuple):
     warnings: list[str]
 
 
-def name_classes(keys: Sequence[str], classnames: list[str] | dict[str, str] | None, key_noun: str) -> tuple[str, ...]:
+def name_classes(
+    keys: Sequence[str], classnames: list[str] | dict[str, str] | None, key_noun: str, repeated: bool = False
+) -> tuple[str, ...]:
     """Return one name for each class key, in the order of the keys.
 
     Args:
         keys: class folders or labels.
         classnames: class names, which are matched as in `match_names`. If None, the names are the cleaned keys.
         key_noun: the noun for a key in messages ("class folder").
+        repeated: two keys may have the same name, and the list is in the order of the keys.
 
     Raises:
         UserError: for a wrong number of names, a key without a name, a name for no key, fewer than two classes, two keys
-            with the same name (case and blanks do not count), and a key or name that `check_text` refuses.
+            with the same name (case and blanks do not count) unless `repeated`, and a key or name that `check_text` refuses.
     """
     if len(keys) < 2:
         present = f"there is only the {key_noun} {keys[0]!r}" if keys else f"there are no {key_noun}s"
         raise UserError(f"At least two classes are needed, but {present}.")
-    matched = None if classnames is None else match_names(keys, classnames, key_noun).names
+    matched = classnames if classnames is None or repeated else match_names(keys, classnames, key_noun).names
     if matched is None:
         names = [clean(key) for key in keys]
     elif isinstance(matched, dict):
@@ -67,7 +70,7 @@ def name_classes(keys: Sequence[str], classnames: list[str] | dict[str, str] | N
         if not name:
             raise UserError(f"The {key_noun} {key!r} gives an empty class name.")
         form = folded(name)
-        if form in key_by_form:
+        if form in key_by_form and not repeated:
             raise UserError(
                 f"The {key_noun}s {key_by_form[form]!r} and {key!r} have the same class name, {name!r} (case, blanks, '_' and "
                 "'-' do not count): merge them, or give them different names with --classnames."

@@ -65,6 +65,7 @@ def make_domain(
     key_noun: str = "class",
     warnings: Sequence[str] = (),
     notes: Sequence[str] = (),
+    published: bool = False,
 ) -> Domain:
     """Return the domain of datasets by split, after checking that every class has the images it needs.
 
@@ -79,6 +80,7 @@ def make_domain(
         key_noun: the noun for a key ("class folder").
         warnings: as in `Domain`.
         notes: as in `Domain`.
+        published: as in `Domain`.
 
     Raises:
         UserError: for a class without images, and for one without training images.
@@ -96,4 +98,5 @@ def make_domain(
         split_sources={split: division.sources[split] for split in splits if split in division.sources},
         warnings=tuple(warnings),
         notes=tuple(notes),
+        published=published,
     )

@@ -60,12 +60,12 @@ def from_webdataset(
     if templates is None and not (folder / "templates.txt").is_file() and (folder / CLIP_BENCHMARK).is_file():
         lines = (folder / CLIP_BENCHMARK).read_text(encoding="utf-8").splitlines()
         templates = [line.strip().replace("{c}", "{}") for line in lines if line.strip()]
+    published = classnames is None and (folder / CLIP_BENCHMARK).is_file()
     annotations = read_annotations(folder, classnames, templates)
     shards = read_shards(place, request.columns, named=annotations.classnames is None)
     samples = sorted(shards, key=lambda sample: sample.key)
-    classes = labelling(
-        [sample.label for sample in samples], annotations.classnames, lambda i: f"{place}, sample {samples[i].key}"
-    )
+    written, where = [sample.label for sample in samples], lambda i: f"{place}, sample {samples[i].key}"
+    classes = labelling(written, annotations.classnames, where, published)
     if {sample.split for sample in samples} <= {None, "train"}:
         division = draw_splits(classes.labels, classes.keys, seed)
     else:
@@ -85,4 +85,5 @@ def from_webdataset(
         division.map(images),
         where=str(place),
         source=f"webdataset shards {place}",
+        published=published,
     )

@@ -37,8 +37,7 @@ def refusal(error: BaseException, repository: str, kind: str = "model") -> str |
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, GatedRepoError):
             page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repository}"
             return (
@@ -47,8 +46,27 @@ def refusal(error: BaseException, repository: str, kind: str = "model") -> str |
             )
         if isinstance(cause, HfHubHTTPError) and "Invalid credentials" in (cause.response.headers.get("X-Error-Message") or ""):
             return "The hub does not know your token: run `hf auth login`, or correct HF_TOKEN."
-        cause = cause.__cause__ or cause.__context__
     return None
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Return whether an error of the hub's client, or its cause, is a lost connection or a failure inside the server."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for cause in causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            return cause.response.status_code >= 500
+        if type(cause).__module__.partition(".")[0].removesuffix("2") in ("httpx", "httpcore", "requests", "urllib3"):
+            return True
+    return False
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and the errors that led to it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def file(repository: str, names: Sequence[str], what: str) -> Path:

@@ -9,22 +9,26 @@ import io
 import tarfile
 from pathlib import Path
 
-from benchmarks.full.dataset_table import entry
+from benchmarks.full.dataset_table import ENTRIES, entry
 from benchmarks.full.readers import list_images, reader_of
 from benchmarks.own.version import CLIP_BENCHMARK
 from benchmarks.shifts import COPIES
 from tools.local_hub.dataset_copies import encoded
 
 SAMPLES_PER_SHARD = 5000
-ORIGINS = {name: {"imagenet-r": "imagenet-r", "objectnet": "objectnet"}.get(name, "imagenet") for name in COPIES}
-"""The dataset of the table whose test images a copy holds. The shifted sets that the table lacks are made of ImageNet's."""
-CLASSES = {"imagenet-a": 200}
-"""Copies with fewer classes than their origin: its first ones."""
+CLASSES = {"imagenet-a": 200, "imagenet-r": 200, "objectnet": 113}
+"""Classes of the sets that do not have all of ImageNet's."""
+
+
+def origin(name: str, data_root: Path) -> str:
+    """Return the dataset of the table whose test images a copy holds: the set itself if the folder has it, else ImageNet."""
+    own = ENTRIES.get(name)
+    return name if own is not None and all((data_root / folder).exists() for folder in own.folder) else "imagenet"
 
 
 def names_with_copies(data_root: Path) -> list[str]:
-    """Return the test sets whose images are in the data folder."""
-    return [name for name, origin in ORIGINS.items() if all((data_root / folder).exists() for folder in entry(origin).folder)]
+    """Return the test sets that can be written from a data folder."""
+    return [name for name in COPIES if all((data_root / folder).exists() for folder in entry(origin(name, data_root)).folder)]
 
 
 def repository(name: str) -> str:
@@ -44,9 +48,10 @@ def write(name: str, data_root: Path, target: Path, samples_per_shard: int = SAM
     Raises:
         UserError: the images are missing or damaged.
     """
-    row = entry(ORIGINS[name])
+    row = entry(origin(name, data_root))
     listing = list_images(row, data_root, "test")
-    keys = [*row.fixed, *(key for key in listing.keys if key not in row.fixed)][: CLASSES.get(name)]
+    keys = [*row.fixed, *(key for key in listing.keys if key not in row.fixed)]
+    keys = keys if row.name == name else keys[: CLASSES.get(name)]
     place = {key: number for number, key in enumerate(keys)}
     numbers = [number for number, key in enumerate(listing.labels) if key in place]
     folder = target / "datasets" / repository(name)

@@ -226,3 +226,18 @@ def test_other_folders(tmp_path):
         domain(tmp_path / "x.zip")
     with pytest.raises(UserError, match="is neither a tar file nor a folder of tar files"):
         from_webdataset(tmp_path / "photos")
+
+
+def test_a_published_list_may_name_two_classes_alike(tmp_path):
+    """CLIP_benchmark's list for ImageNet has "missile" and "sunglasses" twice."""
+    shard(tmp_path / "test" / "0.tar", samples([0, 1, 2]))
+    (tmp_path / "classnames.txt").write_text("missile\nfox\nmissile\n")
+    with pytest.raises(UserError, match="'missile' and 'missile' have the same class name"):
+        from_webdataset(tmp_path)
+    (tmp_path / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\n")
+    made = from_webdataset(tmp_path)
+    assert made.classnames == ("missile", "fox", "missile") and made.published and made.test.targets == [0, 1, 2]
+    # Labels that are names would be ambiguous.
+    shard(tmp_path / "test" / "0.tar", samples(["missile", "fox"]))
+    with pytest.raises(UserError, match="have the same class name"):
+        from_webdataset(tmp_path)
