@@ -73,7 +73,7 @@ class IIMMAccumulator(ClassSums):
         classes = len(text_features)
         if classes < 2:
             raise ValueError(f"IIMM needs at least 2 classes, got {classes}")
-        t = class_texts(text_features, self)
+        t = class_texts(text_features, self).to(self.device)
         s = self.sums.sum(dim=0)
         right = (self.sums * t[: len(self.sums)]).sum()
         intra = (s @ s - self.squares) / (self.n * (self.n - 1))

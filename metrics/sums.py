@@ -20,13 +20,17 @@ class ClassSums:
 
     `squares` is the sum of all squared norms and `n` the number of rows. Sums over disjoint parts of the data merge by
     addition. Features are used unchanged, so pass unit vectors.
+
+    Args:
+        device: where sums are kept and computed. On a GPU the order of a sum is not fixed, so results repeat only to rounding.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str | torch.device = "cpu") -> None:
         self.n = 0
-        self.counts = torch.zeros(0, dtype=torch.int64)
-        self.sums = torch.zeros(0, 0, dtype=torch.float64)
-        self.squares = torch.zeros((), dtype=torch.float64)
+        self.device = torch.device(device)
+        self.counts = torch.zeros(0, dtype=torch.int64, device=device)
+        self.sums = torch.zeros(0, 0, dtype=torch.float64, device=device)
+        self.squares = torch.zeros((), dtype=torch.float64, device=device)
 
     def update(self, features: Tensor, labels: Tensor) -> Self:
         """Add a batch.
@@ -42,7 +46,7 @@ class ClassSums:
         check_features(features, labels)
         if len(features):
             self._grow(int(labels.max()) + 1, features.shape[1])
-            for x, y in chunks(features, labels):
+            for x, y in chunks(features, labels, self.device):
                 self.sums.index_add_(0, y, x)
                 self.counts.index_add_(0, y, torch.ones_like(y))
                 self.squares += (x * x).sum()
@@ -54,19 +58,19 @@ class ClassSums:
         if other.n:
             self._grow(*other.sums.shape)
             known = len(other.counts)
-            self.sums[:known] += other.sums
-            self.counts[:known] += other.counts
-            self.squares += other.squares
+            self.sums[:known] += other.sums.to(self.device)
+            self.counts[:known] += other.counts.to(self.device)
+            self.squares += other.squares.to(self.device)
             self.n += other.n
         return self
 
     def without(self, part: ClassSums) -> Self:
         """Return these sums minus those of a part of the data, as a new object."""
-        remaining = type(self)().merge(self)
+        remaining = type(self)(self.device).merge(self)
         known = len(part.counts)
-        remaining.sums[:known] -= part.sums
-        remaining.counts[:known] -= part.counts
-        remaining.squares -= part.squares
+        remaining.sums[:known] -= part.sums.to(self.device)
+        remaining.counts[:known] -= part.counts.to(self.device)
+        remaining.squares -= part.squares.to(self.device)
         remaining.n -= part.n
         return remaining
 
@@ -75,17 +79,17 @@ class ClassSums:
         if self.n and self.sums.shape[1] != width:
             raise ValueError(f"features must have width {self.sums.shape[1]}, as before, got {width}")
         if not self.n:
-            self.sums = torch.zeros(0, width, dtype=torch.float64)
+            self.sums = self.sums.new_zeros(0, width)
         missing = classes - len(self.counts)
         if missing > 0:
-            self.sums = torch.cat([self.sums, torch.zeros(missing, width, dtype=torch.float64)])
-            self.counts = torch.cat([self.counts, torch.zeros(missing, dtype=torch.int64)])
+            self.sums = torch.cat([self.sums, self.sums.new_zeros(missing, width)])
+            self.counts = torch.cat([self.counts, self.counts.new_zeros(missing)])
 
 
-def chunks(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the rows in order, in chunks, as float64 [b, d] and int64 [b] on the CPU."""
+def chunks(features: Tensor, labels: Tensor, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the rows in order, in chunks, as float64 [b, d] and int64 [b] on the device."""
     for x, y in zip(torch.split(features.detach(), CHUNK), torch.split(labels.detach(), CHUNK), strict=True):
-        yield x.to("cpu", torch.float64), y.to("cpu", torch.int64)
+        yield x.to(device, torch.float64), y.to(device, torch.int64)
 
 
 def check_features(features: Tensor, labels: Tensor) -> None:

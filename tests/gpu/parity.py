@@ -1,146 +1,177 @@
 """Compare the training of every strategy on an accelerator with that on the processor: `python tests/gpu/parity.py`.
 
-Every built-in strategy learns two small domains of the mini edition, at most 200 images a split and 20 updates each, once on
-the processor and once on `--device`, in float32 without TF32. Compared are the loss of every update, as a share of the
-processor's, and every cell of the accuracy matrix, in points. bf16 on the device is compared with float32 on the processor.
-Each run is a separate process, so a crash of one says nothing about the others.
+Every built-in strategy learns two small domains of the mini edition, 20 updates each: on the processor in float32, on the
+device in float32 without TF32, and on the device in bf16. Compared are the loss of every update, as a share of the
+processor's, and every cell of the accuracy matrix, in points. Without an accelerator, the device is the processor without
+oneDNN, which sums in another order.
 
-The loss of the first task is compared, because later tasks begin from weights that rounding has already moved, and an alpha
-that is searched on validation images may differ by a step of its grid.
+The runs are shared out to a few processes that stay, so torch is imported and a GPU is opened once per process.
+
+Only the loss of the first task decides, because later tasks begin from weights that rounding has already moved, and an alpha
+that is searched on validation images may differ by a step of its grid. Of `finetune` and `zscl` the matrix is checked too.
+
+Noise, dropout and initial weights are drawn by the processor in all runs (`same_draws.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
+import multiprocessing
 import os
-import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parent))
 
-from strategies import TARGETS as STRATEGIES
+from results import Results
 
-ROOT = Path(__file__).parents[2]
-TASKS, UPDATES = "digits,nature", 20
 LIMITS = {"fp32": 1e-4, "bf16": 2e-2}
 """Largest difference of a loss from the processor's in float32, as a share of it."""
+MATRIX = {"finetune", "zscl"}
+MATRIX_LIMITS = {"fp32": 2.0, "bf16": 5.0}
+"""Largest difference of an accuracy, in points: one of the 64 images in float32, three in bf16."""
+FEW = ("zero-shot", "finetune", "zscl", "lora", "ranpac", "moe-adapters")
+"""Strategies of a short try."""
+LONG = ("gift", "keep-lora", "moram", "zscl", "zscl-star", "moe-adapters", "diki")
+"""Strategies that take longest. They start first."""
+CHECKED = {"resume within a task": ("finetune", "zscl"), "microbatch": ("finetune", "zscl"), "out of memory": ("finetune",)}
 
 
 class Job(NamedTuple):
-    """One run."""
+    """A run of a strategy, or a check of it by name."""
 
     strategy: str
-    device: str
-    precision: str
-
-    @property
-    def name(self) -> str:
-        """Name of its folder."""
-        return f"{self.strategy}-{self.device.replace(':', '')}-{self.precision}"
-
-    def command(self, out: Path) -> list[str]:
-        """Return the command that a user would type."""
-        words = [
-            "bench",
-            "stream",
-            "--tasks",
-            TASKS,
-            "--strategy",
-            self.strategy,
-            "--heldout",
-            "none",
-            "--limit",
-            "200",
-            "--quiet",
-        ]
-        words += ["--set", f"iterations={UPDATES}", "--device", self.device, "--precision", self.precision]
-        return [sys.executable, str(ROOT / "cli.py"), *words, "--out", str(out / self.name)]
+    kind: tuple[str, str, bool]
+    check: str | None = None
 
 
-def losses(folder: Path) -> list[float]:
-    """Return the losses of the first task of the run in a folder, update by update."""
-    [log] = folder.rglob("train.csv")
-    with log.open() as opened:
-        return [float(row["loss"]) for row in csv.DictReader(opened) if row["after"] == "1"]
+def do(job: Job) -> Any:
+    """Do a job in a process of the pool. Errors are returned as text, so that one job does not end the others."""
+    import tiny_runs
+    from parity_checks import checked
+
+    tiny_runs.prepare_process()
+    kind = tiny_runs.Kind(*job.kind)
+    try:
+        if job.check is not None:
+            return checked(job.check, job.strategy, kind)
+        with tempfile.TemporaryDirectory() as folder:
+            return tiny_runs.train(tiny_runs.config_of(job.strategy, kind, Path(folder)), kind)
+    except (Exception, SystemExit) as error:
+        return f"{type(error).__name__}: {error}"[-600:]
 
 
-def accuracies(folder: Path) -> dict[tuple[str, str, str], float]:
-    """Return the accuracy matrix of the run in a folder: (after, stream, task) -> percent."""
-    [log] = folder.rglob("accuracy.csv")
-    with log.open() as opened:
-        return {(row["after"], row["stream"], row["task"]): float(row["accuracy"]) for row in csv.DictReader(opened)}
+def compared(strategy: str, precision: str, expected: Any, found: Any) -> dict[str, Any]:
+    """Return the row of a strategy: differences, their limits, and whether they are within them."""
+    row: dict[str, Any] = {"strategy": strategy, "precision": precision}
+    errors = [part for part in (expected, found) if isinstance(part, str)]
+    if errors:
+        return {**row, "ok": False, "error": errors[0]}
+    from tiny_runs import points, relative
+
+    limit, first = LIMITS[precision], min(expected.losses, default=1)
+    try:
+        loss = relative(expected.losses.get(first, []), found.losses.get(first, []))
+        matrix = points(expected.accuracies, found.accuracies)
+    except ValueError as error:
+        return {**row, "ok": False, "error": str(error)}
+    row |= {"updates": len(found.losses.get(first, [])), "loss_difference": loss, "limit": limit, "matrix_points": matrix}
+    row["ok"] = loss <= limit and (strategy not in MATRIX or matrix <= MATRIX_LIMITS[precision])
+    return {**row, "seconds_cpu": round(expected.seconds, 1), "seconds_device": round(found.seconds, 1)}
 
 
-def compared(expected: Sequence[float], found: Sequence[float]) -> float:
-    """Return the largest difference of losses as a share of the expected ones.
+def jobs_of(strategies: Sequence[str], device: str) -> list[Job]:
+    """Return all jobs, those that take longest first. On a processor only finetune computes in bf16, which is slow there."""
+    cuda = device != "cpu"
+    # Stable: the order of the others stays.
+    ordered = sorted(strategies, key=lambda name: LONG.index(name) if name in LONG else len(LONG))
+    checks = [Job(strategy, (device, "fp32", True), name) for name, names in CHECKED.items() for strategy in names]
+    jobs = []
+    for strategy in ordered:
+        jobs += [Job(strategy, ("cpu", "fp32", True)), Job(strategy, (device, "fp32", cuda))]
+        if cuda or strategy == "finetune":
+            jobs.append(Job(strategy, (device, "bf16", True)))
+    return [*jobs, *checks]
 
-    Raises:
-        ValueError: if there is another number of updates.
+
+def finished(jobs: Sequence[Job], workers: int, until: float) -> Iterator[tuple[Job, Any]]:
+    """Yield the jobs that were done before `until` (of `time.monotonic`), with their results.
+
+    With one worker the jobs are done in this process.
     """
-    if len(expected) != len(found):
-        raise ValueError(f"{len(found)} updates, expected {len(expected)}")
-    return max((abs(a - b) / max(abs(a), 1e-12) for a, b in zip(expected, found, strict=True)), default=0.0)
+    if workers == 1:
+        for job in jobs:
+            if time.monotonic() > until:
+                return
+            yield job, do(job)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        waiting: dict[Future[Any], Job] = {pool.submit(do, job): job for job in jobs}
+        while waiting:
+            done, _ = wait(waiting, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
+            if not done:
+                return
+            for future in done:
+                job = waiting.pop(future)
+                yield job, future.result() if future.exception() is None else f"the process ended: {future.exception()}"
+    finally:
+        processes = list((getattr(pool, "_processes", None) or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
 
 
-def run(job: Job, out: Path) -> dict[str, Any]:
-    """Run a job and return how it ended: exit status, seconds and the last lines of its output."""
-    began = time.perf_counter()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(job.command(out), capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
-    tail = "\n".join((ended.stdout + ended.stderr).strip().splitlines()[-12:])
-    return {**job._asdict(), "status": ended.returncode, "seconds": round(time.perf_counter() - began, 1), "tail": tail}
-
-
-def rows(strategies: Sequence[str], device: str, out: Path, ended: dict[Job, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield a row per strategy and precision: differences, the limit, and whether it is met."""
-    for strategy, precision in product(strategies, LIMITS):
-        reference, job = Job(strategy, "cpu", "fp32"), Job(strategy, device, precision)
-        row: dict[str, Any] = {"strategy": strategy, "precision": precision, "limit": LIMITS[precision]}
-        failed = [each for each in (reference, job) if ended[each]["status"] != 0]
-        if failed:
-            yield {**row, "ok": False, "error": "; ".join(f"{each.name}: {ended[each]['tail'][-400:]}" for each in failed)}
+def run(
+    strategies: Sequence[str], device: str, workers: int, until: float, results: Results, solve: Callable[..., Any] = finished
+) -> int:
+    """Compare everything and write the results as they come. Return the number of failures."""
+    jobs, solved = jobs_of(strategies, device), dict[Job, Any]()
+    for job, result in solve(jobs, workers, until):
+        solved[job] = result
+        if job.check is not None:
+            details = {"ok": False, "error": result} if isinstance(result, str) else dict(result)
+            results.check(f"{job.check}: {job.strategy}", details.pop("ok"), **details)
             continue
-        expected, found = losses(out / reference.name), losses(out / job.name)
-        before, after = accuracies(out / reference.name), accuracies(out / job.name)
-        loss = compared(expected, found)
-        points = max(abs(before[cell] - after[cell]) for cell in before)
-        zero_shot = max(abs(before[cell] - after[cell]) for cell in before if cell[0] == "0")
-        row |= {"updates": len(expected), "loss_difference": loss, "zero_shot_points": zero_shot, "matrix_points": points}
-        yield {**row, "ok": loss <= LIMITS[precision], "seconds": ended[job]["seconds"]}
+        runs = [each for each in jobs if each.strategy == job.strategy and each.check is None]
+        for other in runs[1:]:
+            # A row is due when the second of its two runs is done.
+            if job in (runs[0], other) and runs[0] in solved and other in solved:
+                row = compared(job.strategy, other.kind[1], solved[runs[0]], solved[other])
+                results.add("parity", **row)
+                print("ok  " if row["ok"] else "FAIL", *row.values(), flush=True)
+    missing = [f"{job.strategy} {job.check or '-'.join(map(str, job.kind[:2]))}" for job in jobs if job not in solved]
+    results.check("all runs were done in time", not missing, done=len(solved), of=len(jobs), missing=", ".join(missing))
+    return results.failed
 
 
 def main() -> None:
-    """Run all jobs, write parity.json and print a table. The exit status is the number of failures, at most 100."""
+    """Run all jobs, write the JSON and print a line per comparison. The exit status is the number of failures, at most 100."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
-    parser.add_argument("--workers", type=int, default=1, help="runs at a time (default: 1)")
-    parser.add_argument("--out", type=Path, default=Path("gpu-record"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--strategies", nargs="+", help="default: all; `few` for one of each kind of training")
+    parser.add_argument("--workers", type=int, help="processes (default: one per processor, at most 12)")
+    parser.add_argument("--limit-s", type=float, default=3600, help="start nothing after this many seconds")
+    parser.add_argument("--json", type=Path, default=Path("gpu-record/parity.json"))
     asked = parser.parse_args()
-    runs = (asked.out / "parity-runs").resolve()
-    runs.mkdir(parents=True, exist_ok=True)
-    kinds = [("cpu", "fp32"), *((asked.device, precision) for precision in LIMITS)]
-    jobs = list(dict.fromkeys(Job(name, *kind) for name, kind in product(asked.strategies, kinds)))
-    # The first run makes the pictures that the others read.
-    first = run(jobs[0], runs)
-    with ThreadPoolExecutor(asked.workers) as pool:
-        ended = dict(zip(jobs, [first, *pool.map(lambda job: run(job, runs), jobs[1:])], strict=True))
-    table = list(rows(asked.strategies, asked.device, runs, ended))
-    (asked.out / "parity.json").write_text(json.dumps({"device": asked.device, "rows": table}, indent=1) + "\n")
-    for row in table:
-        figures = [f"{row[key]:.2e}" for key in ("loss_difference", "zero_shot_points", "matrix_points") if key in row]
-        print(f"{'ok  ' if row['ok'] else 'FAIL'} {row['strategy']:<18} {row['precision']:<5}", *figures, row.get("error", ""))
-    failed = sum(not row["ok"] for row in table)
-    print(f"{len(table) - failed} of {len(table)} within the limits")
-    sys.exit(min(failed, 100))
+    until = time.monotonic() + asked.limit_s
+    from strategies import TARGETS
+
+    device = asked.device
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    names = asked.strategies or list(TARGETS)
+    names = list(FEW) if names == ["few"] else names
+    workers = asked.workers or min(12, len(os.sched_getaffinity(0)))
+    sys.exit(min(100, run(names, device, workers, until, Results(asked.json))))
 
 
 if __name__ == "__main__":
