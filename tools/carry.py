@@ -1,9 +1,9 @@
 """Collect the wheels that a GPU machine without a network lacks: `python -m tools.carry`.
 
 Such a machine has Python 3.12, PyTorch, torchvision, timm, transformers, pandas, scikit-learn and matplotlib.
-`tests/gpu/run.sh` needs the packages of `CARRIED` too. Their wheels are downloaded into `gpu-wheels/` (ignored by git), with the versions of
-`requirements.lock`, next to a file with the revision of the project. A table shows the sizes, of the repository's files too,
-because machines that are lent often limit what can be brought along.
+`tests/gpu/run.sh` needs the packages of `CARRIED` too. Their wheels are downloaded into `gpu-wheels/` (ignored by git), with
+the versions of `requirements.lock`, next to a file with the revision of the project. A table shows the sizes, of the
+repository's files too, because a borrowed machine may limit what is copied to it.
 
 With `--archive FILE` everything that the run needs is packed into one file. On the machine: `tar xf FILE && tests/gpu/run.sh`.
 """

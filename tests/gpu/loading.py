@@ -14,12 +14,12 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from results import Results
 
+ROOT = Path(__file__).resolve().parents[2]
 TASKS = ("aircraft", "caltech101")
 
 

@@ -21,8 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from record_table import markdown
@@ -30,6 +29,7 @@ from results import write_json
 
 from harness.run.version import git_revision
 
+ROOT = Path(__file__).resolve().parents[2]
 WHEELS = ROOT / "gpu-wheels"
 POLL_S = 1.0
 
