@@ -20,12 +20,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 from results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
-TASKS = ("aircraft", "caltech101")
+TASKS = ("Aircraft", "Caltech101")
 
 
 def write_files(folder: Path, images_per_class: int, real_sizes: bool, workers: int) -> float:
     """Write the two sets. Return the seconds that it took."""
-    command = [sys.executable, str(ROOT / "tools" / "rehearsal.py"), "--root", str(folder), "--only", *TASKS, "--no-weights"]
+    command = [
+        sys.executable,
+        str(ROOT / "tools" / "rehearsal.py"),
+        "--root",
+        str(folder),
+        "--only",
+        *map(str.lower, TASKS),
+        "--no-weights",
+    ]
     command += ["--images-per-class", str(images_per_class), "--workers", str(workers), *["--real-sizes"] * real_sizes]
     began = time.perf_counter()
     subprocess.run(command, check=True, cwd=ROOT)

@@ -77,7 +77,7 @@ def microbatch(strategy: str, kind: Kind, out: Path) -> dict[str, Any]:
 
 
 def out_of_memory(strategy: str, kind: Kind, out: Path) -> dict[str, Any]:
-    """Fill the memory, and compare the message with what it has to say.
+    """Fill the memory, and check that the message names the settings that lower it.
 
     On a GPU torch may take only a few megabytes more than it has, and the batch is large. On a processor the error is raised
     where a GPU would raise it.

@@ -1,7 +1,7 @@
 """Make the record of a GPU: `tests/gpu/run.sh`, or `python tests/gpu/record.py` where the project is installed.
 
 Each section is a process with its own time limit. `record.json` and `record.md` in --out are replaced after each section, and
-while one runs, so a kill at any moment leaves a record of what was done, and of what is missing. The exit status is 1 if a
+while one runs. A kill at any moment leaves a record that lists the finished sections and the missing ones. The exit status is 1 if a
 check failed, or a section ended with an error or ran out of time.
 """
 
@@ -113,7 +113,7 @@ print(json.dumps({
 
 
 def machine() -> dict[str, Any]:
-    """Return device, driver, processors and versions, asked in a process of its own, so that this one stays off the GPU."""
+    """Return device, driver, processors and versions, asked in a separate process, so that this one stays off the GPU."""
     asked = subprocess.run([sys.executable, "-c", MACHINE], capture_output=True, text=True, cwd=ROOT, check=False)
     if asked.returncode:
         raise SystemExit(f"torch cannot be imported by {sys.executable}: {asked.stderr.strip().splitlines()[-1:]}")
@@ -197,7 +197,7 @@ class Record:
 
 
 def run_section(name: str, section: Section, record: Record, work: Path, small: bool) -> None:
-    """Run a section in a process group of its own, copy its results into the record as they come, and stop it at its limit."""
+    """Run a section in a new process group, copy its results into the record as they come, and stop it at its limit."""
     # A second for the record itself.
     limit = min(record.document["sections"][name]["limit_s"], record.left_s - 1)
     if limit < 5:

@@ -38,7 +38,7 @@ def record(modules):
 
 
 def section(record, tmp_path, script, limit_s=20):
-    path = tmp_path / "section.py"
+    path = tmp_path / f"section-{len(script)}.py"
     path.write_text(f"import json, sys, time\nfrom pathlib import Path\nout = Path(sys.argv[-1])\n{script}\n")
     return record.Section("about", str(path), ("--limit", "{limit}"), (), limit_s)
 
@@ -60,14 +60,14 @@ def ran(record, tmp_path, monkeypatch, script, limit_s=20):
     [
         ("out.write_text(json.dumps({'checks': [{'check': 'a', 'ok': True}]}))", "done", [1, 1], ["two"]),
         ("out.write_text(json.dumps({'checks': [{'ok': True}, {'ok': False}]})); sys.exit(1)", "failed", [1, 2], ["two"]),
-        ("raise ValueError('no such thing')", "error", [0, 0], ["one", "two"]),
+        ("raise ValueError('made-up failure')", "error", [0, 0], ["one", "two"]),
     ],
 )
 def test_a_section_ends(record, tmp_path, monkeypatch, script, status, checks, missing):
     document = ran(record, tmp_path, monkeypatch, script)
     one = document["sections"]["one"]
     assert (one["status"], one["checks"], document["missing"]) == (status, checks, missing)
-    assert ("no such thing" in one["tail"]) == (status == "error")
+    assert ("made-up failure" in one["tail"]) == (status == "error")
     assert not (tmp_path / "out" / "record.json.part").exists()
 
 
@@ -75,7 +75,6 @@ def test_what_a_section_wrote_before_its_limit_is_kept(record, tmp_path, monkeyp
     monkeypatch.setattr(record, "POLL_S", 0.05)
     began = time.monotonic()
     script = "out.write_text(json.dumps({'figures': [{'figure': 'a', 'value': 1.5}]})); time.sleep(60)"
-    monkeypatch.setattr(record, "LIMIT_S", 480)
     document = ran(record, tmp_path, monkeypatch, script, limit_s=6)
     assert time.monotonic() - began < 30
     one = document["sections"]["one"]
@@ -108,7 +107,7 @@ def test_the_page_shows_every_table(record, modules, tmp_path, monkeypatch):
     made.update("one", status="failed", tables={"checks": rows, "rows": [{"x": 12345.6}], "device": "text"})
     page = (tmp_path / "record.md").read_text()
     assert "# Record of a card" in page and "only that the script runs" in page and "Missing: two." in page
-    table = page[page.index("| check") :].split("\n\n")[0].splitlines()
+    table = page[page.index("| check |") :].split("\n\n")[0].splitlines()
     assert table[:2] == ["| check | ok | value | error |", "| --- | ---: | ---: | --- |"]
     assert table[2:] == ["| a\\|b | yes | 0.3333 |  |", "| c | **no** |  | two lines |"]
     assert "| 12,346 |" in page and "| one | **a check failed** | 1 of 2 |" in page and "| two | not started | - |" in page
