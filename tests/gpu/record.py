@@ -1,8 +1,8 @@
 """Make the record of a GPU: `tests/gpu/run.sh`, or `python tests/gpu/record.py` where the project is installed.
 
 Each section is a process with its own time limit. `record.json` and `record.md` in --out are replaced after each section, and
-while one runs. A kill at any moment leaves a record that lists the finished sections and the missing ones. The exit status is 1 if a
-check failed, or a section ended with an error or ran out of time.
+while one runs. A kill at any moment leaves a record that lists the finished sections and the missing ones. The exit status is 1
+if a check failed, or a section ended with an error or ran out of time.
 """
 
 from __future__ import annotations

@@ -55,6 +55,14 @@ def test_streaming_and_merging_give_the_same():
     assert IIMMAccumulator().merge(streamed).merge(IIMMAccumulator()).result(t) == pytest.approx(whole, abs=1e-12)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_sums_on_a_gpu_equal_those_on_the_processor():
+    x, t = (torch.nn.functional.normalize(torch.randn(n, 6), dim=1) for n in (50, 4))
+    y = torch.arange(50) % 4
+    there = IIMMAccumulator("cuda").update(x[:20].cuda(), y[:20].cuda()).merge(IIMMAccumulator().update(x[20:], y[20:]))
+    assert there.result(t) == pytest.approx(iimm(x, t, y), abs=1e-12)
+
+
 def test_half_precision_is_accumulated_in_double():
     x, t, y = data(n=200)
     half = iimm(x.half(), t.half(), y)
