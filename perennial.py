@@ -16,19 +16,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.saved.bench import Result, bench
+    from harness.plan.plan import Plan
+    from harness.saved.bench import Result, bench, plan
     from harness.saved.load import load_run
     from harness.saved.saved_run import SavedRun
     from models.registry import UserError
 
-__all__ = ["Result", "SavedRun", "UserError", "bench", "load_run"]
+__all__ = ["Plan", "Result", "SavedRun", "UserError", "bench", "load_run", "plan"]
 
 TARGETS = {
+    "Plan": "harness.plan.plan",
     "Result": "harness.saved.bench",
     "SavedRun": "harness.saved.saved_run",
     "UserError": "models.registry",
     "bench": "harness.saved.bench",
     "load_run": "harness.saved.load",
+    "plan": "harness.saved.bench",
 }
 """The module of each public name."""
 

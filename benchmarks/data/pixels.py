@@ -127,6 +127,15 @@ def cached(
     return CachedImages(path, key, images, targets_of(dataset))
 
 
+def is_cached(dataset: Any, preprocess: int | Preprocess, *, label: str) -> bool:
+    """Return whether `cached` would find the images of a dataset with a fingerprint in its default folder."""
+    preprocess, fingerprint = Preprocess.of(preprocess), fingerprint_of(dataset)
+    if fingerprint is None:
+        return False
+    key, shape = _key(fingerprint, preprocess), (len(dataset), 3, preprocess.size, preprocess.size)
+    return pixel_files.load(pixel_files.path_of(pixel_files.pixels_folder(), label, key), key, shape) is not None
+
+
 def cached_domain(
     domain: Domain,
     preprocess: int | Preprocess,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.commands import EXAMPLES
 from harness.commands.parser import Parser
@@ -13,6 +14,9 @@ from harness.config.flags import add_flags, add_output, group_of, read_flags
 from harness.config.options import merge_options
 from harness.config.run_config import RunConfig
 from models.registry import UserError
+
+if TYPE_CHECKING:
+    from harness.display.screen import Screen
 
 SUMMARISED = ("paint", "transfer-study", "generalisation")
 """Case studies with a summary over all runs of the command (`harness.display.case_summary`)."""
@@ -24,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "perennial bench [BENCHMARK] [--strategy NAME] [flags]"
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     add_run_flags(parser)
+    output = group_of(parser, "output")
+    output.add_argument("--plan", action="store_true", help="say what the run will cost, after a short measurement, and stop")
+    output.add_argument("--json", metavar="FILE", help="with --plan: write the plan as JSON")
 
 
 def add_run_flags(parser: argparse.ArgumentParser, hidden: bool = False) -> None:
@@ -77,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.config.trust import check_code
 
     check_code(arguments)
+    if arguments.json and not arguments.plan:
+        raise UserError("--json writes a plan: add --plan. The record of a run is run.json in its folder.")
     runs = configs(arguments)
     with unchanged_data():
         _run_all(runs, arguments)
@@ -95,13 +104,17 @@ def _run_all(runs: list[RunConfig], arguments: argparse.Namespace) -> None:
     # Find as many mistakes as possible before torch is imported, which takes seconds.
     for config in runs:
         plan = check_names(config)
-        plan.check()
+        if not arguments.plan:
+            plan.check()
         check_model(config.model)
         outline(config)
         notes |= dict.fromkeys(plan.notes)
     for note in notes:
         screen.say(note, style="yellow")
     screen.say("loading torch and Avalanche ...", style="dim")
+    if arguments.plan:
+        _plan_all(runs, arguments.json, screen)
+        return
     with importing():
         from harness.config.user_file import no_silent_end
         from harness.run.failures import reporting_failures
@@ -115,3 +128,31 @@ def _run_all(runs: list[RunConfig], arguments: argparse.Namespace) -> None:
             from harness.display.case_summary import show_case
 
             show_case(runs[0].benchmark, folders, screen)
+
+
+def _plan_all(runs: list[RunConfig], path: str | None, screen: Screen) -> None:
+    """Show what the runs will cost, and write it as JSON: one object, or for several runs a list."""
+    from harness.run.signals import handled, importing, stop
+    from models.files import check_output, reason, write_output
+
+    if path:
+        try:
+            check_output(path)
+        except OSError as error:
+            raise UserError(f"Cannot write {path}: {reason(error)}.") from error
+    with importing():
+        from harness.config.user_file import no_silent_end
+        from harness.display.plan_table import show_plan
+        from harness.plan.plan import make_plan
+        from harness.run.failures import reporting_failures
+
+    documents = []
+    with reporting_failures(part=None), handled(stop), no_silent_end():
+        for config in runs:
+            plan = make_plan(config, screen)
+            screen.end()
+            documents.append(plan.document())
+            show_plan(documents[-1], screen)
+    if path:
+        write_output(path, json.dumps(documents[0] if len(documents) == 1 else documents, indent=2).encode())
+        screen.say(f"wrote {path}")

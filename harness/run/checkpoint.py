@@ -78,7 +78,7 @@ def save_state(
     try:
         with naming(target):
             unfinished.mkdir(parents=True)
-        structure = _flatten(state, "state", tensors)
+        structure = flatten(state, "state", tensors)
         metadata = None if description is None else {"format": "pt", DESCRIPTION: json.dumps(description)}
         _save_tensors(weights, unfinished / "encoder.safetensors", target, metadata)
         _save_tensors(tensors, unfinished / "strategy.safetensors", target)
@@ -321,7 +321,7 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path, target: Path, metad
             os.fsync(file.fileno())
 
 
-def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """Return a state as JSON values, with its tensors moved to `tensors`."""
     if isinstance(value, Tensor):
         # {"a.b": x, "a": {"b": y}} gives two tensors one name.
@@ -332,16 +332,16 @@ def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, dict):
         if TENSOR in value or not all(isinstance(k, str) for k in value):
             raise TypeError(f"{name}: the keys of a strategy's state must be strings other than {TENSOR!r}")
-        return {k: _flatten(v, f"{name}.{k}", tensors) for k, v in value.items()}
+        return {k: flatten(v, f"{name}.{k}", tensors) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_flatten(v, f"{name}.{i}", tensors) for i, v in enumerate(value)]
+        return [flatten(v, f"{name}.{i}", tensors) for i, v in enumerate(value)]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"{name}: a strategy's state holds tensors, numbers, strings, lists and dicts, not {type(value).__name__}")
 
 
 def _restore(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Return the state that `_flatten` made `structure` from."""
+    """Return the state that `flatten` made `structure` from."""
     if isinstance(structure, dict):
         if TENSOR in structure:
             return tensors[structure[TENSOR]]

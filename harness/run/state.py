@@ -48,6 +48,28 @@ def check_no_link(folder: Path) -> None:
             )
 
 
+def checkpoint_contents(
+    strategy: Strategy, plugins: Mapping[str, Any], heads: Heads | None
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the weights, the state and the description of the model that a checkpoint between tasks holds.
+
+    Raises UserError if the method's `state` does not return a dict.
+    """
+    method_state = strategy.state()
+    if not isinstance(method_state, dict):
+        raise UserError(f"{type(strategy).__name__}.state must return a dict, got {type(method_state).__name__}.")
+    state = {
+        "method": method_state,
+        "heads": strategy.classifier.head_state(),
+        "plugins": {name: built_in.state(plugin) for name, plugin in plugins.items()},
+        "attributes": {} if strategy.own_state is None else strategy.own_state.changed(),
+        "benchmark": None if heads is None else heads.state(),
+    }
+    own_answers = type(strategy).predict is not Strategy.predict
+    description = {**describe(strategy.encoder), RUN: {"tuning": strategy.encoder.tuning, "own_answers": own_answers}}
+    return strategy.encoder.state_dict(), state, description
+
+
 class RunState:
     """Everything a run has done so far. `load` reads it from the folder, `save` writes it after each experience.
 
@@ -131,19 +153,7 @@ class RunState:
         if not leads():
             self.done = after
             return
-        method_state = strategy.state()
-        if not isinstance(method_state, dict):
-            raise UserError(f"{type(strategy).__name__}.state must return a dict, got {type(method_state).__name__}.")
-        state = {
-            "method": method_state,
-            "heads": strategy.classifier.head_state(),
-            "plugins": {name: built_in.state(plugin) for name, plugin in plugins.items()},
-            "attributes": {} if strategy.own_state is None else strategy.own_state.changed(),
-            "benchmark": None if self.heads is None else self.heads.state(),
-        }
-        weights = strategy.encoder.state_dict()
-        own_answers = type(strategy).predict is not Strategy.predict
-        description = {**describe(strategy.encoder), RUN: {"tuning": strategy.encoder.tuning, "own_answers": own_answers}}
+        weights, state, description = checkpoint_contents(strategy, plugins, self.heads)
         try:
             checkpoint.save_state(self.folder / CHECKPOINTS, after, weights, state, description)
         except TypeError as error:

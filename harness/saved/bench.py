@@ -23,6 +23,7 @@ from harness.records.summary import Percent
 from harness.run.run_files import RECORD
 
 if TYPE_CHECKING:
+    from harness.plan.plan import Plan
     from harness.saved.saved_run import SavedRun
 
 
@@ -114,3 +115,35 @@ def bench(
     screen = NotebookScreen(quiet=quiet) if in_notebook() else Screen(quiet=quiet)
     folder = run(config, screen).folder
     return Result(folder, read_one(folder / RECORD))
+
+
+def plan(
+    benchmark: str = "mtil",
+    strategy: str = "zscl",
+    *,
+    quiet: bool = False,
+    options: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Plan:
+    """Return what a run will cost, as `bench --plan` does, and train nothing (docs/plan.md).
+
+    Args:
+        benchmark: as in `bench`.
+        strategy: as in `bench`.
+        quiet: show no progress.
+        options: as in `bench`.
+        **settings: as in `bench`.
+
+    Returns:
+        The plan. In a notebook it shows its tables.
+
+    Raises:
+        UserError: for an unknown name and a value that is not valid.
+    """
+    from harness.plan.plan import make_plan
+
+    config = RunConfig(**settings_of({"benchmark": benchmark, "strategy": strategy, "options": options, **settings}))
+    screen = NotebookScreen(quiet=quiet) if in_notebook() else Screen(quiet=quiet)
+    made = make_plan(config, screen)
+    screen.end()
+    return made
