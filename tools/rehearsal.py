@@ -25,6 +25,8 @@ from tools.rehearsal_data.write import Folder, Settings, estimate, write_set
 
 WEIGHTS = {"ViT-B-16": 1_500_000_000, "tiny": 20_000_000}
 """Models that random weights are written of, and the bytes of their three files."""
+LONGER = "tiny-longer"
+"""Folder of the tiny model that reads longer prompts."""
 PER_FILE = 2048
 """Bytes that an average file takes on disk beyond its content: half a block."""
 
@@ -101,20 +103,30 @@ def _write_weights(folder: Path, model: str, seed: int) -> None:
 
     folder.mkdir()
     weights.write(folder, model, seed)
+    if model == "tiny":
+        weights.write_longer(folder / LONGER)
 
 
 def commands(root: Path, model: str | None, names: Sequence[str]) -> list[str]:
-    """Return commands of the full edition that run on a rehearsal with few updates."""
-    data = f"--edition full --data-root {shlex.quote(str(root))}"
-    file = shlex.quote(str(root / "weights" / f"{model}.safetensors"))
-    weights = f"--model {model} --pretrained {file}" if model else "--model tiny"
-    few = "--set iterations=10"
-    lines = ["Commands that run on it:", f"  python cli.py data status --data-root {shlex.quote(str(root))}"]
-    if set(chosen(["mtil"])) <= set(names):
-        lines += [
-            f"  python cli.py bench mtil --strategy finetune {data} --order {order} {weights} {few}" for order in ("I", "II")
-        ]
-    return lines
+    """Return commands of the full edition that run on a rehearsal, with few updates and images."""
+    data = f"--data-root {shlex.quote(str(root))}"
+    folder = root / "weights"
+    weights = "" if model is None else f" --model {model} --pretrained {shlex.quote(str(folder / f'{model}.safetensors'))}"
+    if model == "tiny":
+        weights = f" --model {shlex.quote(str(folder / LONGER))}"
+    few = f"--edition full {data}{weights} --set iterations=10 --limit 50"
+    by_suite = {
+        "mtil": [f"bench mtil --order {order} --strategy finetune" for order in ("I", "II")],
+        "cil": [f"bench cil --dataset {name} --strategy finetune" for name in ("cifar100", "tinyimagenet", "imagenet100")],
+        "paint": ["bench paint --strategy paint-sequential"],
+        "coop": ["bench xtail --strategy finetune"],
+    }
+    benches = [line for name, lines in by_suite.items() if {*chosen([name])} <= {*names} for line in lines]
+    return [
+        "Commands that run on it:",
+        f"  python cli.py data status {data}",
+        *(f"  python cli.py {line} {few}" for line in benches),
+    ]
 
 
 def _amount(size: float) -> str:

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import torch
 
 import models
+from models.loading.local_files import TINY
+from models.loading.tokenizers import MERGES
+from tools.rehearsal_data.content import document
 
-MODELS = ("ViT-B-16", "tiny")
-PARAMETERS = {"ViT-B-16": 149_620_737, "tiny": 1_900_000}
+TOKENS = 40
+"""Tokens that the longest prompt of the papers' datasets has for the tiny model, and two more."""
 
 
-def estimate(name: str) -> int:
-    """Return the bytes of the three files of a model: half precision once, single precision twice."""
-    return 10 * PARAMETERS[name]
+def write_longer(folder: Path) -> None:
+    """Write the tiny model with a text tower that reads `TOKENS` tokens instead of 16.
+
+    The full edition needs it: class names of the cars, for example, differ only after 16 tokens. The embeddings of the new
+    positions repeat the last one. Prompts of up to 16 tokens are encoded as before.
+
+    Args:
+        folder: a folder to create, which `--model` then takes.
+    """
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir()
+    config = json.loads((TINY / "open_clip_config.json").read_text(encoding="utf-8"))
+    config["model_cfg"]["text_cfg"]["context_length"] = TOKENS
+    document(folder / "open_clip_config.json", config)
+    tensors = load_file(TINY / "open_clip_model.safetensors")
+    positions = tensors["positional_embedding"]
+    repeated = positions[-1:].expand(TOKENS - len(positions), -1)
+    save_file({**tensors, "positional_embedding": torch.cat([positions, repeated])}, folder / "open_clip_model.safetensors")
+    shutil.copy(TINY / MERGES, folder)
 
 
 def write(folder: Path, name: str, seed: int = 0) -> list[Path]:
@@ -28,7 +50,7 @@ def write(folder: Path, name: str, seed: int = 0) -> list[Path]:
 
     Args:
         folder: an existing folder.
-        name: a model in `MODELS`.
+        name: "tiny" or an architecture of open_clip whose text tower has OpenAI's names.
         seed: of the random numbers.
     """
     from safetensors.torch import save_file

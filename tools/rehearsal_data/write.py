@@ -33,7 +33,7 @@ SAMPLE = 3
 
 @dataclass(frozen=True)
 class Settings:
-    """What the files of a rehearsal depend on.
+    """Settings that the files of a rehearsal depend on.
 
     Attributes:
         images_per_class: training images per class.
