@@ -24,7 +24,7 @@ from benchmarks.full.download import Broken, Damaged, Offline, Unreachable, chec
 from benchmarks.full.downloads import RemoteFile, fetchable, remote_files
 from benchmarks.full.unpack import is_archive, unpack
 from models.files import reason
-from models.loading.hub import is_interruption, refusal
+from models.loading.hub import interruption, refusal
 from models.registry import UserError, first_line, unknown
 
 Say = Callable[[str], None]
@@ -231,15 +231,16 @@ def _load(hub: Hub, base: Path, say: Say) -> Any:
                 raise Unreachable(known) from error
             if isinstance(error, datasets.exceptions.DatasetNotFoundError):
                 raise Unreachable(f"{what} does not exist, or requires consent and a login: {first_line(error)}.") from error
-            if not is_interruption(error):
+            lost = interruption(error)
+            if lost is None:
                 verb = "reached" if isinstance(error, ConnectionError) else "loaded"
                 raise Unreachable(f"{what} cannot be {verb}: {first_line(error)}.") from error
             if wait is None:
                 raise Broken(
-                    f"{what} could not be loaded: the connection was lost {len(WAITS) + 1} times ({first_line(error)}). Run "
+                    f"{what} could not be loaded: the connection was lost {len(WAITS) + 1} times ({lost}). Run "
                     "the same command again: files that are complete are kept."
                 ) from error
-            say(f"  the connection was lost ({first_line(error)}): trying again in {wait} s ...")
+            say(f"  the connection was lost ({lost}): trying again in {wait} s ...")
             time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")
 

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.data.progress import library_bars
 from benchmarks.own.columns import split_in_path
 from benchmarks.own.scan import files_under
+from models.loading.hub import interruption, refusal
 from models.registry import UserError, first_line
 
 # The errors of `datasets` for damaged or foreign files: its own classes are OSError, ValueError or RuntimeError.
@@ -70,6 +71,8 @@ def load_name(name: str) -> dict[str, Any]:
         with _quiet(bars=True):
             loaded = datasets.load_dataset(place, config or None, **refuse)
     except datasets.exceptions.DatasetNotFoundError as error:
+        if known := refusal(error, place, "dataset"):
+            raise UserError(known) from error
         raise UserError(f"There is neither a folder nor a Hugging Face dataset called {name}: {first_line(error)}.") from error
     except ConnectionError as error:
         raise UserError(
@@ -77,7 +80,12 @@ def load_name(name: str) -> dict[str, Any]:
             f"because the Hub cannot be reached (offline?): {first_line(error)}."
         ) from error
     except _DAMAGE as error:
-        raise UserError(f"Cannot load the Hugging Face dataset {name}: {first_line(error)}.") from error
+        known = refusal(error, place, "dataset")
+        raise UserError(known or f"Cannot load the Hugging Face dataset {name}: {first_line(error)}.") from error
+    except Exception as error:
+        if (lost := interruption(error)) is None:
+            raise
+        raise UserError(f"The connection was lost while {name} was loaded ({lost}): run the same command again.") from error
     return dict(loaded)
 
 

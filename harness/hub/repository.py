@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from models.files import ENVIRONMENT_ERRNOS, reason
-from models.loading.hub import quiet, refusal
+from models.loading.hub import interruption, quiet, refusal
 from models.registry import UserError, first_line
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 """The name of a repository: OWNER/NAME."""
+BUSY = (429, 502, 503, 504)
+"""Statuses of a server that has too much to do."""
 THREADS = 8
 """Files that are downloaded at the same time."""
 
@@ -157,6 +159,10 @@ def _requests(repository: str, kind: str, action: str) -> Iterator[HfApi]:
             raise UserError(
                 f"The hub has no {kind} {repository!r}, or it is private: check the name, or run `hf auth login`."
             ) from error
+        if status in BUSY:
+            raise UserError(
+                f"The hub is busy and did not {action} the {where} ({first_line(error)}): run the same command again later."
+            ) from error
         raise UserError(f"The hub refused to {action} the {where}: {first_line(error)}.") from error
     except OSError as error:
         if error.errno in ENVIRONMENT_ERRNOS:  # all others are failures of the network
@@ -172,4 +178,7 @@ def _requests(repository: str, kind: str, action: str) -> Iterator[HfApi]:
 
 def _unreachable(where: str, error: Exception) -> UserError:
     """Return the error for a hub that cannot be reached."""
-    return UserError(f"The hub cannot be reached for the {where} ({first_line(error)}): check the network and HF_ENDPOINT.")
+    why = interruption(error) or first_line(error)
+    return UserError(
+        f"The hub cannot be reached for the {where} ({why}): check the network and HF_ENDPOINT, and run the same command again."
+    )

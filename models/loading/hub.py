@@ -38,7 +38,8 @@ def refusal(error: BaseException, repository: str, kind: str = "model") -> str |
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
     for cause in causes(error):
-        if isinstance(cause, GatedRepoError):
+        # `datasets` cuts the chain of its errors, and leaves the sentence.
+        if isinstance(cause, GatedRepoError) or "is a gated dataset on the Hub" in str(cause):
             page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repository}"
             return (
                 f"The hub {kind} {repository!r} is open only to users whom its owner has accepted: ask for access on {page}, "
@@ -49,16 +50,16 @@ def refusal(error: BaseException, repository: str, kind: str = "model") -> str |
     return None
 
 
-def is_interruption(error: BaseException) -> bool:
-    """Return whether an error of the hub's client, or its cause, is a lost connection or a failure inside the server."""
+def interruption(error: BaseException) -> str | None:
+    """Return the lost connection, or the failure inside the server, that led to an error. None for another error."""
     from huggingface_hub.errors import HfHubHTTPError
 
     for cause in causes(error):
         if isinstance(cause, HfHubHTTPError):
-            return cause.response.status_code >= 500
+            return first_line(cause) if cause.response.status_code >= 500 else None
         if type(cause).__module__.partition(".")[0].removesuffix("2") in ("httpx", "httpcore", "requests", "urllib3"):
-            return True
-    return False
+            return first_line(cause)
+    return None
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ from torch.utils.data import Subset
 from benchmarks.data.dataset import targets_of
 from benchmarks.data.images import fingerprint_of
 from benchmarks.own import check_images, data_version, domain, from_hub, kind_of
+from benchmarks.own.hub_load import load_name
 from models.registry import UserError
 
 pytestmark = pytest.mark.usefixtures("hub_cache")
@@ -236,3 +237,22 @@ def test_a_name_with_a_configuration(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert domain("me/pets:small", tmp_path).name == "pets" and domain("me/birds", tmp_path).name == "birds"
     assert calls == [("me/pets", "small"), ("me/birds", None)]
+
+
+def test_a_dataset_that_asks_for_consent_and_a_lost_connection(hub, hub_cache, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.endpoint)
+    hub.put("dataset", "me/x", {"README.md": b"# x\n", "train.csv": b"image,label\na,b\n"})
+    hub.answers.gated.add(("dataset", "me/x"))
+    for token, words in (
+        (hub.GUEST, "open only to users whom its owner has accepted: ask for access on http"),
+        ("hf_x", "know your token"),
+    ):
+        monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises(UserError, match=words):
+            load_name("me/x")
+    monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
+    hub.faults.every, hub.faults.kinds, hub.faults.only = 1, ("cut",), "resolve"
+    with pytest.raises(UserError, match=r"connection was lost while me/x was loaded \(Server disconnected"):
+        load_name("me/x")
+    hub.faults.every = 0
+    assert len(load_name("me/x")["train"]) == 1

@@ -39,6 +39,7 @@ def test_a_model_repository_and_a_private_one(hub):
         (401, "create", "does not let you write to 'me/records': run `hf auth login` with a token that may write to me"),
         (403, "commit", "does not let you write to 'me/records'"),
         (500, "commit", "The hub refused to write"),
+        (503, "commit", "The hub is busy and did not write the hub dataset 'me/records' (Server error '503"),
     ],
 )
 def test_an_upload_that_is_refused(hub, status, where, message):
@@ -66,3 +67,17 @@ def test_a_repository_that_is_not_there(hub, monkeypatch):
 def test_names_that_no_repository_has(name):
     with pytest.raises(UserError, match="is not the name of a hub repository: give OWNER/NAME"):
         list_files(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["create", "commit"])
+def test_an_upload_whose_connection_ends_can_be_repeated(step, hub):
+    hub.faults.every, hub.faults.only, hub.faults.kinds = 1, step, ("cut",)
+    with pytest.raises(UserError, match=r"cannot be reached .*Server disconnected.*, and run the same command again"):
+        upload("me/records", {"a": b"a", "b.parquet": b"b"}, "a")
+    assert hub.commits == []
+    hub.faults.every = 0
+    upload("me/records", {"a": b"a", "b.parquet": b"b"}, "a")
+    address = upload("me/records", {"a": b"a", "b.parquet": b"b"}, "a")
+    assert hub.files("dataset", "me/records") == {"a": b"a", "b.parquet": b"b"} and len(hub.commits) == 1
+    assert address.endswith(hub.commit_of("dataset", "me/records"))
