@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     results, cores = Results(asked.json), len(os.sched_getaffinity(0))
-    images = asked.images_per_class or (1 if asked.small else 8)
+    images = asked.images_per_class or (1 if asked.small else 5)
     asked.work.mkdir(parents=True, exist_ok=True)
     data = asked.work / "data"
     results.figure(f"writing of {images} images per class", write_files(data, images, not asked.small, cores), "s", "measured")
