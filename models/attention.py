@@ -15,15 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LEAST = 2**20
-"""Smallest number of activations in a batch for the direct path. Smaller batches stay in the cache, where a copy costs little.
-The tiny model is below it, so its published numbers do not depend on this module (our choice)."""
+"""Smallest number of activations in a batch for the direct path on a CPU. Smaller batches stay in the cache, where a copy costs
+little. The tiny model is below it, so its published numbers do not depend on this module (our choice). On a GPU the path does
+not depend on the size, because there each copy is a kernel that the host has to start."""
 
 
 class SelfAttention(nn.MultiheadAttention):
     """`nn.MultiheadAttention` with a direct path for large batch-first self-attention in training.
 
     Parameters, their names and every other use of the module are those of the base class. Other uses are cross-attention,
-    dropout, key padding, attention weights, and inference, for which torch has a separate fast path.
+    dropout, key padding, attention weights, and inference, for which torch has a separate fast path. Under autocast torch does
+    not take that path, so inference on a GPU under autocast is direct too.
 
     `additions` are pairs of a role (q, k, v or o) and a function. The function gets the input of that matrix [B, L, D], and
     its result is added to the output, if it is not None (`models.places`). With additions the direct path is always used.
@@ -62,9 +64,9 @@ class SelfAttention(nn.MultiheadAttention):
     def _is_direct(self, query: Tensor, mask: Tensor | None) -> bool:
         """Return whether the direct path computes the same as the base class and is used for this input."""
         return (
-            torch.is_grad_enabled()
+            (torch.is_grad_enabled() or (query.is_cuda and torch.is_autocast_enabled("cuda")))
             and query.dim() == 3
-            and query.numel() >= LEAST
+            and (query.is_cuda or query.numel() >= LEAST)
             and self.batch_first
             and self._qkv_same_embed_dim
             and self.bias_k is None

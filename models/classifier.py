@@ -360,6 +360,8 @@ class PromptClassifier(MultiTaskModule):
         """
         encoder, (tokens, length) = self.encoder, self._tokens[key]
         if encoder.text_adapter is None or trains_text_tower(encoder):
+            if torch.is_grad_enabled():  # every step reads them, and a transfer from unpinned memory waits for the device
+                tokens, _ = self._tokens[key] = tokens.to(encoder.device), length
             tokens = tokens if rows is None else tokens[rows.to(tokens.device)]
             return encoder.encode_texts(tokens.to(encoder.device), length)
         version, raw = self._raw.get((*key, self.encoder.text_route()), (-1, None))

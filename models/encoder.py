@@ -17,6 +17,7 @@ from models import parallel
 from models.adapter import Adapter, LinearAdapter
 from models.added import in_tower
 from models.attention import streamline
+from models.graphs import TowerGraphs
 from models.prompt_reader import PromptReader
 from models.registry import UserError
 from models.route import PLAIN, current_route, is_plain, route_key, routed, rows_of
@@ -61,6 +62,7 @@ class DualEncoder(nn.Module):
         microbatch: rows per pass with gradients. The gradients are the same and need less memory, at the cost of one more
             forward pass. Layers that look at the whole batch, such as batch normalisation in training, see only the chunk.
         notes: sentences for the user about how the weights were read.
+        graphs: replays training passes as CUDA graphs (`models.graphs`); None: every pass runs as usual.
 
     Raises:
         UserError: the model lacks one of these parts.
@@ -113,6 +115,7 @@ class DualEncoder(nn.Module):
         self.cuts_texts = True
         self.precision: Literal["fp32", "bf16"] = "fp32"
         self.microbatch: int | None = None
+        self.graphs: TowerGraphs | None = None
         # `models.tuning` chooses what trains and adds the adapters.
         self.tuning = "full"
         self.image_adapter = None
@@ -187,7 +190,7 @@ class DualEncoder(nn.Module):
         if pixels.dtype == torch.uint8:
             pixels = self.normalise(pixels)
         rows = None if pixels.is_cuda else CPU_ROWS
-        return self._pass(partial(self.clip.encode_image, normalize=False), pixels, rows, current_route())
+        return self._pass("image", partial(self.clip.encode_image, normalize=False), pixels, rows, current_route())
 
     def finish_images(self, raw: Tensor) -> Tensor:
         """Return unit image features of `raw_images`, through the adapter if there is one."""
@@ -222,7 +225,7 @@ class DualEncoder(nn.Module):
         length = self.needed_length(tokens) if length is None else length
         if length >= tokens.shape[1]:
             return self._raw_texts_plain(tokens, embeddings)
-        return self._pass(self._encode_cut, tokens[:, :length], TEXT_ROWS, self.text_route(), embeddings)
+        return self._pass("text", self._encode_cut, tokens[:, :length], TEXT_ROWS, self.text_route(), embeddings)
 
     def text_route(self) -> Hashable:
         """Return the current route as far as text features depend on it; None if nothing was added to the text tower.
@@ -296,10 +299,12 @@ class DualEncoder(nn.Module):
 
     def _raw_texts_plain(self, tokens: Tensor, embeddings: Tensor | None = None) -> Tensor:
         """Return the text tower's output at the full context length."""
-        return self._pass(partial(self.clip.encode_text, normalize=False), tokens, TEXT_ROWS, self.text_route(), embeddings)
+        whole = partial(self.clip.encode_text, normalize=False)
+        return self._pass("text", whole, tokens, TEXT_ROWS, self.text_route(), embeddings)
 
     def _pass(
         self,
+        name: str,
         tower: Callable[[Tensor], Tensor],
         inputs: Tensor,
         rows: int | None,
@@ -308,7 +313,9 @@ class DualEncoder(nn.Module):
     ) -> Tensor:
         """Run a tower. With several processes, each computes a share of the rows."""
         if route is None and embeddings is None:
-            return parallel.split_rows(partial(self._in_chunks, partial(self._run, tower), rows), inputs)
+            alone = partial(self._run, tower)
+            replayed = alone if self.graphs is None else partial(self.graphs.encode, self, name, alone)
+            return parallel.split_rows(partial(self._in_chunks, replayed, rows), inputs)
 
         def run(index: Tensor) -> Tensor:
             # Set here and not around the pass: with `microbatch`, the backward pass runs a chunk again.

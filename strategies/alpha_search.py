@@ -16,7 +16,7 @@ from metrics.evaluate import is_correct, pixel_batches
 from models import tuning
 from models.classifier import PromptClassifier, among_candidates
 from models.encoder import DualEncoder
-from models.merging import Vector, place, weighted
+from models.merging import Vector, place_all, weighted
 from models.modes import evaluating
 
 Point = tuple[float, ...]
@@ -128,8 +128,9 @@ class Path:
         self.at = alphas
         direction, alpha = self._direction(alphas)
         with torch.no_grad():
-            for name, tensor in self.slots.values():
-                place(self.theta_0[name], direction[name].to(tensor.device), alpha, out=tensor)
+            zeros = [self.theta_0[name] for name, _ in self.slots.values()]
+            steps = [direction[name].to(tensor.device) for name, tensor in self.slots.values()]
+            place_all(zeros, steps, alpha, [tensor for _, tensor in self.slots.values()])
         if self.moves_images:
             self.encoder.touch_images()
         if self.moves_text:

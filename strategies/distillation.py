@@ -342,7 +342,7 @@ class Distillation(Strategy):
             return super().compute_loss(batch)
         negative_logits = self.encoder.logits(self.batch_features, self.negatives.features())
         total = negative_logits.new_zeros(())
-        for task in torch.unique(batch.task_labels).tolist():
+        for task in self.tasks_of(batch.task_labels):
             rows = batch.task_labels == task
             logits = self.mb_output[rows, : self.classifier.classes(task)]
             # With replay, the own class of an earlier task's image is among the previous tasks' names.

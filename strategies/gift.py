@@ -200,7 +200,7 @@ class GIFT(Strategy):
         if not self.anchor:
             return loss
         if o.consolidation == "uniform":
-            drift = squared_distance(self.trainable, self.anchor, foreach=not self.plain)
+            drift = squared_distance(self.trainable, self.anchor, foreach=not self.plain, later=self.later)
         else:
             drift = weighted_distance(self.trainable, self.anchor, weights)
         self.log(l2=drift)

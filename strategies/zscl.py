@@ -127,7 +127,7 @@ class ZSCL(Distillation):
         loss = super().compute_loss(batch)
         if not self.options.l2:
             return loss
-        drift = squared_distance(self.trainable, self.anchor, foreach=not self.plain)
+        drift = squared_distance(self.trainable, self.anchor, foreach=not self.plain, later=self.later)
         self.log(l2=drift)
         return loss + self.options.l2 * drift
 

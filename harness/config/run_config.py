@@ -21,6 +21,13 @@ PRECISIONS = {
     "bf16": "the towers in bfloat16 (autocast); weights, features and losses in float32",
 }
 
+COMPILE = {
+    "off": "torch's operations one by one",
+    "blocks": "torch.compile of every attention block of the towers: fewer and faster kernels, other rounding",
+    "graphs": "training passes of the towers replayed as CUDA graphs: the same kernels without the host's time (NVIDIA GPUs)",
+    "both": "blocks and graphs",
+}
+
 KEEP = {"last": "the weights after the last task", "all": "the weights after every task"}
 
 
@@ -147,6 +154,13 @@ class RunConfig(Ask):
         choices=lambda: PRECISIONS,
         identity=True,
         usual="fp32",
+    )
+    compile: str = setting(
+        "off",
+        "how the towers run: off (default), blocks (torch.compile), graphs (CUDA graphs; NVIDIA GPUs) or both",
+        choices=lambda: COMPILE,
+        identity=True,
+        usual="off",
     )
     microbatch: int | None = setting(
         None, "train on N images at a time: the same gradients with less memory, slower", metavar="N", least=1

@@ -15,6 +15,7 @@ from benchmarks.full import Missing
 from benchmarks.scenario import assemble
 from harness.config.resolve import Resolved
 from harness.display.screen import Screen
+from harness.run.environment import set_compile
 from harness.run.progress_plugins import ReaderProcesses, ScreenProgress, stoppable
 from models.encoder import DualEncoder
 from reference_data import Reference
@@ -114,5 +115,6 @@ def build_strategy(
         workers=min(MOST_WORKERS, os.cpu_count() or 1) if config.workers is None else config.workers,
         progress=stoppable(screen.aside),
     )
+    set_compile(config.compile, encoder)
     strategy.own_state = OwnState(strategy, plugins)
     return strategy

@@ -8,9 +8,13 @@ from typing import Any
 
 import torch
 
+from harness.config.run_config import RunConfig
 from harness.config.settings import check_device
 from harness.run.process_group import processes
 from harness.run.version import git_revision
+from models.compiled import compile_blocks
+from models.encoder import DualEncoder
+from models.graphs import TowerGraphs
 from models.registry import UserError
 
 VERSIONS = ("torch", "torchvision", "avalanche-lib", "open_clip_torch", "numpy")
@@ -53,6 +57,27 @@ def set_precision(precision: str, device: torch.device) -> None:
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     # By default torch lets convolutions use tf32.
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def check_compile(config: RunConfig, device: torch.device) -> None:
+    """Raise UserError for a value of --compile that this device or another setting does not allow."""
+    if config.compile not in ("graphs", "both"):
+        return
+    if device.type != "cuda":
+        raise UserError(f"--compile {config.compile} needs an NVIDIA GPU. On {device.type} use --compile blocks or off.")
+    if config.microbatch is not None:
+        raise UserError(
+            f"--compile {config.compile} cannot be combined with --microbatch, which runs every forward pass a second time. "
+            "Use --compile blocks, or leave out --microbatch."
+        )
+
+
+def set_compile(mode: str, encoder: DualEncoder) -> None:
+    """Compile an encoder's towers as --compile says (`harness.config.run_config.COMPILE`). Its tuning must be in place."""
+    if mode in ("blocks", "both"):
+        compile_blocks(encoder)
+    if mode in ("graphs", "both"):
+        encoder.graphs = TowerGraphs()
 
 
 def peak_memory_mb() -> float | None:

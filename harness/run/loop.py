@@ -23,7 +23,7 @@ from harness.loggers.run_log import RunLog
 from harness.run import batch_check, checkpoint, costs, process_group, resume, run_files
 from harness.run.announce import announce, report_choices, show_summary
 from harness.run.build import build_scenario, build_strategy, load_encoder, load_reference
-from harness.run.environment import device_of, set_precision
+from harness.run.environment import check_compile, device_of, set_precision
 from harness.run.heads import Heads
 from harness.run.locks import locked
 from harness.run.loggers_of_run import log_finished, logger_classes, make_log
@@ -94,6 +94,7 @@ def run(config: RunConfig, screen: Screen | None = None) -> RunResult:
         )
     device = device_of(config.device)
     set_precision(config.precision, device)
+    check_compile(config, device)
     encoder = load_encoder(resolved)
     try:
         scenario = build_scenario(resolved, encoder, screen)

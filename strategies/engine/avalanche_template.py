@@ -20,6 +20,7 @@ from models.route import PLAIN, routed
 from strategies.engine.batches import in_memory, memory_loader, sent, training_images, training_loader
 from strategies.engine.frozen_features import KeptFeatures
 from strategies.engine.growing import Growing
+from strategies.engine.later import LaterGradients
 from strategies.engine.losses import cross_entropy_by_task
 from strategies.engine.method_checks import TRAIN_COLUMNS
 from strategies.engine.mixed_evaluation import MixedEvaluation
@@ -54,10 +55,10 @@ class Template(MixedEvaluation, Growing):
     def __init__(self, **arguments: Any):
         # The task labels of the current batch and the tasks among them.
         self._tasks_of_batch: tuple[Tensor | None, list[int]] = (None, [])
+        self.later = LaterGradients()
         self._kept_features, self._kept_plain = KeptFeatures(), KeptFeatures(plain=True)
         self._task_images = TaskImages()
-        self._frozen_images = False
-        self._mixed = {}
+        self._frozen_images, self._mixed = False, {}
         self._given: Any = None
         self._checked_domains: tuple[Domain, ...] | None = None
         # Made again for each task.
@@ -249,6 +250,8 @@ class Template(MixedEvaluation, Growing):
     def _after_training_exp(self, **kwargs: Any) -> None:
         super()._after_training_exp(**kwargs)
         self.freeze_modules()
+        if self.encoder.graphs is not None:
+            self.encoder.graphs.end_task(self.note)
 
     def _obtain_common_dataloader_parameters(self, **kwargs: Any) -> dict[str, Any]:
         # Each of several processes looks at every test image and computes its share of the rows (`models.parallel`).
@@ -277,6 +280,7 @@ class Template(MixedEvaluation, Growing):
     def backward(self) -> None:
         """Compute gradients, and average them over processes."""
         super().backward()
+        self.later.add()
         parallel.average_gradients(self.trainable)
 
     def _unpack_minibatch(self) -> None:

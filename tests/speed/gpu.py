@@ -1,23 +1,37 @@
-"""Images per second and model FLOP utilisation of a ZSCL step: `python tests/speed/gpu.py`.
+"""Speed of training, evaluation and the alpha search on a GPU: `python tests/speed/gpu.py --json gpu-speed.json`.
 
-ViT-B/16 with random weights, 64 + 64 images a step, 13,000 sentences, 100 classes, in each precision of `--precision`; without
-a GPU a small model in few steps, to show that the script runs. `exactness` is `fast`, or `plain`: the papers' way of
-the same step, with the teacher's sentences and images in every step. The floor is the student's forward and backward pass of
-the same images and prompts, and nothing else. Utilisation counts the operations of the student's forward and backward passes
-(`torch.utils.flop_counter`), over time and the device's peak in that precision (dense, NVIDIA's data sheets; `--peak` for
-others). Batches are prepared before, so that it is the step that is timed; `--loader` times augmentation and loading too.
-`--profile` prints the operations that took most.
+ViT-B/16 with random weights, 64 + 64 images a step, 13,000 sentences, 100 classes. Without a GPU the same code runs on a small
+model, to show that the script works. Every measurement is a row of the record. A measurement that fails has its error in its
+row, and the others continue. Rows come in the order of their importance until `--limit-s` is over, and the record is written
+after each. The exit status is 1 if a row has an error. A row that the limit left out does not count as one.
+
+    floor          the student's forward and backward pass of a step's images and prompts; `whole graph`: as one CUDA graph
+    step           a ZSCL step; exactness `plain` is the papers' way of it, with the teacher's outputs in every step
+    evaluation     forward passes of images that are on the device
+    cached         the product's evaluation of images in memory, as its cache holds them
+    alpha search   images times alphas of PAINT's search, all alphas in one pass over the images
+    kernel start   microseconds that the host takes to start a kernel
+    profile        of a step: kernels started, time that the device is busy, and the ten operations that take most of it
+
+`compile` is the setting of that name (`harness.config.run_config.COMPILE`). Utilisation counts the operations of the student's
+passes (`torch.utils.flop_counter`), over time and the device's peak in that precision (dense, NVIDIA's data sheets; `--peak`
+for others). Batches are prepared before, so that it is the step that is timed.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import datetime
+import gc
 import json
 import statistics
 import sys
 import time
-from itertools import cycle, product
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -25,6 +39,7 @@ import open_clip
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
@@ -32,9 +47,15 @@ from benchmarks.data.dataset import TensorImages
 from benchmarks.data.domain import Domain
 from benchmarks.scenario import scenario
 from harness.run import environment as machine
+from models import tuning
+from models.compiled import compile_blocks
 from models.encoder import DualEncoder
+from models.graphs import REPEATS, CudaRecorder, TowerGraphs
 from models.loading.local_files import TINY
 from reference_data import Reference
+from strategies.alpha_search import AnswerCounter, Question
+from strategies.alpha_search import Path as AlphaPath
+from strategies.engine.strategy import Strategy
 from strategies.zscl import ZSCL
 
 # TFLOP/s, dense: matrix products in float32, TF32, bf16.
@@ -43,30 +64,40 @@ PEAKS = {
     "L4": (30.3, 60, 121), "A10": (31.2, 62.5, 125), "RTX 4090": (82.6, 82.6, 165),
 }  # fmt: skip
 PRECISIONS = ("fp32", "tf32", "bf16")
-HEADERS = (
-    "precision", "exactness", "compiled", "ms a step", "floor ms", "images / s", "TFLOP / s", "of the peak", "peak memory MB"
-)  # fmt: skip
+COMPILES = ("off", "graphs", "blocks", "both")
+LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx", "cudaGraphLaunch")
+WAITS = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")
+COLUMNS = (
+    *("kind", "precision", "exactness", "compile", "images", "ms", "of_floor", "images_per_second", "tflops", "of_peak"),
+    *("memory_mb", "kernels"),
+)
+Row = dict[str, Any]
 
 
 class Timed(ZSCL):
-    """Times the steps after a few that warm up; batches come from memory unless `loads`."""
+    """Times the steps after a few that warm up. Batches come from memory: images on the device, labels on the host."""
 
-    loads = False
-    warm = 5
+    warm = REPEATS + 4
+    profiles = False
+    took, kernels = 0.0, 0
 
     def make_train_dataloader(self, **kwargs):
         super().make_train_dataloader(**kwargs)
-        if not self.loads:
-            batches = [batch for batch, _ in zip(self.dataloader, range(4), strict=False)]
-            self.dataloader = _Prepared([[part.to(self.device) for part in batch] for batch in batches])
+        batches = [batch for batch, _ in zip(self.dataloader, range(4), strict=False)]
+        self.dataloader = _Prepared([[images.to(self.device), *others] for images, *others in batches])
 
     def after_step(self, step):
         super().after_step(step)
         if step + 1 == self.warm:
             self.began = _now(self.device)
+            if self.profiles:
+                self.seen = profile()
+                self.seen.__enter__()
 
     def after_experience(self):
         self.took = _now(self.device) - self.began
+        if self.profiles:
+            self.seen.__exit__(None, None, None)
         super().after_experience()
 
 
@@ -79,6 +110,37 @@ class _Prepared:
         return ([*batch] for batch in cycle(self.batches))
 
 
+class Repeated:
+    """On a CPU, does the recorded work again at each replay, to show that the rest of the way works."""
+
+    def warm_up(self, work):
+        work()
+
+    def record(self, work):
+        results = [result.detach().clone() for result in work()]
+
+        def replay():
+            for kept, new in zip(results, work(), strict=True):
+                kept.copy_(new.detach())
+
+        return results, replay
+
+
+class Size(NamedTuple):
+    """Sizes of the measurements."""
+
+    batch: int
+    classes: int
+    sentences: int
+    steps: int
+    evaluated: tuple[int, ...]
+    alphas: int
+
+
+ON_GPU = Size(64, 100, 13_000, 20, (64, 128, 256, 512, 1024), 11)
+SMALL = Size(4, 10, 20, 3, (8, 16), 3)
+
+
 def _now(device):
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -86,6 +148,7 @@ def _now(device):
 
 
 def encoder(on_gpu: bool) -> DualEncoder:
+    """Return the model that is measured."""
     torch.manual_seed(0)
     if on_gpu:
         return models.load("ViT-B-16", "random")
@@ -96,103 +159,328 @@ def encoder(on_gpu: bool) -> DualEncoder:
     return DualEncoder(clip, tokenizer, 64, [0.5] * 3, [0.27] * 3, name="small")
 
 
-def arithmetic(of: DualEncoder, images: int, prompts: list[str]) -> float:
-    """Floating-point operations of the student's forward and backward passes in a step."""
-    pixels = torch.zeros(images, 3, of.image_size, of.image_size, dtype=torch.uint8, device=of.device)
-    with FlopCounterMode(display=False) as counter:
-        (of.encode_images(pixels).sum() + of.encode_texts(of.tokenize(prompts)).sum()).backward()
-    of.zero_grad()
-    return float(counter.get_total_flops())
+class Bench:
+    """The model, the data and the measurements. Each measurement returns the figures of a row."""
+
+    def __init__(self, device: torch.device, size: Size, peak: float | None, backend: str):
+        self.device, self.size, self.backend, self.on_gpu = device, size, backend, device.type == "cuda"
+        self.name = torch.cuda.get_device_name(device) if self.on_gpu else "cpu"
+        self.model = encoder(self.on_gpu).to(device).train()
+        self.prompts = [f"a photo of a thing {i}." for i in range(size.classes)]
+        side, generator = self.model.image_size, torch.Generator().manual_seed(0)
+        self.pixels = torch.randint(0, 256, (4 * size.batch, 3, side, side), generator=generator, dtype=torch.uint8)
+        self._peak, self.floors = peak, dict[str, float]()
+        images, tokens = self.pixels[:2].to(device), self.model.tokenize(self.prompts)
+        self.image_forward = self._operations(lambda: self.model.encode_images(images)) / 2
+        image_both = self._operations(lambda: self.model.encode_images(images).sum().backward()) / 2
+        texts_both = self._operations(lambda: self.model.encode_texts(tokens).sum().backward())
+        self.step_operations = 2 * size.batch * image_both + texts_both
+        self.model.zero_grad()
+
+    @staticmethod
+    def _operations(run: Callable[[], Any]) -> float:
+        with FlopCounterMode(display=False) as counter:
+            run()
+        return float(counter.get_total_flops())
+
+    def fresh(self, precision: str, compiles: str = "off") -> DualEncoder:
+        """Return a copy of the model, with the precision and the value of `compile`."""
+        machine.set_precision(precision, self.device)
+        of = copy.deepcopy(self.model)
+        of.precision = "bf16" if precision == "bf16" else "fp32"
+        if compiles in ("blocks", "both"):
+            compile_blocks(of, self.backend)
+        if compiles in ("graphs", "both"):
+            of.graphs = TowerGraphs(CudaRecorder if self.on_gpu else Repeated)
+        return of
+
+    def rates(self, precision: str, operations: float, seconds: float) -> Row:
+        """Return TFLOP/s and the share of the device's peak, in percent."""
+        known = next((peaks[PRECISIONS.index(precision)] for key, peaks in PEAKS.items() if key in self.name), None)
+        peak, rate = self._peak or known, operations / seconds / 1e12
+        return {"tflops": round(rate, 3), "of_peak": None if peak is None else round(100 * rate / peak, 1)}
+
+    def median(self, run: Callable[[], Any], repeats: int, warm: int = 3) -> float:
+        """Return the median seconds of a call, each waited for."""
+        seconds = []
+        for _ in range(warm + repeats):
+            began = _now(self.device)
+            run()
+            seconds.append(_now(self.device) - began)
+        return statistics.median(seconds[warm:])
+
+    def _floor_pass(self, of: DualEncoder) -> Callable[[], None]:
+        pixels = self.pixels[: 2 * self.size.batch].to(self.device)
+        tokens = of.tokenize(self.prompts)
+        length = of.needed_length(tokens)
+        return lambda: (of.encode_images(pixels).sum() + of.encode_texts(tokens, length).sum()).backward()
+
+    def floor(self, precision: str, compiles: str) -> Row:
+        """Measure the student's forward and backward pass."""
+        of = self.fresh(precision, compiles if compiles != "whole graph" else "off")
+        work = self._floor_pass(of)
+
+        def run() -> None:
+            of.zero_grad(set_to_none=True)
+            work()
+
+        measured = self._whole_graph(of, run, work) if compiles == "whole graph" else run
+        seconds = self.median(measured, self.size.steps, warm=Timed.warm)
+        if compiles == "off":
+            self.floors[precision] = seconds
+        rates = self.rates(precision, self.step_operations, seconds)
+        kernels = self._launches(measured)
+        return {"images": 2 * self.size.batch, "ms": 1000 * seconds, "kernels": kernels, **rates, **self._graph_notes(of)}
+
+    def _whole_graph(self, of: DualEncoder, run: Callable[[], None], work: Callable[[], None]) -> Callable[[], None]:
+        """Return the replay of a pass that is recorded as one graph, the making of its gradients included."""
+        if not self.on_gpu:
+            return run
+        recorder = CudaRecorder()
+        recorder.warm_up(run)
+        of.zero_grad(set_to_none=True)
+
+        def both() -> tuple[()]:
+            work()
+            return ()
+
+        return recorder.record(both)[1]
+
+    def step(self, precision: str, exactness: str, compiles: str, profiles: bool = False) -> tuple[Row, Timed]:
+        """Measure a ZSCL step."""
+        of, size = self.fresh(precision, compiles), self.size
+        data = TensorImages(self.pixels, [i % size.classes for i in range(len(self.pixels))])
+        domain = Domain("noise", [f"thing {i}" for i in range(size.classes)], ["a photo of a {}."], data, data, data)
+        stream = scenario([domain], preprocess=of.preprocess).train_stream
+        reference = Reference(self.pixels, [f"a picture of the thing {i}." for i in range(size.sentences)])
+        # A step of the plain way takes seconds.
+        warm, steps = (1, 2) if exactness == "plain" else (Timed.warm, 5 if profiles else size.steps)
+        options = ZSCL.Options(
+            iterations=warm + steps, batch_size=size.batch, reference_batch=size.batch, lr=1e-5, exactness=exactness
+        )
+        strategy = Timed(encoder=of, options=options, reference=reference, device=self.device)
+        strategy.profiles, strategy.warm = profiles, warm
+        strategy.train(stream[0], eval_streams=[])
+        seconds, images = strategy.took / steps, 2 * size.batch
+        row = {"images": images, "ms": 1000 * seconds, "images_per_second": images / seconds}
+        if precision in self.floors:
+            row["of_floor"] = round(seconds / self.floors[precision], 3)
+        losses = [record["loss"] for record in strategy.history]
+        row |= {**self.rates(precision, self.step_operations, seconds), "last_loss": losses[-1], **self._graph_notes(of)}
+        return row, strategy
+
+    def profiled(self, precision: str, compiles: str) -> Row:
+        """Profile a ZSCL step: kernels started, busy time of the device, the operations that take most."""
+        row, strategy = self.step(precision, "fast", compiles, profiles=True)
+        events, steps = strategy.seen.key_averages(), 5
+        on_device = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA]
+        shown = on_device or list(events)
+
+        def own(event: Any) -> float:
+            return float(event.self_device_time_total if on_device else event.self_cpu_time_total)
+
+        top = sorted(shown, key=own, reverse=True)[:10]
+        busy = sum(map(own, shown)) / steps / 1000
+        return {
+            **{name: row[name] for name in ("images", "ms")},
+            "kernels": sum(e.count for e in events if e.key in LAUNCHES) / steps,
+            "busy_ms": busy,
+            "waits": {e.key: e.count / steps for e in events if e.key in WAITS or "Synchronize" in e.key},
+            "top": [{"name": e.key[:120], "ms": own(e) / steps / 1000, "calls": e.count / steps} for e in top],
+        }
+
+    def evaluation(self, precision: str, compiles: str, images: int) -> Row:
+        """Measure forward passes of images on the device."""
+        of = self.fresh(precision, compiles).eval()
+        pixels = self.pixels.repeat(-(-images // len(self.pixels)), 1, 1, 1)[:images].to(self.device)
+        with torch.inference_mode():
+            seconds = self.median(lambda: of.encode_images(pixels), max(3, self.size.steps // 2))
+        rates = self.rates(precision, images * self.image_forward, seconds)
+        return {"images": images, "ms": 1000 * seconds, "images_per_second": images / seconds, **rates}
+
+    def _domain(self, images: int) -> Domain:
+        pixels = self.pixels.repeat(-(-images // len(self.pixels)), 1, 1, 1)[:images]
+        data = TensorImages(pixels, [i % self.size.classes for i in range(images)])
+        return Domain("noise", [f"thing {i}" for i in range(self.size.classes)], ["a photo of a {}."], data, data, data)
+
+    def cached(self, precision: str, batch: int) -> Row:
+        """Measure the product's evaluation of images in memory."""
+        of, images = self.fresh(precision), 8 * max(self.size.evaluated) // (1 if self.on_gpu else 8)
+        stream = scenario([self._domain(images)], preprocess=of.preprocess).test_stream
+        strategy = Strategy(encoder=of, device=self.device, eval_batch_size=batch)
+        strategy.eval(stream)
+        began = _now(self.device)
+        # Told that the weights have changed; otherwise nothing is computed again.
+        of.touch()
+        strategy.eval(stream)
+        seconds = _now(self.device) - began
+        rates = self.rates(precision, images * self.image_forward, seconds)
+        return {"images": batch, "ms": 1000 * seconds * batch / images, "images_per_second": images / seconds, **rates}
+
+    def alpha_search(self, precision: str) -> Row:
+        """Measure PAINT's search over all alphas on one validation split."""
+        of, size = self.fresh(precision), self.size
+        tuning.apply(of, "visual")
+        theta, images = tuning.weights(of), max(size.evaluated)
+        vector = {n: 1e-3 * torch.randn_like(t) for n, t in theta.items() if "visual" in n and t.is_floating_point()}
+        path, points = AlphaPath(of, theta, [vector]), [(i / size.alphas,) for i in range(1, size.alphas + 1)]
+        counter = AnswerCounter(of, {0: self._domain(images)})
+        counter.count(path, points[:1], [Question(0)])
+        began = _now(self.device)
+        counter.count(path, points, [Question(0)])
+        seconds = _now(self.device) - began
+        passes = images * len(points)
+        rates = self.rates(precision, passes * self.image_forward, seconds)
+        return {"images": passes, "ms": 1000 * seconds, "images_per_second": passes / seconds, **rates}
+
+    def kernel_start(self, count: int = 5000) -> Row:
+        """Measure how long the host takes to start a kernel."""
+        numbers = torch.zeros(10, device=self.device)
+        for _ in range(100):
+            numbers.add_(1)
+        began = _now(self.device)
+        for _ in range(count):
+            numbers.add_(1)
+        return {"ms": 1000 * (time.perf_counter() - began) / count, "kernels": 1}
+
+    def _launches(self, run: Callable[[], Any]) -> int | None:
+        if not self.on_gpu:
+            return None
+        with profile() as seen:
+            run()
+            _now(self.device)
+        return sum(event.count for event in seen.key_averages() if event.key in LAUNCHES)
+
+    @staticmethod
+    def _graph_notes(of: DualEncoder) -> Row:
+        """Return what became of the graphs; a failure to record is an error."""
+        if of.graphs is None:
+            return {}
+        return {"replayed": dict(of.graphs.replayed)} | ({"error": of.graphs.failure} if of.graphs.failure else {})
 
 
-def floor(of: DualEncoder, batch: int, prompts: list[str], steps: int) -> float:
-    """Median seconds of the student's forward and backward pass of a step's images and prompts."""
-    pixels = torch.randint(0, 256, (batch, 3, of.image_size, of.image_size), dtype=torch.uint8).to(of.device)
-    tokens = of.tokenize(prompts)
-    seconds = []
-    for _ in range(steps):
-        began = _now(of.device)
-        (of.encode_images(pixels).sum() + of.encode_texts(tokens).sum()).backward()
-        seconds.append(_now(of.device) - began)
-        of.zero_grad()
-    return statistics.median(seconds[2:])
+def variants(bench: Bench, precisions: list[str], compiles: list[str]) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Yield what is measured, the most important first: the settings of a row and its measurement."""
+    wanted = [c for c in COMPILES if c in compiles]
+    yield {"kind": "kernel start", "precision": "fp32"}, bench.kernel_start
+    for precision in sorted(precisions, key=("bf16", "tf32", "fp32").index):
+        first = precision == sorted(precisions, key=("bf16", "tf32", "fp32").index)[0]
+
+        def floor(c: str, p: str = precision) -> tuple[Row, Callable[[], Row]]:
+            return {"kind": "floor", "precision": p, "compile": c}, lambda: bench.floor(p, c)
+
+        def step(c: str, way: str = "fast", p: str = precision) -> tuple[Row, Callable[[], Row]]:
+            return {"kind": "step", "precision": p, "exactness": way, "compile": c}, lambda: bench.step(p, way, c)[0]
+
+        yield floor("off")
+        yield floor("whole graph")
+        for c in wanted if first else [c for c in wanted if c in ("off", "graphs")]:
+            yield step(c)
+        batches = bench.size.evaluated if first else bench.size.evaluated[-1:]
+        for n in batches:
+            settings = {"kind": "evaluation", "precision": precision, "compile": "off"}
+            yield settings, lambda n=n, p=precision: bench.evaluation(p, "off", n)  # type: ignore[misc]
+        if first:
+            for n in (batches[len(batches) // 2], batches[-1]):
+                yield {"kind": "cached", "precision": precision}, lambda n=n, p=precision: bench.cached(p, n)  # type: ignore[misc]
+        yield {"kind": "alpha search", "precision": precision}, lambda p=precision: bench.alpha_search(p)  # type: ignore[misc]
+        if first:
+            for c in [c for c in wanted if c in ("off", "graphs")]:
+                settings = {"kind": "profile", "precision": precision, "compile": c}
+                yield settings, lambda c=c, p=precision: bench.profiled(p, c)  # type: ignore[misc]
+            for c in [c for c in wanted if c != "off"]:
+                yield floor(c)
+            if "blocks" in wanted:
+                settings = {"kind": "evaluation", "precision": precision, "compile": "blocks"}
+                yield settings, lambda n=batches[-1], p=precision: bench.evaluation(p, "blocks", n)  # type: ignore[misc]
+        yield step("off", "plain")
+    for precision in sorted(precisions, key=("bf16", "tf32", "fp32").index)[1:]:
+        for c in [c for c in wanted if c in ("blocks", "both")]:
+            settings = {"kind": "step", "precision": precision, "exactness": "fast", "compile": c}
+            yield settings, lambda c=c, p=precision: bench.step(p, "fast", c)[0]  # type: ignore[misc]
+
+
+def measured(bench: Bench, settings: Row, measure: Callable[[], Row]) -> Row:
+    """Return a row: its settings and figures, or the error that ended it."""
+    began = time.perf_counter()
+    row = dict(settings)
+    if bench.on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(bench.device)
+    try:
+        row |= measure()
+        if bench.on_gpu:
+            row["memory_mb"] = round(torch.cuda.max_memory_allocated(bench.device) / 1e6)
+    except Exception as error:  # one failure must not end the others
+        row["error"] = f"{type(error).__name__}: {str(error).strip()[:600]}"
+    torch.compiler.reset()
+    gc.collect()
+    return row | {"seconds": round(time.perf_counter() - began, 1)}
+
+
+def shown(row: Row) -> list[str]:
+    """Return the cells of a row for the table."""
+    cells = []
+    for name in COLUMNS:
+        value = row.get(name, "")
+        cells.append(
+            f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value or "")
+        )
+    return [*cells, str(row.get("error", row.get("left_out", "")))[:70]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Measure, print a table and write the record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, help="file of the record, written after each row")
+    parser.add_argument("--limit-s", type=float, default=150, help="seconds after which no measurement begins (default: 150)")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: all; on a CPU fp32 and bf16")
+    parser.add_argument("--compile", nargs="+", choices=COMPILES, default=list(COMPILES))
+    parser.add_argument("--only", nargs="+", help="kinds of rows")
     parser.add_argument("--batch", type=int)
-    parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--classes", type=int)
     parser.add_argument("--sentences", type=int)
-    parser.add_argument("--exactness", nargs="+", choices=("fast", "plain"), default=["fast", "plain"])
-    parser.add_argument("--json", type=Path, help="write the rows to this file too")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS)
-    parser.add_argument("--compile", action="store_true", help="torch.compile both towers' transformers too")
-    parser.add_argument("--loader", action="store_true", help="time augmentation and loading too")
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--backend", help="of torch.compile (default: inductor; on a CPU aot_eager, which compiles nothing)")
     parser.add_argument("--peak", type=float, help="TFLOP/s of the device in the precisions asked for")
     a = parser.parse_args()
-    device = machine.device_of(a.device)
+    began, device = time.perf_counter(), machine.device_of(a.device)
     on_gpu = device.type == "cuda"
-    batch, steps = a.batch or (64 if on_gpu else 8), a.steps or (60 if on_gpu else 12)
-    sentences, found = a.sentences or (13_000 if on_gpu else 50), []
-    name = torch.cuda.get_device_name(device) if on_gpu else "cpu"
-    console = Console(width=140)
-    table = Table(
-        title=f"{name}, torch {torch.__version__}, {'ViT-B/16' if on_gpu else 'a small model'}, {batch} + {batch}", box=None
-    )
-    for header in HEADERS:
-        table.add_column(header, justify="right", no_wrap=True)
-    Timed.loads = a.loader
-    for precision in a.precision or (PRECISIONS if on_gpu else ("fp32", "bf16")):
-        machine.set_precision(precision, device)
-        for exactness, compiled in product(a.exactness, (False, True) if a.compile else (False,)):
-            of = encoder(on_gpu)
-            size, generator = of.image_size, torch.Generator().manual_seed(0)
-            pixels = torch.randint(0, 256, (4 * batch, 3, size, size), generator=generator, dtype=torch.uint8)
-            images = TensorImages(pixels, [i % a.classes for i in range(len(pixels))])
-            prompts = [f"thing {i}" for i in range(a.classes)]
-            domain = Domain("noise", prompts, ["a photo of a {}."], images, images, images)
-            stream = scenario([domain], preprocess=of.preprocess)
-            reference = Reference(pixels, [f"a picture of the thing {i}." for i in range(sentences)])
-            taken = steps if exactness == "fast" else max(3, steps // 6)
-            options = ZSCL.Options(
-                iterations=Timed.warm + taken, batch_size=batch, reference_batch=batch, lr=1e-5, exactness=exactness
-            )
-            strategy = Timed(encoder=of, options=options, reference=reference, device=device)
-            operations = arithmetic(of, 2 * batch, domain.prompts(0))
-            of.precision = "bf16" if precision == "bf16" else "fp32"
-            if compiled:
-                for block in (of.clip.visual.transformer, of.clip.transformer):
-                    block.compile()
-            least = floor(of, 2 * batch, domain.prompts(0), 3 + steps // 3)
-            if on_gpu:
-                torch.cuda.reset_peak_memory_stats(device)
-            strategy.train(stream.train_stream[0], eval_streams=[])
-            each = strategy.took / taken
-            rate = operations / each / 1e12
-            known = next((peaks[PRECISIONS.index(precision)] for key, peaks in PEAKS.items() if key in name), None)
-            peak = a.peak or known
-            row = (
-                precision, exactness, "yes" if compiled else "no", f"{1000 * each:.1f}", f"{1000 * least:.1f}",
-                f"{2 * batch / each:,.0f}", f"{rate:.2f}", "?" if peak is None else f"{100 * rate / peak:.1f} %",
-                f"{torch.cuda.max_memory_allocated(device) / 1e6:,.0f}" if on_gpu else "?",
-            )  # fmt: skip
-            table.add_row(*row)
-            found.append(dict(zip(HEADERS, row, strict=True)))
-            if a.json is not None:
-                record = {"device": name, "torch": torch.__version__, "batch": batch, "sentences": sentences, "rows": found}
-                a.json.write_text(json.dumps(record, indent=1) + "\n")
-            if a.profile and exactness == "fast":
-                with torch.profiler.profile() as profile:
-                    strategy.train(stream.train_stream[0], eval_streams=[])
-                by = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-                console.print(profile.key_averages().table(sort_by=by, row_limit=15, max_name_column_width=60))
-            del strategy, of
-    console.print(table)
+    size = ON_GPU if on_gpu else SMALL
+    asked = {name: getattr(a, name) for name in ("batch", "classes", "sentences", "steps") if getattr(a, name)}
+    bench = Bench(device, size._replace(**asked), a.peak, a.backend or ("inductor" if on_gpu else "aot_eager"))
+    rows: list[Row] = []
+    record = {
+        "device": bench.name,
+        "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+        "model": "ViT-B/16, random weights" if on_gpu else "a small model",
+        "size": bench.size._asdict(),
+        "tflop_a_step": bench.step_operations / 1e12,
+        "rows": rows,
+    }
+    for settings, measure in variants(bench, a.precision or [*(PRECISIONS if on_gpu else ("fp32", "bf16"))], a.compile):
+        if a.only and settings["kind"] not in a.only:
+            continue
+        over = time.perf_counter() - began > a.limit_s
+        rows.append({**settings, "left_out": f"after {a.limit_s:g} s"} if over else measured(bench, settings, measure))
+        print(" ".join(filter(None, shown(rows[-1]))), flush=True)
+        record["seconds"] = round(time.perf_counter() - began, 1)
+        if a.json is not None:
+            a.json.write_text(json.dumps(record, indent=1) + "\n")
+    title = f"{bench.name}, torch {torch.__version__}, {record['model']}, {bench.size.batch} + {bench.size.batch}"
+    table = Table(title=title, box=None)
+    for heading in (*COLUMNS, "error"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*shown(row))
+    Console(width=200).print(table)
     if not on_gpu:
-        console.print("no GPU here: these figures say only that the script runs")
+        print("no GPU here: these figures say only that the script runs")
+    failed = sum("error" in row for row in rows)
+    print(f"{len(rows)} rows, {failed} with an error, {sum('left_out' in row for row in rows)} left out, {record['seconds']} s")
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from strategies.engine.later import LaterGradients
 from strategies.engine.strategy import Strategy
-from strategies.l2 import L2, squared_distance
+from strategies.l2 import L2, _SquaredDistance, squared_distance, sum_of_squares
 
 QUICK = {"iterations": 4, "lr": 3e-3, "batch_size": 8, "warmup": 1}
 
@@ -80,3 +81,27 @@ def test_all_tensors_at_once_are_autograd_to_the_bit():
     )
     assert torch.equal(found, autograd)
     assert all(torch.equal(a, b) for a, b in zip(of_all, one_by_one, strict=True))
+
+
+def test_gradients_that_wait_for_the_end_of_the_backward_pass_are_the_same():
+    """The way of a GPU. Tensors without another gradient get this one, those that do not train get none."""
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in [(33, 7), (5,), (3,), (2,)]]
+    anchor = [tensor + torch.randn_like(tensor) for tensor in start]
+    results = []
+    for later in (None, LaterGradients()):
+        parameters = [torch.nn.Parameter(tensor.clone(), requires_grad=i != 3) for i, tensor in enumerate(start)]
+        value = _SquaredDistance.apply(parameters, later, *parameters, *anchor)
+        (0.7 * value + sum(p.sin().sum() for p in parameters[:2])).backward()
+        assert (parameters[2].grad is None) == (later is not None)
+        for _ in range(2 if later else 0):
+            later.add()
+        results.append([p.grad for p in parameters])
+    assert all(torch.equal(a, b) for a, b in zip(results[0][:3], results[1][:3], strict=True))
+    assert results[0][3] is results[1][3] is None
+
+
+def test_sums_of_squares_agree():
+    torch.manual_seed(0)
+    tensors = [torch.randn(shape) for shape in [(33, 7), (5,), ()]]
+    torch.testing.assert_close(sum_of_squares(tensors, True), sum_of_squares(tensors, False))
