@@ -43,7 +43,9 @@ class Section(NamedTuple):
         arguments: its arguments on a GPU.
         small: its arguments at a small size on a processor.
         limit_s: seconds after which it is stopped.
-        json: whether it takes --json FILE. {limit} in arguments is the limit, {work} a folder for its files.
+
+    A script also gets --json FILE. In its arguments, {limit} stands for a few seconds less than its limit, {early} for a time
+    after which nothing long should begin, and {work} for a folder for its files.
     """
 
     about: str
@@ -64,8 +66,8 @@ SECTIONS: dict[str, Section] = {
     "speed": Section(
         "A ZSCL step of ViT-B/16: time, utilisation and memory, against the papers' way of the step and against the floor.",
         "tests/speed/gpu.py",
-        (),
-        ("--device", "cpu"),
+        ("--limit-s", "{early}"),
+        ("--device", "cpu", "--limit-s", "{early}"),
         150,
     ),
     "loading": Section(
@@ -208,13 +210,13 @@ def run_section(name: str, section: Section, record: Record, work: Path, small: 
         return
     words = section.small if small else section.arguments
     results, log = work / f"{name}.json", work / f"{name}.log"
-    places = {"{limit}": f"{max(1.0, limit - 10):.0f}", "{work}": str(work / name)}
+    places = {"{limit}": _seconds(limit - 10), "{early}": _seconds(limit - 35), "{work}": str(work / name)}
     command = [sys.executable, str(ROOT / section.script), *(places.get(word, word) for word in words), "--json", str(results)]
     environment = {**os.environ, "PERENNIAL_CACHE": str(work / "cache")}
     if small:
         environment.setdefault("OMP_NUM_THREADS", "1")
     print(f"{name}: at most {limit:.0f} s", flush=True)
-    began, seen = time.monotonic(), 0.0
+    began, seen, tables = time.monotonic(), 0.0, dict[str, Any]()
     record.update(name, status="running", command=shlex.join(["python", section.script, *words]))
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -225,16 +227,20 @@ def run_section(name: str, section: Section, record: Record, work: Path, small: 
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)
                 if results.is_file() and (changed := results.stat().st_mtime) != seen:
-                    seen = changed
-                    record.update(name, seconds=round(time.monotonic() - began, 1), tables=_read(results))
+                    seen, tables = changed, _read(results) or tables
+                    record.update(name, seconds=round(time.monotonic() - began, 1), tables=tables)
             ended = process.poll()
-    tables = _read(results) if results.is_file() else {}
+    tables = _read(results) or tables
     failed = [row for table in tables.values() if isinstance(table, list) for row in table if row.get("ok") is False]
     status = "out of time" if ended is None else "failed" if failed else "done" if ended == 0 else "error"
     tail = log.read_text(encoding="utf-8", errors="replace")[-4000:]
     record.update(name, status=status, exit=ended, seconds=round(time.monotonic() - began, 1), tables=tables, tail=tail)
     checks = record.document["sections"][name]["checks"]
     print(f"{name}: {status}, {checks[0]} of {checks[1]} checks passed, {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _seconds(value: float) -> str:
+    return f"{max(1.0, value):.0f}"
 
 
 def _read(path: Path) -> dict[str, Any]:
