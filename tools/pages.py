@@ -119,6 +119,20 @@ def full_run(parts: Sequence[str]) -> str:
     return markdown(list(headings.values()), [[number(row[column]) or "-" for column in headings] for row in selected])
 
 
+def plan_check() -> str:
+    """Return plan_check.csv as a table: planned / measured by strategy and quantity."""
+    table = rows("plan_check")
+    quantities = list(dict.fromkeys(row["quantity"] for row in table))
+    ratios = {(row["run"], row["strategy"], row["quantity"]): row["ratio"] for row in table}
+    seconds = {(row["run"], row["strategy"]): row["measured"] for row in table if row["quantity"] == "total"}
+    body = [
+        [run, f"`{strategy}`", total, *(ratios.get((run, strategy, quantity), "-") for quantity in quantities)]
+        for (run, strategy), total in seconds.items()
+    ]
+    commands = ", ".join(f"`{command}`" for command in dict.fromkeys(row["command"] for row in table))
+    return f"{markdown(['run', 'strategy', 'seconds', *quantities], body)}\n\nMeasured by {commands}."
+
+
 def case(benchmark: str) -> str:
     """Return the results of a case study in cases.csv."""
     from tools.case_tables import page_table
@@ -247,6 +261,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "study_calibration": study_calibration,
     "study_power": study_power,
     **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
+    "plan_check": plan_check,
     "transfer": transfer,
     "paint_main": paint_main,
     "scale_kept": lambda: scale("kept"),

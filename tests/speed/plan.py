@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 STRATEGIES = ("finetune", "zscl", "wise-ft", "lora", "icarl", "paint-sequential", "ranpac", "moe-adapters")
 COLUMNS = (
-    "edition",
+    "run",
     "strategy",
     "quantity",
     "planned",
@@ -50,9 +50,11 @@ def config_of(flags):
 
 def planned(flags):
     """Return the plan as JSON."""
+    config = config_of(flags)
+    # After the configuration, as in the command: `models` has to defer packages before Avalanche is imported.
     from harness.plan.plan import make_plan
 
-    return make_plan(config_of(flags)).document()
+    return make_plan(config).document()
 
 
 def measured(flags):
@@ -83,7 +85,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
     parser.add_argument("--csv", help="add the rows to this table")
-    parser.add_argument("--edition", default="mini", help="for the table")
+    parser.add_argument("--name", default="mtil, mini edition", help="of the runs, for the table")
     parser.add_argument("--processor-time", action="store_true", help="every clock of the process counts processor time")
     parser.add_argument("--machine", default=platform.processor() or platform.machine(), help="for the table")
     parser.add_argument("--one", choices=["plan", "run"], help=argparse.SUPPRESS)
@@ -117,7 +119,7 @@ def main():
             print(f"{strategy:18} {quantity:12} {planned_value:10.1f} {measured_value:10.1f} {unit:3} {ratio:6.2f}", flush=True)
             numbers = (f"{planned_value:.1f}", f"{measured_value:.1f}", unit, f"{ratio:.2f}")
             origin = (command, revision, datetime.date.today().isoformat(), arguments.machine)
-            table.append((arguments.edition, strategy, quantity, *numbers, *origin))
+            table.append((arguments.name, strategy, quantity, *numbers, *origin))
     if arguments.csv:
         path, new = Path(arguments.csv), not Path(arguments.csv).exists()
         with path.open("a", newline="") as file:
