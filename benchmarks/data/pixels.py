@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 import warnings
 from collections import deque
@@ -41,6 +40,7 @@ from benchmarks.data.pixel_files import Cached as Cached
 from benchmarks.data.pixel_files import clear as clear
 from benchmarks.data.pixel_files import usage as usage
 from benchmarks.data.progress import Progress
+from models.processors import processors
 from models.registry import UserError
 from models.transforms import Preprocess, evaluation_transform
 
@@ -221,7 +221,7 @@ def decoded(dataset: Any, preprocess: int | Preprocess, workers: int | None = No
 
 def threads() -> int:
     """Return the default number of threads that decode images."""
-    return min(MOST_WORKERS, _processors())
+    return min(MOST_WORKERS, processors())
 
 
 def _build(
@@ -304,11 +304,6 @@ def _key(fingerprint: str, preprocess: Preprocess) -> str:
     for image in (Image.fromarray(noise), Image.fromarray(noise[:, :29, 0].copy())):
         digest.update(transform(image).contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def _processors() -> int:
-    # The processors that this process may use, if known: a container often has fewer than the machine.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _readable(size: int) -> str:

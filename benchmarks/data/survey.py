@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from PIL import Image
 from benchmarks.data.depth import COLOUR, Scale, Scales, is_deep_grey, kind_of, mark, own_rgb, scale_of, value_range
 from benchmarks.data.opening import MISSING, Undecodable, opened
 from benchmarks.data.progress import Progress
+from models.processors import processors
 
 # Images between two reports of progress.
 CHUNK = 256
@@ -107,7 +107,7 @@ def survey(datasets: Sequence[Surveyed], progress: Progress | None = None) -> Su
     """Read the heads of all images, decode the deep ones for their range, and a sample of the others to find blank ones."""
     places = [(d, index) for d, dataset in enumerate(datasets) for index in range(len(dataset))]
     seen: list[Seen] = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         run: Callable[..., Iterator[Any]] = pool.map if all(dataset.threads for dataset in datasets) else map
         for start in range(0, len(places), CHUNK):
             seen += run(lambda place: look(datasets[place[0]], place[1]), places[start : start + CHUNK])

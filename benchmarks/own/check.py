@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from benchmarks.data.domain import Domain
 from benchmarks.data.images import ImageFiles, own_datasets, unreadable_sentence
 from benchmarks.data.progress import Progress
 from benchmarks.data.survey import Depth, Survey, is_blank
+from models.processors import processors
 from models.registry import UserError
 
 SPLITS = ("train", "val", "test", "ood")
@@ -60,7 +60,7 @@ def find_problems(domain: Domain, splits: Sequence[str] = SPLITS, progress: Prog
     total = sum(len(dataset) for dataset in datasets.values())
     problems: list[Problem] = []
     done = 0
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         for split, dataset in datasets.items():
             run: Callable[..., Any] = pool.map if isinstance(_innermost(dataset), ImageFiles) else map
             for start in range(0, len(dataset), CHUNK):

@@ -174,7 +174,11 @@ class RunConfig(Ask):
     )
     device: str = setting("auto", "device: auto (default), cpu, cuda or cuda:N", group="model", recorded=False)
     workers: int | None = setting(
-        None, "number of processes that read training images from files", metavar="N", least=0, recorded=False
+        None,
+        "processes that read training images from files (default: one per processor, at most 16)",
+        metavar="N",
+        least=0,
+        recorded=False,
     )
     measure_n: int = setting(
         1000,

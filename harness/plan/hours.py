@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from harness.plan.counted_run import Counted
 from harness.plan.ledger import IMAGES, TEXTS, TRAINED_IMAGES, TRAINED_TEXTS, Ledger
-from harness.plan.memory import processors
 from harness.plan.rates import Rates
 from harness.plan.titles import SECONDS
+from models.processors import processors
 
 
 def seconds(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -19,11 +18,6 @@ def start(device: torch.device) -> None:
     """Begin to record the peak on a GPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-
-
-def processors() -> int:
-    """Return the number of processors."""
-    return os.cpu_count() or 1
 
 
 def size_of(tensors: Any) -> int:

@@ -28,6 +28,7 @@ from harness.run.build import MOST_WORKERS, build_scenario, load_encoder
 from harness.run.describe import banner
 from harness.run.environment import describe, device_of, set_precision
 from models.encoder import DualEncoder
+from models.processors import processors
 from models.registry import UserError
 from strategies.by_task import ByTask
 from strategies.engine.batches import in_memory
@@ -125,7 +126,7 @@ def make_plan(config: RunConfig, screen: Screen | None = None) -> Plan:
     if not rates.decode_measured and (caches.images or _files(real)):
         notes.append("decoding is not measured here: 263 images per second and core are assumed")
     counts = _counts(counted, real, caches)
-    workers = min(MOST_WORKERS, memory.processors()) if config.workers is None else config.workers
+    workers = min(MOST_WORKERS, processors()) if config.workers is None else config.workers
     seconds, bound = hours.seconds(counted, rates, counts, config.checkpoint_minutes, workers, started)
     if isinstance(counted.strategy, ByTask):
         notes.append("the images decide which of them pass the tower a second time in evaluation, so that number is a guess")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,12 +17,13 @@ from harness.display.screen import Screen
 from harness.run.environment import set_compile
 from harness.run.progress_plugins import ReaderProcesses, ScreenProgress, stoppable
 from models.encoder import DualEncoder
+from models.processors import processors
 from reference_data import Reference
 from strategies.engine.schedule import budget, seed_everything
 from strategies.engine.strategy import Strategy
 from strategies.engine.unsaved_state import OwnState
 
-MOST_WORKERS = 8
+MOST_WORKERS = 16
 
 
 def load_encoder(resolved: Resolved) -> DualEncoder:
@@ -112,7 +112,7 @@ def build_strategy(
         device=device,
         metrics=metrics,
         plugins=[ScreenProgress(screen), ReaderProcesses(), *plugins.values()],
-        workers=min(MOST_WORKERS, os.cpu_count() or 1) if config.workers is None else config.workers,
+        workers=min(MOST_WORKERS, processors()) if config.workers is None else config.workers,
         progress=stoppable(screen.aside),
     )
     set_compile(config.compile, encoder)

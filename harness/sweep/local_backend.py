@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.sweep import child_process
 from harness.sweep.grid import Command, Run, command_of
 from harness.sweep.scheduler import Ending
+from models.processors import processors
 
 
 class Process:
@@ -69,5 +70,4 @@ def thread_limit(processes: int) -> dict[str, str]:
     """Return environment variables that divide the processors among processes, which would otherwise slow each other down."""
     if processes < 2 or "OMP_NUM_THREADS" in os.environ:
         return {}
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"OMP_NUM_THREADS": str(max(1, processors // processes))}
+    return {"OMP_NUM_THREADS": str(max(1, processors() // processes))}
