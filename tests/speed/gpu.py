@@ -272,7 +272,9 @@ class Bench:
     def profiled(self, precision: str, compiles: str) -> Row:
         """Profile a ZSCL step: kernels started, busy time of the device, the operations that take most."""
         row, strategy = self.step(precision, "fast", compiles, profiles=True)
-        events, steps = strategy.seen.key_averages(), 5
+        # Without the spans that torch marks on the device, such as a whole optimiser step.
+        events = [e for e in strategy.seen.key_averages() if not e.key.startswith(("Optimizer.", "ProfilerStep"))]
+        steps = 5
         on_device = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA]
         shown = on_device or list(events)
 
@@ -285,7 +287,7 @@ class Bench:
             **{name: row[name] for name in ("images", "ms")},
             "kernels": sum(e.count for e in events if e.key in LAUNCHES) / steps,
             "busy_ms": busy,
-            "waits": {e.key: e.count / steps for e in events if e.key in WAITS or "Synchronize" in e.key},
+            "waits": ", ".join(f"{e.key} {e.count / steps:g}" for e in events if e.key in WAITS or "Synchronize" in e.key),
             "top": [{"name": e.key[:120], "ms": own(e) / steps / 1000, "calls": e.count / steps} for e in top],
         }
 
@@ -356,7 +358,8 @@ class Bench:
         """Return what became of the graphs; a failure to record is an error."""
         if of.graphs is None:
             return {}
-        return {"replayed": dict(of.graphs.replayed)} | ({"error": of.graphs.failure} if of.graphs.failure else {})
+        replayed = ", ".join(f"{tower} {count}" for tower, count in of.graphs.replayed.items())
+        return {"replayed": replayed} | ({"error": of.graphs.failure} if of.graphs.failure else {})
 
 
 def variants(bench: Bench, precisions: list[str], compiles: list[str]) -> Iterator[tuple[Row, Callable[[], Row]]]:
@@ -451,6 +454,7 @@ def main() -> None:
     asked = {name: getattr(a, name) for name in ("batch", "classes", "sentences", "steps") if getattr(a, name)}
     bench = Bench(device, size._replace(**asked), a.peak, a.backend or ("inductor" if on_gpu else "aot_eager"))
     rows: list[Row] = []
+    top: list[Row] = []
     record = {
         "device": bench.name,
         "torch": torch.__version__,
@@ -459,12 +463,14 @@ def main() -> None:
         "size": bench.size._asdict(),
         "tflop_a_step": bench.step_operations / 1e12,
         "rows": rows,
+        "top": top,
     }
     for settings, measure in variants(bench, a.precision or [*(PRECISIONS if on_gpu else ("fp32", "bf16"))], a.compile):
         if a.only and settings["kind"] not in a.only:
             continue
         over = time.perf_counter() - began > a.limit_s
         rows.append({**settings, "left_out": f"after {a.limit_s:g} s"} if over else measured(bench, settings, measure))
+        top += [{"precision": settings["precision"], "compile": settings["compile"], **e} for e in rows[-1].pop("top", [])]
         print(" ".join(filter(None, shown(rows[-1]))), flush=True)
         record["seconds"] = round(time.perf_counter() - began, 1)
         if a.json is not None:
