@@ -51,7 +51,12 @@ def test_features_and_gradients_are_those_of_the_formula_and_of_torch(pair, mask
     torch.testing.assert_close(result[1][0], by_formula(pair[0], x, mask), rtol=1e-12, atol=1e-12)
     for reference, ours in zip(*result, strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)
-    assert torch.equal(result[0][0], result[1][0])
+    # In the precision of the models. In float64 the last bit depends on the processor.
+    single = [
+        module.float()(*[x.float()] * 3, need_weights=False, attn_mask=None if mask is None else mask.float())[0]
+        for module in pair
+    ]
+    assert torch.equal(*single)
 
 
 def test_it_is_the_direct_path_that_was_taken(pair, monkeypatch):

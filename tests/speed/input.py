@@ -78,7 +78,7 @@ def whole_items(folder, paths):
 
 
 def difference(paths):
-    """How far torch's pixels are from Pillow's: values that differ, per thousand, and the largest difference."""
+    """Compare torch's pixels with Pillow's: values that differ, per thousand, and the largest difference."""
     pillow, by_torch = (DrawnItems(training_data(paths, name), SEEDS) for name in ("pillow", "torch"))
     far = torch.stack([(pillow[i, i][0].int() - by_torch[i, i][0].int()).abs() for i in range(len(paths))])
     return float((far > 0).double().mean()) * 1e3, int(far.max())
