@@ -1,8 +1,8 @@
 """Write rows of mini_results.csv and batch_check.csv from finished runs: `python -m tools.result_rows RESULTS...`.
 
 Runs that agree in everything but the seed are one row: means over the seeds, with standard deviations if there are several.
-A row replaces that of the same benchmark, strategy and options, and its place in the file is kept. Times of whole commands are
-left empty: they need a machine without other work.
+A row replaces that of the same benchmark, strategy and options, unless that has more seeds. Its place in the file is kept.
+Times of whole commands are left empty: they need a machine without other work.
 
 mini_results.csv takes runs with the default settings of the mini edition, also under another protocol. batch_check.csv takes
 every run with `--check-batch`.
@@ -104,13 +104,19 @@ def name_of(run: Run) -> str:
 
 
 def merged(name: str, old: Sequence[Row], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the old rows of a file with the new ones in their places. Rows with a new key follow at the end."""
+    """Return the old rows of a file with the new ones in their places. Rows with a new key follow at the end.
+
+    An old row with more seeds than the new one stays.
+    """
 
     def key(row: dict[str, Any]) -> tuple[str, ...]:
         return tuple(str(row[column]) for column in KEYS[name])
 
     by_key = {key(row): row for row in new}
-    places = [by_key.pop(key(row), row) for row in old]
+    places = []
+    for row in old:
+        other = by_key.pop(key(row), row)
+        places.append(row if int(row["seeds"]) > int(other["seeds"]) else other)
     return [*places, *by_key.values()]
 
 

@@ -78,9 +78,10 @@ def test_batch_checks_are_summed_over_seeds():
     assert table[-1] == "| `diki` `batchwise=True` | 2 | 0 of 128 | 300 of 4,000 |"
 
 
-def test_a_new_row_takes_the_place_of_the_old_one():
-    old = [{"benchmark": "mtil", "strategy": name, "options": "", "average": "1"} for name in ("a", "b")]
-    new = [
-        {"benchmark": "mtil", "strategy": name, "options": options, "average": "2"} for name, options in (("a", ""), ("a", "x"))
-    ]
-    assert merged("mini_results", old, new) == [new[0], old[1], new[1]]
+def test_a_new_row_takes_the_place_of_an_old_one_with_no_more_seeds():
+    def row(strategy, options, seeds, average):
+        return {"benchmark": "mtil", "strategy": strategy, "options": options, "seeds": seeds, "average": average}
+
+    old = [row("a", "", "1", "1"), row("b", "", "1", "1"), row("c", "", "3", "1")]
+    new = [row("a", "", 1, "2"), row("a", "x", 1, "2"), row("c", "", 2, "2")]
+    assert merged("mini_results", old, new) == [new[0], old[1], old[2], new[1]]

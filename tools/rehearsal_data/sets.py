@@ -1,5 +1,8 @@
 """The datasets of the rehearsal: layout, class names, typical sizes of pictures and quality of JPEG files of each.
 
+The class names in `names_*.txt` are those of the datasets, copied from the lists of TensorFlow Datasets (Apache-2.0) and, for
+CIFAR-100, of CLIP's page of prompts (MIT).
+
 Sizes and qualities are rounded guesses from the size of each archive and the number of its images (our choice).
 """
 
