@@ -11,6 +11,9 @@ from strategies.task_choice import density_scale, gaussian, log_densities
 
 QUICK = {"epochs": 0, "iterations": 4, "batch_size": 8, "lr": 1.0}
 
+LAST_BIT = {"rtol": 1e-6, "atol": 1e-6}
+"""Sums of other shapes may differ in their last bit, depending on the processor."""
+
 
 @pytest.fixture
 def options():
@@ -30,9 +33,9 @@ def test_with_values_of_zero_the_output_is_clips(toy_encoder, stream, options):
                 expected = plain.encode_images(pixels), plain.encode_texts(tokens)
                 for route in (Share(task, 1.0), Share(torch.tensor([task]), torch.tensor([0.7])), PLAIN, None):
                     with routed(route):
-                        assert torch.equal(encoder.encode_images(pixels), expected[0])
+                        torch.testing.assert_close(encoder.encode_images(pixels), expected[0], **LAST_BIT)
                 with routed(Share(task, 0.5)):
-                    assert torch.equal(encoder.encode_texts(tokens), expected[1])
+                    torch.testing.assert_close(encoder.encode_texts(tokens), expected[1], **LAST_BIT)
             compared.append(task)
 
     # In training mode, as the strategy's encoder: in evaluation mode torch's attention rounds otherwise.

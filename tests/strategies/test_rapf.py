@@ -70,7 +70,8 @@ def logits(toy_encoder, stream):
 
 
 def test_the_first_row_is_zero_shots(logits):
-    assert torch.equal(logits(RAPF), logits(ZeroShot))
+    # The last bit depends on the processor.
+    torch.testing.assert_close(logits(RAPF), logits(ZeroShot), rtol=1e-6, atol=1e-6)
 
 
 def test_the_map_alone_trains_and_is_fused(trained, encoder, stream, monkeypatch):

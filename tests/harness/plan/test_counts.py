@@ -51,10 +51,10 @@ def passes(monkeypatch):
     """Count the rows of every pass of a real run."""
     counts, real = Counter(), DualEncoder._pass
 
-    def counted(self, tower, inputs, *others, **more):
+    def counted(self, name, tower, inputs, *others, **more):
         kind = "images" if inputs.dim() == 4 else "texts"
         counts[kind + (" with gradient" if torch.is_grad_enabled() else "")] += len(inputs)
-        return real(self, tower, inputs, *others, **more)
+        return real(self, name, tower, inputs, *others, **more)
 
     def loaded(resolved):
         encoder = load_encoder(resolved)
