@@ -141,6 +141,13 @@ def case(benchmark: str) -> str:
     return markdown(*page_table(selected)) if selected else "Not measured yet."
 
 
+def batch_checks() -> str:
+    """Return the dependent predictions in batch_check.csv."""
+    from tools.result_rows import batch_table
+
+    return batch_table(rows("batch_check"))
+
+
 def transfer() -> str:
     """Return the effects of `transfer-study` in transfer.csv."""
     from tools.case_tables import transfer_table
@@ -208,6 +215,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mini_mtil": lambda: result_table(results("mtil"), METRICS, {}, "methods/"),
     "mini_mtil_cost": lambda: result_table(results("mtil"), {}, COSTS),
     "mini_mtil_agnostic": lambda: result_table(results("mtil", "agnostic"), METRICS, {}, "methods/"),
+    "batch_check": batch_checks,
     "mini_cil": lambda: result_table(
         results("cil-nature-5"), CIL_METRICS, {n: COSTS[n] for n in COSTS if n != "trainable_params"}
     ),
