@@ -20,16 +20,13 @@ if sys.dont_write_bytecode:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
 
-import numpy as np
 import open_clip
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.data.dataset import TensorImages
 from benchmarks.data.domain import Domain
-from benchmarks.data.images import ImageFiles
 from models.encoder import DualEncoder
 from reference_data import Reference
 
@@ -206,19 +203,6 @@ def home(tmp_path, monkeypatch):
     """The folder of cached pixels, this test's own."""
     monkeypatch.setenv("PERENNIAL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "pixels"
-
-
-@pytest.fixture
-def photographs(tmp_path):
-    """Forty image files of several formats, modes and shapes: more than two blocks of a cache."""
-    generator, paths = np.random.default_rng(0), []
-    (tmp_path / "photographs").mkdir()
-    for i in range(40):
-        noise = Image.fromarray(generator.integers(0, 256, (31 + i, 67 - i, 3), np.uint8))
-        image = noise.convert(("RGB", "L", "P")[i % 3])
-        paths.append(tmp_path / "photographs" / f"{i}.{'png' if i % 3 == 2 else 'jpg'}")
-        image.save(paths[-1])
-    return ImageFiles(paths, [i % 4 for i in range(40)])
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from avalanche.benchmarks import CLScenario
-from torch import Tensor
 
 from harness.plan.activations import bytes_of
 from harness.plan.counted_run import Counted
+from harness.run.costs import tensor_bytes
 from harness.run.environment import peak_memory_mb
 from models.encoder import DualEncoder
 
@@ -18,11 +16,6 @@ def start(device: torch.device) -> None:
     """Begin to record the peak on a GPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-
-
-def size_of(tensors: Any) -> int:
-    """Return the bytes of tensors."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def memory(counted: Counted, encoder: DualEncoder, real: CLScenario) -> dict[str, int]:
@@ -39,8 +32,8 @@ def memory(counted: Counted, encoder: DualEncoder, real: CLScenario) -> dict[str
     if encoder.microbatch is not None:
         chunk = encoder.microbatch * max(images, text)
     parts = {
-        "weights": size_of(encoder.state_dict().values()),
-        "gradients": size_of(parameter for parameter in strategy.trainable if strategy.trains),
+        "weights": counted.weights,
+        "gradients": tensor_bytes(strategy.trainable) if strategy.trains else 0,
         "optimizer": counted.optimizer_bytes,
         "method": counted.state_bytes,
         "kept_features": 4 * encoder.feature_dim * sum(len(e.dataset) for e in tests) * strategy._images_frozen(),
@@ -64,18 +57,10 @@ def _activations(encoder: DualEncoder) -> tuple[int, int]:
     def of(rows: int) -> tuple[int, int]:
         pixels = torch.zeros(rows, 3, size, size, dtype=torch.uint8, device=device)
         tokens = encoder.tokenize([f"a photo of a long-haired cat number {i} on a chair" for i in range(rows)])
-        return _bytes(lambda: encoder.raw_images(pixels)), _bytes(lambda: encoder.raw_texts(tokens))
+        return bytes_of(lambda: encoder.raw_images(pixels)), bytes_of(lambda: encoder.raw_texts(tokens))
 
     try:
         few, more = of(2), of(4)
     finally:
         encoder.microbatch = before
     return (more[0] - few[0]) // 2, (more[1] - few[1]) // 2
-
-
-def _bytes(run: Any) -> int:
-    def result() -> Tensor:
-        made: Tensor = run()
-        return made
-
-    return bytes_of(result)

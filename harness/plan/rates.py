@@ -18,6 +18,7 @@ from avalanche.benchmarks import CLScenario
 
 from harness.plan.ledger import IMAGES, TEXTS, TRAINED_IMAGES, TRAINED_TEXTS, Ledger
 from harness.plan.updates import Timed
+from models.clock import now
 from models.modes import evaluating
 from models.transforms import evaluation_transform
 from strategies.engine.batches import in_memory
@@ -125,8 +126,7 @@ def evaluation_rates(
         strategy.encoder.touch_images()
         began = time.perf_counter()
         strategy.eval(experiences)
-        wait(device)
-        seconds = time.perf_counter() - began
+        seconds = now(device) - began
         work = {kind: n - before.get(kind, 0) for kind, n in ledger.rows.items()}
         return sum(len(e.dataset) for e in experiences), seconds - passes.passes(work)
 
@@ -193,19 +193,12 @@ def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 def repeated(run: Callable[[], Any], device: torch.device, seconds: float = 1.0, most: int = 20) -> float:
     """Return the median time of a call: one that is not timed, then at least two and at most `most` until time is over."""
     run()
-    wait(device)
+    now(device)
     times: list[float] = []
     while len(times) < 2 or (sum(times) < seconds and len(times) < most):
         began = time.perf_counter()
         run()
-        wait(device)
-        times.append(time.perf_counter() - began)
+        times.append(now(device) - began)
         if times[0] > seconds:
             break
     return statistics.median(times)
-
-
-def wait(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

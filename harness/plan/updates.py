@@ -13,7 +13,8 @@ from torch.utils.data import ConcatDataset
 
 from harness.plan.activations import SavedTensors
 from harness.plan.ledger import Ledger
-from harness.run.costs import tensor_bytes as stored
+from harness.run.costs import tensor_bytes
+from models.clock import now
 
 if TYPE_CHECKING:
     from strategies.engine.strategy import Strategy
@@ -103,11 +104,7 @@ class Updates(SupervisedPlugin, supports_distributed=True):  # type: ignore[call
 
     def _after(self, strategy: Strategy, snapshot: Any) -> None:
         """Finish an update."""
-        if strategy.device.type == "cuda":
-            import torch
-
-            torch.cuda.synchronize(strategy.device)
-        seconds, ledger = time.perf_counter() - self._began, self.ledger
+        seconds, ledger = now(strategy.device) - self._began, self.ledger
         work = {key[1]: n - self._before.get(key, 0.0) for key, n in ledger.counts.items() if key[0] == "updates"}
         work = {kind: n for kind, n in work.items() if n}
         ledger.full = False
@@ -133,7 +130,7 @@ class Updates(SupervisedPlugin, supports_distributed=True):  # type: ignore[call
                 strategy.best.after_update(self.updates[-1], True)
                 for key, n in list(ledger.counts.items()):
                     ledger.counts[key] += (passes - 1) * (n - before.get(key, 0.0))
-            self.snapshot_bytes.append(stored(snapshot()))
+            self.snapshot_bytes.append(tensor_bytes(snapshot()))
             strategy._stop_training = True
             ledger.enter("around")
 

@@ -16,6 +16,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 from benchmarks.data.progress import Progress
 from benchmarks.scenario import DomainExperience, collate
 from models.classifier import PADDING, PromptClassifier
+from models.clock import now
 from models.encoder import DualEncoder
 from models.modes import evaluating
 from strategies.engine.batches import in_memory
@@ -118,17 +119,11 @@ class MixedEvaluation(SupervisedTemplate):
             times = []
             for _ in range(repeats + 1):
                 self.mbatch = [tensor.to(self.device) for tensor in batch]
-                self._wait()
-                began = time.perf_counter()
+                began = now(self.device)
                 self._unpack_minibatch()
                 self.forward()
-                self._wait()
-                times.append(time.perf_counter() - began)
+                times.append(now(self.device) - began)
         return min(times[1:]) / len(batches[0])
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     @contextmanager
     def _competing(self, experiences: Sequence[DomainExperience]) -> Iterator[None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -22,17 +21,11 @@ from torch.nn.functional import normalize
 import models
 from harness.run import environment
 from metrics.iimm import IIMM, IIMMAccumulator
+from models.clock import now
 
 MILLION = 1_000_000
 TOLERANCE = 1e-10
 """Largest difference between IIMM of sums on the device and of sums on the processor, both in float64."""
-
-
-def now(device: torch.device) -> float:
-    """Return the time after everything that the device has been told to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def rate(encoder: models.DualEncoder, batch: int, seconds: float) -> tuple[float, int]:

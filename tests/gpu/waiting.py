@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from avalanche.core import SupervisedPlugin
+
+from models.clock import now
 
 
 class Waiting(SupervisedPlugin):
@@ -32,15 +32,15 @@ class Waiting(SupervisedPlugin):
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Start to count."""
         self.waits = []
-        self.began = self.free = self._now(strategy)
+        self.began = self.free = now(strategy.device)
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Note how long the batch took. It is on the device by now."""
-        self.waits.append(self._now(strategy) - self.free)
+        self.waits.append(now(strategy.device) - self.free)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Note when the device has nothing to do."""
-        self.free = self._now(strategy)
+        self.free = now(strategy.device)
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Write the line of a task: updates, seconds without the first batch, and the share of them that was waited."""
@@ -58,9 +58,3 @@ class Waiting(SupervisedPlugin):
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-    @staticmethod
-    def _now(strategy: Any) -> float:
-        if strategy.device.type == "cuda":
-            torch.cuda.synchronize(strategy.device)
-        return time.perf_counter()

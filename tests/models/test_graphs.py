@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,26 +11,16 @@ import torch
 from models import tuning
 from models.graphs import REPEATS, TowerGraphs
 
+FAKES = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "recorders.py"))
 
-class Repeats:
-    """Does the recorded work again at each replay and writes its results where the first ones are, as a CUDA graph does."""
+
+class Repeats(FAKES["Repeats"]):
+    """Counts the recorders that are made. A class of this module can be pickled."""
 
     made = 0
 
     def __init__(self):
         type(self).made += 1
-
-    def warm_up(self, work):
-        work()
-
-    def record(self, work):
-        results = [result.detach().clone() for result in work()]
-
-        def replay():
-            for kept, new in zip(results, work(), strict=True):
-                kept.copy_(new.detach())
-
-        return results, replay
 
 
 @pytest.fixture
@@ -91,7 +83,7 @@ def test_a_smaller_batch_runs_as_usual_and_does_not_end_the_recording(pair):
     assert graphed.graphs.replayed["image"] == 5 - REPEATS + 2 and Repeats.made == 2
 
 
-def test_another_shape_that_stays_is_recorded_anew(pair):
+def test_another_shape_that_stays_is_recorded_again(pair):
     losses = [train(each, 5) + train(each, 6, count=6, names=["one", "two", "three"]) for each in pair]
     assert losses[0] == losses[1] and Repeats.made == 4
 

@@ -8,7 +8,6 @@ import torch
 
 from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
-from harness.plan import rates
 from harness.plan.plan import make_plan
 from harness.run.build import load_encoder
 from harness.run.loop import run
@@ -64,14 +63,6 @@ def passes(monkeypatch):
     monkeypatch.setattr(DualEncoder, "_pass", counted)
     monkeypatch.setattr("harness.run.loop.load_encoder", loaded)
     return counts
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Measure nothing: only the counts are read."""
-    nothing = rates.Rates(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, True)
-    monkeypatch.setattr("harness.plan.plan.measure_rates", lambda *arguments: nothing)
-    monkeypatch.setattr("harness.plan.updates.MOST_STEPS", 1)
 
 
 @pytest.fixture

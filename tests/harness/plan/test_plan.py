@@ -10,19 +10,10 @@ from safetensors.torch import save_file
 from benchmarks.full.dataset_table import entry
 from harness.commands.main import main
 from harness.config.run_config import RunConfig
-from harness.plan import rates
 from harness.plan.activations import bytes_of
 from harness.plan.ledger import IMAGES, TRAINED_IMAGES, Ledger
 from harness.plan.plan import make_plan
 from harness.plan.storage import file_bytes
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Measure nothing: only the counts are read."""
-    nothing = rates.Rates(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, True)
-    monkeypatch.setattr("harness.plan.plan.measure_rates", lambda *arguments: nothing)
-    monkeypatch.setattr("harness.plan.updates.MOST_STEPS", 1)
 
 
 @pytest.fixture
