@@ -71,6 +71,11 @@ class Commit(NamedTuple):
     paths: list[str]
 
 
+def named(words: list[str]) -> tuple[str, str]:
+    """Return kind and name of a repository from the parts of its address, [datasets/]NAME."""
+    return ("dataset", "/".join(words[1:])) if words[0] == "datasets" else ("model", "/".join(words))
+
+
 @dataclass
 class Answers:
     """The state of a hub apart from its sockets.
@@ -272,10 +277,8 @@ class Answers:
     def _batch(self, request: Request, user: str | None) -> Reply:
         """Answer which files in LFS have to be uploaded, and where."""
         self._writer(user)
-        words = request.parts[: request.parts.index("info")]
-        kind = "dataset" if words[0] == "datasets" else "model"
-        name = "/".join(words[1:] if kind == "dataset" else words).removesuffix(".git")
-        snapshot = self._snapshot(user, kind, name)
+        kind, name = named(request.parts[: request.parts.index("info")])
+        snapshot = self._snapshot(user, kind, name.removesuffix(".git"))
         objects = []
         for wanted in request.json()["objects"]:
             entry: listings.Json = {"oid": wanted["oid"], "size": wanted["size"]}
@@ -305,9 +308,8 @@ class Answers:
     def _resolve(self, request: Request, user: str | None) -> Reply:
         """Answer [datasets/]NAME/resolve/REVISION/PATH: the file, or for one in LFS the address of its data."""
         cut = request.parts.index("resolve")
-        words, revision, path = request.parts[:cut], *request.parts[cut + 1 : cut + 2], "/".join(request.parts[cut + 2 :])
-        kind = "dataset" if words[0] == "datasets" else "model"
-        name = "/".join(words[1:] if kind == "dataset" else words)
+        revision, path = *request.parts[cut + 1 : cut + 2], "/".join(request.parts[cut + 2 :])
+        kind, name = named(request.parts[:cut])
         snapshot = self._snapshot(user, kind, name, str(revision))
         if (kind, name) in self.gated and user != OWNER:
             message = f"Access to {kind} {name} is restricted"
