@@ -71,13 +71,13 @@ def mixture(x: Tensor, gates: Tensor, experts: Iterable[nn.Module]) -> Tensor:
         experts: E modules from [n, L, d] to [n, L, d].
 
     Returns:
-        The weighted sum [B, L, d].
+        The weighted sum [B, L, d], of x's type. Under autocast, experts and gates may have others.
     """
     total = torch.zeros_like(x)
     for index, expert in enumerate(experts):
         rows = gates[:, index].nonzero().squeeze(1)
         if len(rows):
-            total = total.index_add(0, rows, gates[rows, index, None, None] * expert(x[rows]))
+            total = total.index_add(0, rows, (gates[rows, index, None, None] * expert(x[rows])).to(total.dtype))
     return total
 
 

@@ -11,7 +11,8 @@ overwrite.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -84,16 +85,18 @@ class Recording:
     Args:
         run: the function, [B, ...] -> [B, d].
         inputs: an input; others must have its shape and type.
-        parameters: the tensors that get gradients.
+        tower: the modules and parameters that it uses. The parameters that train get gradients.
         recorder: records the two passes.
     """
 
-    def __init__(self, run: Run, inputs: Tensor, parameters: Sequence[Tensor], recorder: Recorder):
-        self._run, self.parameters = run, list(parameters)
+    def __init__(self, run: Run, inputs: Tensor, tower: Tower, recorder: Recorder):
+        self._run, self.parameters = run, [parameter for parameter in tower.parameters if parameter.requires_grad]
         self._inputs = inputs.detach().clone()
         self._turn: weakref.ref[_Turn] | None = None
         self._live = self._output_gradient = inputs  # replaced by the first pass
+        self._tower, self._leaves = tower, {id(p): nn.Parameter(p.detach()) for p in self.parameters}
         recorder.warm_up(self._both)
+        self._live = inputs
         [output], self._forward = recorder.record(self._run_forward)
         self._output = output.detach()
         gradients, self._backward = recorder.record(self._run_backward)
@@ -135,12 +138,14 @@ class Recording:
         return [next(copies) if used else None for used in self._used]
 
     def _run_forward(self) -> tuple[Tensor]:
-        with torch.enable_grad():
+        with torch.enable_grad(), self._tower.replaced(self._leaves):
             self._live = self._run(self._inputs)
         return (self._live,)
 
     def _run_backward(self) -> tuple[Tensor, ...]:
-        gradients = torch.autograd.grad(self._live, self.parameters, self._output_gradient, allow_unused=True)
+        leaves = [*self._leaves.values()]
+        with self._tower.replaced(self._leaves):
+            gradients = torch.autograd.grad(self._live, leaves, self._output_gradient, allow_unused=True)
         self._used = [gradient is not None for gradient in gradients]
         return tuple(gradient for gradient in gradients if gradient is not None)
 
@@ -198,6 +203,27 @@ class Tower(NamedTuple):
         if any(parameter._backward_hooks for parameter in self.parameters):
             return None
         return tuple(found) if any(parameter.requires_grad for parameter in self.parameters) else None
+
+    @contextmanager
+    def replaced(self, new: Mapping[int, nn.Parameter]) -> Iterator[None]:
+        """Put other parameters in the place of those with these ids.
+
+        For a recording they have the same memory. Autograd adds a parameter's gradient on the stream of its first use, for as
+        long as a loss that used it is alive, such as that of the last step. A recording must not wait for that stream.
+        """
+        places = [
+            (module._parameters, name, parameter)
+            for module in (*self.modules, *self.others)
+            for name, parameter in module._parameters.items()
+            if id(parameter) in new
+        ]
+        for owner, name, parameter in places:
+            owner[name] = new[id(parameter)]
+        try:
+            yield
+        finally:
+            for owner, name, parameter in places:
+                owner[name] = parameter
 
 
 def _place(tensor: Tensor | None) -> Hashable:
@@ -291,9 +317,11 @@ class TowerGraphs:
         # First of all its memory.
         self._recordings.pop(name, None)
         try:
-            trained = [parameter for parameter in tower.parameters if parameter.requires_grad]
-            recording = Recording(run, inputs, trained, self._recorder())
+            recording = Recording(run, inputs, tower, self._recorder())
         except RuntimeError as error:
+            # An error within a recording is followed by one of its end, which says only that there was another.
+            while isinstance(error.__context__, RuntimeError):
+                error = error.__context__
             self.failure = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
             self.release()
             return None

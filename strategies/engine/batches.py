@@ -82,7 +82,8 @@ def sent(images: Tensor, device: torch.device) -> Tensor:
     """Move images to the device. The transfer to a GPU does not wait for its current work."""
     if device.type != "cuda" or images.is_cuda:
         return images.to(device)
-    return images.pin_memory().to(device, non_blocking=True)
+    # Pinned memory keeps the strides, and rows that share memory (`expand`) cannot be written.
+    return images.contiguous().pin_memory().to(device, non_blocking=True)
 
 
 def kept_on(images: Any, device: torch.device, share: float = 0.25) -> Any:

@@ -169,8 +169,30 @@ def test_every_run_is_compared_once(modules, capsys):
     assert parity.run(["lora", "finetune"], "cuda", 2, 0.0, results, solve) == 1
     compared = [(row["strategy"], row["precision"]) for row in results.tables["parity"]]
     # The processor's run of the strategy that starts first is the one left out.
-    assert sorted(compared) == [("finetune", "bf16"), ("finetune", "fp32")]
+    assert sorted(compared) == [("finetune", "bf16"), ("finetune", "fp32"), ("finetune", "fp32, graphs")]
     assert results.tables["checks"][-1]["missing"] == "lora cpu-fp32"
+
+
+def test_a_bf16_run_beyond_its_limit_is_compared_with_the_processors(modules, capsys):
+    parity, runs = modules["parity"], modules["tiny_runs"]
+    losses = {("cpu", "fp32"): 1.0, ("cuda", "fp32"): 1.0, ("cuda", "bf16"): 1.05, ("cpu", "bf16"): 1.03}
+
+    def solve(jobs, workers, until):
+        # Also the jobs that are appended meanwhile.
+        for job in jobs:
+            yield job, {"ok": True} if job.check else runs.Trained({1: [losses[job.kind[:2]]]}, {"1 digits": 50.0}, 1.0)
+
+    for processors, ok in ((1.03, True), (1.024, False)):
+        losses["cpu", "bf16"] = processors
+        results = modules["results"].Results(None)
+        assert parity.run(["lora"], "cuda", 2, 0.0, results, solve) == (not ok)
+        [*_, row] = results.tables["parity"]
+        assert row["precision"] == "bf16" and row["ok"] is ok
+        assert row["limit"] == pytest.approx(2 * (processors - 1)) and row["loss_difference"] == pytest.approx(0.05)
+    losses["cuda", "bf16"] = 1.01
+    results = modules["results"].Results(None)
+    assert parity.run(["lora"], "cuda", 2, 0.0, results, solve) == 0
+    assert len(results.tables["parity"]) == 3 and results.tables["checks"][-1]["of"] == 4 + 5
 
 
 def test_random_numbers_come_from_the_processor(monkeypatch):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from same_draws import SameDraws
@@ -16,6 +18,7 @@ from harness.config.run_config import RunConfig
 from harness.display.screen import Screen
 from harness.records.files import read_csv
 from harness.run.loop import run
+from models.graphs import Recording
 from strategies import STRATEGIES
 
 TASKS, UPDATES, BATCH, IMAGES = ("digits", "nature"), 20, 8, 64
@@ -23,7 +26,7 @@ TASKS, UPDATES, BATCH, IMAGES = ("digits", "nature"), 20, 8, 64
 
 
 class Kind(NamedTuple):
-    """A way to compute a run: device, precision and, on a processor, whether oneDNN computes.
+    """A way to compute a run: device, precision, on a processor whether oneDNN computes, and the value of --compile.
 
     Without oneDNN, sums have another order, as on another device.
     """
@@ -31,6 +34,7 @@ class Kind(NamedTuple):
     device: str
     precision: str
     onednn: bool = True
+    compile: str = "off"
 
     @property
     def name(self) -> str:
@@ -39,11 +43,19 @@ class Kind(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A finished run: the loss of each update of each task, the accuracies in percent, and the seconds that it took."""
+    """A finished run.
+
+    Attributes:
+        losses: of each update, by task.
+        accuracies: in percent, by task and test set.
+        seconds: that it took.
+        replays: passes of a tower that were replayed as CUDA graphs.
+    """
 
     losses: dict[int, list[float]]
     accuracies: dict[str, float]
     seconds: float
+    replays: int = 0
 
 
 def config_of(strategy: str, kind: Kind, out: Path, options: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
@@ -52,7 +64,8 @@ def config_of(strategy: str, kind: Kind, out: Path, options: dict[str, Any] | No
     usual = {"iterations": UPDATES, "batch_size": BATCH, "reference_batch": BATCH}
     chosen = {key: value for key, value in usual.items() if key in known} | (options or {})
     settings: dict[str, Any] = {"tasks": TASKS, "heldout": (), "limit": IMAGES, "measure_n": 32, "measures": ("iimm",)}
-    settings |= {"device": kind.device, "precision": kind.precision, "checkpoint_minutes": 0.0, "out": str(out)}
+    settings |= {"device": kind.device, "precision": kind.precision, "compile": kind.compile}
+    settings |= {"checkpoint_minutes": 0.0, "out": str(out)}
     return RunConfig("stream", strategy=strategy, options=chosen, **(settings | changes))
 
 
@@ -60,13 +73,27 @@ def train(config: RunConfig, kind: Kind) -> Trained:
     """Run a configuration and read its record."""
     began = time.perf_counter()
     onednn = nullcontext() if kind.onednn else torch.backends.mkldnn.flags(enabled=False)
-    with onednn, SameDraws():
+    with onednn, SameDraws(), counted_replays() as replays:
         folder = run(config, Screen(quiet=True)).folder
     losses: dict[int, list[float]] = {}
     for row in read_csv(folder / "train.csv"):
         losses.setdefault(int(row["after"]), []).append(float(row["loss"]))
     cells = {f"{row['after']} {row['task']}": float(row["accuracy"]) for row in read_csv(folder / "accuracy.csv")}
-    return Trained(losses, cells, time.perf_counter() - began)
+    return Trained(losses, cells, time.perf_counter() - began, len(replays))
+
+
+@contextmanager
+def counted_replays() -> Iterator[list[None]]:
+    """Yield a list that gets an entry for each pass that is replayed as a CUDA graph."""
+    replays: list[None] = []
+    original = Recording.replay_forward
+
+    def replay(recording: Recording, inputs: torch.Tensor) -> Any:
+        replays.append(None)
+        return original(recording, inputs)
+
+    with patch.object(Recording, "replay_forward", replay):
+        yield replays
 
 
 def relative(expected: list[float], found: list[float]) -> float:

@@ -46,43 +46,57 @@ COLUMNS = (
 
 def variants(bench: Bench, precisions: list[str], compiles: list[str]) -> Iterator[tuple[Row, Callable[[], Row]]]:
     """Yield what is measured, the most important first: the settings of a row and its measurement."""
-    wanted = [c for c in COMPILES if c in compiles]
-    yield {"kind": "kernel start", "precision": "fp32"}, bench.kernel_start
-    for precision in sorted(precisions, key=("bf16", "tf32", "fp32").index):
-        first = precision == sorted(precisions, key=("bf16", "tf32", "fp32").index)[0]
+    first, *others = sorted(precisions, key=("bf16", "tf32", "fp32").index)
+    sizes = bench.size.evaluated
+    usual, largest = sizes[len(sizes) // 2], sizes[-1]
+    rows: list[tuple[Row, Callable[[], Row]]] = [({"kind": "kernel start", "precision": "fp32"}, bench.kernel_start)]
 
-        def floor(c: str, p: str = precision) -> tuple[Row, Callable[[], Row]]:
-            return {"kind": "floor", "precision": p, "compile": c}, lambda: bench.floor(p, c)
+    def floor(p: str, c: str) -> None:
+        rows.append(({"kind": "floor", "precision": p, "compile": c}, lambda: bench.floor(p, c)))
 
-        def step(c: str, way: str = "fast", p: str = precision) -> tuple[Row, Callable[[], Row]]:
-            return {"kind": "step", "precision": p, "exactness": way, "compile": c}, lambda: bench.step(p, way, c)[0]
+    def step(p: str, c: str, way: str = "fast") -> None:
+        rows.append(({"kind": "step", "precision": p, "exactness": way, "compile": c}, lambda: bench.step(p, way, c)[0]))
 
-        yield floor("off")
-        yield floor("whole graph")
-        for c in wanted if first else [c for c in wanted if c in ("off", "graphs")]:
-            yield step(c)
-        batches = bench.size.evaluated if first else bench.size.evaluated[-1:]
-        for n in batches:
-            settings = {"kind": "evaluation", "precision": precision, "compile": "off"}
-            yield settings, lambda n=n, p=precision: bench.evaluation(p, "off", n)  # type: ignore[misc]
-        if first:
-            for n in (batches[len(batches) // 2], batches[-1]):
-                yield {"kind": "cached", "precision": precision}, lambda n=n, p=precision: bench.cached(p, n)  # type: ignore[misc]
-        yield {"kind": "alpha search", "precision": precision}, lambda p=precision: bench.alpha_search(p)  # type: ignore[misc]
-        if first:
-            for c in [c for c in wanted if c in ("off", "graphs")]:
-                settings = {"kind": "profile", "precision": precision, "compile": c}
-                yield settings, lambda c=c, p=precision: bench.profiled(p, c)  # type: ignore[misc]
-            for c in [c for c in wanted if c != "off"]:
-                yield floor(c)
-            if "blocks" in wanted:
-                settings = {"kind": "evaluation", "precision": precision, "compile": "blocks"}
-                yield settings, lambda n=batches[-1], p=precision: bench.evaluation(p, "blocks", n)  # type: ignore[misc]
-        yield step("off", "plain")
-    for precision in sorted(precisions, key=("bf16", "tf32", "fp32").index)[1:]:
-        for c in [c for c in wanted if c in ("blocks", "both")]:
-            settings = {"kind": "step", "precision": precision, "exactness": "fast", "compile": c}
-            yield settings, lambda c=c, p=precision: bench.step(p, "fast", c)[0]  # type: ignore[misc]
+    def profiled(p: str, c: str) -> None:
+        rows.append(({"kind": "profile", "precision": p, "compile": c}, lambda: bench.profiled(p, c)))
+
+    def evaluation(p: str, n: int, c: str = "off") -> None:
+        rows.append(({"kind": "evaluation", "precision": p, "compile": c}, lambda: bench.evaluation(p, c, n)))
+
+    def cached(p: str, n: int) -> None:
+        rows.append(({"kind": "cached", "precision": p}, lambda: bench.cached(p, n)))
+
+    def alpha_search(p: str) -> None:
+        rows.append(({"kind": "alpha search", "precision": p}, lambda: bench.alpha_search(p)))
+
+    floor(first, "off")
+    floor(first, "whole graph")
+    for c in ("off", "graphs", "both"):
+        step(first, c)
+    for c in ("off", "both"):
+        profiled(first, c)
+    for c in ("off", "blocks"):
+        evaluation(first, usual, c)
+    alpha_search(first)
+    cached(first, usual)
+    step(first, "off", "plain")
+    for p in others:
+        floor(p, "off")
+        for c in ("off", "graphs"):
+            step(p, c)
+        evaluation(p, usual)
+        step(p, "off", "plain")
+    floor(first, "both")
+    step(first, "blocks")
+    for n in [n for n in sizes if n != usual]:
+        evaluation(first, n)
+    cached(first, largest)
+    for p in others:
+        step(p, "both")
+        alpha_search(p)
+    for c in ("graphs", "blocks"):
+        floor(first, c)
+    yield from [row for row in rows if row[0].get("compile", "off") in (*compiles, "whole graph")]
 
 
 def measured(bench: Bench, settings: Row, measure: Callable[[], Row]) -> Row:
