@@ -68,7 +68,7 @@ SECTIONS: dict[str, Section] = {
         "tests/speed/gpu.py",
         ("--limit-s", "{early}"),
         ("--device", "cpu", "--limit-s", "{early}"),
-        170,
+        160,
     ),
     "loading": Section(
         "The share of training in which the device waits for images, on JPEG files of real sizes.",
@@ -89,7 +89,7 @@ SECTIONS: dict[str, Section] = {
         "tests/gpu/commands.py",
         ("--work", "{work}"),
         ("--work", "{work}"),
-        45,
+        60,
     ),
 }
 """The sections in their order. Their limits are for a record of `LIMIT_S` seconds; with another one they are in proportion."""
