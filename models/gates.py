@@ -32,7 +32,9 @@ def top_gates(scores: Tensor, count: int = 2) -> Tensor:
         Weights [B, E], each row with sum 1.
     """
     largest = scores.topk(min(count, scores.shape[-1]), dim=-1)
-    return torch.zeros_like(scores).scatter(-1, largest.indices, torch.softmax(largest.values, dim=-1))
+    # On a GPU, autocast computes the softmax of bfloat16 scores in float32.
+    weights = torch.softmax(largest.values, dim=-1)
+    return torch.zeros_like(scores, dtype=weights.dtype).scatter(-1, largest.indices, weights)
 
 
 def imbalance(gates: Tensor) -> Tensor:
