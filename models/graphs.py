@@ -74,9 +74,10 @@ class CudaRecorder:
 
 
 class _Turn:
-    """One replay of a forward pass, which waits for its backward pass until `finished`."""
+    """One replay of a forward pass, which waits for its backward pass until `finished`. `versions` are those of the weights."""
 
-    finished = False
+    def __init__(self, versions: list[int]):
+        self.finished, self.versions = False, versions
 
 
 class Recording:
@@ -87,7 +88,12 @@ class Recording:
         inputs: an input; others must have its shape and type.
         tower: the modules and parameters that it uses. The parameters that train get gradients.
         recorder: records the two passes.
+
+    Attributes:
+        unfit: true after a second backward pass through one forward pass.
     """
+
+    unfit = False
 
     def __init__(self, run: Run, inputs: Tensor, tower: Tower, recorder: Recorder):
         self._run, self.parameters = run, [parameter for parameter in tower.parameters if parameter.requires_grad]
@@ -119,23 +125,36 @@ class Recording:
         """Replay the forward pass. Return a copy of its output, which the next replay does not overwrite."""
         self._inputs.copy_(inputs)
         self._forward()
-        turn = _Turn()
+        turn = _Turn(self._versions())
         self._turn = weakref.ref(turn)
         return self._output.clone(), turn
 
-    def replay_backward(self, turn: _Turn, gradient: Tensor) -> list[Tensor | None]:
-        """Replay the backward pass. Return copies of the gradients, None for a parameter that the function does not use."""
+    def replay_backward(self, turn: _Turn, inputs: Tensor, gradient: Tensor) -> Sequence[Tensor | None]:
+        """Replay the backward pass. Return copies of the gradients, None for a parameter that the function does not use.
+
+        Of a second backward pass the activations are gone, so both passes run as usual, and the recording is `unfit` for what
+        follows.
+
+        Raises:
+            RuntimeError: a weight has changed since the forward pass of a second backward pass.
+        """
         if turn.finished or self._turn is None or self._turn() is not turn:
-            raise RuntimeError(
-                "A second backward pass through a pass that was replayed as a CUDA graph. Its activations are gone. Leave out "
-                "--compile graphs for a method or plugin that needs several backward passes."
-            )
+            self.unfit = True
+            if turn.versions != self._versions():
+                raise RuntimeError("A weight was changed between the forward pass and its second backward pass.")
+            with torch.enable_grad():
+                output = self._run(inputs)
+            return torch.autograd.grad(output, self.parameters, gradient, allow_unused=True)
         turn.finished = True
         self._output_gradient.copy_(gradient)
         self._backward()
         # Times 1 in one call: a copy. Otherwise `p.grad` would be the memory that the next replay writes into.
         copies = iter(torch._foreach_mul(self._gradients, 1.0) if self._gradients else ())
         return [next(copies) if used else None for used in self._used]
+
+    def _versions(self) -> list[int]:
+        """Return torch's counters of the changes of each weight."""
+        return [parameter._version for parameter in self.parameters]
 
     def _run_forward(self) -> tuple[Tensor]:
         with torch.enable_grad(), self._tower.replaced(self._leaves):
@@ -160,14 +179,14 @@ class _Replay(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, recording: Recording, inputs: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.recording = recording
+        ctx.recording, ctx.inputs = recording, inputs
         output, ctx.turn = recording.replay_forward(inputs)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, *ctx.recording.replay_backward(ctx.turn, gradient))
+        return (None, None, *ctx.recording.replay_backward(ctx.turn, ctx.inputs, gradient))
 
 
 class Tower(NamedTuple):
@@ -253,6 +272,7 @@ class TowerGraphs:
         self._recordings: dict[str, tuple[Hashable, Recording]] = {}
         self._seen: dict[str, tuple[Hashable, int]] = {}
         self._towers: dict[str, Tower] = {}
+        self._unfit: set[str] = set()
         self.replayed: dict[str, int] = {}
         self.failure: str | None = None
 
@@ -281,10 +301,17 @@ class TowerGraphs:
         """
         if self.failure is not None or not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
             return run(inputs)
+        if name in self._unfit:
+            return run(inputs)
         if inputs.requires_grad or torch.is_autocast_enabled(inputs.device.type):
             return run(inputs)
         given = inputs.shape, inputs.dtype, inputs.device, settings
         known, recording = self._recordings.get(name, (None, None))
+        if recording is not None and recording.unfit:
+            # The method or a plugin needs several backward passes, which a replay makes slower.
+            self._unfit.add(name)
+            self._recordings.pop(name)
+            return run(inputs)
         tower = self._towers.get(name)
         if tower is None or known is None or known != (given, tower.state()):
             tower = self._towers[name] = parts()

@@ -126,13 +126,19 @@ def without_traceback(error: UserError) -> UserError:
 
 
 class Skippable:
-    """Batches of indices, of which the next `skip` are left out without reading anything for them."""
+    """Batches of indices.
+
+    Attributes:
+        skip: how many of the next are left out without reading anything for them.
+        repeats: begin again at the end. Processes that read images then go on with the next pass while training uses the last
+            batches of this one.
+    """
 
     def __init__(self, batches: Any):
-        self.batches, self.skip = batches, 0
+        self.batches, self.skip, self.repeats = batches, 0, False
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in self.batches:
+        for batch in endless(self.batches) if self.repeats else self.batches:
             if self.skip:
                 self.skip -= 1
             else:

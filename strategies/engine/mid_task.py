@@ -97,6 +97,9 @@ class Batches:
         self._taken_of_pass = 0
         self._generators_before: dict[str, Any] = {}
         self._iterator: Iterator[Any] | None = None
+        sampler = getattr(loader, "batch_sampler", None)
+        if isinstance(sampler, Skippable):
+            sampler.repeats = True
 
     def __next__(self) -> Any:
         batch = None if self._iterator is None else next(self._iterator, None)

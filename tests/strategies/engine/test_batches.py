@@ -14,6 +14,7 @@ from benchmarks.data.images import ImageFiles, read_image
 from benchmarks.scenario import scenario
 from models.registry import UserError
 from strategies.engine.batches import endless, in_memory, training_loader, without_traceback
+from strategies.engine.mid_task import Batches
 from strategies.engine.strategy import Strategy
 
 COUNT, BATCH = 11, 4
@@ -162,3 +163,20 @@ def test_endless_starts_over_and_says_when_there_is_nothing():
     assert Counter(islice(endless("abc"), 7)) == {"a": 3, "b": 2, "c": 2}
     with pytest.raises(ValueError, match="training split is empty"):
         next(endless([]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_passes_follow_each_other_without_a_restart(data, workers):
+    """The batches of training are those of passes one after the other, from one iterator."""
+    expected = list(islice(endless(loader(data)), 8))
+    once = loader(data, workers)
+    batches = Batches(once)
+    found = [next(batches)]
+    iterator = batches._iterator
+    found += [next(batches) for _ in range(7)]
+    assert batches._iterator is iterator
+    for one, other in zip(expected, found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    resumed = Batches(loader(data, workers))
+    resumed.restore(batches.state() | {"taken": 5})
+    assert all(torch.equal(a, b) for a, b in zip(next(resumed), expected[5], strict=True))
