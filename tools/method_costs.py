@@ -22,7 +22,7 @@ from harness.records.runs import Run
 TABLE = Path(__file__).parent.parent / "reference_data" / "tables" / "method_costs.csv"
 COLUMNS = ("strategy", "trained", "stored_per_task", "test_ms_per_image", "ratio", "revision", "measured", "machine")
 PLAIN = "zero-shot"
-ROUNDS = 5
+ROUNDS = 15
 
 
 def chosen(runs: list[Run]) -> dict[str, Run]:
@@ -66,7 +66,7 @@ def main() -> None:
             "stored_per_task": round(saved.record["stored_per_task"]),
             "test_ms_per_image": f"{min(times[name]):.3f}",
             "ratio": f"{min(times[name]) / plain:.2f}",
-            "revision": git_revision(),
+            "revision": str(git_revision())[:7],
             "measured": datetime.date.today().isoformat(),
             "machine": arguments.machine,
         }

@@ -148,6 +148,16 @@ def batch_checks() -> str:
     return batch_table(rows("batch_check"))
 
 
+def method_costs() -> str:
+    """Return method_costs.csv: what each method trains, stores and takes per test image."""
+    body = [
+        [f"[`{r['strategy']}`](methods/{r['strategy']}.md)", number(r["trained"]), number(r["stored_per_task"]), r["ratio"]]
+        for r in rows("method_costs")
+    ]
+    heads = ["strategy", "parameters that train", "bytes stored per task", "time per test image / plain model"]
+    return markdown(heads, body)
+
+
 def transfer() -> str:
     """Return the effects of `transfer-study` in transfer.csv."""
     from tools.case_tables import transfer_table
@@ -216,6 +226,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mini_mtil_cost": lambda: result_table(results("mtil"), {}, COSTS),
     "mini_mtil_agnostic": lambda: result_table(results("mtil", "agnostic"), METRICS, {}, "methods/"),
     "batch_check": batch_checks,
+    "method_costs": method_costs,
     "mini_cil": lambda: result_table(
         results("cil-nature-5"), CIL_METRICS, {n: COSTS[n] for n in COSTS if n != "trainable_params"}
     ),

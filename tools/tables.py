@@ -14,6 +14,7 @@ Row = dict[str, str]
 KEYS = {
     "mini_results": ("benchmark", "strategy", "options"),
     "batch_check": ("benchmark", "strategy", "options", "batches"),
+    "method_costs": ("strategy",),
     "mini_gains": ("domain",),
     "mini_zero_shot": ("domain",),
     "broad_tasks": ("task",),

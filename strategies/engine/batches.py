@@ -130,8 +130,8 @@ class Skippable:
 
     Attributes:
         skip: how many of the next are left out without reading anything for them.
-        repeats: begin again at the end. Processes that read images then go on with the next pass while training uses the last
-            batches of this one.
+        repeats: begin again at the end. Processes then read images of the next pass while training uses the last batches of
+            this one.
     """
 
     def __init__(self, batches: Any):
