@@ -16,9 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from models import parallel
 from models.adapter import Adapter, LinearAdapter
 from models.added import in_tower
-from models.attention import streamline
+from models.faster import use_faster_layers
 from models.graphs import TowerGraphs
-from models.patches import use_patch_product
 from models.prompt_reader import PromptReader
 from models.registry import UserError
 from models.route import PLAIN, current_route, is_plain, route_key, routed, rows_of
@@ -103,8 +102,7 @@ class DualEncoder(nn.Module):
         if self.preprocess.size != image_size:
             raise ValueError(f"image_size is {image_size}, but the preprocessing gives {self.preprocess.size} pixels")
         check_parts(clip)
-        streamline(clip)
-        use_patch_product(clip)
+        use_faster_layers(clip)
         self.clip = clip
         self.notes: tuple[str, ...] = ()
         self.image_size = image_size

@@ -41,6 +41,7 @@ class Setting:
         identity: the setting decides the numbers of a run, so the identity and the key contain it.
         usual: the value that stays out of the identity, also of a strategy's option. Runs from before the setting existed
             keep their keys.
+        equals: other values that give exactly the numbers of `usual`, and stay out of the identity too.
         banner: a line for the banner of a run, with {} for the value.
         title: words for the title of a leaderboard table, with {} for the value. The leaderboard then has a column for it.
     """
@@ -61,6 +62,7 @@ class Setting:
     recorded: bool = True
     identity: bool = False
     usual: Any = ALWAYS
+    equals: tuple[Any, ...] = ()
     banner: str = ""
     title: str = ""
 

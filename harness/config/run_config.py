@@ -22,6 +22,7 @@ PRECISIONS = {
 }
 
 COMPILE = {
+    "auto": "graphs on an NVIDIA GPU, in one process and without --microbatch; otherwise off",
     "off": "torch's operations one by one",
     "blocks": "torch.compile of every attention block of the towers: fewer and faster kernels, other rounding",
     "graphs": "training passes of the towers replayed as CUDA graphs: the same kernels without the host's time (NVIDIA GPUs)",
@@ -156,11 +157,13 @@ class RunConfig(Ask):
         usual="fp32",
     )
     compile: str = setting(
-        "off",
-        "how the towers run: off (default), blocks (torch.compile), graphs (CUDA graphs; NVIDIA GPUs) or both",
+        "auto",
+        "how the towers run: auto (default: graphs where possible), off, graphs (CUDA graphs; NVIDIA GPUs; the same numbers), "
+        "blocks (torch.compile), both",
         choices=lambda: COMPILE,
         identity=True,
         usual="off",
+        equals=("auto", "graphs"),
     )
     microbatch: int | None = setting(
         None, "train on N images at a time: the same gradients with less memory, slower", metavar="N", least=1

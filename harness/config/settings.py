@@ -20,7 +20,11 @@ def declared(kind: type) -> dict[str, Setting]:
 
 def in_identity(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values that the identity of a run contains, out of all settings of `RunConfig` by name."""
-    return {name: values[name] for name, s in declared(RunConfig).items() if s.identity and values[name] != s.usual}
+    return {
+        name: values[name]
+        for name, s in declared(RunConfig).items()
+        if s.identity and values[name] != s.usual and values[name] not in s.equals
+    }
 
 
 def flag_of(name: str, setting: Setting) -> str:

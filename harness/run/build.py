@@ -115,6 +115,6 @@ def build_strategy(
         workers=min(MOST_WORKERS, processors()) if config.workers is None else config.workers,
         progress=stoppable(screen.aside),
     )
-    set_compile(config.compile, encoder)
+    set_compile(config, encoder, device)
     strategy.own_state = OwnState(strategy, plugins)
     return strategy

@@ -72,8 +72,11 @@ def check_compile(config: RunConfig, device: torch.device) -> None:
         )
 
 
-def set_compile(mode: str, encoder: DualEncoder) -> None:
+def set_compile(config: RunConfig, encoder: DualEncoder, device: torch.device) -> None:
     """Compile an encoder's towers as --compile says (`harness.config.run_config.COMPILE`). Its tuning must be in place."""
+    mode = config.compile
+    if mode == "auto":
+        mode = "graphs" if device.type == "cuda" and config.microbatch is None and processes() == 1 else "off"
     if mode in ("blocks", "both"):
         compile_blocks(encoder)
     if mode in ("graphs", "both"):
