@@ -131,3 +131,11 @@ def test_the_phrases_are_found(tmp_path):
 if __name__ == "__main__":
     lines = [line for path in files(*(Path(name).resolve() for name in sys.argv[1:])) for line in found(path)]
     print("\n".join(lines), f"\n{len(lines)} places")
+
+
+def test_no_conflict_of_a_merge_is_left():
+    marks = re.compile("^(<{7} |>{7} |={7}$)", re.MULTILINE)
+    roots = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".")]
+    data = [path for path in (ROOT / "reference_data").rglob("*.csv")]
+    assert not [path for path in (*PROSE, *roots, *data) if marks.search(path.read_text(encoding="utf-8"))]
+    assert marks.search("a\n" + "<" * 7 + " HEAD\n") and marks.search("=" * 7) and not marks.search("=" * 8)

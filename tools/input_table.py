@@ -37,19 +37,22 @@ def forward_gflop(tower: Tower) -> float:
 def feeding_rows(speed: Sequence[Row], gpu: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows: task images per second that each model takes, and the cores that prepare them.
 
-    ZSCL's steps of ViT-B/16 are measured. Fine-tuning has half of the images of the measured floor of that step, so half of
-    its time. Times of other models are that of ViT-B/16 times the ratio of operations, which a GPU may not reach.
+    ZSCL's steps of ViT-B/16 with CUDA graphs are measured. Fine-tuning has half of the images of the fastest measured floor of
+    that step, so half of its time. Times of other models are that of ViT-B/16 times the ratio of operations, which a GPU may
+    not reach.
     """
     items = {
         row["case"]: float(row["value"])
         for row in speed
         if (row["measurement"], row["quantity"]) == ("input_items", "ImageNet")
     }
+    steps = [row for row in gpu if row["kind"] == "step" and row["compile"] == "graphs" and row["precision"] != "fp32"]
     body = []
     for name, tower in TOWERS.items():
         ratio = forward_gflop(tower) / forward_gflop(TOWERS[MEASURED])
-        for step in (row for row in gpu if row["exactness"] == "fast" and row["precision"] != "fp32"):
-            times = {"zscl": float(step["ms"]) * ratio, "finetune": float(step["floor_ms"]) * ratio / 2}
+        for step in steps:
+            floors = [float(r["ms"]) for r in gpu if (r["kind"], r["precision"]) == ("floor", step["precision"])]
+            times = {"zscl": float(step["ms"]) * ratio, "finetune": min(floors) * ratio / 2}
             for method, ms in times.items():
                 rate = BATCH / ms * 1e3
                 cores = [math.ceil(rate * items[case] / 1e3) for case in RESAMPLING.values()]

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from models.loading.local_files import FAMILIES
 from tools import study_pages
+from tools.gpu_rows import PASSES, STEPS, gpu_table
 from tools.mini_pages import CIL_METRICS, COSTS, METRICS, result_table, results, short_leaderboard
 from tools.tables import TABLE_FOLDER, columns, markdown, number, rows, value
 
@@ -255,20 +256,21 @@ TABLES: dict[str, Callable[[], str]] = {
             "iimm_zero_shot": "IIMM before training",
         },
     ),
-    "gpu_speed": lambda: columns(
-        "gpu_speed",
+    "gpu_steps": lambda: gpu_table(rows("gpu_speed"), STEPS),
+    "gpu_passes": lambda: gpu_table(rows("gpu_speed"), PASSES),
+    "gpu_profile": lambda: gpu_table(rows("gpu_speed"), ("profile",)),
+    "gpu_kernels": lambda: columns("gpu_kernels", {"part": "part", "ms": "ms", "kernels": "kernels"}),
+    "gpu_parity": lambda: columns(
+        "gpu_parity",
         {
-            **{name: name for name in ("precision", "exactness")},
-            "ms": "ms a step",
-            "floor_ms": "floor, ms",
-            "images_per_second": "images / s",
-            "tflops": "TFLOP / s",
-            "of_peak": "% of the peak",
-            "memory_mb": "peak memory, MB",
+            "runs": "run on the GPU",
+            "strategies": "strategies",
+            "within": "within the limit",
+            "largest_difference": "largest difference",
+            "limit": "limit",
+            "replayed": "with passes that are replayed",
+            "equal": "equal to the run without graphs",
         },
-    ),
-    "gpu_launches": lambda: columns(
-        "gpu_launches", {name: name for name in ("measurement", "value", "unit")} | {"kernels": "kernels started"}
     ),
     "input_feeds": input_feeds,
     **study_pages.TABLES,

@@ -20,7 +20,8 @@ KEYS = {
     "broad_tasks": ("task",),
     "speed": ("measurement", "case", "quantity"),
     "full_run_cost": ("part", "quantity"),
-    "gpu_speed": ("precision", "exactness"),
+    "gpu_speed": ("kind", "precision", "exactness", "compile", "images"),
+    "gpu_parity": ("runs",),
 }
 NUMERIC = re.compile(r"(\*{0,2})(?:-?|-?[\d.,]+(?: (?:±|to) [\d.,]+)?)\1")
 """A cell of a column of numbers: a number, also bold or italic, with a spread or a range, or a dash."""

@@ -15,9 +15,12 @@ def test_cores_by_hand():
     items = {"measurement": "input_items", "quantity": "ImageNet"}
     speed = [items | {"case": "ours, pillow", "value": "5"}, items | {"case": "ours, torch", "value": "2.5"}]
     gpu = [
-        {"exactness": "fast", "precision": "bf16", "ms": "100", "floor_ms": "64"},
-        {"exactness": "plain", "precision": "bf16", "ms": "900", "floor_ms": "64"},
-        {"exactness": "fast", "precision": "fp32", "ms": "900", "floor_ms": "64"},
+        {"kind": "step", "precision": "bf16", "compile": "graphs", "ms": "100"},
+        {"kind": "step", "precision": "bf16", "compile": "off", "ms": "900"},
+        {"kind": "step", "precision": "fp32", "compile": "graphs", "ms": "900"},
+        {"kind": "floor", "precision": "bf16", "compile": "off", "ms": "80"},
+        {"kind": "floor", "precision": "bf16", "compile": "whole graph", "ms": "64"},
+        {"kind": "floor", "precision": "fp32", "compile": "off", "ms": "10"},
     ]
     headings, body = feeding_rows(speed, gpu)
     assert headings[-3:] == ["task images / s", "cores, pillow", "cores, torch"]
