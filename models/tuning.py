@@ -154,14 +154,38 @@ def set_weights(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> None:
     Raises:
         RuntimeError: names or shapes differ.
     """
-    changed = _changed_parts(encoder, theta)
-    versions = encoder.image_version, encoder.text_tower_version, encoder.text_version
-    grown = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(GROWN)}
-    lora.load(encoder, {**theta, **grown})
+    if encoder.tuning == "lora":
+        changed, versions = {"image", "text"}, _versions(encoder)
+        grown = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(GROWN)}
+        lora.load(encoder, {**theta, **grown})
+    else:
+        present = {name: tensor for name, tensor in live(encoder).items() if not name.startswith(GROWN)}
+        _check_names(present, theta)
+        different = [name for name, tensor in present.items() if not torch.equal(tensor, theta[name].to(tensor.device))]
+        changed, versions = set().union(*map(_parts_of, different)), _versions(encoder)
+        with torch.no_grad():
+            # The others are not written, because caches of text features notice every write.
+            for name in different:
+                present[name].copy_(theta[name])
     # Loading has invalidated every cache. The caches of a tower that got its present values are still valid.
     encoder.image_version = versions[0] + ("image" in changed)
     encoder.text_tower_version = versions[1] + ("text" in changed)
     encoder.text_version = versions[2] + bool(changed & {"text", "text_adapter"})
+
+
+def _versions(encoder: DualEncoder) -> tuple[int, int, int]:
+    return encoder.image_version, encoder.text_tower_version, encoder.text_version
+
+
+def _check_names(present: Mapping[str, Tensor], theta: Mapping[str, Tensor]) -> None:
+    """Raise RuntimeError if names or shapes differ."""
+    problems = [f"missing: {name}" for name in present if name not in theta]
+    problems += [f"unknown: {name}" for name in theta if name not in present]
+    shapes = [(name, tensor.shape, theta[name].shape) for name, tensor in present.items() if name in theta]
+    problems += [f"{name}: {list(given)}, expected {list(shape)}" for name, shape, given in shapes if given != shape]
+    if problems:
+        more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise RuntimeError(f"The weights do not fit the encoder: {'; '.join(problems[:5])}{more}")
 
 
 def live(encoder: DualEncoder) -> dict[str, Tensor]:
@@ -172,17 +196,11 @@ def live(encoder: DualEncoder) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in lora.live(encoder).items() if not name.startswith(GROWN)}
 
 
-def _changed_parts(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> set[str]:
-    """Return the parts that these weights would change: "image", "text" and the adapters. With LoRA both towers count."""
-    if encoder.tuning == "lora":
-        return {"image", "text"}
-    different = [n for n, t in live(encoder).items() if n in theta and not torch.equal(t, theta[n].to(t.device))]
-    parts = set()
-    for name in different:
-        kind, _, rest = name.partition(".")
-        tower = tower_of(rest) if kind == "clip" else added.tower_of_added(name) if kind == "added" else kind
-        parts |= {"image", "text"} if tower == "both" else {tower}
-    return parts
+def _parts_of(name: str) -> set[str]:
+    """Return the parts that a tensor belongs to, by its name: "image", "text" and the adapters."""
+    kind, _, rest = name.partition(".")
+    tower = tower_of(rest) if kind == "clip" else added.tower_of_added(name) if kind == "added" else kind
+    return {"image", "text"} if tower == "both" else {tower}
 
 
 def _select(encoder: DualEncoder, name: str, options: TuningOptions) -> Iterable[nn.Parameter]:

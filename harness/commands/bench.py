@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.commands import EXAMPLES
@@ -132,7 +132,6 @@ def _run_all(runs: list[RunConfig], arguments: argparse.Namespace) -> None:
 
 def _plan_all(runs: list[RunConfig], path: str | None, screen: Screen) -> None:
     """Show what the runs will cost, and write it as JSON: one object, or for several runs a list."""
-    from harness.run.signals import handled, importing, stop
     from models.files import check_output, reason, write_output
 
     if path:
@@ -140,19 +139,28 @@ def _plan_all(runs: list[RunConfig], path: str | None, screen: Screen) -> None:
             check_output(path)
         except OSError as error:
             raise UserError(f"Cannot write {path}: {reason(error)}.") from error
-    with importing():
-        from harness.config.user_file import no_silent_end
-        from harness.display.plan_table import show_plan
-        from harness.plan.plan import make_plan
-        from harness.run.failures import reporting_failures
-
     documents = []
-    with reporting_failures(part=None), handled(stop), no_silent_end():
-        for config in runs:
-            plan = make_plan(config, screen)
-            screen.end()
-            documents.append(plan.document())
-            show_plan(documents[-1], screen)
+    for document in plans(runs, screen):
+        from harness.display.plan_table import show_plan
+
+        documents.append(document)
+        show_plan(document, screen)
     if path:
         write_output(path, json.dumps(documents[0] if len(documents) == 1 else documents, indent=2).encode())
         screen.say(f"wrote {path}")
+
+
+def plans(runs: Iterable[RunConfig], screen: Screen) -> Iterator[dict[str, Any]]:
+    """Yield what each run will cost, as JSON (`harness.plan.plan.Plan`). Nothing is trained."""
+    from harness.run.signals import handled, importing, stop
+
+    with importing():
+        from harness.config.user_file import no_silent_end
+        from harness.plan.plan import make_plan
+        from harness.run.failures import reporting_failures
+
+    for config in runs:
+        with reporting_failures(part=None), handled(stop), no_silent_end():
+            plan = make_plan(config, screen)
+            screen.end()
+        yield plan.document()

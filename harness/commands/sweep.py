@@ -48,6 +48,7 @@ examples:
   python cli.py sweep --strategies zscl,wise-ft --set wise-ft.alpha=0.3                 an option of one of the strategies
   python cli.py sweep --strategies zscl --set l2=0.1,1,10 lr=1e-4,3e-4 --split val      six runs on validation images
   python cli.py sweep --strategies rapf --set step_at=0.3,0.7 step_at=0.5               two runs: the option takes a list
+  python cli.py sweep --strategies zscl,lora --seeds 0-4 --plan                         what the missing runs will cost
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --status                       the state of each run
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --shard 2/4                    the second of four machines
   python cli.py sweep --strategies zscl,lora --seeds 0-4 --backend ray --ray-address HOST:6379 --gpus-per-run 0.5
@@ -102,6 +103,7 @@ class SweepConfig(Machines):
     )
     status: bool = setting(False, "only show the state of each run", group=ACTION)
     dry_run: bool = setting(False, "only print the state and the command of each run", group=ACTION)
+    plan: bool = setting(False, "say what the missing runs will cost, after a short measurement of each kind", group=ACTION)
     retries: int = setting(1, "start a failed or lost run again up to N times (default: 1)", group=ACTION, metavar="N", least=0)
     backend: str = setting("local", "local (default), ray or slurm", group=PLACE, choices=lambda: ("local", "ray", "slurm"))
     slurm: Mapping[str, str] = setting(
@@ -148,6 +150,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if config.dry_run:
         return dry_run(runs, arguments, config)
+    if config.plan:
+        return plan_grid(runs, screen)
     return fill_grid(runs, arguments, config, screen)
 
 
@@ -160,8 +164,10 @@ def checked(arguments: argparse.Namespace) -> SweepConfig:
         raise UserError("sweep starts its own processes: leave torchrun out.")
     config = SweepConfig(**read_flags(arguments, SweepConfig))
     check_values(config)
-    if config.status and config.dry_run:
-        raise UserError("--status and --dry-run cannot be combined: leave one out.")
+    actions = [flag for flag in ("status", "dry_run", "plan") if getattr(config, flag)]
+    if len(actions) > 1:
+        first, second = (f"--{flag.replace('_', '-')}" for flag in actions[:2])
+        raise UserError(f"{first} and {second} cannot be combined: leave one out.")
     check_machines(config, config.backend, arguments)
     if config.shard is not None:
         parse_shard(config.shard)
@@ -203,6 +209,23 @@ def dry_run(runs: list[Run], arguments: argparse.Namespace, config: SweepConfig)
 
         print("# The script that submits each run. submitit writes the run's command to a file next to it.")
         print(submission_script(Path(arguments.out or "results") / "logs" / "submitit", dict(config.slurm)))
+    return 0
+
+
+def plan_grid(runs: list[Run], screen: Screen) -> int:
+    """Show what the runs that are not finished will cost. Runs that differ only in their seed are measured once."""
+    from harness.display.grid_plan_table import show_grid_plan
+    from harness.sweep.run_status import status_of
+
+    kinds: dict[str, list[Run]] = {}
+    missing = [run for run in runs if status_of(run).state != "finished"]
+    for run in missing:
+        kinds.setdefault(f"{run.label}, order {run.order}", []).append(run)
+    configs = [bench.configs(bench.run_parser().parse_args(alike[0].arguments))[0] for alike in kinds.values()]
+    documents = list(bench.plans(configs, screen))
+    show_grid_plan([(kind, len(alike), d) for (kind, alike), d in zip(kinds.items(), documents, strict=True)], screen)
+    if len(missing) < len(runs):
+        screen.say(f"{len(runs) - len(missing)} of {len(runs)} runs are finished and not counted")
     return 0
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from benchmarks.scenario import scenario
 from models import TUNINGS, tuning, tuning_options
+from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.registry import UserError
 from models.towers import tower_of
@@ -259,3 +260,35 @@ def test_the_strategies_of_these_names(method, name, toy_encoder, toy_domain):
         strategy.train(stream.train_stream[0], eval_streams=[])
     assert ours.encoder.tuning == name and ours.history == base.history
     assert peft.Probe.default_tuning == "probe"
+
+
+@pytest.mark.parametrize("kind", ["visual", "text"])
+def test_weights_of_one_tower_leave_the_text_features_of_another_alone(kind, toy_encoder, toy_domain, monkeypatch):
+    """PAINT and merging set weights after every task. A frozen text tower encodes its prompts once."""
+    encoder = toy_encoder()
+    tuning.apply(encoder, kind)
+    classifier, calls = PromptClassifier(encoder).eval(), []
+    original = DualEncoder.raw_texts
+    monkeypatch.setattr(DualEncoder, "raw_texts", lambda *given: calls.append(1) or original(*given))
+    classifier.register_domain(0, toy_domain("a", 3))
+    with torch.no_grad():
+        before = classifier.text_features(0).clone()
+        first, start = len(calls), tuning.weights(encoder)
+        moved = {n: t + 0.1 if ("visual" in n) == (kind == "visual") and t.is_floating_point() else t for n, t in start.items()}
+        tuning.set_weights(encoder, moved)
+        after = classifier.text_features(0)
+    assert torch.equal(before, after) == (kind == "visual") and (len(calls) > first) == (kind == "text")
+    assert all(torch.equal(tensor, moved[name]) for name, tensor in tuning.weights(encoder).items())
+
+
+def test_weights_that_do_not_fit_are_named(toy_encoder):
+    encoder = toy_encoder()
+    theta = tuning.weights(encoder)
+    name = next(n for n, t in theta.items() if t.dim() == 2)
+    for wrong, message in (
+        ({**theta, "clip.other": torch.zeros(1)}, "unknown: clip.other"),
+        ({n: t for n, t in theta.items() if n != name}, f"missing: {name}"),
+        ({**theta, name: theta[name][:1]}, f"{name}: "),
+    ):
+        with pytest.raises(RuntimeError, match=re.escape(message)):
+            tuning.set_weights(encoder, wrong)

@@ -128,3 +128,30 @@ def test_an_interrupt_says_how_to_continue(flags, fresh, capsys, monkeypatch):
     shown = capsys.readouterr()
     again = "the same command without --fresh" if fresh else "the same command"
     assert shown.err == f"perennial: interrupted; {again} continues.\n" and "1 run: 1 missing" in shown.out
+
+
+def test_a_grid_is_planned(flags, monkeypatch, capsys):
+    """Each kind of missing run is planned once and counted for all of its seeds."""
+    planned = []
+
+    def plans(configs, screen):
+        for config in configs:
+            planned.append((config.strategy, config.seed))
+            hours = {"finetune": 2.0, "simple-cil": 1.0}[config.strategy]
+            yield {
+                "seconds": {"total": 3600 * hours},
+                "disk": {"kept": 10**9, "cached_pixels": 5 * 10**9},
+                "counts": {"updates": 1001},
+                "memory": {"peak": 3 * 10**9},
+                "notes": ["assumed"],
+            }
+
+    monkeypatch.setattr("harness.commands.bench.plans", plans)
+    assert sweep(flags, "--strategies finetune,simple-cil --seeds 0-2 --plan") == 0
+    shown = capsys.readouterr().out
+    assert planned == [("finetune", 0), ("simple-cil", 0)]
+    [finetune] = [line.split() for line in shown.splitlines() if line.startswith("finetune")]
+    assert finetune[3:5] == ["3", "1,001"] and shown.count("assumed") == 1
+    assert "in all 9.0 h one after the other, 6.0 GB of checkpoints and 5.0 GB of decoded images" in shown
+    assert sweep(flags, "--strategies finetune --seeds 0 --plan --dry-run") != 0
+    assert "--dry-run and --plan cannot be combined" in capsys.readouterr().err
