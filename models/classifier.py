@@ -112,6 +112,12 @@ class PromptClassifier(MultiTaskModule):
         self.routed_template: str | None = None
         self.heads = nn.ParameterDict()
 
+    def sharing_heads(self) -> PromptClassifier:
+        """Return another classifier of the encoder with the same tasks and cached heads, and a separate mode and rivals."""
+        other = PromptClassifier(self.encoder)
+        other.prompts, other._frozen = self.prompts, self._frozen
+        return other
+
     def register_domain(self, task_label: int, domain: Prompted) -> None:
         """Make a head for a task.
 

@@ -153,8 +153,8 @@ class AnswerCounter:
     """Counts correct answers on one split of each domain, for many weights in one pass over the decoded images.
 
     `domains` are by task label, `split` is "val" for a search and "test" for a curve. `known` has the correct answers at a
-    path's start, alpha = 0, by question. Heads are template ensembles, made once per run unless the text tower trains. The
-    predictions are those of `metrics.evaluate`.
+    path's start, alpha = 0, by question. Heads are template ensembles, made once per run unless the text tower trains, and taken
+    from a `classifier` with the same task labels if there is one. The predictions are those of `metrics.evaluate`.
     """
 
     def __init__(
@@ -165,11 +165,12 @@ class AnswerCounter:
         progress: Progress = lambda done, total, what: None,
         batch_size: int = 256,
         duplicates: str = "own",
+        classifier: PromptClassifier | None = None,
     ):
         self.encoder, self.domains, self.split, self.progress = encoder, domains, split, progress
         self.batch_size = batch_size
         self.known: dict[str, int] = {}
-        self._classifier = PromptClassifier(encoder)
+        self._classifier = PromptClassifier(encoder) if classifier is None else classifier.sharing_heads()
         self._classifier.training, self._classifier.duplicates = False, duplicates
         self._heads: dict[str, Tensor] = {}
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from benchmarks.data.domain import limited
+from benchmarks.data.domain import Domain, limited
 from benchmarks.scenario import DomainExperience
 from metrics.weight_cosine import weight_cosine
 from models.merging import Vector, patched
@@ -147,8 +147,7 @@ class Patching(Strategy):
         few = sorted({steps[0], chosen, steps[-1]})
         patched = {experience.task_label for experience in self.patching_tasks()}
         domains = dict(enumerate((*self.experience.stream_domains, *heldout)))
-        rule = self.experience.duplicates
-        tests = AnswerCounter(self.encoder, domains, "test", self.progress, duplicates=rule)
+        tests = self._counter(domains, "test")
         questions = [Question(e.task_label, tuple(e.rivals(len(self.experiences)))) for e in stream]
         questions += [Question(label) for label in range(len(stream), len(tests.domains))]
         records = []
@@ -165,14 +164,17 @@ class Patching(Strategy):
             })  # fmt: skip
         return records
 
+    def _counter(self, domains: Mapping[int, Domain], split: Literal["val", "test"]) -> AnswerCounter:
+        rule = self.experience.duplicates
+        return AnswerCounter(self.encoder, domains, split, self.progress, duplicates=rule, classifier=self.classifier)
+
     def validation_splits(self) -> AnswerCounter:
         """Return the validation splits of this run, read on first use."""
         if self.validation is None:
             domains = (*self.experience.stream_domains, *self.experience.heldout_domains)
             if (count := self.options.validation_images) is not None:
                 domains = tuple(limited(domain, count, self.seed) for domain in domains)
-            rule = self.experience.duplicates
-            self.validation = AnswerCounter(self.encoder, dict(enumerate(domains)), "val", self.progress, duplicates=rule)
+            self.validation = self._counter(dict(enumerate(domains)), "val")
             self.validation.known.update(self._known)
         return self.validation
 
