@@ -94,7 +94,7 @@ def write(given: argparse.Namespace) -> None:
             with folder.part(weights) as partial:
                 _write_weights(partial / "weights", model, given.seed)
     console.print(f"{_amount(sum(folder.done.values()))} in {given.root}.", highlight=False)
-    for line in commands(given.root, given.model if weights in folder.done else None, names):
+    for line in commands(given.root, given.model if weights in folder.done else None, names, given.images_per_class):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -107,8 +107,11 @@ def _write_weights(folder: Path, model: str, seed: int) -> None:
         weights.write_longer(folder / LONGER)
 
 
-def commands(root: Path, model: str | None, names: Sequence[str]) -> list[str]:
-    """Return commands of the full edition that run on a rehearsal, with few updates and images."""
+def commands(root: Path, model: str | None, names: Sequence[str], images_per_class: int) -> list[str]:
+    """Return commands of the full edition that run on a rehearsal, with few updates and images.
+
+    PAINT holds out validation images of every class, so that it needs two.
+    """
     data = f"--data-root {shlex.quote(str(root))}"
     folder = root / "weights"
     weights = "" if model is None else f" --model {model} --pretrained {shlex.quote(str(folder / f'{model}.safetensors'))}"
@@ -119,8 +122,10 @@ def commands(root: Path, model: str | None, names: Sequence[str]) -> list[str]:
         "mtil": [f"bench mtil --order {order} --strategy finetune" for order in ("I", "II")],
         "cil": [f"bench cil --dataset {name} --strategy finetune" for name in ("cifar100", "tinyimagenet", "imagenet100")],
         "paint": ["bench paint --strategy paint-sequential"],
-        "coop": ["bench xtail --strategy finetune"],
+        "coop": ["bench xtail --strategy finetune", "bench mtil-fewshot-16 --strategy finetune"],
     }
+    if images_per_class < 2:
+        del by_suite["paint"]
     benches = [line for name, lines in by_suite.items() if {*chosen([name])} <= {*names} for line in lines]
     return [
         "Commands that run on it:",

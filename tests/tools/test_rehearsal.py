@@ -34,6 +34,15 @@ def test_classes_are_those_of_the_table():
                 assert len(one.class_names(1)) == ENTRIES[entry].classes + extra, entry
 
 
+@pytest.mark.parametrize("images", [1, 2])
+def test_commands_that_run_on_it(tmp_path, images):
+    """Those that need two images per class are left out with one, and those of other sets always."""
+    lines = rehearsal.commands(tmp_path, None, list(SETS), images)
+    assert any("bench paint" in line for line in lines) is (images == 2)
+    assert any("mtil-fewshot-16" in line for line in lines) and not any("--model" in line for line in lines)
+    assert not any("bench" in line for line in rehearsal.commands(tmp_path, None, ["aircraft"], images))
+
+
 def test_names_of_sets():
     assert len(chosen(["mtil"])) == 11 and chosen(["AIRCRAFT", "Caltech101"]) == ["aircraft", "caltech101"]
     assert chosen([]) == list(SETS)
