@@ -153,8 +153,8 @@ class AnswerCounter:
     """Counts correct answers on one split of each domain, for many weights in one pass over the decoded images.
 
     `domains` are by task label, `split` is "val" for a search and "test" for a curve. `known` has the correct answers at a
-    path's start, alpha = 0, by question. Heads are template ensembles, made once per run unless the text tower trains, and taken
-    from a `classifier` with the same task labels if there is one. The predictions are those of `metrics.evaluate`.
+    path's start, alpha = 0, by question. Heads are template ensembles, made once per run unless the text tower trains, and
+    shared with a `classifier` of the same task labels if there is one. The predictions are those of `metrics.evaluate`.
     """
 
     def __init__(
