@@ -312,6 +312,8 @@ def scenario(
         }
     )
     streams: dict[str, list[DomainExperience]] = {split: [] for split in ("train", "val", "test", "heldout")}
+    # The same objects for all experiences, so that a strategy checks their prompts once.
+    every = tuple(trained), tuple(heldout)
     for label, domain in enumerate((*trained, *heldout)):
         splits = ("train", "val", "test") if label < len(trained) else ("heldout",)
         for split in splits:
@@ -327,8 +329,7 @@ def scenario(
             experience.task_labels = [label]
             experience.classes_in_this_experience = list(range(len(domain.classnames)))
             experience.protocol, experience.duplicates = protocol, duplicates
-            experience.stream_domains = tuple(trained)
-            experience.heldout_domains = tuple(heldout)
+            experience.stream_domains, experience.heldout_domains = every
             experience.preprocess = preprocess
             streams[split].append(experience)
     made = CLScenario([EagerCLStream(split, experiences) for split, experiences in streams.items()])

@@ -410,7 +410,10 @@ def test_the_frozen_text_tower_encodes_each_prompt_once(toy_encoder, stream, mon
         return original(encoder, tokens, *given)
 
     monkeypatch.setattr(DualEncoder, "raw_texts", count)
+    checks = []
+    monkeypatch.setattr("strategies.engine.avalanche_template.check_prompts", lambda *given: checks.append(given))
     for experience in stream.train_stream:
         strategy.train(experience, eval_streams=[])
         strategy.eval([*stream.test_stream, *stream.streams["heldout"]])
     assert encoded and set(encoded.values()) == {1}
+    assert len(checks) == 1, "the prompts of a stream are checked once, not for every test set"
