@@ -283,6 +283,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "study_power": study_power,
     **{name: (lambda parts=parts: full_run(parts)) for name, parts in FULL_RUN.items()},  # type: ignore[misc]
     "plan_check": plan_check,
+    "rehearsal_runs": lambda: columns("rehearsal_runs", {"run": "run", "seconds": "seconds", "results_mb": "results, MB"}),
     "transfer": transfer,
     "paint_main": paint_main,
     "scale_kept": lambda: scale("kept"),
