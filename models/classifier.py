@@ -14,15 +14,11 @@ from models.added import parameters_in
 from models.candidates import Candidates
 from models.duplicates import Duplicates, class_keys, duplicates, first_of, merged
 from models.encoder import DualEncoder
+from models.padding import PADDING, among_candidates
 from models.prompt_reader import Prompted, check_prompts
 from models.route import PLAIN, current_route
 from models.towers import tower_of
 from models.tuning import trains_text, trains_text_tower
-
-# Padding of mixed-task batches. It is finite, so that it can be compared and copied, and lower than any logit, so that it
-# never wins an argmax. Losses never see it: `strategies.engine.losses` groups a batch by task and cuts each group to the
-# classes of its task.
-PADDING = torch.finfo(torch.float32).min
 
 
 class TaskExperience(Protocol):
@@ -47,17 +43,6 @@ class Prompts(NamedTuple):
     def of(cls, domain: Prompted) -> Prompts:
         """Return the prompts of a domain."""
         return cls(domain.name, tuple(domain.classnames), tuple(domain.templates), getattr(domain, "groups", None))
-
-
-def among_candidates(logits: Tensor, groups: Tensor, asked: Tensor) -> Tensor:
-    """Return logits in which only the options of each image's question compete: all others are `PADDING`.
-
-    Args:
-        logits: [B, C].
-        groups: the question of each class [C].
-        asked: the question of each image [B].
-    """
-    return logits.masked_fill(groups != asked[:, None], PADDING)
 
 
 class PromptClassifier(MultiTaskModule):

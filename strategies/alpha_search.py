@@ -14,10 +14,11 @@ from benchmarks.data.progress import Progress
 from metrics.cka import debiased_cka, linear_cka
 from metrics.evaluate import is_correct, pixel_batches
 from models import tuning
-from models.classifier import PromptClassifier, among_candidates
+from models.classifier import PromptClassifier
 from models.encoder import DualEncoder
 from models.merging import Vector, place_all, weighted
 from models.modes import evaluating
+from models.padding import among_candidates
 
 Point = tuple[float, ...]
 Rule = Literal["mean", "bounded"]

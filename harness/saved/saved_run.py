@@ -19,10 +19,11 @@ from harness.run.loop import pooled
 from harness.saved.benchmark import benchmark_of
 from harness.saved.images import Picture, as_list, batches
 from metrics.plugins import AccuracyMatrix, Row
-from models.classifier import PADDING, PromptClassifier, Prompts
+from models.classifier import PromptClassifier, Prompts
 from models.duplicates import class_keys
 from models.encoder import DualEncoder
 from models.modes import evaluating
+from models.padding import PADDING
 from models.registry import UserError, unknown
 from models.route import routed
 from strategies.engine.strategy import Strategy

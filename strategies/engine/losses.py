@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.classifier import PADDING
+from models.padding import PADDING
 from models.registry import UserError
 
 CHECK_EVERY = 20

@@ -15,10 +15,11 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 from benchmarks.data.progress import Progress
 from benchmarks.scenario import DomainExperience, collate
-from models.classifier import PADDING, PromptClassifier
+from models.classifier import PromptClassifier
 from models.clock import now
 from models.encoder import DualEncoder
 from models.modes import evaluating
+from models.padding import PADDING
 from strategies.engine.batches import in_memory
 from strategies.engine.frozen_features import KeptFeatures
 

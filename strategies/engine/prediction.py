@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from models.candidates import Candidates
-from models.classifier import PADDING, PromptClassifier, among_candidates
+from models.classifier import PromptClassifier
+from models.padding import PADDING, among_candidates
 from models.registry import UserError
 from strategies.engine.frozen_features import KeptFeatures
 from strategies.engine.method_checks import is_built_in

@@ -17,7 +17,7 @@ from avalanche.training.utils import ParamData
 from torch import Tensor, nn
 
 from benchmarks.scenario import DomainExperience
-from models.classifier import PADDING
+from models.padding import PADDING
 from strategies.engine.batches import in_memory, training_images, training_loader
 from strategies.engine.strategy import Strategy
 

@@ -3,7 +3,7 @@
 import torch
 
 from metrics.batch_dependence import Changes, changed_answers
-from models.classifier import PADDING
+from models.padding import PADDING
 
 
 def test_a_changed_answer_counts_unless_the_logits_moved_by_rounding_only():

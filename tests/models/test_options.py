@@ -11,7 +11,8 @@ from benchmarks.data.shots import shots
 from benchmarks.scenario import scenario
 from metrics.evaluate import evaluate, evaluate_features
 from metrics.plugins import AccuracyMatrix
-from models.classifier import PADDING, PromptClassifier, among_candidates
+from models.classifier import PromptClassifier
+from models.padding import PADDING, among_candidates
 from models.prompt_reader import check_prompts
 from models.registry import UserError
 from strategies.alpha_search import AnswerCounter, Path, Question

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.scenario import DomainExperience, scenario
 from models.candidates import Candidate, Candidates
-from models.classifier import PADDING
+from models.padding import PADDING
 from models.registry import UserError
 from strategies import Strategy
 from strategies.engine import prediction
