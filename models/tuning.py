@@ -154,27 +154,24 @@ def set_weights(encoder: DualEncoder, theta: Mapping[str, Tensor]) -> None:
     Raises:
         RuntimeError: names or shapes differ.
     """
+    versions = encoder.image_version, encoder.text_tower_version, encoder.text_version
     if encoder.tuning == "lora":
-        changed, versions = {"image", "text"}, _versions(encoder)
+        changed = {"image", "text"}
         grown = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(GROWN)}
         lora.load(encoder, {**theta, **grown})
     else:
-        present = {name: tensor for name, tensor in live(encoder).items() if not name.startswith(GROWN)}
+        present = live(encoder)
         _check_names(present, theta)
         different = [name for name, tensor in present.items() if not torch.equal(tensor, theta[name].to(tensor.device))]
-        changed, versions = set().union(*map(_parts_of, different)), _versions(encoder)
+        changed = set().union(*map(_parts_of, different))
         with torch.no_grad():
             # The others are not written, because caches of text features notice every write.
             for name in different:
                 present[name].copy_(theta[name])
-    # Loading has invalidated every cache. The caches of a tower that got its present values are still valid.
+    # Only these parts have changed. Loading LoRA has counted all of them.
     encoder.image_version = versions[0] + ("image" in changed)
     encoder.text_tower_version = versions[1] + ("text" in changed)
     encoder.text_version = versions[2] + bool(changed & {"text", "text_adapter"})
-
-
-def _versions(encoder: DualEncoder) -> tuple[int, int, int]:
-    return encoder.image_version, encoder.text_tower_version, encoder.text_version
 
 
 def _check_names(present: Mapping[str, Tensor], theta: Mapping[str, Tensor]) -> None:

@@ -98,8 +98,9 @@ class Batches:
         self._generators_before: dict[str, Any] = {}
         self._iterator: Iterator[Any] | None = None
         sampler = getattr(loader, "batch_sampler", None)
-        if isinstance(sampler, Skippable):
-            sampler.repeats = True
+        self._sampler = sampler if isinstance(sampler, Skippable) else None
+        if self._sampler is not None:
+            self._sampler.repeats = True
 
     def __next__(self) -> Any:
         batch = None if self._iterator is None else next(self._iterator, None)
@@ -121,9 +122,8 @@ class Batches:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Return to the position of `state`. The global generators are changed: set them afterwards."""
-        sampler = getattr(self.loader, "batch_sampler", None)
-        if isinstance(sampler, Skippable):
-            sampler.skip = self.taken = state["taken"]
+        if self._sampler is not None:
+            self._sampler.skip = self.taken = state["taken"]
             return
         set_generators(state["before"])
         self._start()
@@ -133,8 +133,7 @@ class Batches:
 
     @property
     def _to_skip(self) -> int:
-        sampler = getattr(self.loader, "batch_sampler", None)
-        return sampler.skip if isinstance(sampler, Skippable) else 0
+        return 0 if self._sampler is None else self._sampler.skip
 
     def _start(self) -> Iterator[Any]:
         """Start a pass."""

@@ -135,9 +135,9 @@ def test_missing_packages_are_unpacked(modules, tmp_path):
 def test_a_record_names_no_folder_of_the_machine(modules, tmp_path, monkeypatch):
     (tmp_path / "site" / "avalanche").mkdir(parents=True)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    text = f'File "{GPU.parents[1]}/cli.py" {tmp_path}/work/data {tmp_path}/site/avalanche {sys.prefix}/lib'
+    text = f'File "{GPU.parents[1]}/cli.py" {tmp_path}/run/data {tmp_path}/site/avalanche {sys.prefix}/lib'
     expected = 'File "PROJECT/cli.py" WORK/data SITE/avalanche PYTHON/lib'
-    assert modules["record"].without_folders(text, tmp_path / "work") == expected
+    assert modules["record"].without_folders(text, tmp_path / "run") == expected
 
 
 def test_the_script_is_shell(tmp_path):

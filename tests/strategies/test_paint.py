@@ -11,7 +11,6 @@ from benchmarks.scenario import scenario
 from harness.run import checkpoint
 from metrics.evaluate import evaluate
 from models.classifier import PromptClassifier
-from models.encoder import DualEncoder
 from models.merging import patched, task_vector
 from strategies.engine.joint_batches import joint_loader
 from strategies.engine.strategy import Strategy
@@ -398,22 +397,3 @@ def test_plain_evaluation_is_untouched(toy_encoder, stream, trained):
         each.model.eval()
     with torch.no_grad():
         assert torch.equal(strategy.classifier(images, 0), base.classifier(images, 0))
-
-
-def test_the_frozen_text_tower_encodes_each_prompt_once(toy_encoder, stream, monkeypatch):
-    """Training, validation, curves and evaluation of all tasks share the heads."""
-    strategy, encoded = make(PaintSequential, toy_encoder(), curve=True), Counter()
-    original = DualEncoder.raw_texts
-
-    def count(encoder, tokens, *given):
-        encoded.update(map(tuple, tokens.tolist()))
-        return original(encoder, tokens, *given)
-
-    monkeypatch.setattr(DualEncoder, "raw_texts", count)
-    checks = []
-    monkeypatch.setattr("strategies.engine.avalanche_template.check_prompts", lambda *given: checks.append(given))
-    for experience in stream.train_stream:
-        strategy.train(experience, eval_streams=[])
-        strategy.eval([*stream.test_stream, *stream.streams["heldout"]])
-    assert encoded and set(encoded.values()) == {1}
-    assert len(checks) == 1, "the prompts of a stream are checked once, not for every test set"
